@@ -1,0 +1,419 @@
+//! Owns the chunked transfer coding (RFC 9112 section 7.1), byte by byte and strict: every byte
+//! of the framing is one the grammar has, so that no two readers can disagree on where it ends.
+
+use crate::Rejection;
+use crate::fields::{is_field_byte, is_token_byte};
+use crate::limits::{
+    BODY_BYTES_MAX, CHUNK_EXTENSION_BYTES_MAX, CHUNK_SIZE_DIGITS_MAX, FIELD_LINES_MAX,
+    TRAILER_BYTES_MAX,
+};
+
+/// Takes the chunked framing off a body.
+#[derive(Clone, Debug)]
+pub struct ChunkedDecoder {
+    state: State,
+    /// Value of the chunk-size line being read, then bytes left of the chunk's data.
+    chunk_bytes: u64,
+    size_digits: u8,
+    body_bytes: u64,
+    extension_bytes: usize,
+    trailer_bytes: usize,
+    trailer_lines: usize,
+}
+
+/// What the bytes at the front of the input were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<'i> {
+    /// Framing; all of the input was read and more is needed.
+    NeedData,
+    /// Content of a chunk, never empty.
+    Data(&'i [u8]),
+    /// The end of the body, its trailer section included.
+    End,
+}
+
+/// What the next byte is expected to be. The names are those of the grammar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Size,
+    /// Bad whitespace after a size or an extension: a `;` must follow.
+    ExtensionOrSpace,
+    ExtensionNameStart,
+    ExtensionName,
+    /// Bad whitespace after an extension name: `=` or `;` must follow.
+    ExtensionNameSpace,
+    ExtensionValueStart,
+    ExtensionValue,
+    ExtensionQuoted,
+    ExtensionQuotedPair,
+    ExtensionQuotedEnd,
+    SizeLineFeed,
+    Data,
+    DataCarriageReturn,
+    DataLineFeed,
+    TrailerStart,
+    TrailerName,
+    TrailerValue,
+    TrailerLineFeed,
+    LastLineFeed,
+    Done,
+}
+
+impl Default for ChunkedDecoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ChunkedDecoder {
+    /// A decoder at the start of a body.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            state: State::Size,
+            chunk_bytes: 0,
+            size_digits: 0,
+            body_bytes: 0,
+            extension_bytes: 0,
+            trailer_bytes: 0,
+            trailer_lines: 0,
+        }
+    }
+
+    /// Reads from the front of `input` up to the end of one run of content, the end of the body,
+    /// or the end of the input. Returns how many bytes it read and what they were.
+    ///
+    /// # Errors
+    /// The framing breaks its grammar ([`Rejection::Chunk`]) or a limit; the decoder is of no
+    /// further use.
+    pub fn decode<'i>(&mut self, input: &'i [u8]) -> Result<(usize, Step<'i>), Rejection> {
+        let mut position = 0;
+        while self.state != State::Done {
+            if self.state == State::Data && position < input.len() {
+                let left = usize::try_from(self.chunk_bytes).unwrap_or(usize::MAX);
+                let data = &input[position..];
+                let data = &data[..data.len().min(left)];
+                self.skip(data.len() as u64);
+                return Ok((position + data.len(), Step::Data(data)));
+            }
+            let Some(byte) = input.get(position) else { return Ok((position, Step::NeedData)) };
+            self.state = self.next(*byte)?;
+            position += 1;
+        }
+        Ok((position, Step::End))
+    }
+
+    /// Bytes of content that come next, in a row; 0 where framing comes next.
+    #[must_use]
+    pub fn content_ahead(&self) -> u64 {
+        if self.state == State::Data { self.chunk_bytes } else { 0 }
+    }
+
+    /// Notes that `bytes` bytes of content were taken without being shown to the decoder.
+    ///
+    /// `bytes` is at most [`Self::content_ahead`].
+    pub fn skip(&mut self, bytes: u64) {
+        assert!(bytes <= self.content_ahead());
+        self.chunk_bytes -= bytes;
+        if self.chunk_bytes == 0 {
+            self.state = State::DataCarriageReturn;
+        }
+    }
+
+    fn next(&mut self, byte: u8) -> Result<State, Rejection> {
+        match self.state {
+            State::Size => self.size(byte),
+            State::ExtensionOrSpace
+            | State::ExtensionNameStart
+            | State::ExtensionName
+            | State::ExtensionNameSpace
+            | State::ExtensionValueStart
+            | State::ExtensionValue
+            | State::ExtensionQuoted
+            | State::ExtensionQuotedPair
+            | State::ExtensionQuotedEnd => self.extension(byte),
+            State::SizeLineFeed => {
+                expect(byte, b'\n')?;
+                self.chunk_begins()
+            }
+            State::DataCarriageReturn => expect(byte, b'\r').map(|()| State::DataLineFeed),
+            State::DataLineFeed => {
+                self.size_digits = 0;
+                expect(byte, b'\n').map(|()| State::Size)
+            }
+            State::TrailerStart
+            | State::TrailerName
+            | State::TrailerValue
+            | State::TrailerLineFeed => self.trailer(byte),
+            State::LastLineFeed => expect(byte, b'\n').map(|()| State::Done),
+            State::Data | State::Done => unreachable!("decode takes these states itself"),
+        }
+    }
+
+    /// `chunk-size = 1*HEXDIG`: no sign, no space, no underscore, no `0x`.
+    fn size(&mut self, byte: u8) -> Result<State, Rejection> {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            b'A'..=b'F' => byte - b'A' + 10,
+            _ if self.size_digits == 0 => return Err(Rejection::Chunk),
+            b'\r' => return Ok(State::SizeLineFeed),
+            _ => return self.extension(byte),
+        };
+        if self.size_digits == CHUNK_SIZE_DIGITS_MAX {
+            return Err(Rejection::Chunk);
+        }
+        let value = if self.size_digits == 0 { 0 } else { self.chunk_bytes };
+        self.chunk_bytes = value << 4 | u64::from(digit);
+        self.size_digits += 1;
+        Ok(State::Size)
+    }
+
+    /// `chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )`
+    fn extension(&mut self, byte: u8) -> Result<State, Rejection> {
+        if self.extension_bytes == CHUNK_EXTENSION_BYTES_MAX {
+            return Err(Rejection::Chunk);
+        }
+        self.extension_bytes += 1;
+        let space = matches!(byte, b' ' | b'\t');
+        let next = match self.state {
+            State::Size | State::ExtensionOrSpace => match byte {
+                b';' => State::ExtensionNameStart,
+                _ if space => State::ExtensionOrSpace,
+                _ => return Err(Rejection::Chunk),
+            },
+            State::ExtensionNameStart if space => State::ExtensionNameStart,
+            State::ExtensionNameStart | State::ExtensionName if is_token_byte(byte) => {
+                State::ExtensionName
+            }
+            State::ExtensionName | State::ExtensionNameSpace => match byte {
+                b'=' => State::ExtensionValueStart,
+                b';' => State::ExtensionNameStart,
+                b'\r' if self.state == State::ExtensionName => State::SizeLineFeed,
+                _ if space => State::ExtensionNameSpace,
+                _ => return Err(Rejection::Chunk),
+            },
+            State::ExtensionValueStart if space => State::ExtensionValueStart,
+            State::ExtensionValueStart if byte == b'"' => State::ExtensionQuoted,
+            State::ExtensionValueStart | State::ExtensionValue if is_token_byte(byte) => {
+                State::ExtensionValue
+            }
+            State::ExtensionValue | State::ExtensionQuotedEnd => match byte {
+                b';' => State::ExtensionNameStart,
+                b'\r' => State::SizeLineFeed,
+                _ if space => State::ExtensionOrSpace,
+                _ => return Err(Rejection::Chunk),
+            },
+            State::ExtensionQuoted if byte == b'"' => State::ExtensionQuotedEnd,
+            State::ExtensionQuoted if byte == b'\\' => State::ExtensionQuotedPair,
+            State::ExtensionQuoted | State::ExtensionQuotedPair if is_field_byte(byte) => {
+                State::ExtensionQuoted
+            }
+            _ => return Err(Rejection::Chunk),
+        };
+        Ok(next)
+    }
+
+    /// The chunk-size line is complete.
+    fn chunk_begins(&mut self) -> Result<State, Rejection> {
+        if self.chunk_bytes == 0 {
+            return Ok(State::TrailerStart);
+        }
+        match self.body_bytes.checked_add(self.chunk_bytes) {
+            Some(body_bytes) if body_bytes <= BODY_BYTES_MAX => self.body_bytes = body_bytes,
+            _ => return Err(Rejection::BodyTooLarge),
+        }
+        Ok(State::Data)
+    }
+
+    /// `trailer-section = *( field-line CRLF )`, checked, counted and dropped: a trailer field
+    /// must never be merged into the head (RFC 9110 section 6.5.1).
+    fn trailer(&mut self, byte: u8) -> Result<State, Rejection> {
+        if self.state == State::TrailerStart && byte == b'\r' {
+            return Ok(State::LastLineFeed);
+        }
+        if self.trailer_bytes == TRAILER_BYTES_MAX {
+            return Err(Rejection::TrailersTooLarge);
+        }
+        self.trailer_bytes += 1;
+        let next = match self.state {
+            State::TrailerStart if is_token_byte(byte) => {
+                if self.trailer_lines == FIELD_LINES_MAX {
+                    return Err(Rejection::TrailersTooLarge);
+                }
+                self.trailer_lines += 1;
+                State::TrailerName
+            }
+            State::TrailerName if is_token_byte(byte) => State::TrailerName,
+            State::TrailerName if byte == b':' => State::TrailerValue,
+            State::TrailerValue if is_field_byte(byte) => State::TrailerValue,
+            State::TrailerValue if byte == b'\r' => State::TrailerLineFeed,
+            State::TrailerLineFeed if byte == b'\n' => State::TrailerStart,
+            _ => return Err(Rejection::Chunk),
+        };
+        Ok(next)
+    }
+}
+
+fn expect(byte: u8, wanted: u8) -> Result<(), Rejection> {
+    if byte == wanted { Ok(()) } else { Err(Rejection::Chunk) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The content of a body and how many bytes of `input` it took.
+    fn decode(input: &[u8]) -> Result<(Vec<u8>, usize), Rejection> {
+        let mut decoder = ChunkedDecoder::new();
+        let mut content = Vec::new();
+        let mut position = 0;
+        loop {
+            let (read, step) = decoder.decode(&input[position..])?;
+            position += read;
+            match step {
+                Step::Data(data) => content.extend_from_slice(data),
+                Step::End => return Ok((content, position)),
+                Step::NeedData => panic!("incomplete: {:?}", String::from_utf8_lossy(input)),
+            }
+        }
+    }
+
+    #[test]
+    fn takes_the_framing_off() {
+        for (input, content) in [
+            ("0\r\n\r\n", ""),
+            ("5\r\nhello\r\n0\r\n\r\n", "hello"),
+            ("5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", "hello world"),
+            ("00000000000000A\r\n0123456789\r\n000\r\n\r\n", "0123456789"),
+            ("1;a\r\nx\r\n0;b=c\r\n\r\n", "x"),
+            ("1 ; a = \"q\\\";\t\" ;d\r\nx\r\n0\r\n\r\n", "x"),
+            ("1;a=\"\"\r\nx\r\n0\r\n\r\n", "x"),
+            ("1\r\nx\r\n0\r\nA: b\r\nContent-Length: 9\r\n\r\n", "x"),
+            ("2\r\n\r\n\r\n0\r\n\r\n", "\r\n"),
+        ] {
+            let bytes = format!("{input}GET");
+            assert_eq!(
+                decode(bytes.as_bytes()),
+                Ok((content.as_bytes().to_vec(), input.len())),
+                "{input:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn rejects_what_the_grammar_has_not() {
+        for input in [
+            "\r\n",
+            "\n",
+            " 5\r\n",
+            "5 \r\n",
+            "5\t\r\n",
+            "5\n",
+            "+5\r\n",
+            "-5\r\n",
+            "0x5\r\n",
+            "5_0\r\n",
+            "g\r\n",
+            "5;\r\n",
+            "5;=a\r\n",
+            "5;a=\r\n",
+            "5;a\n",
+            "5;a=b \r\n",
+            "5;a b\r\n",
+            "5;a=b c\r\n",
+            "5;[\r\n",
+            "5;a=\"x\r\n",
+            "5;a=\"x\"y\r\n",
+            "5;a\0\r\n",
+            "5\rx",
+            "1\r\nxy",
+            "1\r\nx\n",
+            "1\r\nx\ry",
+            "0\r\n\n",
+            "0\r\n A: b\r\n",
+            "0\r\nA : b",
+            "0\r\n: b",
+            "0\r\nA b\r\n",
+            "0\r\nA: b\n",
+            "0\r\nA: \0",
+            "0\r\nA: b\r\n\n",
+        ] {
+            let verdict = {
+                let mut decoder = ChunkedDecoder::new();
+                let mut position = 0;
+                loop {
+                    match decoder.decode(&input.as_bytes()[position..]) {
+                        Ok((read, Step::Data(_))) => position += read,
+                        Ok(step) => break Ok(step),
+                        Err(rejection) => break Err(rejection),
+                    }
+                }
+            };
+            assert_eq!(verdict, Err(Rejection::Chunk), "{input:?}");
+        }
+    }
+
+    fn verdict(input: &str) -> Result<usize, Rejection> {
+        decode(input.as_bytes()).map(|(content, _)| content.len())
+    }
+
+    #[test]
+    fn size_digit_limit_holds_on_both_sides() {
+        let body = |digits: usize| format!("{:0>digits$}\r\nx\r\n0\r\n\r\n", 1);
+        let max = CHUNK_SIZE_DIGITS_MAX as usize;
+        assert_eq!(verdict(&body(max)), Ok(1));
+        assert_eq!(verdict(&body(max + 1)), Err(Rejection::Chunk));
+    }
+
+    #[test]
+    fn body_limit_holds_on_both_sides() {
+        let first_line = |bytes: u64| {
+            let line = format!("{bytes:x}\r\n");
+            let mut decoder = ChunkedDecoder::new();
+            decoder.decode(line.as_bytes()).map(|_| decoder.content_ahead())
+        };
+        assert_eq!(first_line(BODY_BYTES_MAX), Ok(BODY_BYTES_MAX));
+        assert_eq!(first_line(BODY_BYTES_MAX + 1), Err(Rejection::BodyTooLarge));
+        assert_eq!(first_line(u64::MAX), Err(Rejection::BodyTooLarge));
+        let mut decoder = ChunkedDecoder::new();
+        decoder.decode(b"1\r\nx\r\n").unwrap();
+        decoder.decode(b"\r\n").unwrap();
+        let line = format!("{BODY_BYTES_MAX:x}\r\n");
+        assert_eq!(decoder.decode(line.as_bytes()), Err(Rejection::BodyTooLarge));
+    }
+
+    #[test]
+    fn extension_limit_counts_all_chunks() {
+        // `;` and a name in each of two chunks, and the CR that ends each.
+        let body = |bytes: usize| {
+            let name = "e".repeat(bytes / 2 - 2);
+            format!("1;{name}\r\nx\r\n0;{name}\r\n\r\n")
+        };
+        assert_eq!(verdict(&body(CHUNK_EXTENSION_BYTES_MAX)), Ok(1));
+        assert_eq!(verdict(&body(CHUNK_EXTENSION_BYTES_MAX + 2)), Err(Rejection::Chunk));
+    }
+
+    #[test]
+    fn trailer_limits_hold_on_both_sides() {
+        let fixed = "A: \r\n".len();
+        let body = |bytes: usize| format!("0\r\nA: {}\r\n\r\n", "x".repeat(bytes - fixed));
+        assert_eq!(verdict(&body(TRAILER_BYTES_MAX)), Ok(0));
+        assert_eq!(verdict(&body(TRAILER_BYTES_MAX + 1)), Err(Rejection::TrailersTooLarge));
+        let body = |lines: usize| format!("0\r\n{}\r\n", "A:\r\n".repeat(lines));
+        assert_eq!(verdict(&body(FIELD_LINES_MAX)), Ok(0));
+        assert_eq!(verdict(&body(FIELD_LINES_MAX + 1)), Err(Rejection::TrailersTooLarge));
+    }
+
+    #[test]
+    fn content_may_be_skipped_unseen() {
+        let mut decoder = ChunkedDecoder::new();
+        assert_eq!(decoder.decode(b"64\r\n"), Ok((4, Step::NeedData)));
+        assert_eq!(decoder.content_ahead(), 100);
+        decoder.skip(60);
+        assert_eq!(decoder.content_ahead(), 40);
+        decoder.skip(40);
+        assert_eq!(decoder.content_ahead(), 0);
+        assert_eq!(decoder.decode(b"\r\n0\r\n\r\n"), Ok((7, Step::End)));
+    }
+}

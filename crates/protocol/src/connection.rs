@@ -1,0 +1,323 @@
+//! Owns the state of one connection and every transition of it; everything else in this crate is
+//! a pure function. Must not know sockets, time or what the answers say.
+//!
+//! ```text
+//!          head complete            body read, or given up       answer sent
+//!   Head ───────────────▶ Body ───────────────────────▶ Answer ──────────────▶ Head
+//!    │                     │                              │                     │
+//!    └── malformed ────────┴───────────▶ Answer ──────────┴── close ──────▶ Closed
+//! ```
+
+use crate::chunked::{ChunkedDecoder, Step};
+use crate::head::{HeadReader, Outcome};
+use crate::limits::REFUSED_BODY_BYTES_MAX;
+use crate::{
+    Content, DateLine, Framing, Method, Persistence, Rejection, Request, Response, Status, Version,
+};
+
+/// One HTTP/1.1 connection, seen from the server.
+///
+/// The caller gives it what the peer sent ([`Connection::receive`]), answers each request once
+/// [`Event::EndOfMessage`] or [`Event::Rejected`] has come ([`Connection::send`]), and asks what
+/// is next once the answer is on its way ([`Connection::finish`]).
+#[derive(Clone, Debug)]
+pub struct Connection {
+    state: State,
+    head: HeadReader,
+    version: Version,
+    head_only: bool,
+    /// Why the connection closes after the current answer, where it does.
+    closing: Option<CloseReason>,
+    expects_continue: bool,
+    /// Bytes of a refused body that may still be read.
+    refused_bytes_left: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Head,
+    Body(Body),
+    Answer,
+    Closed,
+}
+
+#[derive(Clone, Debug)]
+enum Body {
+    Length(u64),
+    Chunked(ChunkedDecoder),
+}
+
+/// What [`Connection::receive`] made of its input.
+#[derive(Debug)]
+pub struct Received<'i> {
+    /// Bytes at the front of the input that are done with. The caller gives the others again,
+    /// followed by what comes after them.
+    pub consumed: usize,
+    /// What they were.
+    pub event: Event<'i>,
+}
+
+/// What happened on a connection.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'i> {
+    /// More bytes are needed.
+    NeedData,
+    /// The peer waits for [`crate::CONTINUE`] before it sends the body: send it, and receive.
+    ExpectsContinue,
+    /// A head is complete. The body follows as events, then [`Event::EndOfMessage`].
+    Request(Request<'i>),
+    /// Content of the request, never empty.
+    Data(&'i [u8]),
+    /// The request has been read as far as it will be: answer it.
+    EndOfMessage,
+    /// The message can not be understood: answer with [`Response::rejection`].
+    Rejected(Rejection),
+    /// Nothing further is read from this connection.
+    Closed,
+}
+
+/// What comes after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The next request.
+    KeepAlive,
+    /// The end of the connection.
+    Close(CloseReason),
+}
+
+/// Why a connection closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The peer asked for it, or speaks HTTP/1.0 without keep-alive.
+    Peer,
+    /// This side asked for it: [`Connection::close_after_answer`].
+    Server,
+    /// The message was not understood.
+    Rejected,
+    /// The body of a refused request was not read to its end.
+    BodyUnread,
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Connection {
+    /// A connection on which nothing has been received.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            state: State::Head,
+            head: HeadReader::default(),
+            version: Version::Http11,
+            head_only: false,
+            closing: None,
+            expects_continue: false,
+            refused_bytes_left: None,
+        }
+    }
+
+    /// Reads from the front of `input` up to one event. Never blocks, never panics on any bytes.
+    ///
+    /// `input` is what earlier calls did not consume, and what has arrived since.
+    pub fn receive<'i>(&mut self, input: &'i [u8]) -> Received<'i> {
+        match &mut self.state {
+            State::Head => self.receive_head(input),
+            State::Body(_) => self.receive_body(input),
+            State::Answer => Received { consumed: 0, event: Event::EndOfMessage },
+            State::Closed => Received { consumed: 0, event: Event::Closed },
+        }
+    }
+
+    /// Whether a request has begun to arrive or waits for its answer; if not, the connection may
+    /// be closed without loss (RFC 9112 section 9.5).
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Head | State::Closed) && !self.head.has_begun()
+    }
+
+    /// Whether a request's body is being read.
+    #[must_use]
+    pub fn is_in_body(&self) -> bool {
+        matches!(self.state, State::Body(_))
+    }
+
+    /// Notes that the current request is refused: its body is read only as far as it costs
+    /// little, and the connection closes where that is not to its end.
+    ///
+    /// Called between [`Event::Request`] and the next event.
+    pub fn refuse(&mut self) {
+        let State::Body(body) = &self.state else { return };
+        // A peer that waits for 100 may send the body or not, and nobody can tell which
+        // (RFC 9110 section 10.1.1).
+        let unread = match body {
+            _ if self.expects_continue => true,
+            Body::Length(bytes) => *bytes > REFUSED_BODY_BYTES_MAX,
+            Body::Chunked(_) => false,
+        };
+        if unread {
+            self.leave_body_unread();
+        } else {
+            self.refused_bytes_left = Some(REFUSED_BODY_BYTES_MAX);
+        }
+    }
+
+    /// Bytes of content that come next, in a row: the caller may throw them away unseen and note
+    /// it by [`Connection::skip`]. 0 where anything else may come.
+    #[must_use]
+    pub fn content_ahead(&self) -> u64 {
+        let bytes = match &self.state {
+            State::Body(Body::Length(bytes)) => *bytes,
+            State::Body(Body::Chunked(decoder)) => decoder.content_ahead(),
+            _ => 0,
+        };
+        bytes.min(self.refused_bytes_left.unwrap_or(u64::MAX))
+    }
+
+    /// Notes that `bytes` bytes of content have been thrown away unseen, at most
+    /// [`Connection::content_ahead`].
+    pub fn skip(&mut self, bytes: u64) {
+        assert!(bytes <= self.content_ahead());
+        self.expects_continue = false;
+        if let Some(left) = &mut self.refused_bytes_left {
+            *left -= bytes;
+        }
+        match &mut self.state {
+            State::Body(Body::Length(left)) => *left -= bytes,
+            State::Body(Body::Chunked(decoder)) => decoder.skip(bytes),
+            _ => {}
+        }
+    }
+
+    /// Closes the connection after the current or the next answer.
+    pub fn close_after_answer(&mut self) {
+        self.closing.get_or_insert(CloseReason::Server);
+    }
+
+    /// What the Connection field of the answer will say.
+    #[must_use]
+    pub fn persistence(&self) -> Persistence {
+        match (self.closing, self.version) {
+            (Some(_), _) => Persistence::Close,
+            (None, Version::Http10) => Persistence::KeepAlive,
+            (None, Version::Http11) => Persistence::Implied,
+        }
+    }
+
+    /// Appends the head of the answer to `out`, and returns the status it tells and the content
+    /// that is to follow it: none after HEAD.
+    ///
+    /// A timeout is answered by [`Status::RequestTimeout`] in any state; it closes.
+    pub fn send<'r>(
+        &mut self,
+        response: &Response<'r>,
+        date: &DateLine,
+        out: &mut Vec<u8>,
+    ) -> (Status, Content<'r>) {
+        if response.status == Status::RequestTimeout {
+            self.closing = Some(CloseReason::Server);
+        }
+        let persistence = self.persistence();
+        let response = response.resolve(persistence);
+        response.encode(date, persistence, out);
+        self.state = State::Answer;
+        let content = if self.head_only { Content::None } else { response.content };
+        (response.status, content)
+    }
+
+    /// Says what comes after the answer that has been sent.
+    pub fn finish(&mut self) -> Next {
+        if let Some(reason) = self.closing {
+            self.state = State::Closed;
+            return Next::Close(reason);
+        }
+        *self = Self::new();
+        Next::KeepAlive
+    }
+
+    fn receive_head<'i>(&mut self, input: &'i [u8]) -> Received<'i> {
+        let scan = self.head.read(input);
+        let event = match scan.outcome {
+            Outcome::NeedData => Event::NeedData,
+            Outcome::Rejected(rejection) => self.reject(rejection),
+            Outcome::Head(head) => {
+                self.version = head.request.version;
+                self.head_only = head.request.method == Method::Head;
+                self.expects_continue = head.expects_continue;
+                if !head.persistent {
+                    self.closing.get_or_insert(CloseReason::Peer);
+                }
+                self.state = match head.request.framing {
+                    Framing::Length(0) => State::Answer,
+                    Framing::Length(bytes) => State::Body(Body::Length(bytes)),
+                    Framing::Chunked => State::Body(Body::Chunked(ChunkedDecoder::new())),
+                };
+                Event::Request(head.request)
+            }
+        };
+        Received { consumed: scan.consumed, event }
+    }
+
+    fn receive_body<'i>(&mut self, input: &'i [u8]) -> Received<'i> {
+        if input.is_empty() {
+            let expects_continue = std::mem::take(&mut self.expects_continue);
+            let done = matches!(self.state, State::Body(Body::Length(0)));
+            let event = match (done, expects_continue) {
+                (true, _) => self.end_message(),
+                (false, true) => Event::ExpectsContinue,
+                (false, false) => Event::NeedData,
+            };
+            return Received { consumed: 0, event };
+        }
+        self.expects_continue = false;
+        let State::Body(body) = &mut self.state else { unreachable!("receive checked the state") };
+        let (consumed, step) = match body {
+            Body::Length(0) => (0, Ok(Step::End)),
+            Body::Length(left) => {
+                let here = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+                *left -= here as u64;
+                (here, Ok(Step::Data(&input[..here])))
+            }
+            Body::Chunked(decoder) => match decoder.decode(input) {
+                Ok((consumed, step)) => (consumed, Ok(step)),
+                Err(rejection) => (0, Err(rejection)),
+            },
+        };
+        let event = match step {
+            Err(rejection) => self.reject(rejection),
+            Ok(Step::NeedData) => Event::NeedData,
+            Ok(Step::End) => self.end_message(),
+            Ok(Step::Data(data)) => self.data(data),
+        };
+        Received { consumed, event }
+    }
+
+    fn data<'i>(&mut self, data: &'i [u8]) -> Event<'i> {
+        let Some(left) = &mut self.refused_bytes_left else { return Event::Data(data) };
+        let here = usize::try_from(*left).unwrap_or(usize::MAX).min(data.len());
+        *left -= here as u64;
+        if here == data.len() {
+            return Event::Data(data);
+        }
+        let end = self.leave_body_unread();
+        if here == 0 { end } else { Event::Data(&data[..here]) }
+    }
+
+    fn end_message(&mut self) -> Event<'static> {
+        self.state = State::Answer;
+        Event::EndOfMessage
+    }
+
+    fn leave_body_unread(&mut self) -> Event<'static> {
+        self.closing = Some(CloseReason::BodyUnread);
+        self.end_message()
+    }
+
+    fn reject(&mut self, rejection: Rejection) -> Event<'static> {
+        self.closing = Some(CloseReason::Rejected);
+        self.state = State::Answer;
+        Event::Rejected(rejection)
+    }
+}

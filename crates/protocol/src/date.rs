@@ -1,0 +1,118 @@
+//! Owns the Date field line: IMF-fixdate (RFC 9110 section 5.6.7) from seconds since the epoch.
+//! Must not ask for the time: the caller has the clock.
+
+/// Bytes of an IMF-fixdate.
+const IMF_FIXDATE_BYTES: usize = 29;
+
+/// Bytes of the whole field line: `Date: `, the date, CRLF.
+const LINE_BYTES: usize = 6 + IMF_FIXDATE_BYTES + 2;
+
+/// The last second of the year 9999, the latest an IMF-fixdate can tell.
+const SECONDS_MAX: u64 = 253_402_300_799;
+
+const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
+const MONTHS: [&[u8; 3]; 12] = [
+    b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
+];
+
+/// A complete `Date` field line, made once a second and copied into every head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DateLine {
+    bytes: [u8; LINE_BYTES],
+    unix_seconds: u64,
+}
+
+impl DateLine {
+    /// The line for `unix_seconds` since 1970-01-01 UTC; later than the year 9999 reads as its end.
+    #[must_use]
+    pub fn new(unix_seconds: u64) -> Self {
+        let mut bytes = *b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
+        let seconds = unix_seconds.min(SECONDS_MAX);
+        let days = seconds / 86_400;
+        let of_day = seconds % 86_400;
+        let (year, month, day) = civil_from_days(days);
+        bytes[6..9].copy_from_slice(DAYS[(days % 7) as usize]);
+        put_two(&mut bytes[11..13], day);
+        bytes[14..17].copy_from_slice(MONTHS[(month - 1) as usize]);
+        put_two(&mut bytes[18..20], year / 100);
+        put_two(&mut bytes[20..22], year % 100);
+        put_two(&mut bytes[23..25], of_day / 3600);
+        put_two(&mut bytes[26..28], of_day / 60 % 60);
+        put_two(&mut bytes[29..31], of_day % 60);
+        Self { bytes, unix_seconds }
+    }
+
+    /// The second this line was made for.
+    #[must_use]
+    pub fn unix_seconds(&self) -> u64 {
+        self.unix_seconds
+    }
+
+    /// The line with its CRLF.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+fn put_two(out: &mut [u8], value: u64) {
+    out[0] = b'0' + (value / 10 % 10) as u8;
+    out[1] = b'0' + (value % 10) as u8;
+}
+
+/// Year, month (1..=12) and day (1..=31) of a day counted from 1970-01-01, in the Gregorian
+/// calendar. Years are counted from 1 March of the year 0, so that a leap day ends its year.
+fn civil_from_days(days: u64) -> (u64, u64, u64) {
+    const DAYS_TO_EPOCH: u64 = 719_468;
+    const DAYS_OF_ERA: u64 = 146_097;
+    let shifted = days + DAYS_TO_EPOCH;
+    let era = shifted / DAYS_OF_ERA;
+    let day_of_era = shifted % DAYS_OF_ERA;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(seconds: u64) -> String {
+        String::from_utf8(DateLine::new(seconds).as_bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn formats_imf_fixdate() {
+        for (seconds, expected) in [
+            (0, "Thu, 01 Jan 1970 00:00:00"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37"), // RFC 9110 section 5.6.7's example
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00"),
+            (1_709_251_199, "Thu, 29 Feb 2024 23:59:59"),
+            (1_709_251_200, "Fri, 01 Mar 2024 00:00:00"),
+            (4_107_542_399, "Sun, 28 Feb 2100 23:59:59"),
+            (4_107_542_400, "Mon, 01 Mar 2100 00:00:00"),
+            (SECONDS_MAX, "Fri, 31 Dec 9999 23:59:59"),
+            (u64::MAX, "Fri, 31 Dec 9999 23:59:59"),
+        ] {
+            assert_eq!(text(seconds), format!("Date: {expected} GMT\r\n"));
+        }
+    }
+
+    #[test]
+    fn every_day_follows_the_one_before() {
+        let mut last = civil_from_days(0);
+        for day in 1..200_000 {
+            let next = civil_from_days(day);
+            let same_month = next == (last.0, last.1, last.2 + 1);
+            let new_month = next == (last.0, last.1 + 1, 1);
+            let new_year = last.1 == 12 && last.2 == 31 && next == (last.0 + 1, 1, 1);
+            assert!(same_month || new_month || new_year, "{last:?} then {next:?}");
+            last = next;
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! Owns the strict parsers for the field values that change how a message is read: Host,
+//! Connection, Content-Length, Transfer-Encoding, Expect. Must not know messages or connections.
+
+use std::net::Ipv6Addr;
+
+/// Whether `byte` may stand in a token (RFC 9110 section 5.6.2).
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    TOKEN[byte as usize]
+}
+
+/// Whether `bytes` is a token: one or more token bytes.
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|byte| is_token_byte(*byte))
+}
+
+/// Whether `byte` may stand in a field value or a quoted string's text: HTAB, SP, VCHAR, obs-text
+/// (RFC 9110 section 5.5).
+pub(crate) fn is_field_byte(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
+/// The members of a comma-separated list, trimmed; empty ones are skipped (RFC 9110 section
+/// 5.6.1.2).
+pub(crate) fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(trim).filter(|member| !member.is_empty())
+}
+
+/// `value` without the optional whitespace around it (RFC 9110 section 5.6.3).
+pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+/// A Content-Length value: decimal digits of a 64-bit number and nothing else.
+///
+/// Leading zeros are refused although the grammar has them: some peers read them as octal
+/// (RFC 9110 section 8.6, RFC 9112 section 11.2).
+pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
+    match value {
+        [b'0'] => Some(0),
+        [b'1'..=b'9', ..] => decimal(value),
+        _ => None,
+    }
+}
+
+/// The number that `digits` writes, where it is all digits and fits 64 bits.
+pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// What the Connection field lines of one message ask for (RFC 9110 section 7.6.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ConnectionOptions {
+    pub(crate) close: bool,
+    pub(crate) keep_alive: bool,
+}
+
+impl ConnectionOptions {
+    /// Adds one field line. Options that mean nothing here are ignored.
+    pub(crate) fn add(&mut self, value: &[u8]) {
+        for option in list_members(value) {
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+}
+
+/// What the Transfer-Encoding field lines of one message say, joined as one list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TransferCodings {
+    /// A Transfer-Encoding field line was there, whatever it said.
+    pub(crate) present: bool,
+    /// How many members were `chunked`.
+    chunked: usize,
+    /// A member was well-formed and not `chunked`.
+    unknown: bool,
+    /// The last member was `chunked`.
+    chunked_last: bool,
+    /// A member was no token: a parameter, a quoted string, garbage.
+    malformed: bool,
+}
+
+/// The verdict on a message's transfer codings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TransferVerdict {
+    Chunked,
+    Malformed,
+    UnknownCoding,
+}
+
+impl TransferCodings {
+    /// Adds one field line.
+    pub(crate) fn add(&mut self, value: &[u8]) {
+        self.present = true;
+        for coding in list_members(value) {
+            let chunked = coding.eq_ignore_ascii_case(b"chunked");
+            self.chunked += usize::from(chunked);
+            self.chunked_last = chunked;
+            self.malformed |= !is_token(coding);
+            self.unknown |= !chunked;
+        }
+    }
+
+    /// `chunked` exactly once and nothing else is the only coding this server has (RFC 9112
+    /// section 6.1): a message whose last coding is another has no length at all, so it is
+    /// malformed rather than unsupported; an unknown coding below a final `chunked` is unknown.
+    pub(crate) fn verdict(self) -> TransferVerdict {
+        if self.malformed || self.chunked > 1 || (self.chunked == 1 && !self.chunked_last) {
+            return TransferVerdict::Malformed;
+        }
+        if self.unknown {
+            return TransferVerdict::UnknownCoding;
+        }
+        if self.chunked == 1 { TransferVerdict::Chunked } else { TransferVerdict::Malformed }
+    }
+}
+
+/// What the Expect field lines of one message ask for (RFC 9110 section 10.1.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Expectations {
+    pub(crate) continue_100: bool,
+    pub(crate) unknown: bool,
+}
+
+impl Expectations {
+    /// Adds one field line.
+    pub(crate) fn add(&mut self, value: &[u8]) {
+        for expectation in list_members(value) {
+            let known = expectation.eq_ignore_ascii_case(b"100-continue");
+            self.continue_100 |= known;
+            self.unknown |= !known;
+        }
+    }
+}
+
+/// Whether `value` is a host with an optional port: the value of Host, and the authority of an
+/// absolute-form target (RFC 9110 section 7.2, RFC 3986 section 3.2.2).
+///
+/// Userinfo is refused (RFC 9110 section 4.2.4), and so is an empty host (section 4.2.1). A comma
+/// is legal in a reg-name, but what it shows is two Host lines joined by some intermediary.
+pub(crate) fn is_host(value: &[u8]) -> bool {
+    let (host, port) = match value {
+        [b'[', rest @ ..] => {
+            let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
+            let address = std::str::from_utf8(&rest[..end]).ok();
+            if address.and_then(|text| text.parse::<Ipv6Addr>().ok()).is_none() {
+                return false;
+            }
+            match &rest[end + 1..] {
+                [] => return true,
+                [b':', port @ ..] => return is_port(port),
+                _ => return false,
+            }
+        }
+        _ => match value.iter().position(|byte| *byte == b':') {
+            Some(colon) => (&value[..colon], &value[colon + 1..]),
+            None => (value, &value[value.len()..]),
+        },
+    };
+    !host.is_empty() && is_reg_name(host) && is_port(port)
+}
+
+/// `*( unreserved / pct-encoded / sub-delims )` without the comma.
+fn is_reg_name(mut host: &[u8]) -> bool {
+    loop {
+        host = match host {
+            [] => return true,
+            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                rest
+            }
+            [byte, rest @ ..]
+                if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(byte) =>
+            {
+                rest
+            }
+            _ => return false,
+        }
+    }
+}
+
+/// `*DIGIT`, up to 65535. The empty port is legal (RFC 3986 section 3.2.3).
+fn is_port(port: &[u8]) -> bool {
+    port.is_empty() || decimal(port).is_some_and(|number| number <= 65_535)
+}
+
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let symbol = matches!(
+            byte as u8,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        );
+        table[byte] = symbol || (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_length_is_plain_digits_that_fit() {
+        for (value, expected) in [
+            ("0", Some(0)),
+            ("7", Some(7)),
+            ("1048576", Some(1_048_576)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", None),
+            ("", None),
+            ("00", None),
+            ("05", None),
+            ("+5", None),
+            ("-5", None),
+            ("0x5", None),
+            ("5 ", None),
+            ("5,5", None),
+            ("1_0", None),
+            ("5.0", None),
+            ("\u{665}", None),
+        ] {
+            assert_eq!(content_length(value.as_bytes()), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn host_grammar() {
+        for valid in [
+            "a",
+            "example.com",
+            "example.com:80",
+            "example.com:",
+            "127.0.0.1:8080",
+            "[::1]",
+            "[::1]:8080",
+            "[::ffff:1.2.3.4]",
+            "a_b",
+            "%41",
+            "a;b=c",
+            "xn--bcher-kva.example",
+        ] {
+            assert!(is_host(valid.as_bytes()), "{valid}");
+        }
+        for invalid in [
+            "",
+            ":80",
+            "a:b",
+            "a:65536",
+            "a b",
+            "a,b",
+            "user@a",
+            "a/",
+            "a?",
+            "a#b",
+            "http://a",
+            "[::1",
+            "::1",
+            "[]",
+            "[::1]x",
+            "[fe80::1%25eth0]",
+            "[v1.a]",
+            "%4",
+            "%zz",
+            "a\"",
+            "a\\b",
+            "a:80:80",
+            "a:+80",
+            "\u{e9}",
+        ] {
+            assert!(!is_host(invalid.as_bytes()), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn connection_options_are_a_list_in_any_case() {
+        let mut options = ConnectionOptions::default();
+        options.add(b"Upgrade, CLOSE ,,");
+        options.add(b"\tKeep-Alive");
+        assert_eq!(options, ConnectionOptions { close: true, keep_alive: true });
+        let mut none = ConnectionOptions::default();
+        none.add(b"closed, x-close, keepalive");
+        assert_eq!(none, ConnectionOptions::default());
+    }
+
+    #[test]
+    fn only_one_final_chunked_is_a_transfer_coding() {
+        use TransferVerdict::{Chunked, Malformed, UnknownCoding};
+        for (lines, expected) in [
+            (&["chunked"][..], Chunked),
+            (&["CHUNKED"], Chunked),
+            (&[" , chunked ,"], Chunked),
+            (&[""], Malformed),
+            (&[","], Malformed),
+            (&["chunked, chunked"], Malformed),
+            (&["chunked", "chunked"], Malformed),
+            (&["chunked, gzip"], Malformed),
+            (&["chunked;q=1"], Malformed),
+            (&["\"chunked\""], Malformed),
+            (&["chun ked"], Malformed),
+            (&["gzip, chunked"], UnknownCoding),
+            (&["gzip"], UnknownCoding),
+            (&["identity"], UnknownCoding),
+            (&["xchunked"], UnknownCoding),
+            (&["gzip", "chunked"], UnknownCoding),
+        ] {
+            let mut codings = TransferCodings::default();
+            lines.iter().for_each(|line| codings.add(line.as_bytes()));
+            assert_eq!(codings.verdict(), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn expectations_other_than_continue_are_unknown() {
+        let mut expectations = Expectations::default();
+        expectations.add(b"100-Continue");
+        assert_eq!(expectations, Expectations { continue_100: true, unknown: false });
+        expectations.add(b"100-continue=yes");
+        assert_eq!(expectations, Expectations { continue_100: true, unknown: true });
+    }
+}

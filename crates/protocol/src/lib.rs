@@ -1,0 +1,55 @@
+//! HTTP/1.1 as Heartbeat speaks it: bytes in, events out; responses in, bytes out.
+//!
+//! This crate holds no socket, clock, thread, file descriptor or pointer. Everything is a pure
+//! function but [`Connection`], the one state machine, which is driven like this:
+//!
+//! ```
+//! use heartbeat_protocol::{Connection, DateLine, Event, Facts, Next, Site, route};
+//!
+//! let site = Site::new("/heartbeat/", 1, 1 << 20).unwrap();
+//! let facts = Facts { ready: true, version: "0.5.0\n", version_json: "{}\n" };
+//! let mut connection = Connection::new();
+//! let mut answer = Vec::new();
+//!
+//! let mut input: &[u8] = b"GET /heartbeat/17 HTTP/1.1\r\nHost: example\r\n\r\n";
+//! let response = loop {
+//!     let received = connection.receive(input);
+//!     input = &input[received.consumed..];
+//!     match received.event {
+//!         Event::Request(request) => break route(&request, &site, &facts).response,
+//!         other => panic!("{other:?}"),
+//!     }
+//! };
+//! assert!(matches!(connection.receive(input).event, Event::EndOfMessage));
+//! connection.send(&response, &DateLine::new(1_000_000_000), &mut answer);
+//! assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
+//! assert_eq!(response.content.bytes(), 17);
+//! assert!(matches!(connection.finish(), Next::KeepAlive));
+//! ```
+//!
+//! The law of the crate is split invariance: chopping the same bytes anywhere changes no event
+//! and no answer. (`100 Continue` is the one exception the RFC asks for: it is left out where the
+//! body is already here.)
+
+mod chunked;
+mod connection;
+mod date;
+mod fields;
+mod framing;
+mod head;
+pub mod limits;
+mod payload;
+mod rejection;
+mod request;
+mod response;
+mod route;
+
+pub use chunked::{ChunkedDecoder, Step};
+pub use connection::{CloseReason, Connection, Event, Next, Received};
+pub use date::DateLine;
+pub use framing::Framing;
+pub use payload::{PATTERN, Payload, Segment};
+pub use rejection::Rejection;
+pub use request::{Method, Request, Target, Version};
+pub use response::{CONTINUE, Content, Location, Persistence, Response, Status};
+pub use route::{Facts, Route, Routed, Site, SiteError, route};

@@ -1,0 +1,75 @@
+//! Owns the list of what a peer can do wrong in a message, and the status that says so.
+
+use crate::Status;
+
+/// Why a message can not be understood. The answer closes the connection, and nothing after the
+/// message on that connection is parsed (RFC 9112 section 2.2 and 11.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// A line of the head ends in LF without CR, or holds CR without LF (RFC 9112 section 2.2).
+    LineEnding,
+    /// More empty lines before the request line than are tolerated (RFC 9112 section 2.2).
+    EmptyLines,
+    /// The method is not a token, or what stands there is not HTTP (RFC 9112 section 3).
+    Method,
+    /// The method is longer than any that exists (RFC 9112 section 3).
+    MethodTooLong,
+    /// The request-target breaks its grammar or has a form its method does not take
+    /// (RFC 9112 section 3.2).
+    Target,
+    /// The request-target is longer than supported (RFC 9110 section 15.5.15).
+    TargetTooLong,
+    /// CONNECT asks for a tunnel, which this server is not (RFC 9110 section 9.3.6).
+    Tunnel,
+    /// The HTTP-version is malformed or missing (RFC 9112 section 2.3).
+    VersionMalformed,
+    /// A well-formed version that is not spoken here (RFC 9110 section 15.6.6).
+    VersionUnsupported,
+    /// A field line breaks its grammar, obs-fold included (RFC 9112 section 5).
+    FieldLine,
+    /// The head or its count of field lines is larger than supported (RFC 6585 section 5).
+    HeadTooLarge,
+    /// Host is missing, repeated or invalid (RFC 9112 section 3.2).
+    Host,
+    /// Content-Length is invalid or repeated (RFC 9112 section 6.3).
+    ContentLength,
+    /// Content-Length beside Transfer-Encoding (RFC 9112 section 6.1).
+    FramingConflict,
+    /// Transfer-Encoding is malformed, repeated, or in HTTP/1.0 (RFC 9112 section 6.1).
+    TransferEncoding,
+    /// A transfer coding that is not `chunked` (RFC 9112 section 6.1).
+    TransferCodingUnknown,
+    /// The chunked body breaks its grammar (RFC 9112 section 7.1).
+    Chunk,
+    /// The trailer section is larger than supported.
+    TrailersTooLarge,
+    /// The body is longer than supported (RFC 9110 section 15.5.14).
+    BodyTooLarge,
+}
+
+impl Rejection {
+    /// The status that tells the peer.
+    #[must_use]
+    pub fn status(self) -> Status {
+        match self {
+            Self::LineEnding
+            | Self::EmptyLines
+            | Self::Method
+            | Self::Target
+            | Self::VersionMalformed
+            | Self::FieldLine
+            | Self::Host
+            | Self::ContentLength
+            | Self::FramingConflict
+            | Self::TransferEncoding
+            | Self::Chunk => Status::BadRequest,
+            Self::MethodTooLong | Self::Tunnel | Self::TransferCodingUnknown => {
+                Status::NotImplemented
+            }
+            Self::TargetTooLong => Status::UriTooLong,
+            Self::VersionUnsupported => Status::VersionNotSupported,
+            Self::HeadTooLarge | Self::TrailersTooLarge => Status::FieldsTooLarge,
+            Self::BodyTooLarge => Status::ContentTooLarge,
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! Owns the one encoder of every head: the status line, and which fields go with it. Callers say
+//! what the answer is; Date, Content-Length, Connection and Cache-Control come from rules here.
+
+use crate::limits::RESPONSE_HEAD_BYTES_MAX;
+use crate::{DateLine, Payload, Rejection};
+
+/// The interim response that lets a waiting peer send its body (RFC 9110 section 15.2.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// The status codes this server uses (RFC 9110 section 15, RFC 6585).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Status {
+    /// 200
+    Ok = 200,
+    /// 204
+    NoContent = 204,
+    /// 301
+    MovedPermanently = 301,
+    /// 400
+    BadRequest = 400,
+    /// 404
+    NotFound = 404,
+    /// 405
+    MethodNotAllowed = 405,
+    /// 408
+    RequestTimeout = 408,
+    /// 413
+    ContentTooLarge = 413,
+    /// 414
+    UriTooLong = 414,
+    /// 417
+    ExpectationFailed = 417,
+    /// 431
+    FieldsTooLarge = 431,
+    /// 501
+    NotImplemented = 501,
+    /// 503
+    ServiceUnavailable = 503,
+    /// 505
+    VersionNotSupported = 505,
+}
+
+impl Status {
+    /// The three digits.
+    #[must_use]
+    pub fn code(self) -> u16 {
+        self as u16
+    }
+
+    /// Whether the request was turned down (4xx, 5xx).
+    #[must_use]
+    pub fn is_refusal(self) -> bool {
+        self.code() >= 400
+    }
+
+    fn line(self) -> &'static str {
+        match self {
+            Self::Ok => "HTTP/1.1 200 OK\r\n",
+            Self::NoContent => "HTTP/1.1 204 No Content\r\n",
+            Self::MovedPermanently => "HTTP/1.1 301 Moved Permanently\r\n",
+            Self::BadRequest => "HTTP/1.1 400 Bad Request\r\n",
+            Self::NotFound => "HTTP/1.1 404 Not Found\r\n",
+            Self::MethodNotAllowed => "HTTP/1.1 405 Method Not Allowed\r\n",
+            Self::RequestTimeout => "HTTP/1.1 408 Request Timeout\r\n",
+            Self::ContentTooLarge => "HTTP/1.1 413 Content Too Large\r\n",
+            Self::UriTooLong => "HTTP/1.1 414 URI Too Long\r\n",
+            Self::ExpectationFailed => "HTTP/1.1 417 Expectation Failed\r\n",
+            Self::FieldsTooLarge => "HTTP/1.1 431 Request Header Fields Too Large\r\n",
+            Self::NotImplemented => "HTTP/1.1 501 Not Implemented\r\n",
+            Self::ServiceUnavailable => "HTTP/1.1 503 Service Unavailable\r\n",
+            Self::VersionNotSupported => "HTTP/1.1 505 HTTP Version Not Supported\r\n",
+        }
+    }
+}
+
+/// What follows a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content<'a> {
+    /// Nothing.
+    None,
+    /// That many bytes of the pattern.
+    Payload(Payload),
+    /// As many bytes of the pattern as make the whole message `message_bytes` long; the encoder
+    /// resolves it into a payload or a refusal.
+    Wire {
+        /// Length of status line, field lines, empty line and payload together.
+        message_bytes: u64,
+        /// Longest payload allowed.
+        payload_bytes_max: u64,
+    },
+    /// A short text.
+    Text {
+        /// The Content-Type.
+        media_type: &'static str,
+        /// The text.
+        text: &'a str,
+    },
+}
+
+impl Content<'_> {
+    /// Length in bytes; 0 where it is not resolved yet.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::None | Self::Wire { .. } => 0,
+            Self::Payload(payload) => payload.bytes,
+            Self::Text { text, .. } => text.len() as u64,
+        }
+    }
+}
+
+/// An answer, before the connection adds what it knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Response<'a> {
+    /// The status code.
+    pub status: Status,
+    /// What follows the head.
+    pub content: Content<'a>,
+    /// Location, for redirects.
+    pub location: Option<Location<'a>>,
+    /// Allow, for 405 and OPTIONS.
+    pub allow: Option<&'static str>,
+    /// X-Heartbeat-Wire-Min, where a wire size was too small.
+    pub(crate) wire_bytes_min: Option<u64>,
+    /// A second space after a colon, which no parser shows: see [`Response::resolve`].
+    pub(crate) padded: bool,
+}
+
+/// A path made of two parts, so that no redirect allocates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Location<'a> {
+    /// The configured prefix.
+    pub prefix: &'a str,
+    /// What follows it.
+    pub rest: &'static str,
+}
+
+/// What the Connection field says about what comes after this answer (RFC 9112 section 9.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persistence {
+    /// HTTP/1.1, kept: no field.
+    Implied,
+    /// HTTP/1.0, kept: `keep-alive`.
+    KeepAlive,
+    /// `close`.
+    Close,
+}
+
+impl<'a> Response<'a> {
+    /// An answer without content.
+    #[must_use]
+    pub fn new(status: Status) -> Self {
+        Self {
+            status,
+            content: Content::None,
+            location: None,
+            allow: None,
+            wire_bytes_min: None,
+            padded: false,
+        }
+    }
+
+    /// A 200 with content.
+    #[must_use]
+    pub fn with_content(content: Content<'a>) -> Self {
+        Self { content, ..Self::new(Status::Ok) }
+    }
+
+    /// The answer to a message that was not understood.
+    #[must_use]
+    pub fn rejection(rejection: Rejection) -> Self {
+        Self::new(rejection.status())
+    }
+
+    /// Turns [`Content::Wire`] into the payload that makes the message as long as asked for on a
+    /// connection of this persistence, or into a refusal. Other answers stay as they are.
+    ///
+    /// Content-Length grows by a digit where the payload does, so that at each power of ten one
+    /// message length has no payload; a second space after a colon fills it. Leading whitespace
+    /// is no part of a field value (RFC 9110 section 5.5).
+    #[must_use]
+    pub(crate) fn resolve(self, persistence: Persistence) -> Self {
+        let Content::Wire { message_bytes, payload_bytes_max } = self.content else { return self };
+        let mut response = Self::with_content(Content::Payload(Payload { bytes: 0 }));
+        let head_bytes_min = response.head_bytes(persistence);
+        if message_bytes < head_bytes_min {
+            response = Self::new(Status::BadRequest);
+            response.wire_bytes_min = Some(head_bytes_min);
+            return response;
+        }
+        // The head without any digit of Content-Length.
+        let fixed_bytes = head_bytes_min - 1;
+        let exact = |message_bytes: u64| {
+            let rest = message_bytes - fixed_bytes;
+            (1..=rest.min(20))
+                .map(|digits| (digits, rest - digits))
+                .find(|(digits, bytes)| decimal_digits(*bytes) == *digits)
+                .map(|(_, bytes)| bytes)
+        };
+        let (bytes, padded) = match exact(message_bytes) {
+            Some(bytes) => (bytes, false),
+            None => (exact(message_bytes - 1).unwrap_or(0), true),
+        };
+        if bytes > payload_bytes_max {
+            return Self::new(Status::BadRequest);
+        }
+        response.content = Content::Payload(Payload { bytes });
+        response.padded = padded;
+        response
+    }
+
+    fn head_bytes(&self, persistence: Persistence) -> u64 {
+        let mut head = Vec::with_capacity(RESPONSE_HEAD_BYTES_MAX);
+        self.encode(&DateLine::new(0), persistence, &mut head);
+        head.len() as u64
+    }
+
+    /// Appends the head to `out`: at most [`RESPONSE_HEAD_BYTES_MAX`] bytes.
+    pub(crate) fn encode(&self, date: &DateLine, persistence: Persistence, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(self.status.line().as_bytes());
+        if self.status == Status::Ok {
+            // `no-transform` keeps an intermediary from compressing the payload away
+            // (RFC 9111 section 5.2.2.6).
+            out.extend_from_slice(b"Cache-Control: no-cache, no-transform\r\nContent-Type: ");
+            if self.padded {
+                out.push(b' ');
+            }
+            out.extend_from_slice(self.media_type().as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        if let Some(location) = &self.location {
+            out.extend_from_slice(b"Location: ");
+            out.extend_from_slice(location.prefix.as_bytes());
+            out.extend_from_slice(location.rest.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        if let Some(allow) = self.allow {
+            out.extend_from_slice(b"Allow: ");
+            out.extend_from_slice(allow.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        if let Some(bytes) = self.wire_bytes_min {
+            out.extend_from_slice(b"X-Heartbeat-Wire-Min: ");
+            put_decimal(bytes, out);
+            out.extend_from_slice(b"\r\n");
+        }
+        // A 204 has no content, and says so by having no Content-Length (RFC 9110 section 8.6).
+        if self.status != Status::NoContent {
+            out.extend_from_slice(b"Content-Length: ");
+            put_decimal(self.content.bytes(), out);
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(date.as_bytes());
+        out.extend_from_slice(match persistence {
+            Persistence::Implied => b"\r\n",
+            Persistence::KeepAlive => b"Connection: keep-alive\r\n\r\n",
+            Persistence::Close => b"Connection: close\r\n\r\n",
+        });
+        debug_assert!(out.len() - start <= RESPONSE_HEAD_BYTES_MAX);
+    }
+
+    fn media_type(&self) -> &'static str {
+        match self.content {
+            Content::Text { media_type, .. } => media_type,
+            _ => "text/plain",
+        }
+    }
+}
+
+fn decimal_digits(number: u64) -> u64 {
+    number.checked_ilog10().map_or(1, |log| u64::from(log) + 1)
+}
+
+fn put_decimal(mut number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMUMS: [(Persistence, u64); 3] =
+        [(Persistence::Implied, 140), (Persistence::KeepAlive, 164), (Persistence::Close, 159)];
+
+    fn encoded(response: &Response<'_>, persistence: Persistence) -> String {
+        let mut out = Vec::new();
+        response.encode(&DateLine::new(0), persistence, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn payload(bytes: u64) -> Response<'static> {
+        Response::with_content(Content::Payload(Payload { bytes }))
+    }
+
+    #[test]
+    fn the_head_of_17_bytes_is_no_longer_than_the_reference_s() {
+        let head = encoded(&payload(17), Persistence::Implied);
+        assert_eq!(
+            head,
+            "HTTP/1.1 200 OK\r\n\
+             Cache-Control: no-cache, no-transform\r\n\
+             Content-Type: text/plain\r\n\
+             Content-Length: 17\r\n\
+             Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
+             \r\n"
+        );
+        assert!(head.len() <= 142, "{}", head.len());
+    }
+
+    #[test]
+    fn refusals_have_no_content_type_and_length_0() {
+        let head = encoded(&Response::rejection(Rejection::Host), Persistence::Close);
+        assert_eq!(
+            head,
+            "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\
+             Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nConnection: close\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_204_has_no_content_length() {
+        let response = Response { allow: Some("GET"), ..Response::new(Status::NoContent) };
+        let head = encoded(&response, Persistence::KeepAlive);
+        assert_eq!(
+            head,
+            "HTTP/1.1 204 No Content\r\nAllow: GET\r\n\
+             Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nConnection: keep-alive\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn status_lines_tell_their_code() {
+        for status in [
+            Status::Ok,
+            Status::NoContent,
+            Status::MovedPermanently,
+            Status::BadRequest,
+            Status::NotFound,
+            Status::MethodNotAllowed,
+            Status::RequestTimeout,
+            Status::ContentTooLarge,
+            Status::UriTooLong,
+            Status::ExpectationFailed,
+            Status::FieldsTooLarge,
+            Status::NotImplemented,
+            Status::ServiceUnavailable,
+            Status::VersionNotSupported,
+        ] {
+            let line = status.line();
+            assert_eq!(line[9..12], status.code().to_string(), "{line}");
+            assert!(line.starts_with("HTTP/1.1 ") && line.ends_with("\r\n"), "{line}");
+        }
+    }
+
+    #[test]
+    fn wire_sizes_are_exact() {
+        let powers = (1..=9).map(|exponent| 10_u64.pow(exponent));
+        let around = powers.flat_map(|power| power.saturating_sub(40)..power + 400);
+        let sizes: Vec<u64> = (0..20_000).chain(around).chain([1 << 30]).collect();
+        for (persistence, minimum) in MINIMUMS {
+            for message_bytes in &sizes {
+                let content =
+                    Content::Wire { message_bytes: *message_bytes, payload_bytes_max: 1 << 30 };
+                let response = Response::with_content(content).resolve(persistence);
+                if *message_bytes < minimum {
+                    assert_eq!(response.status, Status::BadRequest, "{message_bytes}");
+                    let head = encoded(&response, persistence);
+                    assert!(head.contains(&format!("\r\nX-Heartbeat-Wire-Min: {minimum}\r\n")));
+                    continue;
+                }
+                assert_eq!(response.status, Status::Ok, "{message_bytes}");
+                let head_bytes = encoded(&response, persistence).len() as u64;
+                assert_eq!(head_bytes + response.content.bytes(), *message_bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn wire_payloads_stay_within_the_maximum() {
+        let minimum = MINIMUMS[0].1;
+        let resolve = |message_bytes| {
+            Response::with_content(Content::Wire { message_bytes, payload_bytes_max: 9 })
+                .resolve(Persistence::Implied)
+        };
+        assert_eq!(resolve(minimum + 9).content, Content::Payload(Payload { bytes: 9 }));
+        assert_eq!(resolve(minimum + 10).content, Content::Payload(Payload { bytes: 9 }));
+        assert_eq!(resolve(minimum + 11).status, Status::BadRequest);
+        assert_eq!(resolve(u64::MAX).status, Status::BadRequest);
+    }
+
+    #[test]
+    fn decimals_are_written_whole() {
+        for number in [0, 9, 10, 99, 100, 1_048_576, u64::MAX] {
+            let mut out = Vec::new();
+            put_decimal(number, &mut out);
+            assert_eq!(out, number.to_string().as_bytes());
+            assert_eq!(decimal_digits(number), out.len() as u64);
+        }
+    }
+}
