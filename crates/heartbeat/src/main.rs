@@ -1,1 +1,54 @@
-fn main() {}
+//! Heartbeat answers with exactly as many bytes as the URL asks for.
+//!
+//! This crate is the program around the server: arguments in, exit code out.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use mimalloc::MiMalloc;
+
+use crate::args::Asked;
+use crate::failure::Failure;
+use crate::settings::Settings;
+
+mod args;
+mod dashes;
+mod failure;
+mod healthcheck;
+mod serve;
+mod settings;
+mod values;
+
+/// Smaller in memory than the allocators of the C libraries, and as fast under each of them.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+fn main() -> ExitCode {
+    run().unwrap_or_else(|failure| {
+        // Not `eprintln!`: it panics where standard error is closed, and hides the exit code.
+        let _ = writeln!(io::stderr(), "heartbeat: {failure}");
+        failure.exit_code()
+    })
+}
+
+fn run() -> Result<ExitCode, Failure> {
+    // No accepted value holds U+FFFD, so text that is not UTF-8 is refused where it is read.
+    let text = |raw: OsString| raw.to_string_lossy().into_owned();
+    let environment = |name: &str| std::env::var_os(name).map(text);
+    match args::parse(std::env::args_os().skip(1).map(text))? {
+        Asked::Print(page) => {
+            // A reader that has left (`heartbeat --help | head -1`) has seen enough.
+            let _ = io::stdout().write_all(page.as_bytes());
+        }
+        Asked::Healthcheck(url, matches) => {
+            healthcheck::run(url.as_deref(), &Settings::new(&matches, &environment))?;
+        }
+        Asked::Serve(matches) => {
+            return serve::serve(Settings::new(&matches, &environment).config()?);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

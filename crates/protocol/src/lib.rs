@@ -43,6 +43,7 @@ mod rejection;
 mod request;
 mod response;
 mod route;
+mod site;
 
 pub use chunked::{ChunkedDecoder, Step};
 pub use connection::{CloseReason, Connection, Event, Next, Received};
@@ -52,4 +53,5 @@ pub use payload::{PATTERN, Payload, Segment};
 pub use rejection::Rejection;
 pub use request::{Method, Request, Target, Version};
 pub use response::{CONTINUE, Content, Location, Persistence, Response, Status};
-pub use route::{Facts, Route, Routed, Site, SiteError, route};
+pub use route::{Facts, Route, Routed, route};
+pub use site::{Site, SiteError};

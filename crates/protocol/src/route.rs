@@ -1,12 +1,10 @@
 //! Owns the way from a request to its answer: which resource a path names, which methods it has.
 //! Pure: what the process knows comes in as [`Facts`].
 
-use std::fmt;
-
 use crate::fields::decimal;
-use crate::limits::{PAYLOAD_BYTES_MAX, SIZE_DIGITS_MAX, URI_BYTES_MAX};
+use crate::limits::SIZE_DIGITS_MAX;
 use crate::response::Location;
-use crate::{Content, Method, Payload, Request, Response, Status, Target};
+use crate::{Content, Method, Payload, Request, Response, Site, Status, Target};
 
 const GET: &str = "GET, HEAD, OPTIONS";
 const GET_AND_UPLOAD: &str = "GET, HEAD, POST, PUT, OPTIONS";
@@ -18,100 +16,6 @@ const SERVICE_PATHS: [(&[u8], Resource); 4] = [
     (b"version", Resource::Version),
     (b"metrics", Resource::Metrics),
 ];
-
-/// What is served: the prefix, and the sizes allowed below it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Site {
-    uri: String,
-    min: u64,
-    max: u64,
-}
-
-/// Why a [`Site`] can not be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SiteError {
-    /// The prefix does not start with `/`, or is nothing but `/`.
-    UriNotBelowRoot,
-    /// The prefix is longer than [`URI_BYTES_MAX`].
-    UriTooLong,
-    /// The prefix holds a byte that a path does not have, or that needs decoding.
-    UriByte,
-    /// The prefix has an empty, `.` or `..` segment, which clients take out.
-    UriSegment,
-    /// The prefix would hide a fixed route.
-    UriShadowsRoute,
-    /// Not `1 <= min <= max <= 1 GiB`.
-    Sizes,
-}
-
-impl fmt::Display for SiteError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::UriNotBelowRoot => "a path that starts with / and is more than /",
-            Self::UriTooLong => "at most 256 bytes",
-            Self::UriByte => "letters, digits and -._~!$&'()*+,;=:@/",
-            Self::UriSegment => "no empty, . or .. segment",
-            Self::UriShadowsRoute => {
-                "not /healthz, /readyz, /version, /metrics, /index.* or /default.*"
-            }
-            Self::Sizes => "1 <= min <= max <= 1G",
-        })
-    }
-}
-
-impl std::error::Error for SiteError {}
-
-impl Site {
-    /// A site below `uri`, to which a missing last slash is added, that serves `min..=max` bytes.
-    ///
-    /// # Errors
-    /// Where a part is not as [`SiteError`] lists it.
-    pub fn new(uri: &str, min: u64, max: u64) -> Result<Self, SiteError> {
-        let trimmed = uri.strip_suffix('/').unwrap_or(uri);
-        if !trimmed.starts_with('/') {
-            return Err(SiteError::UriNotBelowRoot);
-        }
-        let uri = format!("{trimmed}/");
-        if uri.len() > URI_BYTES_MAX {
-            return Err(SiteError::UriTooLong);
-        }
-        let is_path_byte =
-            |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte);
-        if !uri.bytes().all(is_path_byte) {
-            return Err(SiteError::UriByte);
-        }
-        if trimmed[1..].split('/').any(|segment| matches!(segment, "" | "." | "..")) {
-            return Err(SiteError::UriSegment);
-        }
-        if fixed_resource(trimmed.as_bytes()) != Resource::Missing
-            || fixed_resource(uri.as_bytes()) != Resource::Missing
-        {
-            return Err(SiteError::UriShadowsRoute);
-        }
-        if !(1 <= min && min <= max && max <= PAYLOAD_BYTES_MAX) {
-            return Err(SiteError::Sizes);
-        }
-        Ok(Self { uri, min, max })
-    }
-
-    /// The prefix, with a slash at both ends.
-    #[must_use]
-    pub fn uri(&self) -> &str {
-        &self.uri
-    }
-
-    /// Smallest payload, in bytes.
-    #[must_use]
-    pub fn min(&self) -> u64 {
-        self.min
-    }
-
-    /// Largest payload, in bytes.
-    #[must_use]
-    pub fn max(&self) -> u64 {
-        self.max
-    }
-}
 
 /// What the process knows when it answers.
 #[derive(Clone, Copy, Debug)]
@@ -251,13 +155,13 @@ pub fn route<'a>(request: &Request<'_>, site: &'a Site, facts: &Facts<'a>) -> Ro
 
 fn answer<'a>(resource: Resource, query: &[u8], site: &'a Site, facts: &Facts<'a>) -> Response<'a> {
     let redirect = |rest| Response {
-        location: Some(Location { prefix: &site.uri, rest }),
+        location: Some(Location { prefix: site.uri(), rest }),
         ..Response::new(Status::MovedPermanently)
     };
     match resource {
         Resource::Payload(bytes) => Response::with_content(Content::Payload(Payload { bytes })),
         Resource::Wire(message_bytes) => {
-            Response::with_content(Content::Wire { message_bytes, payload_bytes_max: site.max })
+            Response::with_content(Content::Wire { message_bytes, payload_bytes_max: site.max() })
         }
         Resource::Prefix => redirect(""),
         Resource::Home => redirect("17"),
@@ -293,10 +197,10 @@ fn asks_for_json(query: &[u8]) -> bool {
 
 /// What `path` names, compared byte by byte: nothing is decoded, so that a path has one spelling.
 fn resource(path: &[u8], site: &Site) -> Resource {
-    let uri = site.uri.as_bytes();
+    let uri = site.uri().as_bytes();
     if let Some(rest) = path.strip_prefix(uri) {
         if let Some(bytes) = size(rest) {
-            let allowed = (site.min..=site.max).contains(&bytes);
+            let allowed = (site.min()..=site.max()).contains(&bytes);
             return if allowed { Resource::Payload(bytes) } else { Resource::BadSize };
         }
         if let Some(bytes) = rest.strip_prefix(b"wire/").and_then(size) {
@@ -308,6 +212,11 @@ fn resource(path: &[u8], site: &Site) -> Resource {
         return Resource::Prefix;
     }
     fixed_resource(path)
+}
+
+/// Whether a path outside the prefix names something: a prefix must not hide it.
+pub(crate) fn is_fixed_route(path: &[u8]) -> bool {
+    fixed_resource(path) != Resource::Missing
 }
 
 fn fixed_resource(path: &[u8]) -> Resource {
@@ -486,43 +395,5 @@ mod tests {
         let site = site();
         let expecting = Request { unknown_expectation: true, ..request("GET", "/heartbeat/17") };
         assert_eq!(route(&expecting, &site, &FACTS).response.status.code(), 417);
-    }
-
-    #[test]
-    fn a_site_needs_a_prefix_that_hides_nothing() {
-        for (uri, error) in [
-            ("", SiteError::UriNotBelowRoot),
-            ("/", SiteError::UriNotBelowRoot),
-            ("heartbeat", SiteError::UriNotBelowRoot),
-            ("/healthz", SiteError::UriShadowsRoute),
-            ("/metrics/", SiteError::UriShadowsRoute),
-            ("/index.html", SiteError::UriShadowsRoute),
-            ("/default.d/x/", SiteError::UriShadowsRoute),
-            ("//", SiteError::UriSegment),
-            ("/a//b", SiteError::UriSegment),
-            ("/a/../b", SiteError::UriSegment),
-            ("/a b", SiteError::UriByte),
-            ("/a?b", SiteError::UriByte),
-            ("/%41", SiteError::UriByte),
-            ("/\u{e9}", SiteError::UriByte),
-        ] {
-            assert_eq!(Site::new(uri, 1, 2), Err(error), "{uri}");
-        }
-        for (given, uri) in [("/x", "/x/"), ("/x/", "/x/"), ("/a/b", "/a/b/")] {
-            assert_eq!(Site::new(given, 1, 2).unwrap().uri(), uri);
-        }
-        let uri = |bytes: usize| format!("/{}/", "x".repeat(bytes - 2));
-        assert!(Site::new(&uri(URI_BYTES_MAX), 1, 2).is_ok());
-        assert_eq!(Site::new(&uri(URI_BYTES_MAX + 1), 1, 2), Err(SiteError::UriTooLong));
-    }
-
-    #[test]
-    fn a_site_needs_sizes_in_order() {
-        let sizes = |min, max| Site::new("/heartbeat/", min, max).map(|_| ());
-        assert_eq!(sizes(1, PAYLOAD_BYTES_MAX), Ok(()));
-        assert_eq!(sizes(5, 5), Ok(()));
-        assert_eq!(sizes(0, 5), Err(SiteError::Sizes));
-        assert_eq!(sizes(6, 5), Err(SiteError::Sizes));
-        assert_eq!(sizes(1, PAYLOAD_BYTES_MAX + 1), Err(SiteError::Sizes));
     }
 }

@@ -1,1 +1,34 @@
-//! x
+//! The runtime of Heartbeat: one pinned event loop per core over io_uring or epoll, payloads that
+//! leave as vectors over one registered block.
+//!
+//! [`Server`] is the whole face: start it, ask for its address, stop it, wait for it. Benchmark
+//! harnesses and tests embed it.
+//!
+//! Where things are: `server` starts and ends workers, `worker` is one core, `listener` accepts,
+//! `session` drives a connection over a `socket`, `outbound` is a large answer on its way,
+//! `arena` the memory it comes from, `send_ring` the companion ring, `deadlines` the time limits,
+//! `driver` and `tier` choose how bytes move, `sys` wraps system calls. `unsafe` is in `sys`,
+//! `arena` and `send_ring` alone.
+
+mod arena;
+mod buffers;
+mod clock;
+mod config;
+mod deadlines;
+mod driver;
+mod listener;
+mod outbound;
+mod placement;
+mod send_ring;
+mod server;
+mod session;
+mod shutdown;
+mod socket;
+mod sys;
+mod tier;
+mod worker;
+
+pub use config::{Config, Io, LogFormat, SendTier, THREADS_MAX};
+pub use driver::Refusal;
+pub use server::{Report, Server, StartError};
+pub use shutdown::Signals;

@@ -1,0 +1,26 @@
+# Every target is a thin name for the commands below it; `make` lists them.
+
+HEARTBEAT_REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null)
+export HEARTBEAT_REVISION
+
+.PHONY: help build run test lint clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build target/release/heartbeat
+	cargo build --release
+
+run: ## Build, then serve on port 8080; ARGS="--log ..." is passed on
+	cargo run --release -- $(ARGS)
+
+test: ## Run all tests
+	cargo test --workspace
+
+lint: ## Check formatting, lints and documentation
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+clean: ## Remove everything that was built
+	cargo clean

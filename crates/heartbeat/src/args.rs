@@ -1,0 +1,178 @@
+//! Owns the command line: which options there are, what `--help` says, how a misuse reads.
+//! Values stay text here: what they mean is for [`crate::settings`] to say.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command, Id};
+
+use crate::dashes::double_dashes;
+use crate::failure::{Failure, quoted};
+
+/// The one option that is a boolean: a value is optional and follows an equals sign.
+pub(crate) const LOG: &str = "log";
+
+const HEALTHCHECK: &str = "healthcheck";
+const URL: &str = "URL";
+
+const ENVIRONMENT: &str = "\
+The environment may set each option but the last two: HB_ and its name in capitals, as in HB_PORT
+or HB_LOG_FORMAT. An empty variable counts as unset; the command line comes first.
+SIZE is digits and an optional K, M or G (binary), TIME is digits and one of ms, s, m, h.
+Options may also begin with one dash, as in -min 1K. Where one is repeated, the last counts.";
+
+/// What the program is to do.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// Serve, with these options.
+    Serve(ArgMatches),
+    /// Ask a running server, at this URL if there is one, how it is.
+    Healthcheck(Option<String>, ArgMatches),
+    /// Write this page to standard output.
+    Print(String),
+}
+
+/// Reads a command line, the name of the program left out.
+///
+/// # Errors
+/// Where an option is unknown, has no value, or is not expected where it stands.
+pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Asked, Failure> {
+    let mut command = command();
+    command.build();
+    let arguments = double_dashes(&command, arguments);
+    let matches = match command.try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => {
+            return match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                    Ok(Asked::Print(error.render().to_string()))
+                }
+                _ => Err(misuse(&error)),
+            };
+        }
+    };
+    let Some(check) = matches.subcommand_matches(HEALTHCHECK) else {
+        return Ok(Asked::Serve(matches));
+    };
+    // clap could refuse this too, but then takes any unknown word for such a conflict.
+    let is_typed = |id: &&Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+    if let Some(option) = matches.ids().find(is_typed) {
+        return Err(Failure::usage(
+            format_args!("--{option} with {HEALTHCHECK}"),
+            "expected options or a command, not both",
+        ));
+    }
+    Ok(Asked::Healthcheck(check.get_one(URL).cloned(), matches))
+}
+
+/// What clap knows of the program.
+pub(crate) fn command() -> Command {
+    let check = Command::new(HEALTHCHECK)
+        .about("Ask a running server whether it is well: exit code 0 if it answers 200, else 1")
+        .arg(Arg::new(URL).help("http://IP[:PORT][/PATH], or localhost for IP"))
+        .after_help(
+            "Without a URL it asks http://127.0.0.1:$HB_PORT/healthz, port 8080 where that is \
+             unset.\nAn answer may take 2 seconds. Names other than localhost are not resolved.",
+        );
+    let version = Arg::new("version")
+        .short('v')
+        .visible_short_alias('V')
+        .long("version")
+        .action(ArgAction::Version)
+        .help("Print version");
+    Command::new("heartbeat")
+        .about("A tiny HTTP server that answers with exactly as many bytes as the URL asks for")
+        .version(env!("CARGO_PKG_VERSION"))
+        .bin_name("heartbeat")
+        .override_usage("heartbeat [OPTIONS]\n       heartbeat healthcheck [URL]")
+        .no_binary_name(true)
+        .args_override_self(true)
+        .disable_help_subcommand(true)
+        .disable_version_flag(true)
+        .args(options())
+        .arg(version)
+        .subcommand(check)
+        .after_help(ENVIRONMENT)
+}
+
+/// The rows of `--help` whose options have a value. One loop over a table, because a chain of
+/// calls for each of them costs 36 KB more.
+fn options() -> impl Iterator<Item = Arg> {
+    OPTIONS.into_iter().map(|(letter, name, value, default, help)| {
+        let option = Arg::new(name)
+            .short(letter.chars().next())
+            .long(name)
+            .value_name(value)
+            .default_value((!default.is_empty()).then_some(default))
+            .help(help);
+        if name == LOG {
+            return option
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true")
+                .hide_default_value(true);
+        }
+        // Whatever follows is the value, as in Go: `--min -1` is about -1, not about an option.
+        option.allow_hyphen_values(true)
+    })
+}
+
+/// clap's page about a misuse, as one line.
+fn misuse(error: &clap::Error) -> Failure {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        Some(ContextValue::Strings(texts)) => texts.first().map_or("", String::as_str),
+        _ => "",
+    };
+    let argument = text(ContextKind::InvalidArg);
+    let hint = |kind| match text(kind) {
+        "" => "see --help".to_owned(),
+        suggestion => format!("did you mean {suggestion}?"),
+    };
+    match error.kind() {
+        ErrorKind::UnknownArgument if argument.starts_with('-') => Failure::usage(
+            argument,
+            format_args!("no such option here; {}", hint(ContextKind::SuggestedArg)),
+        ),
+        ErrorKind::UnknownArgument => {
+            Failure::usage(quoted(argument), "no such command or argument here; see --help")
+        }
+        ErrorKind::InvalidSubcommand => Failure::usage(
+            quoted(text(ContextKind::InvalidSubcommand)),
+            format_args!("no such command; {}", hint(ContextKind::SuggestedSubcommand)),
+        ),
+        // The one value that clap itself misses is none at all; it then writes `--port <N>`.
+        ErrorKind::InvalidValue => Failure::usage(
+            argument.split(' ').next().unwrap_or(argument),
+            "expected a value; see --help",
+        ),
+        ErrorKind::TooManyValues => Failure::usage(
+            format_args!("{argument}={}", text(ContextKind::InvalidValue)),
+            "expected no value",
+        ),
+        // None that these options can lead to; clap's first line is the next best.
+        _ => Failure::usage(error.render().to_string().lines().next().unwrap_or("?"), "see --help"),
+    }
+}
+
+/// Letter, name, what the value is, default, help. A default of nothing is the system's to make.
+#[rustfmt::skip]
+const OPTIONS: [(&str, &str, &str, &str, &str); 16] = [
+    ("p", "port", "N", "8080", "TCP port; 0 picks a free one and prints it"),
+    ("a", "address", "IP", "",
+        "Address to listen on [default: :: for both, or 0.0.0.0 without IPv6]"),
+    ("u", "uri", "PATH", "/heartbeat/", "Prefix of the URLs that answer with bytes"),
+    ("", "min", "SIZE", "1", "Fewest bytes of an answer"),
+    ("", "max", "SIZE", "1M", "Most bytes of an answer, up to 1G"),
+    ("l", LOG, "BOOL", "false", "Write a line per request to standard output [default: off]"),
+    ("", "log-format", "FORMAT", "tsv", "Form of these lines: tsv or json"),
+    ("t", "threads", "N", "auto", "Event loops, a CPU each; auto for all it may use"),
+    ("", "io", "DRIVER", "auto", "auto, uring or epoll; auto tries them in this order"),
+    ("", "send", "TIER", "auto", "Large answers leave: auto, copy, registered, zerocopy"),
+    ("", "max-connections", "N", "",
+        "Above it one is answered 503 [default: from RLIMIT_NOFILE]"),
+    ("", "header-timeout", "TIME", "10s", "Longest time for a whole request head"),
+    ("", "idle-timeout", "TIME", "120s", "Longest wait for the next request of a connection"),
+    ("", "stall-timeout", "TIME", "60s", "Longest time without progress in a body, either way"),
+    ("", "drain-delay", "TIME", "3s", "Time to serve on after SIGTERM or SIGINT"),
+    ("", "drain-timeout", "TIME", "25s", "Longest time for work in flight after that"),
+];

@@ -1,0 +1,298 @@
+//! Owns the way from texts to a [`Config`]: command line, then environment, then default.
+
+use std::fmt;
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+use heartbeat_protocol::{Site, SiteError};
+use heartbeat_runtime::{Config, Io, LogFormat, SendTier};
+
+use crate::args::LOG;
+use crate::failure::{Failure, quoted};
+use crate::values::{self, Parsed};
+
+const LOG_FORMATS: [(&str, LogFormat); 2] = [("tsv", LogFormat::Tsv), ("json", LogFormat::Json)];
+
+const DRIVERS: [(&str, Io); 3] = [("auto", Io::Auto), ("uring", Io::Uring), ("epoll", Io::Epoll)];
+
+const SEND_TIERS: [(&str, SendTier); 4] = [
+    ("auto", SendTier::Auto),
+    ("copy", SendTier::Copy),
+    ("registered", SendTier::Registered),
+    ("zerocopy", SendTier::Zerocopy),
+];
+
+/// Looks up an environment variable.
+pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// What was asked for, option by option.
+pub(crate) struct Settings<'a> {
+    arguments: &'a ArgMatches,
+    environment: Environment<'a>,
+}
+
+impl<'a> Settings<'a> {
+    /// The settings that a command line makes in an environment.
+    pub(crate) fn new(arguments: &'a ArgMatches, environment: Environment<'a>) -> Self {
+        Self { arguments, environment }
+    }
+
+    /// Everything the server is told.
+    ///
+    /// # Errors
+    /// The first value that is not allowed.
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
+        let is_logging = self.required(LOG, values::switch)?;
+        let log_format = self.required("log-format", |text| values::choice(text, &LOG_FORMATS))?;
+        Ok(Config {
+            port: self.port()?,
+            address: self.optional("address", values::ip)?,
+            threads: self.required("threads", values::threads)?,
+            io: self.required("io", |text| values::choice(text, &DRIVERS))?,
+            send: self.required("send", |text| values::choice(text, &SEND_TIERS))?,
+            log: is_logging.then_some(log_format),
+            max_connections: self.optional("max-connections", values::connections)?,
+            header_timeout: self.required("header-timeout", values::timeout)?,
+            idle_timeout: self.required("idle-timeout", values::timeout)?,
+            stall_timeout: self.required("stall-timeout", values::timeout)?,
+            drain_delay: self.required("drain-delay", values::delay)?,
+            drain_timeout: self.required("drain-timeout", values::timeout)?,
+            version: env!("CARGO_PKG_VERSION"),
+            revision: revision(),
+            site: self.site()?,
+        })
+    }
+
+    /// The TCP port.
+    ///
+    /// # Errors
+    /// Where it is not one.
+    pub(crate) fn port(&self) -> Result<u16, Failure> {
+        self.required("port", values::port)
+    }
+
+    fn site(&self) -> Result<Site, Failure> {
+        let min_bytes = self.required("min", values::size_bytes)?;
+        let max_bytes = self.required("max", values::size_bytes)?;
+        let uri = self.given("uri");
+        Site::new(&uri.text, min_bytes, max_bytes).map_err(|error| match error {
+            SiteError::Sizes => Failure::usage(
+                format_args!("{} with {}", self.given("min"), self.given("max")),
+                "expected min <= max",
+            ),
+            _ => Failure::usage(uri, format_args!("expected {error}")),
+        })
+    }
+
+    /// The value of an option that has a default.
+    fn required<T>(
+        &self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Parsed<T>,
+    ) -> Result<T, Failure> {
+        let given = self.given(name);
+        parse(&given.text).map_err(|expected| Failure::usage(given, expected))
+    }
+
+    /// The value of an option that has none unless it is given.
+    fn optional<T>(
+        &self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Parsed<T>,
+    ) -> Result<Option<T>, Failure> {
+        match self.given(name).origin {
+            Origin::Default => Ok(None),
+            Origin::CommandLine | Origin::Environment(_) => self.required(name, parse).map(Some),
+        }
+    }
+
+    fn given(&self, name: &'static str) -> Given {
+        let argument = self.arguments.get_one::<String>(name).cloned().unwrap_or_default();
+        if self.arguments.value_source(name) == Some(ValueSource::CommandLine) {
+            return Given { name, text: argument, origin: Origin::CommandLine };
+        }
+        let variable = format!("HB_{}", name.replace('-', "_").to_ascii_uppercase());
+        match (self.environment)(&variable) {
+            Some(text) if !text.is_empty() => {
+                Given { name, text, origin: Origin::Environment(variable) }
+            }
+            _ => Given { name, text: argument, origin: Origin::Default },
+        }
+    }
+}
+
+/// The text of an option, empty where it has none, and where it came from.
+struct Given {
+    name: &'static str,
+    text: String,
+    origin: Origin,
+}
+
+enum Origin {
+    CommandLine,
+    Environment(String),
+    Default,
+}
+
+/// As it was typed, or would have been.
+impl fmt::Display for Given {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = quoted(&self.text);
+        match &self.origin {
+            Origin::Environment(variable) => write!(formatter, "{variable}={text}"),
+            _ if self.name == LOG => write!(formatter, "--{LOG}={text}"),
+            _ => write!(formatter, "--{} {text}", self.name),
+        }
+    }
+}
+
+/// The revision this was built from, handed in by the build.
+fn revision() -> &'static str {
+    match option_env!("HEARTBEAT_REVISION") {
+        Some(revision) if !revision.is_empty() => revision,
+        _ => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::args::{Asked, parse};
+
+    fn config(line: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+        let lookup = |name: &str| {
+            variables.iter().find(|(key, _)| *key == name).map(|(_, text)| (*text).to_owned())
+        };
+        match parse(line.split_whitespace().map(str::to_owned)) {
+            Ok(Asked::Serve(matches)) => Settings::new(&matches, &lookup).config(),
+            Ok(other) => panic!("{other:?}"),
+            Err(failure) => Err(failure),
+        }
+        .map_err(|failure| failure.to_string())
+    }
+
+    /// The runtime needs no equality of its configurations; their debug form tells all fields.
+    fn assert_same(left: &Config, right: &Config) {
+        assert_eq!(format!("{left:?}"), format!("{right:?}"));
+    }
+
+    #[test]
+    fn has_the_defaults_of_the_runtime() {
+        let expected = Config {
+            revision: revision(),
+            ..Config::new(Site::new("/heartbeat/", 1, 1 << 20).unwrap())
+        };
+        assert_same(&config("", &[]).unwrap(), &expected);
+    }
+
+    #[test]
+    fn takes_every_option_from_either_place() {
+        let secs = Duration::from_secs;
+        let expected = Config {
+            port: 0,
+            address: Some("::1".parse().unwrap()),
+            site: Site::new("/a/b/", 2, 2048).unwrap(),
+            threads: Some(3),
+            io: Io::Epoll,
+            send: SendTier::Zerocopy,
+            log: Some(LogFormat::Json),
+            max_connections: Some(7),
+            header_timeout: secs(1),
+            idle_timeout: secs(2),
+            stall_timeout: secs(3),
+            drain_delay: secs(0),
+            drain_timeout: secs(5),
+            version: env!("CARGO_PKG_VERSION"),
+            revision: revision(),
+        };
+        let values = [
+            ("port", "0"),
+            ("address", "::1"),
+            ("uri", "/a/b"),
+            ("min", "2"),
+            ("max", "2k"),
+            ("log", "true"),
+            ("log-format", "json"),
+            ("threads", "3"),
+            ("io", "epoll"),
+            ("send", "zerocopy"),
+            ("max-connections", "7"),
+            ("header-timeout", "1s"),
+            ("idle-timeout", "2s"),
+            ("stall-timeout", "3s"),
+            ("drain-delay", "0s"),
+            ("drain-timeout", "5s"),
+        ];
+        let typed = values.map(|(name, text)| format!("--{name}={text}")).join(" ");
+        assert_same(&config(&typed, &[]).unwrap(), &expected);
+        assert_same(&config(&typed.replace("--", "-"), &[]).unwrap(), &expected);
+
+        let names = values.map(|(name, _)| format!("HB_{}", name.replace('-', "_")));
+        let names = names.map(|name| name.to_ascii_uppercase());
+        let variables: Vec<_> =
+            names.iter().zip(values).map(|(name, (_, text))| (name.as_str(), text)).collect();
+        assert_same(&config("", &variables).unwrap(), &expected);
+    }
+
+    #[test]
+    fn prefers_the_command_line_to_the_environment_to_the_default() {
+        let port = |line: &str, variables: &[(&str, &str)]| config(line, variables).unwrap().port;
+        assert_eq!(port("-p 1", &[("HB_PORT", "2")]), 1);
+        assert_eq!(port("", &[("HB_PORT", "2")]), 2);
+        assert_eq!(port("-p 1", &[("HB_PORT", "x")]), 1);
+        assert_eq!(port("", &[("HB_PORT", "")]), 8080);
+        assert_eq!(port("", &[("HEARTBEAT_PORT", "tcp://10.0.0.1:80"), ("PORT", "1")]), 8080);
+        assert!(config("--log=false", &[("HB_LOG", "true")]).unwrap().log.is_none());
+    }
+
+    #[test]
+    fn takes_short_and_single_dash_and_repeated_options() {
+        let config = config("-lp 80 -a ::1 -t2 -uri /x -min 1 -max=1024 -p 90", &[]).unwrap();
+        assert_eq!((config.port, config.threads, config.log), (90, Some(2), Some(LogFormat::Tsv)));
+        assert_eq!(config.site, Site::new("/x", 1, 1024).unwrap());
+    }
+
+    #[test]
+    fn switches_the_log_as_go_does() {
+        for (text, is_on) in [("-log=true", true), ("-log=F", false), ("-l=1", true)] {
+            assert_eq!(config(text, &[]).unwrap().log.is_some(), is_on, "{text}");
+        }
+        assert!(config("-log -log=0", &[]).unwrap().log.is_none());
+        assert!(config("", &[("HB_LOG", "T")]).unwrap().log.is_some());
+        assert!(config("--log-format json", &[]).unwrap().log.is_none());
+    }
+
+    #[test]
+    fn names_the_value_where_it_came_from() {
+        let size = "not allowed: expected digits with an optional K, M or G, from 1 to 1G";
+        let cases = [
+            ("--max 2T", vec![], format!("--max 2T: {size}")),
+            ("", vec![("HB_MAX", "2T")], format!("HB_MAX=2T: {size}")),
+            ("--min -1", vec![], format!("--min -1: {size}")),
+            ("--min=", vec![], format!("--min \"\": {size}")),
+            ("--log=maybe", vec![], "--log=maybe: not allowed: expected true or false".to_owned()),
+            (
+                "--min 2M",
+                vec![("HB_MAX", "1K")],
+                "--min 2M with HB_MAX=1K: not allowed: expected min <= max".to_owned(),
+            ),
+            (
+                "--min 2M",
+                vec![],
+                "--min 2M with --max 1M: not allowed: expected min <= max".to_owned(),
+            ),
+            (
+                "--uri heartbeat",
+                vec![],
+                "--uri heartbeat: not allowed: expected a path that starts with / and is more \
+                 than /"
+                    .to_owned(),
+            ),
+        ];
+        for (line, variables, expected) in cases {
+            assert_eq!(config(line, &variables).unwrap_err(), expected);
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Owns what a value on the command line may look like. Pure: text in, value out.
+//!
+//! Every parser answers a refusal with what it expected, and leaves it to the caller to say which
+//! option and which value that was about.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use heartbeat_protocol::limits::PAYLOAD_BYTES_MAX;
+use heartbeat_runtime::THREADS_MAX;
+
+/// Longest timeout or delay. A day is beyond any use; the bound keeps sums of times far from any
+/// overflow.
+const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Most connections that can be asked for: as many descriptors as Linux lets a process have
+/// unless it is rebuilt or `fs.nr_open` is raised.
+const CONNECTIONS_MAX: usize = 1 << 20;
+
+/// A value, or what was expected instead of it.
+pub(crate) type Parsed<T> = Result<T, String>;
+
+/// Bytes: digits and an optional binary K, M or G, in either case.
+pub(crate) fn size_bytes(text: &str) -> Parsed<u64> {
+    let scales = [('k', 10), ('m', 20), ('g', 30)];
+    let scale = scales.iter().find(|(letter, _)| text.to_ascii_lowercase().ends_with(*letter));
+    let (digits, shift) = match scale {
+        Some((_, shift)) => (&text[..text.len() - 1], *shift),
+        None => (text, 0),
+    };
+    decimal(digits)
+        .and_then(|count| count.checked_mul(1 << shift))
+        .filter(|bytes| (1..=PAYLOAD_BYTES_MAX).contains(bytes))
+        .ok_or_else(|| "expected digits with an optional K, M or G, from 1 to 1G".to_owned())
+}
+
+/// A span of time that may not be nothing.
+pub(crate) fn timeout(text: &str) -> Parsed<Duration> {
+    duration(text)
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "expected digits and one of ms, s, m, h, from 1ms to 24h".to_owned())
+}
+
+/// A span of time that may be nothing.
+pub(crate) fn delay(text: &str) -> Parsed<Duration> {
+    duration(text)
+        .ok_or_else(|| "expected digits and one of ms, s, m, h, from 0s to 24h".to_owned())
+}
+
+/// A TCP port; 0 is any free one.
+pub(crate) fn port(text: &str) -> Parsed<u16> {
+    decimal(text)
+        .and_then(|port| u16::try_from(port).ok())
+        .ok_or_else(|| "expected a number from 0 to 65535".to_owned())
+}
+
+/// An address, IPv6 also in the brackets that it has in a URL.
+pub(crate) fn ip(text: &str) -> Parsed<IpAddr> {
+    bracketed_ipv6(text)
+        .map(IpAddr::V6)
+        .or_else(|| text.parse().ok())
+        .ok_or_else(|| "expected an IPv4 or IPv6 address".to_owned())
+}
+
+/// An IPv6 address in brackets.
+pub(crate) fn bracketed_ipv6(text: &str) -> Option<Ipv6Addr> {
+    text.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
+/// A number of threads; none is `auto`.
+pub(crate) fn threads(text: &str) -> Parsed<Option<usize>> {
+    if text == "auto" {
+        return Ok(None);
+    }
+    count(text, THREADS_MAX)
+        .map(Some)
+        .ok_or_else(|| format!("expected auto or a number from 1 to {THREADS_MAX}"))
+}
+
+/// A number of connections.
+pub(crate) fn connections(text: &str) -> Parsed<usize> {
+    count(text, CONNECTIONS_MAX)
+        .ok_or_else(|| format!("expected a number from 1 to {CONNECTIONS_MAX}"))
+}
+
+/// A boolean as Go's flag package writes it: live manifests say `-log=true`.
+pub(crate) fn switch(text: &str) -> Parsed<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "t" | "1" => Ok(true),
+        "false" | "f" | "0" => Ok(false),
+        _ => Err("expected true or false".to_owned()),
+    }
+}
+
+/// One of a few words.
+pub(crate) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Parsed<T> {
+    let words = || choices.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+    choices
+        .iter()
+        .find(|(word, _)| *word == text)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| format!("expected one of {}", words()))
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    let unit_start = text.find(|character: char| !character.is_ascii_digit())?;
+    let (digits, unit) = text.split_at(unit_start);
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60 * 1_000,
+        "h" => 60 * 60 * 1_000,
+        _ => return None,
+    };
+    let duration = Duration::from_millis(decimal(digits)?.checked_mul(unit_ms)?);
+    (duration <= DURATION_MAX).then_some(duration)
+}
+
+fn count(text: &str, max: usize) -> Option<usize> {
+    decimal(text)
+        .and_then(|count| usize::try_from(count).ok())
+        .filter(|count| (1..=max).contains(count))
+}
+
+/// Digits and nothing else: `str::parse` takes a plus sign as well.
+fn decimal(text: &str) -> Option<u64> {
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No parser may take these.
+    const NEVER: [&str; 12] =
+        ["", " ", "-1", "+1", "1.5", "1e3", "0x10", "1_000", " 1", "1 ", "1\n", "\u{fffd}"];
+
+    #[test]
+    fn reads_sizes_in_binary_units() {
+        let allowed = [
+            ("1", 1),
+            ("017", 17),
+            ("1k", 1 << 10),
+            ("1K", 1 << 10),
+            ("3m", 3 << 20),
+            ("1024M", 1 << 30),
+            ("1g", 1 << 30),
+            ("1073741824", 1 << 30),
+        ];
+        for (text, bytes) in allowed {
+            assert_eq!(size_bytes(text), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_sizes_out_of_bounds_or_of_another_form() {
+        let refused = [
+            "0",
+            "0K",
+            "1073741825",
+            "2G",
+            "1025M",
+            "2T",
+            "K",
+            "1KB",
+            "1Ki",
+            "1 K",
+            "1é",
+            "18014398509481984K",
+            "17179869185G",
+            "18446744073709551616",
+        ];
+        for text in refused.into_iter().chain(NEVER) {
+            let expected = "expected digits with an optional K, M or G, from 1 to 1G";
+            assert_eq!(size_bytes(text), Err(expected.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_durations_in_one_unit() {
+        let allowed =
+            [("1ms", 1), ("500ms", 500), ("10s", 10_000), ("2m", 120_000), ("24h", 86_400_000)];
+        for (text, ms) in allowed {
+            assert_eq!(timeout(text), Ok(Duration::from_millis(ms)), "{text}");
+            assert_eq!(delay(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        assert_eq!(delay("0s"), Ok(Duration::ZERO));
+        assert_eq!(delay("0ms"), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn refuses_durations_out_of_bounds_or_of_another_form() {
+        let refused = [
+            "10",
+            "0",
+            "s",
+            "1.5s",
+            "1m30s",
+            "10S",
+            "10us",
+            "1d",
+            "25h",
+            "1441m",
+            "86400001ms",
+            "18446744073709551616ms",
+            "5124095576030431h",
+        ];
+        for text in refused.into_iter().chain(NEVER) {
+            assert!(timeout(text).is_err(), "{text}");
+            assert!(delay(text).is_err(), "{text}");
+        }
+        assert!(timeout("0s").is_err());
+    }
+
+    #[test]
+    fn reads_ports_and_counts_to_their_bounds() {
+        assert_eq!((port("0"), port("65535"), port("08080")), (Ok(0), Ok(65_535), Ok(8080)));
+        assert_eq!((threads("auto"), threads("1")), (Ok(None), Ok(Some(1))));
+        assert_eq!(threads("1024"), Ok(Some(THREADS_MAX)));
+        assert_eq!(connections("1048576"), Ok(CONNECTIONS_MAX));
+        for text in ["65536", "99999999999999999999", "http"].into_iter().chain(NEVER) {
+            assert!(port(text).is_err(), "{text}");
+        }
+        for text in ["0", "1025", "AUTO", "all"].into_iter().chain(NEVER) {
+            assert!(threads(text).is_err(), "{text}");
+        }
+        for text in ["0", "1048577", "auto", "99999999999999999999"].into_iter().chain(NEVER) {
+            assert!(connections(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_addresses_with_and_without_brackets() {
+        for text in ["0.0.0.0", "127.0.0.1", "::", "::1", "fe80::1"] {
+            assert_eq!(ip(text), Ok(text.parse().unwrap()), "{text}");
+        }
+        assert_eq!(ip("[::1]"), Ok("::1".parse().unwrap()));
+        let refused = ["localhost", "[127.0.0.1]", "[::1", "::1]", "[]", "1.2.3", "fe80::1%lo"];
+        for text in refused.into_iter().chain(NEVER) {
+            assert!(ip(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_booleans_as_go_writes_them() {
+        for (text, value) in [("true", true), ("TRUE", true), ("T", true), ("1", true)] {
+            assert_eq!(switch(text), Ok(value), "{text}");
+        }
+        for text in ["false", "False", "f", "0"] {
+            assert_eq!(switch(text), Ok(false), "{text}");
+        }
+        for text in ["yes", "on", "2", "truee"].into_iter().chain(NEVER) {
+            assert!(switch(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_the_choices_where_none_fits() {
+        let choices = [("tsv", 1), ("json", 2)];
+        assert_eq!(choice("json", &choices), Ok(2));
+        assert_eq!(choice("JSON", &choices), Err("expected one of tsv, json".to_owned()));
+    }
+}

@@ -1,0 +1,50 @@
+//! Owns what time it is for a worker: coarse, without a system call, good for deadlines and for
+//! the Date field.
+
+use std::cell::RefCell;
+
+use heartbeat_protocol::DateLine;
+
+use crate::sys::{CoarseClock, coarse_time};
+
+/// A worker's clock.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    date: RefCell<DateLine>,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        Self { date: RefCell::new(DateLine::new(0)) }
+    }
+
+    /// Milliseconds since some moment; exact to the kernel's tick.
+    pub(crate) fn now_ms(&self) -> u64 {
+        coarse_time(CoarseClock::Monotonic).as_millis() as u64
+    }
+
+    /// Calls `with` with the Date line of this second. The line is made again only where the
+    /// second has changed.
+    pub(crate) fn with_date<R>(&self, with: impl FnOnce(&DateLine) -> R) -> R {
+        let seconds = coarse_time(CoarseClock::Realtime).as_secs();
+        let mut date = self.date.borrow_mut();
+        if date.unix_seconds() != seconds {
+            *date = DateLine::new(seconds);
+        }
+        with(&date)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_date_is_of_now() {
+        let clock = Clock::new();
+        let now =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let told = clock.with_date(DateLine::unix_seconds);
+        assert!(now.abs_diff(told) <= 1, "{now} and {told}");
+    }
+}

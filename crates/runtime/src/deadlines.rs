@@ -1,0 +1,254 @@
+//! Owns when each connection of a worker has waited long enough. One sweep over a table at a
+//! coarse interval, instead of a timer per request: arming a deadline is one store.
+//!
+//! A deadline ends a wait by shutdown(2): the operation in flight completes as if the peer had
+//! finished, on both drivers and in both rings, so that nothing needs to be cancelled.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::os::fd::RawFd;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::sys::{self, Way};
+
+/// Longest pause between two sweeps.
+const SWEEP_MAX: Duration = Duration::from_millis(500);
+
+/// Shortest pause between two sweeps.
+const SWEEP_MIN: Duration = Duration::from_millis(5);
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// The next request.
+    Idle,
+    /// A head: the first one of a connection, or the rest of one that has begun.
+    Head,
+    /// More of a body that the peer sends.
+    Receive,
+    /// Room for more of an answer.
+    Send,
+    /// The peer's end, after this side's.
+    Linger,
+}
+
+#[derive(Debug)]
+struct Entry {
+    socket: RawFd,
+    /// None while nothing is waited for.
+    due_ms: Option<u64>,
+    wait: Wait,
+    expired: bool,
+}
+
+/// The deadlines of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines {
+    entries: RefCell<Vec<Option<Entry>>>,
+    free: RefCell<Vec<usize>>,
+    watched: Cell<usize>,
+    sweeper: RefCell<Option<Waker>>,
+}
+
+/// A connection's place in the table; it leaves when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Watch<'w> {
+    deadlines: &'w Deadlines,
+    index: usize,
+}
+
+impl Deadlines {
+    /// Watches a socket, which stays open as long as the watch lives.
+    pub(crate) fn watch(&self, socket: RawFd) -> Watch<'_> {
+        let entry = Entry { socket, due_ms: None, wait: Wait::Idle, expired: false };
+        let mut entries = self.entries.borrow_mut();
+        let index = match self.free.borrow_mut().pop() {
+            Some(index) => {
+                entries[index] = Some(entry);
+                index
+            }
+            None => {
+                entries.push(Some(entry));
+                entries.len() - 1
+            }
+        };
+        self.watched.set(self.watched.get() + 1);
+        if let Some(sweeper) = self.sweeper.borrow_mut().take() {
+            sweeper.wake();
+        }
+        Watch { deadlines: self, index }
+    }
+
+    /// Sweeps without end, and sleeps while nobody is watched. `shortest` is the shortest
+    /// time limit there is: a sweep comes several times within it.
+    pub(crate) async fn sweep(&self, clock: &Clock, shortest: Duration) {
+        let pause = (shortest / 8).clamp(SWEEP_MIN, SWEEP_MAX);
+        loop {
+            poll_fn(|context| {
+                if self.watched.get() > 0 {
+                    return Poll::Ready(());
+                }
+                *self.sweeper.borrow_mut() = Some(context.waker().clone());
+                Poll::Pending
+            })
+            .await;
+            monoio::time::sleep(pause).await;
+            self.expire(clock.now_ms());
+        }
+    }
+
+    fn expire(&self, now_ms: u64) {
+        for entry in self.entries.borrow_mut().iter_mut().flatten() {
+            if entry.due_ms.is_some_and(|due_ms| due_ms <= now_ms) {
+                let way = match entry.wait {
+                    Wait::Idle | Wait::Head | Wait::Receive => Way::Read,
+                    Wait::Send | Wait::Linger => Way::Both,
+                };
+                entry.end(way);
+            }
+        }
+    }
+
+    /// Ends every wait for a next request; what is already here is still read.
+    pub(crate) fn end_idle(&self) {
+        for entry in self.entries.borrow_mut().iter_mut().flatten() {
+            if entry.due_ms.is_some() && entry.wait == Wait::Idle {
+                entry.end(Way::Read);
+            }
+        }
+    }
+
+    /// Ends every connection.
+    pub(crate) fn end_all(&self) {
+        for entry in self.entries.borrow_mut().iter_mut().flatten() {
+            entry.end(Way::Both);
+        }
+    }
+}
+
+impl Entry {
+    fn end(&mut self, way: Way) {
+        self.due_ms = None;
+        self.expired = true;
+        // ENOTCONN: the peer has reset the connection, and its session is about to see it.
+        let _ = sys::shutdown(self.socket, way);
+    }
+}
+
+impl Watch<'_> {
+    /// Starts to wait: the wait ends `limit` from now. A wait for a head that has been started
+    /// goes on as it is: its limit is for the whole head, however it trickles in.
+    pub(crate) fn arm(&self, wait: Wait, limit: Duration, clock: &Clock) {
+        let due_ms = clock.now_ms().saturating_add(limit.as_millis() as u64);
+        self.with_entry(|entry| {
+            let goes_on = wait == Wait::Head && entry.wait == wait && entry.due_ms.is_some();
+            if !goes_on {
+                entry.wait = wait;
+                entry.due_ms = Some(due_ms);
+            }
+        });
+    }
+
+    /// Stops waiting.
+    pub(crate) fn disarm(&self) {
+        self.with_entry(|entry| entry.due_ms = None);
+    }
+
+    /// Whether a wait has been ended, and which.
+    pub(crate) fn expired(&self) -> Option<Wait> {
+        self.with_entry(|entry| entry.expired.then_some(entry.wait))
+    }
+
+    fn with_entry<R>(&self, with: impl FnOnce(&mut Entry) -> R) -> R {
+        let mut entries = self.deadlines.entries.borrow_mut();
+        with(entries[self.index].as_mut().expect("a watch keeps its entry"))
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        self.deadlines.entries.borrow_mut()[self.index] = None;
+        self.deadlines.free.borrow_mut().push(self.index);
+        self.deadlines.watched.set(self.deadlines.watched.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (near, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn a_wait_ends_when_it_is_due_and_not_before() {
+        let (_peer, mut socket) = pair();
+        let (deadlines, clock) = (Deadlines::default(), Clock::new());
+        let watch = deadlines.watch(socket.as_raw_fd());
+        watch.arm(Wait::Head, Duration::from_secs(5), &clock);
+        deadlines.expire(clock.now_ms() + 4000);
+        assert_eq!(watch.expired(), None);
+        deadlines.expire(clock.now_ms() + 6000);
+        assert_eq!(watch.expired(), Some(Wait::Head));
+        assert_eq!(socket.read(&mut [0]).unwrap(), 0);
+        socket.write_all(b"still").unwrap();
+    }
+
+    #[test]
+    fn a_head_that_trickles_in_has_one_limit() {
+        let (_peer, socket) = pair();
+        let (deadlines, clock) = (Deadlines::default(), Clock::new());
+        let watch = deadlines.watch(socket.as_raw_fd());
+        watch.arm(Wait::Head, Duration::ZERO, &clock);
+        watch.arm(Wait::Head, Duration::from_secs(60), &clock);
+        deadlines.expire(clock.now_ms());
+        assert_eq!(watch.expired(), Some(Wait::Head));
+    }
+
+    #[test]
+    fn a_stalled_send_loses_both_ways() {
+        let (_peer, mut socket) = pair();
+        let (deadlines, clock) = (Deadlines::default(), Clock::new());
+        let watch = deadlines.watch(socket.as_raw_fd());
+        watch.arm(Wait::Send, Duration::ZERO, &clock);
+        deadlines.expire(clock.now_ms());
+        assert!(socket.write_all(b"x").is_err());
+    }
+
+    #[test]
+    fn a_disarmed_wait_and_a_dropped_watch_never_end() {
+        let (_peer, mut socket) = pair();
+        let (deadlines, clock) = (Deadlines::default(), Clock::new());
+        let watch = deadlines.watch(socket.as_raw_fd());
+        watch.arm(Wait::Send, Duration::ZERO, &clock);
+        watch.disarm();
+        deadlines.expire(u64::MAX);
+        deadlines.end_idle();
+        assert_eq!(watch.expired(), None);
+        watch.arm(Wait::Send, Duration::ZERO, &clock);
+        drop(watch);
+        deadlines.expire(u64::MAX);
+        socket.write_all(b"x").unwrap();
+        assert_eq!(deadlines.watched.get(), 0);
+    }
+
+    #[test]
+    fn places_are_used_again() {
+        let (_peer, socket) = pair();
+        let deadlines = Deadlines::default();
+        for _ in 0..10 {
+            let _first = deadlines.watch(socket.as_raw_fd());
+            let _second = deadlines.watch(socket.as_raw_fd());
+        }
+        assert_eq!(deadlines.entries.borrow().len(), 2);
+    }
+}

@@ -1,0 +1,156 @@
+//! Owns one large answer on its way out: the cursor over head and payload, and the vectors of
+//! what is left. A pure core: it performs no operation.
+
+use heartbeat_protocol::Payload;
+
+use crate::arena::{Arena, BLOCK_BYTES, Slot};
+
+/// Most bytes handed to the kernel by one operation. Larger ones save nothing more, and keep the
+/// other connections of the worker waiting.
+pub(crate) const OPERATION_BYTES_MAX: usize = 1 << 20;
+
+/// Most vectors of one operation: the head, a first partial block, whole blocks, a last one.
+pub(crate) const VECTORS_MAX: usize = OPERATION_BYTES_MAX / BLOCK_BYTES + 3;
+
+/// A head, if it is still to go, and the payload behind it.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    head: Option<Slot>,
+    head_sent: usize,
+    payload: Payload,
+    payload_sent: u64,
+}
+
+impl Outbound {
+    /// An answer of which nothing has been sent.
+    pub(crate) fn new(head: Option<Slot>, payload: Payload) -> Self {
+        Self { head, head_sent: 0, payload, payload_sent: 0 }
+    }
+
+    /// Whether every byte has been sent.
+    pub(crate) fn is_done(&self) -> bool {
+        self.head.is_none() && self.payload_sent == self.payload.bytes
+    }
+
+    /// Length of the whole payload, in bytes.
+    pub(crate) fn payload_bytes(&self) -> u64 {
+        self.payload.bytes
+    }
+
+    /// Appends the vectors of the next bytes to `vectors`: at most [`OPERATION_BYTES_MAX`] of
+    /// payload, never an empty one (EFAULT in WRITEV_FIXED).
+    pub(crate) fn vectors(&self, arena: &Arena, vectors: &mut Vec<libc::iovec>) {
+        if let Some(slot) = &self.head {
+            vectors.push(arena.head_vector(slot, self.head_sent));
+        }
+        let mut left = OPERATION_BYTES_MAX;
+        for mut segment in self.payload.segments(self.payload_sent, BLOCK_BYTES) {
+            segment.bytes = segment.bytes.min(left);
+            left -= segment.bytes;
+            vectors.push(arena.block_vector(segment));
+            if left == 0 {
+                break;
+            }
+        }
+        debug_assert!(vectors.len() <= VECTORS_MAX);
+    }
+
+    /// The head's slot, as long as some of it is still to go.
+    pub(crate) fn head(&self) -> Option<&Slot> {
+        self.head.as_ref()
+    }
+
+    /// Moves the cursor on by what an operation has sent, and returns the head's slot once all of
+    /// it is out.
+    ///
+    /// # Panics
+    /// Where more was sent than there was: exactly n means exactly n.
+    pub(crate) fn advance(&mut self, mut sent: usize) -> Option<Slot> {
+        let mut finished = None;
+        if let Some(slot) = self.head.take() {
+            let left = slot.bytes() - self.head_sent;
+            if sent < left {
+                self.head_sent += sent;
+                self.head = Some(slot);
+                return None;
+            }
+            sent -= left;
+            finished = Some(slot);
+        }
+        self.payload_sent += sent as u64;
+        assert!(self.payload_sent <= self.payload.bytes, "more sent than the answer has");
+        finished
+    }
+
+    /// Gives up, and returns the head's slot where some of it was still to go.
+    pub(crate) fn abandon(&mut self) -> Option<Slot> {
+        self.head.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lengths of the next vectors.
+    fn lengths(outbound: &Outbound, arena: &Arena) -> Vec<usize> {
+        let mut vectors = Vec::new();
+        outbound.vectors(arena, &mut vectors);
+        vectors.iter().map(|vector| vector.iov_len).collect()
+    }
+
+    #[test]
+    fn every_short_write_leaves_the_right_rest() {
+        let arena = Arena::new().unwrap();
+        let head = b"head".as_slice();
+        for bytes in [1, 16, 17, 65_535, 65_536, 65_537, 200_000] {
+            let total = head.len() as u64 + bytes;
+            for step in [1_usize, 2, 3, 4, 5, 4095, 65_536, 65_540, 1 << 20] {
+                if total / step as u64 > 5000 {
+                    continue;
+                }
+                let slot = arena.take_slot(head);
+                let mut outbound = Outbound::new(slot, Payload { bytes });
+                let mut sent = 0;
+                while !outbound.is_done() {
+                    let lengths = lengths(&outbound, &arena);
+                    assert!(lengths.iter().all(|length| *length > 0));
+                    let offered: usize = lengths.iter().sum();
+                    assert_eq!(offered as u64, total - sent, "nothing is left out");
+                    let written = offered.min(step);
+                    if let Some(slot) = outbound.advance(written) {
+                        arena.release(slot);
+                    }
+                    sent += written as u64;
+                }
+                assert_eq!(sent, total);
+            }
+        }
+    }
+
+    #[test]
+    fn one_operation_is_bounded_in_bytes_and_vectors() {
+        let arena = Arena::new().unwrap();
+        let mut outbound = Outbound::new(arena.take_slot(b"head"), Payload { bytes: 1 << 30 });
+        arena.release(outbound.advance(5).unwrap());
+        let lengths = lengths(&outbound, &arena);
+        assert_eq!(lengths.iter().sum::<usize>(), OPERATION_BYTES_MAX);
+        assert!(lengths.len() <= VECTORS_MAX);
+        assert_eq!(lengths[0], BLOCK_BYTES - 1);
+    }
+
+    #[test]
+    fn an_answer_given_up_returns_its_slot_once() {
+        let arena = Arena::new().unwrap();
+        let mut outbound = Outbound::new(arena.take_slot(b"head"), Payload { bytes: 1 });
+        assert!(outbound.advance(3).is_none());
+        assert!(outbound.abandon().is_some());
+        assert!(outbound.abandon().is_none());
+    }
+
+    #[test]
+    #[should_panic(expected = "more sent than the answer has")]
+    fn sending_too_much_is_a_bug() {
+        let _ = Outbound::new(None, Payload { bytes: 1 }).advance(2);
+    }
+}

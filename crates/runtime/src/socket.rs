@@ -1,0 +1,189 @@
+//! Owns the operations of a session on its stream: the trait, and the TCP socket of monoio behind
+//! it, where the send tier decides how vectors leave.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::rc::Rc;
+
+use monoio::buf::{IoBuf, IoBufMut};
+use monoio::io::{AsyncReadRent, AsyncWriteRent};
+use monoio::net::TcpStream;
+
+use crate::outbound::{Outbound, VECTORS_MAX};
+use crate::send_ring::WriteError;
+use crate::sys::{self, Way};
+use crate::tier::RING_BYTES_MIN;
+use crate::worker::Worker;
+
+/// Most bytes thrown away by one call.
+const DISCARD_BYTES_MAX: u64 = 1 << 30;
+
+/// Operations outside monoio that may end at once, one after the other, before the other
+/// connections of the worker get their turn.
+const IN_A_ROW_MAX: u32 = 4;
+
+/// What a session does with its peer. Every count may be short.
+pub(crate) trait Stream {
+    /// Reads into the spare capacity of `buffer`, which must not be empty. 0 is the end.
+    async fn receive(&mut self, buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>);
+
+    /// Throws away up to `bytes_max` bytes of what the peer sends, at least one. 0 is the end.
+    async fn discard(&mut self, bytes_max: u64) -> io::Result<usize>;
+
+    /// Sends `bytes` from `from` on.
+    async fn send(&mut self, bytes: Vec<u8>, from: usize) -> (io::Result<usize>, Vec<u8>);
+
+    /// Sends the next bytes of `outbound`; the caller moves its cursor.
+    async fn send_outbound(&mut self, outbound: &Outbound) -> io::Result<usize>;
+
+    /// Tells the peer that nothing further will be sent.
+    fn shutdown_send(&mut self);
+
+    /// Makes the close that follows a reset, which frees what is unsent.
+    fn reset_on_close(&mut self);
+}
+
+/// A TCP connection of a worker.
+pub(crate) struct Socket {
+    stream: TcpStream,
+    worker: Rc<Worker>,
+    in_a_row: u32,
+}
+
+/// Spare lists of vectors, so that an answer allocates none.
+#[derive(Debug, Default)]
+pub(crate) struct VectorLists(RefCell<Vec<Vec<libc::iovec>>>);
+
+impl VectorLists {
+    fn take(&self) -> Vec<libc::iovec> {
+        self.0.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(VECTORS_MAX))
+    }
+
+    fn give(&self, mut list: Vec<libc::iovec>) {
+        list.clear();
+        self.0.borrow_mut().push(list);
+    }
+}
+
+impl Socket {
+    pub(crate) fn new(stream: TcpStream, worker: Rc<Worker>) -> Self {
+        Self { stream, worker, in_a_row: 0 }
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+
+    /// Sends through the companion ring, waiting through monoio where the socket is full. None
+    /// where the ring can not.
+    async fn send_registered(&mut self, outbound: &Outbound) -> Option<io::Result<usize>> {
+        loop {
+            let worker = &self.worker;
+            let ring = worker.send_ring()?;
+            let mut vectors = worker.vector_lists().take();
+            outbound.vectors(worker.arena(), &mut vectors);
+            let written = ring.write(self.fd(), &vectors, outbound.head(), worker.arena());
+            worker.vector_lists().give(vectors);
+            match written {
+                Ok(count) => {
+                    self.in_a_row += 1;
+                    if self.in_a_row < IN_A_ROW_MAX {
+                        return Some(Ok(count));
+                    }
+                    self.in_a_row = 0;
+                    // A socket that has room is told at once, but by way of the loop.
+                    return Some(self.stream.writable(false).await.map(|()| count));
+                }
+                Err(WriteError::WouldBlock) => {
+                    self.in_a_row = 0;
+                    if let Err(error) = self.stream.writable(false).await {
+                        return Some(Err(error));
+                    }
+                }
+                Err(WriteError::Socket(error)) => return Some(Err(error)),
+                Err(WriteError::Ring(_)) => return None,
+            }
+        }
+    }
+
+    async fn send_copy(&mut self, outbound: &Outbound) -> io::Result<usize> {
+        let mut vectors = self.worker.vector_lists().take();
+        outbound.vectors(self.worker.arena(), &mut vectors);
+        loop {
+            let (result, list) = self.stream.writev(vectors).await;
+            vectors = list;
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => {
+                    self.worker.vector_lists().give(vectors);
+                    return result;
+                }
+            }
+        }
+    }
+}
+
+impl Stream for Socket {
+    async fn receive(&mut self, mut buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
+        loop {
+            let spare = buffer.len()..buffer.capacity();
+            debug_assert!(!spare.is_empty());
+            let (result, slice) = self.stream.read(buffer.slice_mut(spare)).await;
+            buffer = slice.into_inner();
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return (result, buffer),
+            }
+        }
+    }
+
+    async fn discard(&mut self, bytes_max: u64) -> io::Result<usize> {
+        let bytes_max = bytes_max.min(DISCARD_BYTES_MAX) as usize;
+        loop {
+            if self.in_a_row == IN_A_ROW_MAX {
+                self.in_a_row = 0;
+                self.stream.readable(false).await?;
+            }
+            match sys::discard_received(self.fd(), bytes_max) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.in_a_row = IN_A_ROW_MAX;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => {
+                    self.in_a_row += 1;
+                    return result;
+                }
+            }
+        }
+    }
+
+    async fn send(&mut self, mut bytes: Vec<u8>, from: usize) -> (io::Result<usize>, Vec<u8>) {
+        loop {
+            let (result, slice) = self.stream.write(bytes.slice(from..)).await;
+            bytes = slice.into_inner();
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return (result, bytes),
+            }
+        }
+    }
+
+    async fn send_outbound(&mut self, outbound: &Outbound) -> io::Result<usize> {
+        if outbound.payload_bytes() >= RING_BYTES_MIN
+            && let Some(result) = self.send_registered(outbound).await
+        {
+            return result;
+        }
+        self.send_copy(outbound).await
+    }
+
+    fn shutdown_send(&mut self) {
+        // ENOTCONN: the peer has reset the connection, which the next read tells.
+        let _ = sys::shutdown(self.fd(), Way::Write);
+    }
+
+    fn reset_on_close(&mut self) {
+        let _ = sys::reset_on_close(self.fd());
+    }
+}

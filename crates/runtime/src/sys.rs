@@ -1,0 +1,217 @@
+//! Owns the system calls that no dependency wraps, each as a safe function with its man page's
+//! contract kept here. Must not decide anything.
+
+use std::ffi::c_int;
+use std::io;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+/// Turns the -1 of a system call into the errno it left.
+fn check(result: c_int) -> io::Result<c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Which way of a connection [`shutdown`] closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// What the peer sends: a waiting read ends as if the peer had finished.
+    Read,
+    /// What this side sends: the peer sees the end.
+    Write,
+    /// Both: waiting operations end.
+    Both,
+}
+
+/// shutdown(2).
+pub(crate) fn shutdown(socket: RawFd, way: Way) -> io::Result<()> {
+    let how = match way {
+        Way::Read => libc::SHUT_RD,
+        Way::Write => libc::SHUT_WR,
+        Way::Both => libc::SHUT_RDWR,
+    };
+    // SAFETY: shutdown(2) takes no memory; a descriptor that is not open is EBADF.
+    check(unsafe { libc::shutdown(socket, how) }).map(|_| ())
+}
+
+/// Sets SO_LINGER to zero: the next close(2) resets the connection and frees what is unsent.
+pub(crate) fn reset_on_close(socket: RawFd) -> io::Result<()> {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    // SAFETY: the option's value is a live `linger`, and its size is passed with it.
+    check(unsafe {
+        libc::setsockopt(
+            socket,
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of::<libc::linger>() as libc::socklen_t,
+        )
+    })
+    .map(|_| ())
+}
+
+/// Throws away up to `bytes_max` bytes that have arrived on a TCP socket, without copying them
+/// (MSG_TRUNC, tcp(7)). Never waits: WouldBlock where nothing has arrived, 0 at the end.
+pub(crate) fn discard_received(socket: RawFd, bytes_max: usize) -> io::Result<usize> {
+    let flags = libc::MSG_TRUNC | libc::MSG_DONTWAIT;
+    // SAFETY: with MSG_TRUNC TCP writes nothing to the buffer, which may therefore be null
+    // (tcp(7), since Linux 2.4).
+    let received = unsafe { libc::recv(socket, std::ptr::null_mut(), bytes_max, flags) };
+    usize::try_from(received).map_err(|_| io::Error::last_os_error())
+}
+
+/// The CPUs that the calling thread may run on, in ascending order (sched_getaffinity(2)).
+pub(crate) fn allowed_cpus() -> io::Result<Vec<usize>> {
+    // SAFETY: an all-zero cpu_set_t is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is live and its size is passed with it.
+    check(unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) })?;
+    let is_allowed = |cpu: &usize| {
+        // SAFETY: `cpu` is below CPU_SETSIZE, the number of bits in the set.
+        unsafe { libc::CPU_ISSET(*cpu, &set) }
+    };
+    Ok((0..libc::CPU_SETSIZE as usize).filter(is_allowed).collect())
+}
+
+/// Binds the calling thread to one CPU (sched_setaffinity(2)).
+pub(crate) fn pin_thread(cpu: usize) -> io::Result<()> {
+    if cpu >= libc::CPU_SETSIZE as usize {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: an all-zero cpu_set_t is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `cpu` is below CPU_SETSIZE, checked above.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: the set is live and its size is passed with it.
+    check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) }).map(|_| ())
+}
+
+/// Raises the soft limit of open descriptors to the hard one, and returns it (getrlimit(2)).
+pub(crate) fn raise_descriptor_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the limit is live for the call.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
+    if limit.rlim_cur < limit.rlim_max {
+        let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+        // SAFETY: the limit is live for the call.
+        if check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) }).is_ok() {
+            limit = raised;
+        }
+    }
+    Ok(limit.rlim_cur)
+}
+
+/// Keeps transparent huge pages out of this process (prctl(2), PR_SET_THP_DISABLE): an allocator's
+/// arena would otherwise turn its first kilobytes into 2 MiB pages.
+pub(crate) fn refuse_huge_pages() -> io::Result<()> {
+    // SAFETY: this prctl takes no memory.
+    check(unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) }).map(|_| ())
+}
+
+/// Time of a clock that only moves with the tick, some milliseconds, and costs no system call
+/// (clock_gettime(2)).
+pub(crate) fn coarse_time(clock: CoarseClock) -> Duration {
+    let id = match clock {
+        CoarseClock::Realtime => libc::CLOCK_REALTIME_COARSE,
+        CoarseClock::Monotonic => libc::CLOCK_MONOTONIC_COARSE,
+    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the timespec is live for the call. It can not fail with these clocks, and would
+    // leave the zeroes.
+    unsafe { libc::clock_gettime(id, &mut time) };
+    Duration::new(time.tv_sec.max(0) as u64, time.tv_nsec as u32)
+}
+
+/// The clocks of [`coarse_time`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CoarseClock {
+    /// Since 1970-01-01 UTC.
+    Realtime,
+    /// Since some moment before this process; never goes back.
+    Monotonic,
+}
+
+/// SIGTERM and SIGINT, taken from every thread of this process and handed out one by one.
+#[derive(Debug)]
+pub(crate) struct BlockedSignals {
+    set: libc::sigset_t,
+}
+
+impl BlockedSignals {
+    /// Blocks both in the calling thread and the threads it starts from now on
+    /// (pthread_sigmask(3)).
+    pub(crate) fn new() -> io::Result<Self> {
+        // SAFETY: an all-zero sigset_t is live memory for sigemptyset, which initialises it.
+        let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the set is live, and both signals exist.
+        unsafe {
+            libc::sigemptyset(&mut set);
+            libc::sigaddset(&mut set, libc::SIGTERM);
+            libc::sigaddset(&mut set, libc::SIGINT);
+        }
+        // SAFETY: the set has been initialised; a null old set is allowed.
+        let error = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) };
+        if error != 0 { Err(io::Error::from_raw_os_error(error)) } else { Ok(Self { set }) }
+    }
+
+    /// Takes one of the signals, waiting up to `timeout` for it; none means without end
+    /// (sigtimedwait(2)).
+    pub(crate) fn wait(&self, timeout: Option<Duration>) -> Option<c_int> {
+        let timeout = timeout.map(|timeout| libc::timespec {
+            tv_sec: timeout.as_secs() as libc::time_t,
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        let timeout = timeout.as_ref().map_or(std::ptr::null(), |time| &raw const *time);
+        // SAFETY: the set has been initialised, the timespec is live or null, and a null siginfo
+        // is allowed.
+        let signal = unsafe { libc::sigtimedwait(&self.set, std::ptr::null_mut(), timeout) };
+        (signal > 0).then_some(signal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (near, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn discards_what_has_arrived_and_never_waits() {
+        let (mut near, far) = pair();
+        let fd = far.as_raw_fd();
+        assert_eq!(discard_received(fd, 100).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        near.write_all(&[7; 1000]).unwrap();
+        assert_eq!(discard_received(fd, 400).unwrap(), 400);
+        assert_eq!(discard_received(fd, 4000).unwrap(), 600);
+        drop(near);
+        assert_eq!(discard_received(fd, 1).unwrap(), 0);
+    }
+
+    #[test]
+    fn pins_to_a_cpu_that_is_allowed() {
+        let cpus = allowed_cpus().unwrap();
+        std::thread::spawn(move || {
+            let last = cpus[cpus.len() - 1];
+            pin_thread(last).unwrap();
+            assert_eq!(allowed_cpus().unwrap(), [last]);
+            assert!(pin_thread(libc::CPU_SETSIZE as usize).is_err());
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn clocks_advance() {
+        assert!(coarse_time(CoarseClock::Realtime).as_secs() > 1_700_000_000);
+        let before = coarse_time(CoarseClock::Monotonic);
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(coarse_time(CoarseClock::Monotonic) > before);
+    }
+}

@@ -1,0 +1,324 @@
+//! Owns one core: its thread, its event loop, and what its sessions share. Nothing here is shared
+//! with another worker but the process's configuration and two counters touched per connection.
+
+use std::cell::Cell;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use heartbeat_protocol::{Facts, Site};
+use monoio::io::AsyncReadRent;
+use monoio::net::{TcpListener, TcpStream};
+
+use crate::arena::{Arena, Slot};
+use crate::buffers::Buffers;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::deadlines::Deadlines;
+use crate::listener;
+use crate::send_ring::SendRing;
+use crate::server::Report;
+use crate::session::Session;
+use crate::shutdown::{Order, Phase};
+use crate::socket::{Socket, VectorLists};
+
+/// Connections above the maximum that still get an answer; more are closed without one, because
+/// the answer costs the descriptor that there is none of.
+const TURNED_DOWN_MAX: usize = 64;
+
+/// How long sessions that have been ended may take to notice.
+const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often a drain looks at what it waits for.
+const DRAIN_TICK: Duration = Duration::from_millis(10);
+
+/// What all workers of a process share.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) config: Config,
+    pub(crate) max_connections: usize,
+    pub(crate) version: String,
+    pub(crate) version_json: String,
+    /// False once a drain has begun.
+    pub(crate) ready: AtomicBool,
+    /// Connections at the moment, touched when one opens or closes.
+    pub(crate) connections: AtomicUsize,
+}
+
+/// What the sessions of a worker share.
+pub(crate) struct Worker {
+    process: Arc<Process>,
+    // Before the arena: the ring's registration ends first.
+    send_ring: Option<SendRing>,
+    arena: Arena,
+    buffers: Buffers,
+    vector_lists: VectorLists,
+    deadlines: Deadlines,
+    clock: Clock,
+    phase: Cell<Phase>,
+    sessions: Cell<usize>,
+    accepted: Cell<u64>,
+    accept_failures: Cell<u64>,
+    /// A second order has come: no more waiting.
+    quit: Cell<bool>,
+}
+
+impl Process {
+    pub(crate) fn new(config: Config, report: &Report) -> Self {
+        let site = &config.site;
+        let version_json = format!(
+            "{{\"version\":\"{}\",\"revision\":\"{}\",\"driver\":\"{}\",\"send\":\"{}\",\
+             \"threads\":{},\"uri\":\"{}\",\"min\":{},\"max\":{}}}\n",
+            config.version,
+            config.revision,
+            report.driver,
+            report.send,
+            report.threads,
+            site.uri(),
+            site.min(),
+            site.max()
+        );
+        Self {
+            max_connections: report.max_connections,
+            version: format!("{}\n", config.version),
+            version_json,
+            ready: AtomicBool::new(true),
+            connections: AtomicUsize::new(0),
+            config,
+        }
+    }
+}
+
+impl Worker {
+    /// A worker that sends large payloads through `send_ring`, where it has one.
+    pub(crate) fn new(process: Arc<Process>, arena: Arena, send_ring: Option<SendRing>) -> Self {
+        Self {
+            process,
+            send_ring,
+            arena,
+            buffers: Buffers::default(),
+            vector_lists: VectorLists::default(),
+            deadlines: Deadlines::default(),
+            clock: Clock::new(),
+            phase: Cell::new(Phase::Serving),
+            sessions: Cell::new(0),
+            accepted: Cell::new(0),
+            accept_failures: Cell::new(0),
+            quit: Cell::new(false),
+        }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.process.config
+    }
+
+    pub(crate) fn site(&self) -> &Site {
+        &self.process.config.site
+    }
+
+    pub(crate) fn facts(&self) -> Facts<'_> {
+        Facts {
+            ready: self.process.ready.load(Ordering::Relaxed),
+            version: &self.process.version,
+            version_json: &self.process.version_json,
+        }
+    }
+
+    pub(crate) fn arena(&self) -> &Arena {
+        &self.arena
+    }
+
+    pub(crate) fn buffers(&self) -> &Buffers {
+        &self.buffers
+    }
+
+    pub(crate) fn vector_lists(&self) -> &VectorLists {
+        &self.vector_lists
+    }
+
+    pub(crate) fn deadlines(&self) -> &Deadlines {
+        &self.deadlines
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The companion ring, where there is one that works.
+    pub(crate) fn send_ring(&self) -> Option<&SendRing> {
+        self.send_ring.as_ref().filter(|ring| !ring.is_broken())
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    pub(crate) fn set_closed(&self) {
+        self.phase.set(Phase::Closed);
+    }
+
+    /// Connections accepted so far.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted.get()
+    }
+
+    pub(crate) fn note_accept_failure(&self) {
+        self.accept_failures.set(self.accept_failures.get() + 1);
+    }
+
+    /// Gives a head's slot back, once no operation can refer to it.
+    pub(crate) fn release_slot(&self, slot: Slot) {
+        match &self.send_ring {
+            Some(ring) => ring.release(slot, &self.arena),
+            None => self.arena.release(slot),
+        }
+    }
+
+    /// Serves a connection that has been accepted, or turns it down where there are too many.
+    pub(crate) fn admit(self: &Rc<Self>, stream: TcpStream, _peer: SocketAddr) {
+        self.accepted.set(self.accepted.get() + 1);
+        let place = Place::take(self);
+        let socket = Socket::new(stream, Rc::clone(self));
+        monoio::spawn(async move {
+            let worker = &*place.worker;
+            let watch = worker.deadlines().watch(socket.fd());
+            let excess = place.number.saturating_sub(worker.process.max_connections);
+            if excess <= TURNED_DOWN_MAX {
+                let session = Session::new(worker, &watch, socket);
+                let _end =
+                    if excess == 0 { session.run().await } else { session.turn_down().await };
+            }
+        });
+    }
+}
+
+/// A connection's place among those of the process; given back when it is dropped.
+struct Place {
+    worker: Rc<Worker>,
+    /// Connections of the process, this one included.
+    number: usize,
+}
+
+impl Place {
+    fn take(worker: &Rc<Worker>) -> Self {
+        worker.sessions.set(worker.sessions.get() + 1);
+        let before = worker.process.connections.fetch_add(1, Ordering::Relaxed);
+        Self { worker: Rc::clone(worker), number: before + 1 }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let worker = &self.worker;
+        worker.process.connections.fetch_sub(1, Ordering::Relaxed);
+        worker.sessions.set(worker.sessions.get() - 1);
+    }
+}
+
+/// What a worker needs besides its own state.
+pub(crate) struct Sockets {
+    pub(crate) listener: std::net::TcpListener,
+    pub(crate) control: UnixStream,
+}
+
+/// Runs inside the worker's event loop until it is told to end and has ended.
+///
+/// Tells `start` once it serves, or why it does not. Returns whether every session is over: if
+/// not, the loop must not be dropped, because the kernel may still write to the buffers of their
+/// operations.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    sockets: Sockets,
+    start: &Sender<io::Result<()>>,
+) -> bool {
+    let Adopted { accepting, listener, mut control, control_end } = match adopt(sockets) {
+        Ok(adopted) => adopted,
+        Err(error) => {
+            let _ = start.send(Err(error));
+            return true;
+        }
+    };
+    let accept_loop = monoio::spawn(listener::accept(accepting, Rc::clone(&worker)));
+    monoio::spawn(sweep(Rc::clone(&worker)));
+    let _ = start.send(Ok(()));
+
+    let order = next_order(&mut control).await;
+    if order == Order::Quit {
+        worker.quit.set(true);
+    }
+    worker.phase.set(Phase::Draining);
+    let orders = monoio::spawn(quit_on_order(control, Rc::clone(&worker)));
+    pause(worker.config().drain_delay, || worker.quit.get()).await;
+    if worker.quit.get() {
+        listener::close_at_once(&listener, &worker);
+    } else {
+        listener::close(&listener, &worker).await;
+    }
+    accept_loop.await;
+    drop(listener);
+
+    pause(worker.config().drain_timeout, || {
+        // Again and again: a session may only now have come to its wait.
+        worker.deadlines.end_idle();
+        worker.sessions.get() == 0 || worker.quit.get()
+    })
+    .await;
+    worker.deadlines.end_all();
+    pause(QUIT_TIMEOUT, || worker.sessions.get() == 0).await;
+    // The read of the next order would outlive its buffer.
+    let _ = control_end.shutdown(Shutdown::Both);
+    orders.await;
+    worker.sessions.get() == 0
+}
+
+/// The sockets in the hands of the event loop, and a second hand on each.
+struct Adopted {
+    accepting: TcpListener,
+    listener: std::net::TcpListener,
+    control: monoio::net::UnixStream,
+    control_end: UnixStream,
+}
+
+fn adopt(sockets: Sockets) -> io::Result<Adopted> {
+    Ok(Adopted {
+        listener: sockets.listener.try_clone()?,
+        accepting: TcpListener::from_std(sockets.listener)?,
+        control_end: sockets.control.try_clone()?,
+        control: monoio::net::UnixStream::from_std(sockets.control)?,
+    })
+}
+
+/// Waits until `done` or until `limit` has passed.
+async fn pause(limit: Duration, done: impl Fn() -> bool) {
+    let mut left = limit;
+    while !done() && !left.is_zero() {
+        let tick = DRAIN_TICK.min(left);
+        monoio::time::sleep(tick).await;
+        left -= tick;
+    }
+}
+
+/// The next order, or to quit where whoever gave them is gone.
+async fn next_order(control: &mut monoio::net::UnixStream) -> Order {
+    let (result, byte) = control.read(vec![0; 1]).await;
+    match result {
+        Ok(1) => Order::from_byte(byte[0]),
+        _ => Order::Quit,
+    }
+}
+
+async fn quit_on_order(mut control: monoio::net::UnixStream, worker: Rc<Worker>) {
+    next_order(&mut control).await;
+    worker.quit.set(true);
+}
+
+async fn sweep(worker: Rc<Worker>) {
+    let config = worker.config();
+    let shortest = config.header_timeout.min(config.idle_timeout).min(config.stall_timeout);
+    worker.deadlines.sweep(&worker.clock, shortest).await;
+}
