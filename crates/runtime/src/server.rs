@@ -342,6 +342,8 @@ fn run_worker(cpu: usize, io: Io, send: SendTier, lines: &Lines) {
         _ => (driver::build_epoll(), None),
     };
     let worker = Rc::new(Worker::new(plan.process, arena, ring));
+    let is_epoll = matches!(driver, Ok(Driver::Epoll(_)));
+    let driver = plan.sockets.set_nonblocking(is_epoll).and(driver);
     match driver {
         Ok(driver) => run_loop(driver, worker, plan.sockets, &lines.start),
         Err(error) => drop(lines.start.send(Err(error))),

@@ -226,6 +226,15 @@ pub(crate) struct Sockets {
     pub(crate) control: UnixStream,
 }
 
+impl Sockets {
+    /// Readies them for a driver: epoll needs sockets that do not block, and io_uring would only
+    /// hand their EAGAIN on.
+    pub(crate) fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.listener.set_nonblocking(nonblocking)?;
+        self.control.set_nonblocking(nonblocking)
+    }
+}
+
 /// Runs inside the worker's event loop until it is told to end and has ended.
 ///
 /// Tells `start` once it serves, or why it does not. Returns whether every session is over: if
