@@ -83,12 +83,14 @@ impl Socket {
             let ring = worker.send_ring()?;
             let mut vectors = worker.vector_lists().take();
             outbound.vectors(worker.arena(), &mut vectors);
+            let offered: usize = vectors.iter().map(|vector| vector.iov_len).sum();
             let written = ring.write(self.fd(), &vectors, outbound.head(), worker.arena());
             worker.vector_lists().give(vectors);
             match written {
                 Ok(count) => {
                     self.in_a_row += 1;
-                    if self.in_a_row < IN_A_ROW_MAX {
+                    // A short write has filled the socket: the next one would find no room.
+                    if count == offered && self.in_a_row < IN_A_ROW_MAX {
                         return Some(Ok(count));
                     }
                     self.in_a_row = 0;
