@@ -1,5 +1,5 @@
-//! Owns the Date field line: IMF-fixdate (RFC 9110 section 5.6.7) from seconds since the epoch.
-//! Must not ask for the time: the caller has the clock.
+//! Owns dates: the Date field line in IMF-fixdate (RFC 9110 section 5.6.7) and RFC 3339, both from
+//! seconds since the epoch. Must not ask for the time: the caller has the clock.
 
 /// Bytes of an IMF-fixdate.
 const IMF_FIXDATE_BYTES: usize = 29;
@@ -55,6 +55,17 @@ impl DateLine {
     }
 }
 
+/// `unix_seconds` since 1970-01-01 UTC as RFC 3339 writes it, up to the seconds and without an
+/// offset: `2026-11-22T10:00:00`.
+#[must_use]
+pub fn rfc3339_seconds(unix_seconds: u64) -> String {
+    let seconds = unix_seconds.min(SECONDS_MAX);
+    let (year, month, day) = civil_from_days(seconds / 86_400);
+    let of_day = seconds % 86_400;
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
+}
+
 fn put_two(out: &mut [u8], value: u64) {
     out[0] = b'0' + (value / 10 % 10) as u8;
     out[1] = b'0' + (value % 10) as u8;
@@ -101,6 +112,12 @@ mod tests {
         ] {
             assert_eq!(text(seconds), format!("Date: {expected} GMT\r\n"));
         }
+    }
+
+    #[test]
+    fn formats_rfc_3339() {
+        assert_eq!(rfc3339_seconds(0), "1970-01-01T00:00:00");
+        assert_eq!(rfc3339_seconds(1_709_251_199), "2024-02-29T23:59:59");
     }
 
     #[test]

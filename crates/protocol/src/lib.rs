@@ -47,7 +47,7 @@ mod site;
 
 pub use chunked::{ChunkedDecoder, Step};
 pub use connection::{CloseReason, Connection, Event, Next, Received};
-pub use date::DateLine;
+pub use date::{DateLine, rfc3339_seconds};
 pub use framing::Framing;
 pub use payload::{PATTERN, Payload, Segment};
 pub use rejection::Rejection;

@@ -1,34 +1,77 @@
-//! Owns the spare read and write buffers of a worker, so that a request allocates nothing.
+//! Owns the spare buffers of a worker, so that a request allocates nothing, and an idle connection
+//! holds next to nothing.
 
 use std::cell::RefCell;
 
-/// Capacity of a buffer: what one read takes at most, and about where answers to pipelined
-/// requests are sent instead of being gathered further.
-pub(crate) const BUFFER_BYTES: usize = 8 * 1024;
+use crate::exchange::Outbox;
 
-/// Spare buffers kept at most; more are given back to the allocator.
+/// Capacity of the buffer that a connection waits with: enough for the head of a prober or a load
+/// generator, little enough to hold ten thousand of.
+pub(crate) const SMALL_BYTES: usize = 512;
+
+/// Capacity of the buffer that follows where a read has filled the small one.
+pub(crate) const LARGE_BYTES: usize = 8 * 1024;
+
+/// Capacity of an outbox, in bytes of gathered answers.
+pub(crate) const OUTBOX_BYTES: usize = 8 * 1024;
+
+/// Spare buffers of a kind kept at most; more are given back to the allocator.
 const SPARE_MAX: usize = 64;
 
 /// A worker's spare buffers, all empty.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
-    spare: RefCell<Vec<Vec<u8>>>,
+    small: RefCell<Vec<Vec<u8>>>,
+    large: RefCell<Vec<Vec<u8>>>,
+    // Boxed, because a connection without answers holds none.
+    #[expect(clippy::vec_box)]
+    outboxes: RefCell<Vec<Box<Outbox>>>,
 }
 
 impl Buffers {
-    /// An empty buffer of at least [`BUFFER_BYTES`].
-    pub(crate) fn take(&self) -> Vec<u8> {
-        self.spare.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES))
+    /// An empty read buffer of [`SMALL_BYTES`].
+    pub(crate) fn small(&self) -> Vec<u8> {
+        take(&self.small).unwrap_or_else(|| Vec::with_capacity(SMALL_BYTES))
     }
 
-    /// Takes a buffer back, whatever is in it.
+    /// An empty read buffer of [`LARGE_BYTES`].
+    pub(crate) fn large(&self) -> Vec<u8> {
+        take(&self.large).unwrap_or_else(|| Vec::with_capacity(LARGE_BYTES))
+    }
+
+    /// Takes a read buffer back, whatever is in it.
     pub(crate) fn give(&self, mut buffer: Vec<u8>) {
-        let mut spare = self.spare.borrow_mut();
-        let is_standard = (BUFFER_BYTES..2 * BUFFER_BYTES).contains(&buffer.capacity());
-        if is_standard && spare.len() < SPARE_MAX {
-            buffer.clear();
-            spare.push(buffer);
+        buffer.clear();
+        match buffer.capacity() {
+            SMALL_BYTES => give(&self.small, buffer),
+            LARGE_BYTES => give(&self.large, buffer),
+            // Grown for a long head, or never there.
+            _ => {}
         }
+    }
+
+    /// An empty outbox.
+    pub(crate) fn outbox(&self) -> Box<Outbox> {
+        take(&self.outboxes).unwrap_or_else(|| Box::new(Outbox::new()))
+    }
+
+    /// Takes an outbox back, whatever is in it.
+    pub(crate) fn give_outbox(&self, mut outbox: Box<Outbox>) {
+        if outbox.is_standard() {
+            outbox.clear();
+            give(&self.outboxes, outbox);
+        }
+    }
+}
+
+fn take<T>(spare: &RefCell<Vec<T>>) -> Option<T> {
+    spare.borrow_mut().pop()
+}
+
+fn give<T>(spare: &RefCell<Vec<T>>, buffer: T) {
+    let mut spare = spare.borrow_mut();
+    if spare.len() < SPARE_MAX {
+        spare.push(buffer);
     }
 }
 
@@ -39,23 +82,24 @@ mod tests {
     #[test]
     fn buffers_come_back_empty_and_the_last_one_first() {
         let buffers = Buffers::default();
-        let mut buffer = buffers.take();
-        buffer.extend_from_slice(b"x");
-        let address = buffer.as_ptr();
-        buffers.give(buffer);
-        let again = buffers.take();
-        assert!(again.is_empty() && again.as_ptr() == address);
+        for mut buffer in [buffers.small(), buffers.large()] {
+            buffer.extend_from_slice(b"x");
+            let (address, capacity) = (buffer.as_ptr(), buffer.capacity());
+            buffers.give(buffer);
+            let again = if capacity == SMALL_BYTES { buffers.small() } else { buffers.large() };
+            assert!(again.is_empty() && again.as_ptr() == address);
+        }
     }
 
     #[test]
     fn grown_and_surplus_buffers_are_not_kept() {
         let buffers = Buffers::default();
-        buffers.give(Vec::with_capacity(2 * BUFFER_BYTES));
+        buffers.give(Vec::with_capacity(2 * LARGE_BYTES));
         buffers.give(Vec::new());
-        assert_eq!(buffers.spare.borrow().len(), 0);
+        assert_eq!(buffers.small.borrow().len() + buffers.large.borrow().len(), 0);
         for _ in 0..SPARE_MAX + 1 {
-            buffers.give(Vec::with_capacity(BUFFER_BYTES));
+            buffers.give(Vec::with_capacity(SMALL_BYTES));
         }
-        assert_eq!(buffers.spare.borrow().len(), SPARE_MAX);
+        assert_eq!(buffers.small.borrow().len(), SPARE_MAX);
     }
 }

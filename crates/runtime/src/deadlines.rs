@@ -156,6 +156,11 @@ impl Watch<'_> {
         self.with_entry(|entry| entry.due_ms = None);
     }
 
+    /// Whether a head is being waited for: its limit goes on until it is complete.
+    pub(crate) fn is_for_head(&self) -> bool {
+        self.with_entry(|entry| entry.wait == Wait::Head)
+    }
+
     /// Whether a wait has been ended, and which.
     pub(crate) fn expired(&self) -> Option<Wait> {
         self.with_entry(|entry| entry.expired.then_some(entry.wait))

@@ -5,18 +5,24 @@
 //! harnesses and tests embed it.
 //!
 //! Where things are: `server` starts and ends workers, `worker` is one core, `listener` accepts,
-//! `session` drives a connection over a `socket`, `outbound` is a large answer on its way,
+//! `session` performs on a `socket` what
+//! its `dialogue` asks for, `outbound` is a large answer on its way,
 //! `arena` the memory it comes from, `send_ring` the companion ring, `deadlines` the time limits,
 //! `driver` and `tier` choose how bytes move, `sys` wraps system calls. `unsafe` is in `sys`,
 //! `arena` and `send_ring` alone.
 
+mod access_log;
 mod arena;
 mod buffers;
 mod clock;
 mod config;
 mod deadlines;
+mod dialogue;
 mod driver;
+mod exchange;
 mod listener;
+mod log_sink;
+mod metrics;
 mod outbound;
 mod placement;
 mod send_ring;

@@ -123,7 +123,7 @@ impl Server {
             .map_err(|(address, error)| StartError::Bind(address, error))?;
         let starting = Starting::new(&config, &cpus)?;
         let report = starting.choose(&config, descriptors)?;
-        let process = Arc::new(Process::new(config, &report));
+        let process = Arc::new(Process::new(config, &report, descriptors));
         starting.serve(process, report, listeners, address)
     }
 
@@ -213,7 +213,7 @@ impl Starting {
         let mut starting = Self { threads: Vec::new(), plans: Vec::new(), builds, starts };
         for (index, cpu) in cpus.iter().copied().enumerate() {
             let (plan, plans) = channel();
-            let lines = Lines { build: build.clone(), plans, start: start.clone() };
+            let lines = Lines { index, build: build.clone(), plans, start: start.clone() };
             let (io, send) = (config.io, config.send);
             let thread = thread::Builder::new()
                 .name(format!("worker-{index}"))
@@ -313,6 +313,7 @@ fn gone() -> io::Error {
 
 /// How a worker's thread talks to [`Starting`].
 struct Lines {
+    index: usize,
     build: Sender<Build>,
     plans: Receiver<Plan>,
     start: Sender<io::Result<()>>,
@@ -341,7 +342,7 @@ fn run_worker(cpu: usize, io: Io, send: SendTier, lines: &Lines) {
         Some(Ok((driver, _))) if plan.use_uring => (Ok(driver), ring),
         _ => (driver::build_epoll(), None),
     };
-    let worker = Rc::new(Worker::new(plan.process, arena, ring));
+    let worker = Rc::new(Worker::new(plan.process, lines.index, arena, ring));
     let is_epoll = matches!(driver, Ok(Driver::Epoll(_)));
     let driver = plan.sockets.set_nonblocking(is_epoll).and(driver);
     match driver {

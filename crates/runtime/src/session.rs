@@ -1,31 +1,18 @@
-//! Owns one connection while it is served: drives the protocol's state machine over a stream.
-//! Must not know header names, nor which system calls move the bytes.
+//! Owns one connection while it is served: performs on a stream what its dialogue asks for, under
+//! the time limits. Must not know header names, nor which system calls move the bytes.
+//!
+//! The future of a session is what an idle connection costs, so little is kept across a wait.
 
-use std::io;
 use std::time::Duration;
 
-use heartbeat_protocol::{
-    CONTINUE, CloseReason, Connection, Content, Event, Next, Payload, Response, Routed, Status,
-    limits, route,
-};
+use heartbeat_protocol::{CloseReason, Next};
 
-use crate::buffers::BUFFER_BYTES;
+use crate::arena::Slot;
 use crate::deadlines::{Wait, Watch};
+use crate::dialogue::{Action, Delivery, Dialogue, Large};
 use crate::outbound::Outbound;
 use crate::socket::Stream;
-use crate::worker::Worker;
-
-/// Longest payload that is copied behind its head into one contiguous write; longer ones go out
-/// as vectors.
-const CONTIGUOUS_PAYLOAD_BYTES_MAX: u64 = 4096;
-
-/// Gathered answers are sent once they are this long, however many requests are still here.
-const GATHER_BYTES_MAX: usize =
-    BUFFER_BYTES - limits::RESPONSE_HEAD_BYTES_MAX - CONTIGUOUS_PAYLOAD_BYTES_MAX as usize;
-
-/// Content that comes in a row and is at least this long is thrown away by the kernel, instead of
-/// being read.
-const DISCARD_BYTES_MIN: u64 = BUFFER_BYTES as u64;
+use crate::worker::{Remote, Worker};
 
 /// How long a peer that is told to close gets to see the answer and close (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_secs(5);
@@ -48,237 +35,204 @@ pub(crate) enum End {
     TimedOut(Wait),
     /// This side is draining.
     Drained,
+    /// There were too many connections.
+    TurnedDown,
 }
 
-/// What a session does next, once it has an outcome.
-type Step<T> = Result<T, End>;
+impl End {
+    /// The words by which metrics call the reasons.
+    pub(crate) const REASONS: [&'static str; 9] = [
+        "peer",
+        "aborted",
+        "rejected",
+        "body_unread",
+        "idle_timeout",
+        "header_timeout",
+        "stall_timeout",
+        "drained",
+        "turned_down",
+    ];
+
+    /// The place of this end among [`End::REASONS`].
+    pub(crate) fn reason_index(self) -> usize {
+        match self {
+            Self::Peer => 0,
+            Self::Aborted => 1,
+            Self::Rejected => 2,
+            Self::BodyUnread => 3,
+            Self::TimedOut(Wait::Idle) => 4,
+            Self::TimedOut(Wait::Head) => 5,
+            Self::TimedOut(Wait::Receive | Wait::Send | Wait::Linger) => 6,
+            Self::Drained => 7,
+            Self::TurnedDown => 8,
+        }
+    }
+}
 
 /// A connection being served.
 pub(crate) struct Session<'w, S> {
     worker: &'w Worker,
     watch: &'w Watch<'w>,
     stream: S,
-    connection: Connection,
-    /// What has been received; bytes before `input_start` are done with.
-    input: Vec<u8>,
-    input_start: usize,
-    /// Answers that wait to be sent.
-    output: Vec<u8>,
-    /// The answer to the request whose body is being read.
-    answer: Option<Routed<'w>>,
-    /// No request has come yet.
-    fresh: bool,
+    dialogue: Dialogue<'w>,
 }
 
-/// What an event asks of the session: it no longer borrows the input.
-enum Action {
-    Receive,
-    Answer,
-    Reject(Response<'static>),
-    Continue,
-    Nothing,
-    Stop,
+/// How a wait for the peer went on.
+enum Received {
+    Bytes,
+    /// The answer of a request that did not come in time, and which wait that was.
+    TimedOut(Delivery, Wait),
+    End(End),
+    /// The end, but not before the peer has seen this side's.
+    Close(End),
 }
 
 impl<'w, S: Stream> Session<'w, S> {
-    pub(crate) fn new(worker: &'w Worker, watch: &'w Watch<'w>, stream: S) -> Self {
-        Self {
-            worker,
-            watch,
-            stream,
-            connection: Connection::new(),
-            input: worker.buffers().take(),
-            input_start: 0,
-            output: Vec::new(),
-            answer: None,
-            fresh: true,
-        }
+    pub(crate) fn new(worker: &'w Worker, watch: &'w Watch<'w>, remote: Remote, stream: S) -> Self {
+        Self { worker, watch, stream, dialogue: Dialogue::new(worker, remote) }
     }
 
     /// Serves the connection to its end.
-    pub(crate) async fn run(mut self) -> End {
-        let end = loop {
-            if let Err(end) = self.step().await {
-                break end;
+    pub(crate) async fn run(&mut self) -> End {
+        // Why the connection closes once the delivery below is out, where that is settled.
+        let mut timed_out = None;
+        loop {
+            let mut delivery = match self.dialogue.advance() {
+                Action::GoOn => continue,
+                Action::Deliver(delivery) => delivery,
+                Action::Stop => return End::Peer,
+                Action::Receive => {
+                    if let Err(end) = self.flush().await {
+                        return end;
+                    }
+                    match self.receive().await {
+                        Received::Bytes => continue,
+                        Received::End(end) => return end,
+                        Received::Close(end) => {
+                            self.linger().await;
+                            return end;
+                        }
+                        Received::TimedOut(delivery, wait) => {
+                            timed_out = Some(End::TimedOut(wait));
+                            delivery
+                        }
+                    }
+                }
+            };
+            if let Some(Large { head_start, payload, exchange }) = delivery.large.take() {
+                let slot = self.take_slot(head_start);
+                let mut outbound = Outbound::new(slot, payload);
+                let mut sent = self.flush().await;
+                if sent.is_ok() {
+                    sent = self.send_outbound(&mut outbound).await;
+                }
+                if let Some(slot) = outbound.abandon() {
+                    self.worker.release_slot(slot);
+                }
+                match sent {
+                    Ok(()) => self.dialogue.settle_large(exchange),
+                    Err(end) => return end,
+                }
             }
-        };
-        self.worker.buffers().give(self.input);
-        self.worker.buffers().give(self.output);
-        end
+            match delivery.next {
+                Next::KeepAlive if !self.dialogue.is_gathered() => continue,
+                Next::KeepAlive | Next::Close(_) => {
+                    if let Err(end) = self.flush().await {
+                        return end;
+                    }
+                }
+            }
+            if let Next::Close(reason) = delivery.next {
+                // Unless the peer has closed and nothing of it is unread, a close would be a
+                // reset, and take the answer with it.
+                if reason != CloseReason::Peer || self.dialogue.has_unread() {
+                    self.linger().await;
+                }
+                return timed_out.unwrap_or_else(|| ended_by(reason));
+            }
+        }
     }
 
     /// Tells the peer that there are too many connections, and closes.
-    pub(crate) async fn turn_down(mut self) -> End {
-        self.connection.close_after_answer();
-        let response = Response::new(Status::ServiceUnavailable);
-        self.answer(&response).await.err().unwrap_or(End::Drained)
+    pub(crate) async fn turn_down(&mut self) -> End {
+        self.dialogue.turn_down();
+        if self.flush().await.is_ok() {
+            self.linger().await;
+        }
+        End::TurnedDown
     }
 
-    async fn step(&mut self) -> Step<()> {
-        let received = self.connection.receive(&self.input[self.input_start..]);
-        self.input_start += received.consumed;
-        let action = match received.event {
-            Event::NeedData => Action::Receive,
-            Event::Data(_) => Action::Nothing,
-            Event::EndOfMessage => Action::Answer,
-            Event::ExpectsContinue => Action::Continue,
-            Event::Rejected(rejection) => Action::Reject(Response::rejection(rejection)),
-            Event::Closed => Action::Stop,
-            Event::Request(request) => {
-                self.watch.disarm();
-                self.fresh = false;
-                let routed = route(&request, self.worker.site(), &self.worker.facts());
-                if routed.response.status.is_refusal() {
-                    self.connection.refuse();
-                }
-                self.answer = Some(routed);
-                Action::Nothing
-            }
-        };
-        match action {
-            Action::Nothing => Ok(()),
-            Action::Receive => self.receive().await,
-            Action::Answer => {
-                let routed = self.answer.take().expect("a message ends after its head");
-                self.answer(&routed.response).await
-            }
-            Action::Reject(response) => self.answer(&response).await,
-            Action::Continue => {
-                self.output_buffer().extend_from_slice(CONTINUE);
-                Ok(())
-            }
-            Action::Stop => Err(End::Peer),
-        }
-    }
-
-    /// Sends what waits to be sent, then gets more of what the peer sends.
-    async fn receive(&mut self) -> Step<()> {
-        self.flush().await?;
-        let ahead = self.connection.content_ahead();
-        if ahead >= DISCARD_BYTES_MIN && self.input_start == self.input.len() {
-            return self.discard(ahead).await;
-        }
-        self.make_room();
+    /// Gets more of what the peer sends, or throws it away where nobody would look at it.
+    async fn receive(&mut self) -> Received {
         let (wait, limit) = self.receive_wait();
         self.watch.arm(wait, limit, self.worker.clock());
-        let input = std::mem::take(&mut self.input);
-        let (result, input) = self.stream.receive(input).await;
-        self.input = input;
+        let result = match self.dialogue.discardable() {
+            Some(bytes_max) => {
+                let result = self.stream.discard(bytes_max).await;
+                if let Ok(bytes) = result {
+                    self.dialogue.discarded(bytes);
+                }
+                result
+            }
+            None => {
+                let input = self.dialogue.take_input();
+                let (result, input) = self.stream.receive(input).await;
+                self.dialogue.set_input(input);
+                result
+            }
+        };
         match result {
-            Ok(0) => self.receive_ended().await,
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.failed(&error)),
+            Ok(0) => self.receive_ended(),
+            Ok(_) => {
+                if !self.watch.is_for_head() {
+                    self.watch.disarm();
+                }
+                Received::Bytes
+            }
+            Err(_) => Received::End(self.failed()),
         }
     }
 
-    /// What is being waited for, and how long. A head that trickles in has one limit for all of
-    /// it, so that its wait is not begun anew by each byte.
+    /// What is being waited for, and how long. The first head of a connection is waited for like
+    /// one that has begun; between requests there is more patience.
     fn receive_wait(&self) -> (Wait, Duration) {
         let config = self.worker.config();
-        if self.connection.is_in_body() {
+        if self.dialogue.is_in_body() {
             (Wait::Receive, config.stall_timeout)
-        } else if self.waits_for_nothing() && !self.fresh {
+        } else if self.dialogue.waits_for_nothing() && !self.dialogue.is_fresh() {
             (Wait::Idle, config.idle_timeout)
         } else {
             (Wait::Head, config.header_timeout)
         }
     }
 
-    /// Whether not a byte of a request is here.
-    fn waits_for_nothing(&self) -> bool {
-        self.connection.is_idle() && self.input.is_empty()
-    }
-
-    async fn discard(&mut self, ahead: u64) -> Step<()> {
-        self.watch.arm(Wait::Receive, self.worker.config().stall_timeout, self.worker.clock());
-        match self.stream.discard(ahead).await {
-            Ok(0) => self.receive_ended().await,
-            Ok(bytes) => {
-                self.connection.skip(bytes as u64);
-                Ok(())
-            }
-            Err(error) => Err(self.failed(&error)),
-        }
-    }
-
     /// The peer has finished sending, or a deadline has made it look so.
-    async fn receive_ended(&mut self) -> Step<()> {
+    fn receive_ended(&mut self) -> Received {
+        let waits_for_nothing = self.dialogue.waits_for_nothing();
         match self.watch.expired() {
-            None if self.connection.is_idle() => Err(End::Peer),
+            None if waits_for_nothing => Received::End(End::Peer),
             // An incomplete message is not answered (RFC 9112 section 8).
-            None => Err(End::Aborted),
-            Some(wait) if self.waits_for_nothing() => Err(self.idle_end(wait).await),
-            Some(wait) => {
-                self.answer = None;
-                let (_, content) = self.encode(&Response::new(Status::RequestTimeout));
-                debug_assert_eq!(content, Content::None);
-                self.flush().await?;
-                self.linger().await;
-                Err(End::TimedOut(wait))
+            None => Received::End(End::Aborted),
+            // A connection that waits for nothing closes without a word, but not before what may
+            // be on its way from the peer has met this side's end.
+            Some(_) if waits_for_nothing && self.worker.phase().is_draining() => {
+                Received::Close(End::Drained)
             }
+            Some(wait) if waits_for_nothing => Received::Close(End::TimedOut(wait)),
+            Some(wait) => Received::TimedOut(self.dialogue.time_out(), wait),
         }
     }
 
-    /// A connection that waits for nothing closes without a word, but not before what may be on
-    /// its way from the peer has met this side's end.
-    async fn idle_end(&mut self, wait: Wait) -> End {
-        self.linger().await;
-        if self.worker.phase().is_draining() { End::Drained } else { End::TimedOut(wait) }
+    /// Moves the head of a large answer from the end of the outbox into a slot; where there is
+    /// none, it stays and goes out with what waits there.
+    fn take_slot(&mut self, head_start: usize) -> Option<Slot> {
+        let outbox = self.dialogue.outbox();
+        let slot = self.worker.arena().take_slot(&outbox.bytes[head_start..])?;
+        outbox.bytes.truncate(head_start);
+        Some(slot)
     }
 
-    /// Answers a request, or gathers the answer with those before it.
-    async fn answer(&mut self, response: &Response<'_>) -> Step<()> {
-        if self.worker.phase().is_draining() {
-            self.connection.close_after_answer();
-        }
-        let head_start = self.output.len();
-        let (_, content) = self.encode(response);
-        match content {
-            Content::Payload(payload) if payload.bytes > CONTIGUOUS_PAYLOAD_BYTES_MAX => {
-                self.send_large(head_start, payload).await?;
-            }
-            Content::Payload(payload) => {
-                let block = self.worker.arena().block();
-                self.output.extend_from_slice(&block[..payload.bytes as usize]);
-            }
-            Content::Text { text, .. } => self.output.extend_from_slice(text.as_bytes()),
-            Content::None | Content::Wire { .. } => {}
-        }
-        match self.connection.finish() {
-            Next::Close(reason) => {
-                self.flush().await?;
-                Err(self.close(reason).await)
-            }
-            Next::KeepAlive if self.output.len() > GATHER_BYTES_MAX => self.flush().await,
-            Next::KeepAlive => Ok(()),
-        }
-    }
-
-    fn encode<'r>(&mut self, response: &Response<'r>) -> (Status, Content<'r>) {
-        let mut output = std::mem::take(self.output_buffer());
-        let sent =
-            self.worker.clock().with_date(|date| self.connection.send(response, date, &mut output));
-        self.output = output;
-        sent
-    }
-
-    /// Sends the head, which starts at `head_start` of the output, and a payload that is too long
-    /// to be copied.
-    async fn send_large(&mut self, head_start: usize, payload: Payload) -> Step<()> {
-        let slot = self.worker.arena().take_slot(&self.output[head_start..]);
-        if slot.is_some() {
-            self.output.truncate(head_start);
-        }
-        self.flush().await?;
-        let mut outbound = Outbound::new(slot, payload);
-        let result = self.send_outbound(&mut outbound).await;
-        if let Some(slot) = outbound.abandon() {
-            self.worker.release_slot(slot);
-        }
-        result
-    }
-
-    async fn send_outbound(&mut self, outbound: &mut Outbound) -> Step<()> {
+    async fn send_outbound(&mut self, outbound: &mut Outbound) -> Result<(), End> {
         while !outbound.is_done() {
             self.watch.arm(Wait::Send, self.worker.config().stall_timeout, self.worker.clock());
             match self.stream.send_outbound(outbound).await {
@@ -288,7 +242,7 @@ impl<'w, S: Stream> Session<'w, S> {
                         self.worker.release_slot(slot);
                     }
                 }
-                Err(error) => return Err(self.failed(&error)),
+                Err(_) => return Err(self.failed()),
             }
         }
         self.watch.disarm();
@@ -296,39 +250,25 @@ impl<'w, S: Stream> Session<'w, S> {
     }
 
     /// Sends everything that waits to be sent.
-    async fn flush(&mut self) -> Step<()> {
+    async fn flush(&mut self) -> Result<(), End> {
+        let Some(mut outbox) = self.dialogue.take_outbox() else { return Ok(()) };
         let mut sent = 0;
-        while sent < self.output.len() {
+        while sent < outbox.bytes.len() {
             self.watch.arm(Wait::Send, self.worker.config().stall_timeout, self.worker.clock());
-            let output = std::mem::take(&mut self.output);
-            let (result, output) = self.stream.send(output, sent).await;
-            self.output = output;
+            let bytes = std::mem::take(&mut outbox.bytes);
+            let (result, bytes) = self.stream.send(bytes, sent).await;
+            outbox.bytes = bytes;
             match result {
                 Ok(0) => return Err(End::Aborted),
                 Ok(bytes) => sent += bytes,
-                Err(error) => return Err(self.failed(&error)),
+                Err(_) => return Err(self.failed()),
             }
         }
         if sent > 0 {
             self.watch.disarm();
-            self.worker.buffers().give(std::mem::take(&mut self.output));
         }
+        self.dialogue.settle(outbox);
         Ok(())
-    }
-
-    /// Closes after the last answer. Unless the peer has closed and nothing of it is unread, the
-    /// close would be a reset, and take the answer with it.
-    async fn close(&mut self, reason: CloseReason) -> End {
-        let unread = self.input_start < self.input.len();
-        if reason != CloseReason::Peer || unread {
-            self.linger().await;
-        }
-        match reason {
-            CloseReason::Peer => End::Peer,
-            CloseReason::Server => End::Drained,
-            CloseReason::Rejected => End::Rejected,
-            CloseReason::BodyUnread => End::BodyUnread,
-        }
     }
 
     /// Half-closes, and throws away what the peer sends until it closes too, for a while.
@@ -345,7 +285,7 @@ impl<'w, S: Stream> Session<'w, S> {
     }
 
     /// Why an operation has failed.
-    fn failed(&mut self, _error: &io::Error) -> End {
+    fn failed(&mut self) -> End {
         match self.watch.expired() {
             Some(wait) => {
                 self.stream.reset_on_close();
@@ -354,23 +294,13 @@ impl<'w, S: Stream> Session<'w, S> {
             None => End::Aborted,
         }
     }
+}
 
-    /// Makes room behind what is left of the input.
-    fn make_room(&mut self) {
-        if self.input_start > 0 {
-            self.input.drain(..self.input_start);
-            self.input_start = 0;
-        }
-        if self.input.len() == self.input.capacity() {
-            // A head of its full length; the limits of the protocol end it there.
-            self.input.reserve(limits::HEAD_BYTES_MAX);
-        }
-    }
-
-    fn output_buffer(&mut self) -> &mut Vec<u8> {
-        if self.output.capacity() == 0 {
-            self.output = self.worker.buffers().take();
-        }
-        &mut self.output
+fn ended_by(reason: CloseReason) -> End {
+    match reason {
+        CloseReason::Peer => End::Peer,
+        CloseReason::Server => End::Drained,
+        CloseReason::Rejected => End::Rejected,
+        CloseReason::BodyUnread => End::BodyUnread,
     }
 }

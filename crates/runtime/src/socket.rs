@@ -86,6 +86,7 @@ impl Socket {
             let offered: usize = vectors.iter().map(|vector| vector.iov_len).sum();
             let written = ring.write(self.fd(), &vectors, outbound.head(), worker.arena());
             worker.vector_lists().give(vectors);
+            worker.counters().set_zerocopy(ring.zerocopy_counts());
             match written {
                 Ok(count) => {
                     self.in_a_row += 1;

@@ -3,27 +3,31 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use heartbeat_protocol::{Facts, Site};
 use monoio::io::AsyncReadRent;
 use monoio::net::{TcpListener, TcpStream};
 
+use crate::access_log::AccessLog;
 use crate::arena::{Arena, Slot};
 use crate::buffers::Buffers;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Io};
 use crate::deadlines::Deadlines;
 use crate::listener;
+use crate::log_sink::LogSink;
+use crate::metrics::Counters;
 use crate::send_ring::SendRing;
 use crate::server::Report;
-use crate::session::Session;
+use crate::session::{End, Session};
 use crate::shutdown::{Order, Phase};
 use crate::socket::{Socket, VectorLists};
 
@@ -33,6 +37,12 @@ const TURNED_DOWN_MAX: usize = 64;
 
 /// How long sessions that have been ended may take to notice.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long an access log line waits at most, as long as standard output takes what it gets.
+const LOG_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the last lines may take to be written.
+const LOG_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How often a drain looks at what it waits for.
 const DRAIN_TICK: Duration = Duration::from_millis(10);
@@ -48,11 +58,28 @@ pub(crate) struct Process {
     pub(crate) ready: AtomicBool,
     /// Connections at the moment, touched when one opens or closes.
     pub(crate) connections: AtomicUsize,
+    /// Each worker's own; the others read them for a scrape.
+    pub(crate) counters: Box<[Counters]>,
+    pub(crate) driver: &'static str,
+    /// Why that driver, in one word.
+    pub(crate) driver_label: &'static str,
+    pub(crate) send: &'static str,
+    /// RLIMIT_NOFILE.
+    pub(crate) descriptors: u64,
+    pub(crate) started: SystemTime,
+    pub(crate) log_sink: Arc<LogSink>,
 }
+
+/// The address of a peer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Remote(pub(crate) IpAddr);
 
 /// What the sessions of a worker share.
 pub(crate) struct Worker {
     process: Arc<Process>,
+    /// Its place among the workers.
+    index: usize,
+    log: Option<AccessLog>,
     // Before the arena: the ring's registration ends first.
     send_ring: Option<SendRing>,
     arena: Arena,
@@ -69,7 +96,7 @@ pub(crate) struct Worker {
 }
 
 impl Process {
-    pub(crate) fn new(config: Config, report: &Report) -> Self {
+    pub(crate) fn new(config: Config, report: &Report, descriptors: u64) -> Self {
         let site = &config.site;
         let version_json = format!(
             "{{\"version\":\"{}\",\"revision\":\"{}\",\"driver\":\"{}\",\"send\":\"{}\",\
@@ -89,6 +116,17 @@ impl Process {
             version_json,
             ready: AtomicBool::new(true),
             connections: AtomicUsize::new(0),
+            counters: (0..report.threads).map(|_| Counters::default()).collect(),
+            driver: report.driver,
+            driver_label: match &report.refusal {
+                Some(refusal) => refusal.label(),
+                None if config.io == Io::Epoll => "forced",
+                None => "ok",
+            },
+            send: report.send,
+            descriptors,
+            started: SystemTime::now(),
+            log_sink: Arc::new(LogSink::new(io::stdout().as_raw_fd())),
             config,
         }
     }
@@ -96,9 +134,18 @@ impl Process {
 
 impl Worker {
     /// A worker that sends large payloads through `send_ring`, where it has one.
-    pub(crate) fn new(process: Arc<Process>, arena: Arena, send_ring: Option<SendRing>) -> Self {
+    pub(crate) fn new(
+        process: Arc<Process>,
+        index: usize,
+        arena: Arena,
+        send_ring: Option<SendRing>,
+    ) -> Self {
+        let log =
+            process.config.log.map(|format| AccessLog::new(format, Arc::clone(&process.log_sink)));
         Self {
             process,
+            index,
+            log,
             send_ring,
             arena,
             buffers: Buffers::default(),
@@ -111,6 +158,20 @@ impl Worker {
             accept_failures: Cell::new(0),
             quit: Cell::new(false),
         }
+    }
+
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// This worker's counters: nobody else writes to them.
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.process.counters[self.index]
+    }
+
+    /// The access log, where it is on.
+    pub(crate) fn log(&self) -> Option<&AccessLog> {
+        self.log.as_ref()
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -180,19 +241,23 @@ impl Worker {
     }
 
     /// Serves a connection that has been accepted, or turns it down where there are too many.
-    pub(crate) fn admit(self: &Rc<Self>, stream: TcpStream, _peer: SocketAddr) {
+    pub(crate) fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
         self.accepted.set(self.accepted.get() + 1);
+        self.counters().note_connection();
         let place = Place::take(self);
         let socket = Socket::new(stream, Rc::clone(self));
+        let remote = Remote(peer.ip());
         monoio::spawn(async move {
             let worker = &*place.worker;
             let watch = worker.deadlines().watch(socket.fd());
             let excess = place.number.saturating_sub(worker.process.max_connections);
-            if excess <= TURNED_DOWN_MAX {
-                let session = Session::new(worker, &watch, socket);
-                let _end =
-                    if excess == 0 { session.run().await } else { session.turn_down().await };
-            }
+            let mut session = Session::new(worker, &watch, remote, socket);
+            let end = match excess {
+                0 => session.run().await,
+                1..=TURNED_DOWN_MAX => session.turn_down().await,
+                _ => End::TurnedDown,
+            };
+            worker.counters().note_end(end);
         });
     }
 }
@@ -254,6 +319,7 @@ pub(crate) async fn serve(
     };
     let accept_loop = monoio::spawn(listener::accept(accepting, Rc::clone(&worker)));
     monoio::spawn(sweep(Rc::clone(&worker)));
+    monoio::spawn(write_log(Rc::clone(&worker)));
     let _ = start.send(Ok(()));
 
     let order = next_order(&mut control).await;
@@ -279,6 +345,7 @@ pub(crate) async fn serve(
     .await;
     worker.deadlines.end_all();
     pause(QUIT_TIMEOUT, || worker.sessions.get() == 0).await;
+    pause(LOG_TIMEOUT, || worker.log().is_none_or(AccessLog::flush)).await;
     // The read of the next order would outlive its buffer.
     let _ = control_end.shutdown(Shutdown::Both);
     orders.await;
@@ -324,6 +391,15 @@ async fn next_order(control: &mut monoio::net::UnixStream) -> Order {
 async fn quit_on_order(mut control: monoio::net::UnixStream, worker: Rc<Worker>) {
     next_order(&mut control).await;
     worker.quit.set(true);
+}
+
+/// Flushes the access log now and then, as long as there is one.
+async fn write_log(worker: Rc<Worker>) {
+    while let Some(log) = worker.log() {
+        monoio::time::sleep(LOG_PAUSE).await;
+        log.flush();
+        worker.counters().note_dropped_log_lines(log.take_dropped());
+    }
 }
 
 async fn sweep(worker: Rc<Worker>) {
