@@ -131,6 +131,23 @@ impl Arena {
     }
 }
 
+#[cfg(test)]
+impl Arena {
+    /// The bytes that a vector names.
+    pub(crate) fn bytes_of(&self, vector: &libc::iovec) -> &[u8] {
+        let start = vector.iov_base as usize - self.base.as_ptr() as usize;
+        assert!(start + vector.iov_len <= ARENA_BYTES);
+        // SAFETY: the range lies in the mapping, which self keeps, and whose bytes are all
+        // initialised: an anonymous mapping is zeroes.
+        unsafe { std::slice::from_raw_parts(vector.iov_base.cast(), vector.iov_len) }
+    }
+
+    /// How many slots are free.
+    pub(crate) fn free_slots(&self) -> usize {
+        self.free_slots.borrow().len()
+    }
+}
+
 impl Drop for Arena {
     fn drop(&mut self) {
         // SAFETY: the mapping is this arena's own. Sessions hold the worker that holds it, so
@@ -148,20 +165,13 @@ fn slot_start(index: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// The bytes that a vector names.
-    fn bytes_of<'a>(arena: &'a Arena, vector: &libc::iovec) -> &'a [u8] {
-        assert!(vector.iov_base as usize >= arena.base.as_ptr() as usize);
-        // SAFETY: every vector of an arena lies inside its mapping, which `arena` keeps.
-        unsafe { std::slice::from_raw_parts(vector.iov_base.cast(), vector.iov_len) }
-    }
-
     #[test]
     fn the_block_is_the_pattern() {
         let arena = Arena::new().unwrap();
         assert_eq!(arena.block(), PATTERN.repeat(BLOCK_BYTES / PATTERN.len()));
         assert_eq!(arena.base.as_ptr() as usize % 4096, 0);
         let segment = Segment { start: BLOCK_BYTES - 1, bytes: 1 };
-        assert_eq!(bytes_of(&arena, &arena.block_vector(segment)), b"F");
+        assert_eq!(arena.bytes_of(&arena.block_vector(segment)), b"F");
     }
 
     #[test]
@@ -172,8 +182,8 @@ mod tests {
             (0..SLOTS).map(|index| arena.take_slot(&head(index)).unwrap()).collect();
         assert!(arena.take_slot(b"x").is_none());
         for (index, slot) in slots.into_iter().enumerate() {
-            assert_eq!(bytes_of(&arena, &arena.head_vector(&slot, 0)), head(index));
-            assert_eq!(bytes_of(&arena, &arena.head_vector(&slot, SLOT_BYTES - 1)).len(), 1);
+            assert_eq!(arena.bytes_of(&arena.head_vector(&slot, 0)), head(index));
+            assert_eq!(arena.bytes_of(&arena.head_vector(&slot, SLOT_BYTES - 1)).len(), 1);
             arena.release(slot);
         }
         assert!(arena.take_slot(&[0; SLOT_BYTES]).is_some());

@@ -29,6 +29,8 @@ mod send_ring;
 mod server;
 mod session;
 mod shutdown;
+#[cfg(test)]
+mod simulation;
 mod socket;
 mod sys;
 mod tier;

@@ -120,6 +120,14 @@ impl Counters {
     }
 }
 
+#[cfg(test)]
+impl Counters {
+    /// Requests answered, of all routes and codes.
+    pub(crate) fn answers(&self) -> u64 {
+        self.requests.iter().flatten().map(Counter::value).sum()
+    }
+}
+
 /// The text of a scrape.
 pub(crate) fn render(process: &Process) -> String {
     let mut text = String::with_capacity(8 * 1024);

@@ -1,0 +1,310 @@
+//! Runs sessions over a scripted stream: reads and writes of any length, the end and errors at
+//! every offset, from seeds that a failure prints. Thousands of runs a second, no sockets.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future as _;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use heartbeat_protocol::Site;
+
+use crate::arena::{Arena, SLOTS};
+use crate::config::Config;
+use crate::outbound::Outbound;
+use crate::server::Report;
+use crate::session::{End, Session};
+use crate::socket::Stream;
+use crate::worker::{Process, Remote, Worker};
+
+/// A xorshift generator: small, and the same on every machine.
+#[derive(Clone, Debug)]
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
+}
+
+/// How a scripted stream behaves.
+#[derive(Clone, Debug)]
+struct Script {
+    input: Vec<u8>,
+    /// Bytes of input after which the peer is at its end, or gone.
+    input_ends: Ending,
+    /// Bytes of output after which the peer is gone; none means never.
+    output_ends: Option<usize>,
+    /// Longest read and write.
+    read_max: usize,
+    write_max: usize,
+    seed: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Closed,
+    Reset,
+}
+
+/// A peer that follows a script.
+struct Scripted {
+    script: Script,
+    read: usize,
+    random: Random,
+    output: Rc<RefCell<Vec<u8>>>,
+    is_shut: Rc<Cell<bool>>,
+    worker: Rc<Worker>,
+}
+
+impl Scripted {
+    fn read_some(&mut self, room: usize) -> io::Result<usize> {
+        let left = self.script.input.len() - self.read;
+        if left == 0 && self.script.input_ends == Ending::Reset {
+            return Err(io::Error::from_raw_os_error(libc::ECONNRESET));
+        }
+        let most = left.min(room).min(self.script.read_max);
+        let count = if most == 0 { 0 } else { 1 + self.random.below(most) };
+        self.read += count;
+        Ok(count)
+    }
+
+    /// How much of `offered` the peer takes.
+    fn write_some(&mut self, offered: usize) -> io::Result<usize> {
+        assert!(offered > 0 && !self.is_shut.get(), "a write of nothing, or after the end");
+        let room = match self.script.output_ends {
+            Some(end) => end - self.output.borrow().len(),
+            None => usize::MAX,
+        };
+        if room == 0 {
+            return Err(io::Error::from_raw_os_error(libc::EPIPE));
+        }
+        Ok(1 + self.random.below(offered.min(room).min(self.script.write_max)))
+    }
+}
+
+impl Stream for Scripted {
+    async fn receive(&mut self, mut buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
+        let room = buffer.capacity() - buffer.len();
+        assert!(room > 0, "a read into no room");
+        let start = self.read;
+        let result = self.read_some(room);
+        buffer.extend_from_slice(&self.script.input[start..self.read]);
+        (result, buffer)
+    }
+
+    async fn discard(&mut self, bytes_max: u64) -> io::Result<usize> {
+        self.read_some(usize::try_from(bytes_max).unwrap_or(usize::MAX))
+    }
+
+    async fn send(&mut self, bytes: Vec<u8>, from: usize) -> (io::Result<usize>, Vec<u8>) {
+        let result = self.write_some(bytes.len() - from);
+        if let Ok(count) = result {
+            self.output.borrow_mut().extend_from_slice(&bytes[from..from + count]);
+        }
+        (result, bytes)
+    }
+
+    async fn send_outbound(&mut self, outbound: &Outbound) -> io::Result<usize> {
+        let mut vectors = Vec::new();
+        outbound.vectors(self.worker.arena(), &mut vectors);
+        let bytes: Vec<u8> = vectors
+            .iter()
+            .flat_map(|vector| self.worker.arena().bytes_of(vector))
+            .copied()
+            .collect();
+        let count = self.write_some(bytes.len())?;
+        self.output.borrow_mut().extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn shutdown_send(&mut self) {
+        self.is_shut.set(true);
+    }
+
+    fn reset_on_close(&mut self) {}
+}
+
+/// What came of a run.
+#[derive(Debug, PartialEq, Eq)]
+struct Run {
+    end: End,
+    output: Vec<u8>,
+}
+
+fn worker() -> Rc<Worker> {
+    let site = Site::new("/heartbeat/", 1, 1 << 20).unwrap();
+    let report = Report {
+        threads: 1,
+        driver: "scripted",
+        driver_reason: String::new(),
+        refusal: None,
+        send: "copy",
+        send_reason: String::new(),
+        max_connections: 1,
+    };
+    let process = Process::new(Config::new(site), &report, 0);
+    Rc::new(Worker::new(Arc::new(process), 0, Arena::new().unwrap(), None))
+}
+
+fn run(worker: &Rc<Worker>, script: &Script) -> Run {
+    let output = Rc::new(RefCell::new(Vec::new()));
+    let stream = Scripted {
+        script: script.clone(),
+        read: 0,
+        random: Random::new(script.seed),
+        output: Rc::clone(&output),
+        is_shut: Rc::default(),
+        worker: Rc::clone(worker),
+    };
+    let remote = Remote(std::net::IpAddr::from([127, 0, 0, 1]));
+    let watch = worker.deadlines().watch(-1);
+    let end = {
+        let mut session = Session::new(worker, &watch, remote, stream);
+        let mut serving = pin!(session.run());
+        match serving.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(end) => end,
+            Poll::Pending => panic!("a scripted stream never waits"),
+        }
+    };
+    assert_eq!(worker.arena().free_slots(), SLOTS, "a slot was not given back");
+    Run { end, output: without_dates(&output.take()) }
+}
+
+/// The second may change between two runs.
+fn without_dates(output: &[u8]) -> Vec<u8> {
+    const DATE: &[u8] = b"\r\nDate: ";
+    const DATE_BYTES: usize = 29;
+    let mut kept = output.to_vec();
+    let mut from = 0;
+    while let Some(at) = kept[from..].windows(DATE.len()).position(|window| window == DATE) {
+        let start = from + at + DATE.len();
+        let end = kept.len().min(start + DATE_BYTES);
+        kept[start..end].fill(b'x');
+        from = end;
+    }
+    kept
+}
+
+/// Some requests in a row, of every kind that there is.
+fn conversation(random: &mut Random) -> Vec<u8> {
+    let requests: [&[u8]; 14] = [
+        b"GET /heartbeat/17 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /heartbeat/4096 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /heartbeat/4097 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /heartbeat/70000 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"HEAD /heartbeat/70000 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /heartbeat/wire/200 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /heartbeat/0 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST /heartbeat/3 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
+        b"POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
+        b"PUT /heartbeat/3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+          5;x=y\r\nhello\r\n1\r\n!\r\n0\r\nA: b\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /heartbeat/9 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+        b"GET /heartbeat/9 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        b"GET /heartbeat/9 HTTP/1.1\r\nHost : a\r\n\r\n",
+    ];
+    let mut input = Vec::new();
+    for _ in 0..1 + random.below(6) {
+        // The last two end the conversation, so they are rare.
+        let kinds = if random.below(4) == 0 { requests.len() } else { requests.len() - 2 };
+        input.extend_from_slice(requests[random.below(kinds)]);
+        if random.below(8) == 0 {
+            let bytes = 10_000 + random.below(20_000);
+            input.extend_from_slice(
+                format!("POST /heartbeat/1 HTTP/1.1\r\nHost: a\r\nContent-Length: {bytes}\r\n\r\n")
+                    .as_bytes(),
+            );
+            input.extend(std::iter::repeat_n(b'u', bytes));
+        }
+    }
+    input
+}
+
+/// The script in which nothing is short and nothing fails.
+fn smooth(input: Vec<u8>) -> Script {
+    Script {
+        input,
+        input_ends: Ending::Closed,
+        output_ends: None,
+        read_max: usize::MAX,
+        write_max: usize::MAX,
+        seed: 0,
+    }
+}
+
+#[test]
+fn short_reads_and_writes_change_no_byte() {
+    let worker = worker();
+    for seed in 0..400 {
+        let mut random = Random::new(seed);
+        let script = smooth(conversation(&mut random));
+        let expected = run(&worker, &script);
+        for (read_max, write_max) in [(1, usize::MAX), (7, 1000), (100, 17), (usize::MAX, 5)] {
+            let write_max = if expected.output.len() > 50_000 { usize::MAX } else { write_max };
+            let script = Script { read_max, write_max, seed, ..script.clone() };
+            assert_eq!(run(&worker, &script), expected, "seed {seed}, reads of {read_max}");
+        }
+    }
+}
+
+#[test]
+fn the_peer_may_end_at_every_offset_of_its_requests() {
+    let worker = worker();
+    for seed in 0..30 {
+        let mut random = Random::new(seed);
+        let script = smooth(conversation(&mut random));
+        let whole = run(&worker, &script);
+        for end in 0..script.input.len().min(600) {
+            for input_ends in [Ending::Closed, Ending::Reset] {
+                let input = script.input[..end].to_vec();
+                let script = Script { input, input_ends, read_max: 64, seed, ..script.clone() };
+                let part = run(&worker, &script);
+                assert!(whole.output.starts_with(&part.output), "seed {seed}, end at {end}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_peer_may_be_gone_at_every_offset_of_its_answers() {
+    let worker = worker();
+    for seed in 0..20 {
+        let mut random = Random::new(seed);
+        let script = smooth(conversation(&mut random));
+        let whole = run(&worker, &script);
+        let length = whole.output.len();
+        let edges = (0..length.min(700)).chain(length.saturating_sub(50)..length);
+        for end in edges {
+            let script = Script { output_ends: Some(end), write_max: 999, seed, ..script.clone() };
+            let part = run(&worker, &script);
+            assert_eq!(part.end, End::Aborted, "seed {seed}, gone at {end}");
+            assert_eq!(part.output.len(), end);
+            assert!(whole.output.starts_with(&part.output), "seed {seed}, gone at {end}");
+        }
+    }
+}
+
+#[test]
+fn every_answer_is_counted_once_and_an_unfinished_one_not_at_all() {
+    let worker = worker();
+    let input = b"GET /heartbeat/17 HTTP/1.1\r\nHost: a\r\n\r\n".repeat(200);
+    let answer_bytes = run(&worker, &smooth(input[..input.len() / 200].to_vec())).output.len();
+    assert_eq!(worker.counters().answers(), 1);
+    let script = Script { write_max: 100, ..smooth(input) };
+    run(&worker, &script);
+    assert_eq!(worker.counters().answers(), 201);
+    let aborted = Script { output_ends: Some(answer_bytes / 2), ..script };
+    run(&worker, &aborted);
+    assert_eq!(worker.counters().answers(), 201);
+}
