@@ -303,6 +303,7 @@ impl Starting {
                 .unwrap_or_else(|_| Err(gone()))
                 .map_err(|error| StartError::System("cannot start a worker", error))?;
         }
+        sys::release_code_pages();
         Ok(server)
     }
 }

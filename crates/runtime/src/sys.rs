@@ -100,6 +100,28 @@ pub(crate) fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
+/// Gives the pages of this program's code back to the page cache (madvise(2), MADV_DONTNEED):
+/// what is still needed comes back on demand, and what only the start needed does not.
+pub(crate) fn release_code_pages() {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    for line in maps.lines() {
+        let Some((start, end)) = code_range(line) else { continue };
+        // SAFETY: the range is a private, never written mapping of a file that is executable and
+        // not writable: the kernel reads its pages anew, the same bytes, at the next access.
+        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+    }
+}
+
+/// The addresses of a line of proc_pid_maps(5), where it is code of a file.
+fn code_range(line: &str) -> Option<(usize, usize)> {
+    let mut words = line.split_ascii_whitespace();
+    let (start, end) = words.next()?.split_once('-')?;
+    if words.next()? != "r-xp" || !words.nth(3)?.starts_with('/') {
+        return None;
+    }
+    Some((usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?))
+}
+
 /// Keeps transparent huge pages out of this process (prctl(2), PR_SET_THP_DISABLE): an allocator's
 /// arena would otherwise turn its first kilobytes into 2 MiB pages.
 pub(crate) fn refuse_huge_pages() -> io::Result<()> {
@@ -267,6 +289,22 @@ mod tests {
         })
         .join()
         .unwrap();
+    }
+
+    #[test]
+    fn only_code_of_files_is_released() {
+        let line = "55d0c0a00000-55d0c0b00000 r-xp 00100000 fe:00 1234   /usr/bin/heartbeat";
+        assert_eq!(code_range(line), Some((0x55d0_c0a0_0000, 0x55d0_c0b0_0000)));
+        for line in [
+            "55d0c0a00000-55d0c0b00000 r--p 00100000 fe:00 1234   /usr/bin/heartbeat",
+            "55d0c0a00000-55d0c0b00000 rw-p 00100000 fe:00 1234   /usr/bin/heartbeat",
+            "7ffd1c9f0000-7ffd1c9f2000 r-xp 00000000 00:00 0      [vdso]",
+            "7f0000000000-7f0000001000 r-xp 00000000 00:00 0",
+            "",
+        ] {
+            assert_eq!(code_range(line), None, "{line}");
+        }
+        release_code_pages();
     }
 
     #[test]
