@@ -103,9 +103,10 @@ mod tests {
     fn every_short_write_leaves_the_right_rest() {
         let arena = Arena::new().unwrap();
         let head = b"head".as_slice();
-        for bytes in [1, 16, 17, 65_535, 65_536, 65_537, 200_000] {
+        let block = BLOCK_BYTES as u64;
+        for bytes in [1, 16, 17, block - 1, block, block + 1, 200_000] {
             let total = head.len() as u64 + bytes;
-            for step in [1_usize, 2, 3, 4, 5, 4095, 65_536, 65_540, 1 << 20] {
+            for step in [1_usize, 2, 3, 4, 5, 4095, BLOCK_BYTES, BLOCK_BYTES + 4, 1 << 20] {
                 if total / step as u64 > 5000 {
                     continue;
                 }

@@ -273,6 +273,7 @@ mod tests {
     use heartbeat_protocol::Segment;
 
     use super::*;
+    use crate::arena::BLOCK_BYTES;
 
     /// A ring of the kind, where this kernel has it.
     fn ring(arena: &Arena, operation: Operation) -> Option<SendRing> {
@@ -305,7 +306,7 @@ mod tests {
             assert_eq!(&got, b"head0123456789ABCDEF0123456789ABCDEF");
             ring.release(slot, &arena);
 
-            let whole = [arena.block_vector(Segment { start: 0, bytes: 65_536 })];
+            let whole = [arena.block_vector(Segment { start: 0, bytes: BLOCK_BYTES })];
             let full =
                 (0..10_000).find_map(|_| ring.write(near.as_raw_fd(), &whole, None, &arena).err());
             assert!(matches!(full, Some(WriteError::WouldBlock)), "{full:?}");
