@@ -128,6 +128,16 @@ impl Deadlines {
     }
 }
 
+#[cfg(test)]
+impl Deadlines {
+    /// What is being waited for, connection by connection.
+    pub(crate) fn armed(&self) -> Vec<Wait> {
+        let entries = self.entries.borrow();
+        let armed = entries.iter().flatten().filter(|entry| entry.due_ms.is_some());
+        armed.map(|entry| entry.wait).collect()
+    }
+}
+
 impl Entry {
     fn end(&mut self, way: Way) {
         self.due_ms = None;

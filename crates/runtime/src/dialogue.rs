@@ -133,7 +133,7 @@ impl<'w> Dialogue<'w> {
 
     /// Whether not a byte of a request is here, and the connection may close without loss.
     pub(crate) fn waits_for_nothing(&self) -> bool {
-        self.connection.is_idle() && self.input.is_empty()
+        self.connection.is_idle() && !self.has_unread()
     }
 
     /// Whether no request has come yet.

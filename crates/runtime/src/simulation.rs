@@ -13,6 +13,7 @@ use heartbeat_protocol::Site;
 
 use crate::arena::{Arena, SLOTS};
 use crate::config::Config;
+use crate::deadlines::Wait;
 use crate::outbound::Outbound;
 use crate::server::Report;
 use crate::session::{End, Session};
@@ -33,6 +34,13 @@ impl Random {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         (self.0 % bound as u64) as usize
+    }
+}
+
+impl Random {
+    /// From 1 to `most`, where there is any; all of it where nothing limits it.
+    fn up_to(&mut self, most: usize, limit: usize) -> usize {
+        if most == 0 || limit == usize::MAX { most } else { 1 + self.below(most) }
     }
 }
 
@@ -63,6 +71,8 @@ struct Scripted {
     random: Random,
     output: Rc<RefCell<Vec<u8>>>,
     is_shut: Rc<Cell<bool>>,
+    /// What was waited for at each read.
+    waits: Rc<RefCell<Vec<Wait>>>,
     worker: Rc<Worker>,
 }
 
@@ -73,7 +83,7 @@ impl Scripted {
             return Err(io::Error::from_raw_os_error(libc::ECONNRESET));
         }
         let most = left.min(room).min(self.script.read_max);
-        let count = if most == 0 { 0 } else { 1 + self.random.below(most) };
+        let count = self.random.up_to(most, self.script.read_max);
         self.read += count;
         Ok(count)
     }
@@ -88,7 +98,8 @@ impl Scripted {
         if room == 0 {
             return Err(io::Error::from_raw_os_error(libc::EPIPE));
         }
-        Ok(1 + self.random.below(offered.min(room).min(self.script.write_max)))
+        let most = offered.min(room).min(self.script.write_max);
+        Ok(self.random.up_to(most, self.script.write_max))
     }
 }
 
@@ -96,6 +107,7 @@ impl Stream for Scripted {
     async fn receive(&mut self, mut buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
         let room = buffer.capacity() - buffer.len();
         assert!(room > 0, "a read into no room");
+        self.waits.borrow_mut().extend(self.worker.deadlines().armed());
         let start = self.read;
         let result = self.read_some(room);
         buffer.extend_from_slice(&self.script.input[start..self.read]);
@@ -139,6 +151,7 @@ impl Stream for Scripted {
 struct Run {
     end: End,
     output: Vec<u8>,
+    waits: Vec<Wait>,
 }
 
 fn worker() -> Rc<Worker> {
@@ -158,12 +171,14 @@ fn worker() -> Rc<Worker> {
 
 fn run(worker: &Rc<Worker>, script: &Script) -> Run {
     let output = Rc::new(RefCell::new(Vec::new()));
+    let waits = Rc::new(RefCell::new(Vec::new()));
     let stream = Scripted {
         script: script.clone(),
         read: 0,
         random: Random::new(script.seed),
         output: Rc::clone(&output),
         is_shut: Rc::default(),
+        waits: Rc::clone(&waits),
         worker: Rc::clone(worker),
     };
     let remote = Remote(std::net::IpAddr::from([127, 0, 0, 1]));
@@ -177,7 +192,7 @@ fn run(worker: &Rc<Worker>, script: &Script) -> Run {
         }
     };
     assert_eq!(worker.arena().free_slots(), SLOTS, "a slot was not given back");
-    Run { end, output: without_dates(&output.take()) }
+    Run { end, output: without_dates(&output.take()), waits: waits.take() }
 }
 
 /// The second may change between two runs.
@@ -253,7 +268,9 @@ fn short_reads_and_writes_change_no_byte() {
         for (read_max, write_max) in [(1, usize::MAX), (7, 1000), (100, 17), (usize::MAX, 5)] {
             let write_max = if expected.output.len() > 50_000 { usize::MAX } else { write_max };
             let script = Script { read_max, write_max, seed, ..script.clone() };
-            assert_eq!(run(&worker, &script), expected, "seed {seed}, reads of {read_max}");
+            let got = run(&worker, &script);
+            assert_eq!(got.end, expected.end, "seed {seed}, reads of {read_max}");
+            assert!(got.output == expected.output, "seed {seed}, reads of {read_max}");
         }
     }
 }
@@ -293,6 +310,21 @@ fn the_peer_may_be_gone_at_every_offset_of_its_answers() {
             assert!(whole.output.starts_with(&part.output), "seed {seed}, gone at {end}");
         }
     }
+}
+
+#[test]
+fn the_first_head_and_the_next_one_are_waited_for_with_their_own_patience() {
+    let worker = worker();
+    let waits =
+        |input: &[u8], read_max| run(&worker, &Script { read_max, ..smooth(input.to_vec()) }).waits;
+    let get = b"GET /heartbeat/17 HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert_eq!(waits(get, usize::MAX), [Wait::Head, Wait::Idle]);
+    assert_eq!(waits(b"", usize::MAX), [Wait::Head]);
+    let trickled = waits(get, 1);
+    assert!(trickled[..get.len()].iter().all(|wait| *wait == Wait::Head));
+    assert_eq!(trickled[get.len()..], [Wait::Idle]);
+    let post = b"POST /heartbeat/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhello";
+    assert_eq!(waits(post, usize::MAX), [Wait::Head, Wait::Receive]);
 }
 
 #[test]
