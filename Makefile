@@ -3,7 +3,7 @@
 HEARTBEAT_REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null)
 export HEARTBEAT_REVISION
 
-.PHONY: help build run test lint clean
+.PHONY: help build run test lint conformance clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ lint: ## Check formatting, lints and documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+conformance: ## Compare verdicts with h11, httptools, Node and hyper (installs them)
+	python3 conformance/run.py
 
 clean: ## Remove everything that was built
 	cargo clean

@@ -219,6 +219,10 @@ impl Connection {
         if response.status == Status::RequestTimeout {
             self.closing = Some(CloseReason::Server);
         }
+        if self.is_in_body() {
+            // What is left of the body would be read as the next request.
+            self.closing.get_or_insert(CloseReason::BodyUnread);
+        }
         let persistence = self.persistence();
         let response = response.resolve(persistence);
         response.encode(date, persistence, out);

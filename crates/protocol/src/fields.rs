@@ -87,7 +87,7 @@ pub(crate) struct TransferCodings {
     unknown: bool,
     /// The last member was `chunked`.
     chunked_last: bool,
-    /// A member was no token: a parameter, a quoted string, garbage.
+    /// A member was no token (a parameter, a quoted string, garbage), or a line had no member.
     malformed: bool,
 }
 
@@ -103,6 +103,9 @@ impl TransferCodings {
     /// Adds one field line.
     pub(crate) fn add(&mut self, value: &[u8]) {
         self.present = true;
+        // Empty members are legal, but a line of nothing else is where readers disagree: some take
+        // the last line, some the first.
+        self.malformed |= list_members(value).next().is_none();
         for coding in list_members(value) {
             let chunked = coding.eq_ignore_ascii_case(b"chunked");
             self.chunked += usize::from(chunked);
@@ -168,7 +171,14 @@ pub(crate) fn is_host(value: &[u8]) -> bool {
             None => (value, &value[value.len()..]),
         },
     };
-    !host.is_empty() && is_reg_name(host) && is_port(port)
+    !host.is_empty() && is_reg_name(host) && !hides_control_byte(host) && is_port(port)
+}
+
+/// Whether a part of a URI holds a control byte in percent-encoding. Nothing here decodes it, but
+/// what stands in front or reads the log may (RFC 3986 section 7.3).
+pub(crate) fn hides_control_byte(part: &[u8]) -> bool {
+    let encoded = |at: &[u8]| matches!(at, [b'%', b'0' | b'1', _] | [b'%', b'7', b'F' | b'f']);
+    part.windows(3).any(encoded)
 }
 
 /// `*( unreserved / pct-encoded / sub-delims )` without the comma.
@@ -319,6 +329,8 @@ mod tests {
             (&[","], Malformed),
             (&["chunked, chunked"], Malformed),
             (&["chunked", "chunked"], Malformed),
+            (&["chunked", ""], Malformed),
+            (&["", "chunked"], Malformed),
             (&["chunked, gzip"], Malformed),
             (&["chunked;q=1"], Malformed),
             (&["\"chunked\""], Malformed),

@@ -7,7 +7,9 @@
 
 use std::mem::MaybeUninit;
 
-use crate::fields::{ConnectionOptions, Expectations, is_host, is_token_byte, trim};
+use crate::fields::{
+    ConnectionOptions, Expectations, hides_control_byte, is_host, is_token_byte, trim,
+};
 use crate::framing::{self, FramingFields};
 use crate::limits::{
     FIELD_LINES_MAX, HEAD_BYTES_MAX, LEADING_EMPTY_LINES_MAX, METHOD_BYTES_MAX, TARGET_BYTES_MAX,
@@ -296,7 +298,7 @@ fn check_form(method: &[u8], target: &[u8]) -> Result<(), Rejection> {
     }
     let good = match self::target(target) {
         Some(Target::Asterisk) => method == b"OPTIONS",
-        Some(Target::Path { .. }) => true,
+        Some(Target::Path { path, .. }) => !hides_control_byte(path),
         None => false,
     };
     if good { Ok(()) } else { Err(Rejection::Target) }

@@ -1,0 +1,8 @@
+//! What the tests of this crate share: a server around the connection, and bytes to feed it.
+
+pub(crate) mod driver;
+pub(crate) mod messages;
+pub(crate) mod mutation;
+pub(crate) mod random;
+pub(crate) mod vector;
+pub(crate) mod wellformed;

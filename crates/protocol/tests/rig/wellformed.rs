@@ -1,0 +1,99 @@
+//! What every answer must be, whatever the request was: read by another parser than our own
+//! encoder's author, and made of nothing but the lines this server has.
+
+use heartbeat_protocol::{CloseReason, Content, Next, Status, Version};
+
+use crate::rig::driver::{Answer, FACTS, SITE};
+
+const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
+/// Checks that `answer` parses back to what it says, and reflects nothing.
+pub(crate) fn check(answer: &Answer) {
+    let mut storage = [httparse::EMPTY_HEADER; 16];
+    let mut parsed = httparse::Response::new(&mut storage);
+    let status = parsed.parse(&answer.head).expect("an answer parses");
+    assert_eq!(status, httparse::Status::Complete(answer.head.len()));
+    assert_eq!((parsed.version, parsed.code), (Some(1), Some(answer.status.code())));
+    let values = |name: &str| -> Vec<&str> {
+        let named = parsed.headers.iter().filter(|field| field.name == name);
+        named.map(|field| std::str::from_utf8(field.value).expect("values are text")).collect()
+    };
+    let code = answer.status.code();
+    assert_eq!(values("Date"), [DATE]);
+    check_content(answer, &values);
+    check_connection(answer, &values);
+    assert_eq!(values("Cache-Control").len(), usize::from(code == 200));
+    assert_eq!(values("Allow").len(), usize::from(matches!(code, 204 | 405)));
+    assert_eq!(values("Location").len(), usize::from(code == 301));
+    for field in &*parsed.headers {
+        let value = std::str::from_utf8(field.value).expect("values are text");
+        assert!(is_known(field.name, value), "{}: {value}", field.name);
+    }
+}
+
+fn check_content<'v>(answer: &Answer, values: &dyn Fn(&str) -> Vec<&'v str>) {
+    let code = answer.status.code();
+    let lengths = values("Content-Length");
+    // RFC 9110 section 8.6: a 204 has no Content-Length.
+    assert_eq!(lengths.len(), usize::from(code != 204));
+    let length: u64 = lengths.first().map_or(0, |value| value.parse().expect("a length"));
+    let head_only = answer.request.as_ref().is_some_and(|request| request.method == b"HEAD");
+    if head_only {
+        assert_eq!(answer.content, Content::None);
+    } else {
+        assert_eq!(answer.content.bytes(), length);
+    }
+    assert!(code == 200 || length == 0);
+    assert_eq!(values("Content-Type").len(), usize::from(code == 200));
+}
+
+fn check_connection<'v>(answer: &Answer, values: &dyn Fn(&str) -> Vec<&'v str>) {
+    let version = answer.request.as_ref().map_or(Version::Http11, |request| request.version);
+    let expected: &[&str] = match (answer.next, version) {
+        (Next::Close(_), _) => &["close"],
+        (Next::KeepAlive, Version::Http10) => &["keep-alive"],
+        (Next::KeepAlive, Version::Http11) => &[],
+    };
+    assert_eq!(values("Connection"), expected);
+    let reason = match (answer.rejection, answer.status) {
+        (Some(_), _) => CloseReason::Rejected,
+        (None, Status::RequestTimeout) => CloseReason::Server,
+        (None, _) => return,
+    };
+    assert_eq!(answer.next, Next::Close(reason));
+}
+
+/// Whether this server may say `name: value`: nothing of a request but a number ever comes back.
+fn is_known(name: &str, value: &str) -> bool {
+    let number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    match name {
+        "Date" => value == DATE,
+        "Content-Length" | "X-Heartbeat-Wire-Min" => number,
+        "Content-Type" => matches!(value, "text/plain" | "application/json"),
+        "Cache-Control" => value == "no-cache, no-transform",
+        "Connection" => matches!(value, "close" | "keep-alive"),
+        "Allow" => matches!(value, "GET, HEAD, OPTIONS" | "GET, HEAD, POST, PUT, OPTIONS"),
+        "Location" => value.strip_prefix(SITE.uri()).is_some_and(|rest| matches!(rest, "" | "17")),
+        _ => false,
+    }
+}
+
+/// The whole answer, its content written out.
+pub(crate) fn message(answer: &Answer) -> Vec<u8> {
+    let mut message = answer.head.clone();
+    match answer.content {
+        Content::Payload(payload) => {
+            let block = heartbeat_protocol::PATTERN.repeat(256);
+            for segment in payload.segments(0, block.len()) {
+                message.extend_from_slice(&block[segment.start..][..segment.bytes]);
+            }
+        }
+        Content::Text { text, .. } => {
+            assert!([FACTS.version, FACTS.version_json, "Pass\n", "Ready\n"].contains(&text));
+            message.extend_from_slice(text.as_bytes());
+        }
+        Content::None => {}
+        Content::Wire { .. } => panic!("the encoder resolves wire sizes"),
+    }
+    message
+}
