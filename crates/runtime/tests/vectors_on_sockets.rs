@@ -1,0 +1,112 @@
+//! Plays the protocol's vectors over real sockets, on both drivers: the bytes that come back are
+//! those that the protocol alone would send, and nothing behind a close is answered.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use heartbeat_protocol::{Content, PATTERN};
+
+#[allow(dead_code, reason = "the rig is the protocol's; this test needs its part of it")]
+#[path = "../../protocol/tests/rig/mod.rs"]
+mod rig;
+mod support;
+
+use rig::driver::{Ending, Reading, Sent, Transcript, transcript_of};
+use rig::vector::{Case, read_all};
+use support::{PATIENCE, each_driver};
+
+/// What follows a case: answered on a connection that is kept, and on no other.
+const NEXT: &[u8] = b"GET /heartbeat/7 HTTP/1.1\r\nHost: a\r\n\r\n";
+
+const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../protocol/tests/vectors");
+
+#[test]
+fn vectors_hold_on_both_drivers() {
+    let sections = read_all(VECTORS.as_ref());
+    for server in each_driver() {
+        let mut played = 0;
+        for section in &sections {
+            for case in section.cases.iter().filter(|case| is_playable(case)) {
+                play(server.address(), case);
+                played += 1;
+            }
+        }
+        assert!(played > 900, "{played} cases");
+        println!("{played} vectors hold on {}", server.report().driver);
+    }
+}
+
+/// Whether the peer does all there is to do, and the answers are no text of the runtime's own.
+fn is_playable(case: &Case) -> bool {
+    let bytes = case.bytes();
+    let names = |word: &[u8]| bytes.windows(word.len()).any(|window| window == word);
+    case.is_bytes_only() && !names(b"format=json") && !names(b"/metrics")
+}
+
+fn play(address: SocketAddr, case: &Case) {
+    let mut bytes = case.bytes();
+    let alone = transcript_of(Reading::Received, [&bytes[..]]);
+    if matches!(alone.ending, Ending::Idle | Ending::Closed) && alone.left_over == 0 {
+        bytes.extend_from_slice(NEXT);
+    }
+    let expected = what_is_sent(&transcript_of(Reading::Received, [&bytes[..]]));
+    let found = without_what_varies(&exchange(address, &bytes));
+    assert!(
+        found == expected,
+        "{} ({}):\n{}\nexpected\n{}",
+        case.name,
+        case.section,
+        String::from_utf8_lossy(&found),
+        String::from_utf8_lossy(&expected)
+    );
+}
+
+/// Sends everything, finishes, and reads to the end.
+fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut socket = TcpStream::connect(address).expect("a server that listens");
+    let patience: Duration = PATIENCE;
+    socket.set_read_timeout(Some(patience)).expect("a timeout");
+    socket.write_all(bytes).expect("a server that reads, or throws away");
+    socket.shutdown(Shutdown::Write).expect("half a connection");
+    let mut received = Vec::new();
+    socket.read_to_end(&mut received).expect("the end, and no reset");
+    received
+}
+
+fn what_is_sent(transcript: &Transcript) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for sent in &transcript.sent {
+        let Sent::Answer(answer) = sent else { continue };
+        bytes.extend_from_slice(&answer.head);
+        match answer.content {
+            Content::Payload(payload) => {
+                bytes.extend(PATTERN.iter().cycle().take(payload.bytes as usize));
+            }
+            Content::Text { text, .. } => bytes.extend_from_slice(text.as_bytes()),
+            Content::None | Content::Wire { .. } => {}
+        }
+    }
+    without_what_varies(&bytes)
+}
+
+/// The date, and the interim answers, which depend on what has arrived when.
+fn without_what_varies(bytes: &[u8]) -> Vec<u8> {
+    const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+    const DATE: &[u8] = b"\r\nDate: ";
+    const DATE_BYTES: usize = 29;
+    let mut kept = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some(first) = rest.first() {
+        if let Some(after) = rest.strip_prefix(CONTINUE) {
+            rest = after;
+        } else if rest.starts_with(DATE) {
+            kept.extend_from_slice(DATE);
+            rest = &rest[rest.len().min(DATE.len() + DATE_BYTES)..];
+        } else {
+            kept.push(*first);
+            rest = &rest[1..];
+        }
+    }
+    kept
+}
