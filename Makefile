@@ -6,7 +6,7 @@ export HEARTBEAT_REVISION
 .PHONY: help build run test lint conformance clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build target/release/heartbeat
 	cargo build --release
@@ -27,3 +27,5 @@ conformance: ## Compare verdicts with h11, httptools, Node and hyper (installs t
 
 clean: ## Remove everything that was built
 	cargo clean
+
+include mk/ship.mk

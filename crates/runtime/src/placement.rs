@@ -11,8 +11,8 @@ use crate::sys;
 ///
 /// `threads` workers where it is given, on the allowed CPUs in turn. Otherwise one per allowed
 /// CPU, but no more than the quota pays for: under a quota of one CPU, two pinned loops only
-/// throttle each other. Where the quota leaves CPUs over, `seed` picks the first one, so that
-/// many such processes on a machine do not meet on its CPU 0.
+/// throttle each other. Where CPUs are left over, `seed` picks the first one, so that many such
+/// processes on a machine do not meet on its CPU 0.
 ///
 /// # Errors
 /// Those of sched_getaffinity(2).
@@ -22,8 +22,8 @@ pub(crate) fn worker_cpus(threads: Option<usize>, seed: usize) -> io::Result<Vec
 
 fn spread(cpus: &[usize], threads: Option<usize>, quota: Option<usize>, seed: usize) -> Vec<usize> {
     let affordable = quota.unwrap_or(usize::MAX).min(cpus.len()).max(1);
-    let first = if threads.is_none() && affordable < cpus.len() { seed } else { 0 };
     let workers = threads.unwrap_or(affordable);
+    let first = if workers < cpus.len() { seed } else { 0 };
     (0..workers).map(|worker| cpus[(first % cpus.len() + worker) % cpus.len()]).collect()
 }
 
@@ -109,6 +109,7 @@ mod tests {
     #[test]
     fn asked_for_workers_go_round() {
         assert_eq!(spread(&[2, 5], Some(5), Some(1), 1), [2, 5, 2, 5, 2]);
+        assert_eq!(spread(&[2, 5, 7], Some(2), None, 1), [5, 7]);
     }
 
     #[test]

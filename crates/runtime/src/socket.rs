@@ -2,9 +2,13 @@
 //! it, where the send tier decides how vectors leave.
 
 use std::cell::RefCell;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
 
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent};
@@ -19,9 +23,13 @@ use crate::worker::Worker;
 /// Most bytes thrown away by one call.
 const DISCARD_BYTES_MAX: u64 = 1 << 30;
 
-/// Operations outside monoio that may end at once, one after the other, before the other
+/// Operations of a connection that may end at once, one after the other, before the other
 /// connections of the worker get their turn.
-const IN_A_ROW_MAX: u32 = 4;
+const IN_A_ROW_MAX: u32 = 16;
+
+/// How long a connection that has had its turn stands back on epoll. There, nothing but a timer
+/// lets the loop come round: a task that wakes itself goes first again (monoio 0.2.4).
+const STAND_BACK: Duration = Duration::from_millis(1);
 
 /// What a session does with its peer. Every count may be short.
 pub(crate) trait Stream {
@@ -75,6 +83,30 @@ impl Socket {
         self.stream.as_raw_fd()
     }
 
+    /// Notes an operation, and lets the others have their turn where it has been one of many that
+    /// did not have to wait.
+    async fn note_turn(&mut self, turn: Turn, direction: Direction) -> io::Result<()> {
+        if turn == Turn::Waited {
+            self.in_a_row = 0;
+            return Ok(());
+        }
+        self.in_a_row += 1;
+        if self.in_a_row < IN_A_ROW_MAX {
+            return Ok(());
+        }
+        self.in_a_row = 0;
+        if self.worker.is_epoll() {
+            // Boxed: it is rare, and would add half again to what every connection costs.
+            Box::pin(monoio::time::sleep(STAND_BACK)).await;
+            return Ok(());
+        }
+        // What is ready is told at once, but by way of the ring.
+        match direction {
+            Direction::Receive => self.stream.readable(false).await,
+            Direction::Send => self.stream.writable(false).await,
+        }
+    }
+
     /// Sends through the companion ring, waiting through monoio where the socket is full. None
     /// where the ring can not.
     async fn send_registered(&mut self, outbound: &Outbound) -> Option<io::Result<usize>> {
@@ -88,14 +120,13 @@ impl Socket {
             worker.vector_lists().give(vectors);
             worker.counters().set_zerocopy(ring.zerocopy_counts());
             match written {
+                Ok(count) if count == offered => {
+                    let noted = self.note_turn(Turn::AtOnce, Direction::Send).await;
+                    return Some(noted.map(|()| count));
+                }
+                // A short write has filled the socket: the next one would find no room.
                 Ok(count) => {
-                    self.in_a_row += 1;
-                    // A short write has filled the socket: the next one would find no room.
-                    if count == offered && self.in_a_row < IN_A_ROW_MAX {
-                        return Some(Ok(count));
-                    }
                     self.in_a_row = 0;
-                    // A socket that has room is told at once, but by way of the loop.
                     return Some(self.stream.writable(false).await.map(|()| count));
                 }
                 Err(WriteError::WouldBlock) => {
@@ -114,12 +145,13 @@ impl Socket {
         let mut vectors = self.worker.vector_lists().take();
         outbound.vectors(self.worker.arena(), &mut vectors);
         loop {
-            let (result, list) = self.stream.writev(vectors).await;
+            let ((result, list), turn) = turn_of(pin!(self.stream.writev(vectors))).await;
             vectors = list;
             match result {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
                     self.worker.vector_lists().give(vectors);
+                    self.note_turn(turn, Direction::Send).await?;
                     return result;
                 }
             }
@@ -127,16 +159,48 @@ impl Socket {
     }
 }
 
+/// Which way an operation goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Receive,
+    Send,
+}
+
+/// Whether an operation ended at once or had to wait, and so let the others have their turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    AtOnce,
+    Waited,
+}
+
+/// Awaits an operation, and tells which it was. The operation stays with the caller: a future
+/// that is moved into another takes its room twice.
+fn turn_of<F: Future>(mut operation: Pin<&mut F>) -> impl Future<Output = (F::Output, Turn)> {
+    let mut turn = Turn::AtOnce;
+    poll_fn(move |context| match operation.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready((output, turn)),
+        Poll::Pending => {
+            turn = Turn::Waited;
+            Poll::Pending
+        }
+    })
+}
+
 impl Stream for Socket {
     async fn receive(&mut self, mut buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
         loop {
             let spare = buffer.len()..buffer.capacity();
             debug_assert!(!spare.is_empty());
-            let (result, slice) = self.stream.read(buffer.slice_mut(spare)).await;
+            let ((result, slice), turn) =
+                turn_of(pin!(self.stream.read(buffer.slice_mut(spare)))).await;
             buffer = slice.into_inner();
             match result {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return (result, buffer),
+                Err(error) => return (Err(error), buffer),
+                Ok(count) => {
+                    let noted = self.note_turn(turn, Direction::Receive).await;
+                    return (noted.map(|()| count), buffer);
+                }
             }
         }
     }
@@ -144,18 +208,16 @@ impl Stream for Socket {
     async fn discard(&mut self, bytes_max: u64) -> io::Result<usize> {
         let bytes_max = bytes_max.min(DISCARD_BYTES_MAX) as usize;
         loop {
-            if self.in_a_row == IN_A_ROW_MAX {
-                self.in_a_row = 0;
-                self.stream.readable(false).await?;
-            }
             match sys::discard_received(self.fd(), bytes_max) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.in_a_row = IN_A_ROW_MAX;
+                    self.in_a_row = 0;
+                    self.stream.readable(false).await?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => {
-                    self.in_a_row += 1;
-                    return result;
+                Err(error) => return Err(error),
+                Ok(count) => {
+                    self.note_turn(Turn::AtOnce, Direction::Receive).await?;
+                    return Ok(count);
                 }
             }
         }
@@ -163,11 +225,16 @@ impl Stream for Socket {
 
     async fn send(&mut self, mut bytes: Vec<u8>, from: usize) -> (io::Result<usize>, Vec<u8>) {
         loop {
-            let (result, slice) = self.stream.write(bytes.slice(from..)).await;
+            let ((result, slice), turn) =
+                turn_of(pin!(self.stream.write(bytes.slice(from..)))).await;
             bytes = slice.into_inner();
             match result {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return (result, bytes),
+                Err(error) => return (Err(error), bytes),
+                Ok(count) => {
+                    let noted = self.note_turn(turn, Direction::Send).await;
+                    return (noted.map(|()| count), bytes);
+                }
             }
         }
     }

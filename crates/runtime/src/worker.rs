@@ -232,6 +232,11 @@ impl Worker {
         self.accept_failures.set(self.accept_failures.get() + 1);
     }
 
+    /// Whether epoll carries the event loop.
+    pub(crate) fn is_epoll(&self) -> bool {
+        self.process.driver == "epoll"
+    }
+
     /// Gives a head's slot back, once no operation can refer to it.
     pub(crate) fn release_slot(&self, slot: Slot) {
         match &self.send_ring {
