@@ -5,12 +5,12 @@
 //! finished, on both drivers and in both rings, so that nothing needs to be cancelled.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::os::fd::RawFd;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::shutdown::Ending;
 use crate::sys::{self, Way};
 
 /// Longest pause between two sweeps.
@@ -81,20 +81,18 @@ impl Deadlines {
         Watch { deadlines: self, index }
     }
 
-    /// Sweeps without end, and sleeps while nobody is watched. `shortest` is the shortest
-    /// time limit there is: a sweep comes several times within it.
-    pub(crate) async fn sweep(&self, clock: &Clock, shortest: Duration) {
+    /// Sweeps until the end, and sleeps while nobody is watched. `shortest` is the shortest time
+    /// limit there is: a sweep comes several times within it.
+    pub(crate) async fn sweep(&self, clock: &Clock, shortest: Duration, ending: &Ending) {
         let pause = (shortest / 8).clamp(SWEEP_MIN, SWEEP_MAX);
-        loop {
-            poll_fn(|context| {
-                if self.watched.get() > 0 {
-                    return Poll::Ready(());
-                }
-                *self.sweeper.borrow_mut() = Some(context.waker().clone());
-                Poll::Pending
-            })
-            .await;
-            monoio::time::sleep(pause).await;
+        let somebody = |context: &mut Context<'_>| {
+            if self.watched.get() > 0 {
+                return Poll::Ready(());
+            }
+            *self.sweeper.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        };
+        while !ending.or_ready(somebody).await && !ending.sleep(pause).await {
             self.expire(clock.now_ms());
         }
     }

@@ -1,6 +1,10 @@
 //! Owns the way a process is told to end: the phases of a drain, and the signals that begin it.
 
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::sys::BlockedSignals;
@@ -47,6 +51,46 @@ impl Order {
 
     pub(crate) fn from_byte(byte: u8) -> Self {
         if byte == b'd' { Self::Drain } else { Self::Quit }
+    }
+}
+
+/// The end of a worker, as its housekeeping waits for it: a task that slept on would be leaked
+/// with the event loop, and the worker with it.
+#[derive(Debug, Default)]
+pub(crate) struct Ending {
+    is_over: Cell<bool>,
+    sleepers: RefCell<Vec<Waker>>,
+}
+
+impl Ending {
+    /// Wakes every sleeper, for good.
+    pub(crate) fn announce(&self) {
+        self.is_over.set(true);
+        self.sleepers.borrow_mut().drain(..).for_each(Waker::wake);
+    }
+
+    /// Sleeps for `duration`, or until the end. True where that has come.
+    pub(crate) async fn sleep(&self, duration: Duration) -> bool {
+        let mut sleep = pin!(monoio::time::sleep(duration));
+        self.or_ready(|context| sleep.as_mut().poll(context)).await
+    }
+
+    /// Waits until `poll` is ready, or until the end. True where that has come.
+    pub(crate) async fn or_ready(
+        &self,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<()>,
+    ) -> bool {
+        poll_fn(|context| {
+            if self.is_over.get() {
+                return Poll::Ready(true);
+            }
+            let mut sleepers = self.sleepers.borrow_mut();
+            if !sleepers.iter().any(|sleeper| sleeper.will_wake(context.waker())) {
+                sleepers.push(context.waker().clone());
+            }
+            poll(context).map(|()| false)
+        })
+        .await
     }
 }
 

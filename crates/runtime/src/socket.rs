@@ -109,7 +109,11 @@ impl Socket {
 
     /// Sends through the companion ring, waiting through monoio where the socket is full. None
     /// where the ring can not.
+    ///
+    /// io_uring ends every poll of a socket whose peer has finished sending (EPOLLRDHUP), room or
+    /// not. So where a wait has brought no room, an ordinary write takes over, which waits itself.
     async fn send_registered(&mut self, outbound: &Outbound) -> Option<io::Result<usize>> {
+        let mut has_waited = false;
         loop {
             let worker = &self.worker;
             let ring = worker.send_ring()?;
@@ -129,8 +133,10 @@ impl Socket {
                     self.in_a_row = 0;
                     return Some(self.stream.writable(false).await.map(|()| count));
                 }
+                Err(WriteError::WouldBlock) if has_waited => return None,
                 Err(WriteError::WouldBlock) => {
                     self.in_a_row = 0;
+                    has_waited = true;
                     if let Err(error) = self.stream.writable(false).await {
                         return Some(Err(error));
                     }

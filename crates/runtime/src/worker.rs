@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use heartbeat_protocol::{Facts, Site};
 use monoio::io::AsyncReadRent;
@@ -28,7 +28,7 @@ use crate::metrics::Counters;
 use crate::send_ring::SendRing;
 use crate::server::Report;
 use crate::session::{End, Session};
-use crate::shutdown::{Order, Phase};
+use crate::shutdown::{Ending, Order, Phase};
 use crate::socket::{Socket, VectorLists};
 
 /// Connections above the maximum that still get an answer; more are closed without one, because
@@ -93,6 +93,7 @@ pub(crate) struct Worker {
     accept_failures: Cell<u64>,
     /// A second order has come: no more waiting.
     quit: Cell<bool>,
+    ending: Ending,
 }
 
 impl Process {
@@ -157,6 +158,7 @@ impl Worker {
             accepted: Cell::new(0),
             accept_failures: Cell::new(0),
             quit: Cell::new(false),
+            ending: Ending::default(),
         }
     }
 
@@ -323,8 +325,8 @@ pub(crate) async fn serve(
         }
     };
     let accept_loop = monoio::spawn(listener::accept(accepting, Rc::clone(&worker)));
-    monoio::spawn(sweep(Rc::clone(&worker)));
-    monoio::spawn(write_log(Rc::clone(&worker)));
+    let sweeping = monoio::spawn(sweep(Rc::clone(&worker)));
+    let logging = monoio::spawn(write_log(Rc::clone(&worker)));
     let _ = start.send(Ok(()));
 
     let order = next_order(&mut control).await;
@@ -334,6 +336,7 @@ pub(crate) async fn serve(
     worker.phase.set(Phase::Draining);
     let orders = monoio::spawn(quit_on_order(control, Rc::clone(&worker)));
     pause(worker.config().drain_delay, || worker.quit.get()).await;
+    let closing = Instant::now();
     if worker.quit.get() {
         listener::close_at_once(&listener, &worker);
     } else {
@@ -342,7 +345,9 @@ pub(crate) async fn serve(
     accept_loop.await;
     drop(listener);
 
-    pause(worker.config().drain_timeout, || {
+    // The queue of the listener was work in flight too.
+    let drain_timeout = worker.config().drain_timeout.saturating_sub(closing.elapsed());
+    pause(drain_timeout, || {
         // Again and again: a session may only now have come to its wait.
         worker.deadlines.end_idle();
         worker.sessions.get() == 0 || worker.quit.get()
@@ -354,6 +359,9 @@ pub(crate) async fn serve(
     // The read of the next order would outlive its buffer.
     let _ = control_end.shutdown(Shutdown::Both);
     orders.await;
+    worker.ending.announce();
+    sweeping.await;
+    logging.await;
     worker.sessions.get() == 0
 }
 
@@ -376,11 +384,13 @@ fn adopt(sockets: Sockets) -> io::Result<Adopted> {
 
 /// Waits until `done` or until `limit` has passed.
 async fn pause(limit: Duration, done: impl Fn() -> bool) {
-    let mut left = limit;
-    while !done() && !left.is_zero() {
-        let tick = DRAIN_TICK.min(left);
-        monoio::time::sleep(tick).await;
-        left -= tick;
+    let start = Instant::now();
+    while !done() {
+        let left = limit.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            return;
+        }
+        monoio::time::sleep(DRAIN_TICK.min(left)).await;
     }
 }
 
@@ -400,8 +410,8 @@ async fn quit_on_order(mut control: monoio::net::UnixStream, worker: Rc<Worker>)
 
 /// Flushes the access log now and then, as long as there is one.
 async fn write_log(worker: Rc<Worker>) {
-    while let Some(log) = worker.log() {
-        monoio::time::sleep(LOG_PAUSE).await;
+    let Some(log) = worker.log() else { return };
+    while !worker.ending.sleep(LOG_PAUSE).await {
         log.flush();
         worker.counters().note_dropped_log_lines(log.take_dropped());
     }
@@ -410,5 +420,5 @@ async fn write_log(worker: Rc<Worker>) {
 async fn sweep(worker: Rc<Worker>) {
     let config = worker.config();
     let shortest = config.header_timeout.min(config.idle_timeout).min(config.stall_timeout);
-    worker.deadlines.sweep(&worker.clock, shortest).await;
+    worker.deadlines.sweep(&worker.clock, shortest, &worker.ending).await;
 }
