@@ -1,0 +1,378 @@
+//! The access log as the one sees it who collects it: whole lines, and a server that does not wait
+//! for whoever reads them.
+
+mod process;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{ChildStdout, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use process::{PATIENCE, Program, Signal, drivers, eventually, request};
+
+const DROPPED: &str = "heartbeat_log_lines_dropped_total";
+
+/// Requests of each client where lines of two workers meet.
+const REQUESTS: usize = 2000;
+const CLIENTS: usize = 4;
+
+/// Requests in one write.
+const PIPELINED: usize = 20;
+
+/// Answers that a log is not read for: many times what a pipe and a worker hold.
+const UNREAD: usize = 20_000;
+
+/// One line of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Line {
+    status: u64,
+    bytes_out: u64,
+    bytes_in: u64,
+    remote: String,
+    verb: String,
+    path: String,
+}
+
+/// RFC 3339, UTC, microseconds.
+#[track_caller]
+fn check_date(text: &str) {
+    let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    assert_eq!(shape, "0000-00-00T00:00:00.000000Z", "{text}");
+}
+
+#[track_caller]
+fn number(text: &str) -> u64 {
+    assert!(!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()), "{text:?}");
+    text.parse().expect("a number")
+}
+
+/// A line of tab-separated values, without its end.
+#[track_caller]
+fn parse_tsv(line: &str) -> Line {
+    let columns: Vec<_> = line.split('\t').collect();
+    let [date, status, bytes_out, bytes_in, duration, remote, verb, path] = columns[..] else {
+        panic!("not eight columns: {line:?}");
+    };
+    check_date(date);
+    number(duration);
+    Line {
+        status: number(status),
+        bytes_out: number(bytes_out),
+        bytes_in: number(bytes_in),
+        remote: remote.to_owned(),
+        verb: verb.to_owned(),
+        path: path.to_owned(),
+    }
+}
+
+/// The members of an object of strings and whole numbers, in their order.
+#[track_caller]
+fn parse_object(line: &str) -> Vec<(String, String)> {
+    let mut members = Vec::new();
+    let mut rest = line.strip_prefix('{').expect("an object");
+    loop {
+        let (name, value) = rest[1..].split_once("\":").expect("a name");
+        let end = if value.starts_with('"') {
+            let is_end = |at: usize| {
+                let before = &value[1..at];
+                before.len() == before.trim_end_matches('\\').len()
+                    || (before.len() - before.trim_end_matches('\\').len()) % 2 == 0
+            };
+            let end = value.match_indices('"').skip(1).find(|(at, _)| is_end(*at));
+            end.expect("the end of a string").0 + 1
+        } else {
+            value.find([',', '}']).expect("the end of a number")
+        };
+        let text = &value[..end];
+        let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        let plain = text.map_or(value[..end].to_owned(), |text| text.replace("\\\\", "\\"));
+        members.push((name.to_owned(), plain));
+        if &value[end..] == "}" {
+            return members;
+        }
+        rest = value[end..].strip_prefix(',').expect("a comma");
+    }
+}
+
+#[track_caller]
+fn parse_json(line: &str) -> Line {
+    let members = parse_object(line);
+    let names: Vec<_> = members.iter().map(|(name, _)| name.as_str()).collect();
+    let order = ["date", "status", "bytesOut", "bytesIn", "durationUs", "remote", "verb", "path"];
+    assert_eq!(names, order, "{line}");
+    let values: BTreeMap<_, _> = members.into_iter().collect();
+    check_date(&values["date"]);
+    number(&values["durationUs"]);
+    Line {
+        status: number(&values["status"]),
+        bytes_out: number(&values["bytesOut"]),
+        bytes_in: number(&values["bytesIn"]),
+        remote: values["remote"].clone(),
+        verb: values["verb"].clone(),
+        path: values["path"].clone(),
+    }
+}
+
+fn line(status: u64, bytes_out: u64, bytes_in: u64, verb: &str, path: &str) -> Line {
+    let remote = "127.0.0.1".to_owned();
+    Line { status, bytes_out, bytes_in, remote, verb: verb.to_owned(), path: path.to_owned() }
+}
+
+/// A file that nobody else writes to; it goes when this is dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let name = format!("heartbeat-{}-{name}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+
+    fn create(&self) -> Stdio {
+        File::create(&self.0).expect("a temporary file").into()
+    }
+
+    /// The whole lines that are there.
+    #[track_caller]
+    fn lines(&self) -> Vec<String> {
+        let text = fs::read_to_string(&self.0).expect("UTF-8");
+        assert!(text.is_empty() || text.ends_with('\n'), "a torn last line");
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_line_says_what_was_asked_and_answered() {
+    for driver in drivers() {
+        for (format, parse) in [("tsv", parse_tsv as fn(&str) -> Line), ("json", parse_json)] {
+            let scratch = Scratch::new(&format!("{driver}-{format}"));
+            let options = ["--threads", "1", "--log", "--log-format", format];
+            let program = Program::start_with(driver, &options, scratch.create(), None);
+            let mut peer = program.connect();
+            let (long, cut) = (format!("/{}", "a".repeat(300)), format!("/{}", "a".repeat(255)));
+            let upload =
+                "PUT /heartbeat/5 HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n123456789";
+            peer.send(upload).expect("a connection");
+            peer.answer().expect("an answer");
+            for path in ["/heartbeat/17?a=b", "/heartbeat/70000", "/heartbeat/0", &long] {
+                peer.get(path).expect("an answer");
+            }
+            peer.send(request("HEAD", "/heartbeat/17")).expect("a connection");
+            peer.head().expect("a head");
+            for path in ["/a\tb", "/a\\b"] {
+                assert_eq!(program.get(path).status, 400);
+            }
+            let expected = [
+                line(200, 5, 9, "PUT", "/heartbeat/5"),
+                line(200, 17, 0, "GET", "/heartbeat/17?a=b"),
+                line(200, 70000, 0, "GET", "/heartbeat/70000"),
+                line(400, 0, 0, "GET", "/heartbeat/0"),
+                line(404, 0, 0, "GET", &cut),
+                line(200, 0, 0, "HEAD", "/heartbeat/17"),
+                line(400, 0, 0, "GET", "/a\\x09b"),
+                line(400, 0, 0, "GET", "/a\\x5cb"),
+            ];
+            eventually("all lines are there", || scratch.lines().len() >= expected.len());
+            let lines: Vec<_> = scratch.lines().iter().map(|line| parse(line)).collect();
+            assert_eq!(lines, expected);
+        }
+    }
+}
+
+/// Asks, pipelined, for as many bytes as the number of the request, so that each line tells which.
+fn ask_all(program: &Program) {
+    thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            scope.spawn(move || {
+                let mut peer = program.connect();
+                for first in (1..=REQUESTS).step_by(PIPELINED) {
+                    let numbers = first..first + PIPELINED;
+                    let path = |n: usize| format!("/heartbeat/{n}?client={client}");
+                    let requests: String =
+                        numbers.clone().map(|n| request("GET", &path(n))).collect();
+                    peer.send(requests).expect("a connection");
+                    for n in numbers {
+                        assert!(peer.answer().expect("an answer").is_payload(n));
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// Every request of [`ask_all`] has its line, those of a connection in their order.
+#[track_caller]
+fn check_all(lines: &[String]) {
+    assert_eq!(lines.len(), CLIENTS * REQUESTS);
+    let mut next = [1; CLIENTS];
+    for text in lines {
+        let got = parse_tsv(text);
+        let (path, client) = got.path.split_once("?client=").expect("a query");
+        let client: usize = client.parse().expect("a number");
+        let n = next[client];
+        assert_eq!(path, format!("/heartbeat/{n}"), "{text}");
+        assert_eq!((got.status, got.bytes_out, got.bytes_in), (200, n, 0), "{text}");
+        next[client] += 1;
+    }
+}
+
+#[test]
+fn two_workers_write_every_line_whole_and_in_order_to_a_file() {
+    for driver in drivers() {
+        let scratch = Scratch::new(&format!("{driver}-whole"));
+        let options = ["--threads", "2", "--log", "--drain-delay", "0s"];
+        let mut program = Program::start_with(driver, &options, scratch.create(), None);
+        ask_all(&program);
+        // The end of the program writes what is left.
+        program.signal(Signal::Terminate);
+        assert_eq!(program.expect_exit(PATIENCE).code(), Some(0));
+        check_all(&scratch.lines());
+    }
+}
+
+#[test]
+fn two_workers_write_every_line_whole_and_in_order_to_a_pipe() {
+    for driver in drivers() {
+        let options = ["--threads", "2", "--log", "--drain-delay", "0s"];
+        let mut program = Program::start_with(driver, &options, Stdio::piped(), None);
+        let stdout = BufReader::new(program.take_stdout());
+        let reader = thread::spawn(|| stdout.lines().map(|line| line.expect("UTF-8")).collect());
+        ask_all(&program);
+        program.signal(Signal::Terminate);
+        assert_eq!(program.expect_exit(PATIENCE).code(), Some(0));
+        let lines: Vec<String> = reader.join().expect("a reader");
+        check_all(&lines);
+    }
+}
+
+/// Asks so often, and returns how long it took.
+fn ask(program: &Program, count: usize) -> Duration {
+    let start = Instant::now();
+    let mut peer = program.connect();
+    let requests = request("GET", "/heartbeat/17").repeat(PIPELINED);
+    for _ in 0..count / PIPELINED {
+        peer.send(&requests).expect("a connection");
+        for _ in 0..PIPELINED {
+            assert!(peer.answer().expect("an answer").is_payload(17));
+        }
+    }
+    start.elapsed()
+}
+
+/// Reads lines until so many requests are told, as answered or as dropped; returns how many were
+/// dropped by what the lines say.
+fn read_until_told(stdout: ChildStdout, requests: u64, told: &AtomicUsize) -> u64 {
+    let (mut answered, mut dropped) = (0, 0);
+    let mut lines = BufReader::new(stdout).lines();
+    while answered + dropped < requests {
+        let text = lines.next().expect("more lines").expect("UTF-8");
+        let line = parse_tsv(&text);
+        if line.verb == "DROPPED" {
+            assert_eq!((line.status, line.remote.as_str()), (0, "-"), "{text}");
+            dropped += number(&line.path);
+        } else if line.path == "/heartbeat/17" {
+            assert_eq!(line.status, 200, "{text}");
+            answered += 1;
+        }
+        told.fetch_add(1, Ordering::Relaxed);
+    }
+    dropped
+}
+
+#[test]
+fn a_stalled_pipe_holds_up_nobody_and_is_told_how_many_lines_it_missed() {
+    for driver in drivers() {
+        let options = ["--threads", "1", "--log"];
+        let mut program = Program::start_with(driver, &options, Stdio::piped(), None);
+        let stdout = program.take_stdout();
+        ask(&program, UNREAD);
+        eventually("lines are dropped", || program.metric(DROPPED) > 0.0);
+        // With a log that is full it serves as fast as any: a wait of 100 ms for each write, or
+        // for each line, would take longer by far.
+        let duration = ask(&program, UNREAD);
+        assert!(duration < Duration::from_secs(20), "{duration:?}");
+        let counted = program.metric(DROPPED);
+        assert!(counted > UNREAD as f64 / 2.0, "{counted}");
+        // Of the lines that ask for metrics some may have been dropped as well.
+        let told = AtomicUsize::new(0);
+        let dropped = read_until_told(stdout, 2 * UNREAD as u64, &told);
+        assert!(dropped as f64 >= counted, "{dropped} were told of {counted}");
+        program.assert_is_running();
+    }
+}
+
+#[test]
+fn a_stalled_pipe_does_not_hold_up_the_end() {
+    for driver in drivers() {
+        let options = ["--threads", "2", "--log", "--drain-delay", "0s"];
+        let mut program = Program::start_with(driver, &options, Stdio::piped(), None);
+        let _unread = program.take_stdout();
+        ask(&program, UNREAD / 2);
+        program.signal(Signal::Terminate);
+        assert_eq!(program.expect_exit(Duration::from_secs(20)).code(), Some(0));
+    }
+}
+
+#[test]
+fn a_slow_pipe_loses_nothing_that_a_worker_can_hold() {
+    for driver in drivers() {
+        let options = ["--threads", "2", "--log", "--drain-delay", "0s"];
+        let mut program = Program::start_with(driver, &options, Stdio::piped(), None);
+        let mut stdout = program.take_stdout();
+        let reader = thread::spawn(move || {
+            let mut text = Vec::new();
+            let mut part = [0; 1000];
+            loop {
+                match stdout.read(&mut part).expect("a pipe") {
+                    0 => return String::from_utf8(text).expect("UTF-8"),
+                    count => text.extend_from_slice(&part[..count]),
+                }
+                thread::sleep(Duration::from_micros(200));
+            }
+        });
+        ask(&program, REQUESTS);
+        assert!(program.metric(DROPPED) < 1.0);
+        program.signal(Signal::Terminate);
+        assert_eq!(program.expect_exit(PATIENCE).code(), Some(0));
+        let text = reader.join().expect("a reader");
+        let lines = text.lines().filter(|line| parse_tsv(line).path == "/heartbeat/17");
+        assert_eq!(lines.count(), REQUESTS);
+    }
+}
+
+#[test]
+fn a_closed_pipe_costs_the_lines_and_nothing_else() {
+    for driver in drivers() {
+        let options = ["--threads", "2", "--log", "--drain-delay", "0s"];
+        let mut program = Program::start_with(driver, &options, Stdio::piped(), None);
+        drop(program.take_stdout());
+        ask(&program, REQUESTS);
+        eventually("lines are counted", || program.metric(DROPPED) >= REQUESTS as f64);
+        ask(&program, REQUESTS);
+        program.signal(Signal::Terminate);
+        assert_eq!(program.expect_exit(PATIENCE).code(), Some(0));
+    }
+}
+
+#[test]
+fn a_full_disk_costs_the_lines_and_nothing_else() {
+    for driver in drivers() {
+        let full = File::options().write(true).open("/dev/full").expect("/dev/full");
+        let options = ["--threads", "2", "--log", "--drain-delay", "0s"];
+        let mut program = Program::start_with(driver, &options, full.into(), None);
+        ask(&program, REQUESTS);
+        eventually("lines are counted", || program.metric(DROPPED) >= REQUESTS as f64);
+        ask(&program, REQUESTS);
+        program.signal(Signal::Terminate);
+        assert_eq!(program.expect_exit(PATIENCE).code(), Some(0));
+    }
+}

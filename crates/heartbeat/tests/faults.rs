@@ -1,0 +1,345 @@
+//! What peers and kernels do to a server that nobody visits: it goes on answering, and afterwards
+//! nothing of it is left.
+
+mod process;
+
+use std::io::{Read, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use process::{PATIENCE, Peer, Program, drivers, eventually, request};
+
+/// Resets within an answer, of all clients together.
+const RESETS: usize = 2000;
+
+/// Clients at a time that misbehave.
+const CLIENTS: usize = 4;
+
+/// Peers that are slow at the same time.
+const SLOW_PEERS: usize = 200;
+const SLOW_READERS: usize = 24;
+
+/// Requests of the clients that are fast meanwhile.
+const FAST_REQUESTS: usize = 1500;
+
+/// What the fast ones' 99th percentile stays below, on the busiest of machines: a worker that
+/// waited for a slow peer would exceed it by far.
+const FAST_LIMIT: Duration = Duration::from_millis(500);
+
+/// Resident memory that may stay, because an allocator keeps what it will need again.
+const MEMORY_KIB_MAX: u64 = 4096;
+
+/// A payload that no socket's buffers hold.
+const LONG: usize = 64 << 20;
+
+/// What a program had open before something was done to it.
+struct Baseline {
+    descriptors: usize,
+    resident_kib: u64,
+    workers: usize,
+}
+
+impl Baseline {
+    fn of(program: &Program) -> Self {
+        let mut peers: Vec<_> = (0..100).map(|_| program.connect()).collect();
+        for peer in &mut peers {
+            assert!(peer.get("/heartbeat/1048576").expect("an answer").is_payload(1 << 20));
+        }
+        drop(peers);
+        eventually("the first clients are gone", || connections(program) == 0);
+        Self {
+            descriptors: program.descriptors(),
+            resident_kib: program.resident_kib(),
+            workers: program.workers(),
+        }
+    }
+
+    /// It serves as before, and has no more open than before.
+    #[track_caller]
+    fn check(&self, program: &mut Program) {
+        program.assert_is_running();
+        eventually("all clients are gone", || connections(program) == 0);
+        eventually("descriptors are closed", || program.descriptors() <= self.descriptors);
+        assert_eq!(program.workers(), self.workers);
+        let resident_kib = program.resident_kib();
+        let growth = resident_kib.saturating_sub(self.resident_kib);
+        assert!(growth <= MEMORY_KIB_MAX, "{growth} KiB more than {}", self.resident_kib);
+        for _ in 0..20 {
+            assert!(program.get("/heartbeat/65536").is_payload(65536));
+        }
+    }
+}
+
+/// Connections that the program counts, without the one that asks.
+fn connections(program: &Program) -> u64 {
+    program.metric("heartbeat_connections") as u64 - 1
+}
+
+fn ended(program: &Program, reason: &str) -> u64 {
+    program.metric(&format!("heartbeat_connection_ends_total{{reason=\"{reason}\"}}")) as u64
+}
+
+/// Asks again and again on two connections, and returns the 99th percentile of how long it took.
+fn fast_p99(program: &Program) -> Duration {
+    let mut peers = [program.connect(), program.connect()];
+    let mut durations: Vec<_> = (0..FAST_REQUESTS)
+        .map(|index| {
+            let start = Instant::now();
+            let answer = peers[index % 2].get("/heartbeat/1024").expect("an answer");
+            assert!(answer.is_payload(1024), "{answer:?}");
+            start.elapsed()
+        })
+        .collect();
+    durations.sort_unstable();
+    durations[durations.len() * 99 / 100]
+}
+
+#[track_caller]
+fn assert_fast(program: &Program) {
+    let p99 = fast_p99(program);
+    assert!(p99 < FAST_LIMIT, "p99 of fast clients: {p99:?}");
+}
+
+#[test]
+fn thousands_of_resets_within_an_answer_leave_nothing() {
+    for driver in drivers() {
+        let mut program = Program::start(driver, &["--threads", "2"]);
+        let baseline = Baseline::of(&program);
+        thread::scope(|scope| {
+            for client in 0..CLIENTS {
+                let program = &program;
+                scope.spawn(move || {
+                    for index in 0..RESETS / CLIENTS {
+                        let mut peer = program.connect();
+                        for _ in 0..=index % 3 {
+                            peer.send(request("GET", "/heartbeat/1048576")).expect("no reset yet");
+                        }
+                        // A close with something unread is a reset.
+                        let part = (index * 7919 + client) % 100_000;
+                        peer.stream().read_exact(&mut vec![0; part]).expect("an answer");
+                    }
+                });
+            }
+        });
+        let aborted = ended(&program, "aborted");
+        assert!(aborted > RESETS as u64 / 2, "{aborted} connections were aborted");
+        baseline.check(&mut program);
+    }
+}
+
+#[test]
+fn a_half_closed_peer_gets_the_answers_it_has_asked_for() {
+    for driver in drivers() {
+        let mut program = Program::start(driver, &[]);
+        let baseline = Baseline::of(&program);
+        for bytes in [17, 65536, 1 << 20] {
+            for count in [1, 5] {
+                let mut peer = program.connect();
+                let one = request("GET", &format!("/heartbeat/{bytes}"));
+                peer.send(one.repeat(count)).expect("a connection");
+                peer.end_sending().expect("a connection");
+                for _ in 0..count {
+                    assert!(peer.answer().expect("an answer").is_payload(bytes));
+                }
+                peer.expect_end();
+            }
+        }
+        // An incomplete request has no answer.
+        let whole = request("GET", "/heartbeat/17");
+        for length in 0..whole.len() {
+            let mut peer = program.connect();
+            peer.send(&whole[..length]).expect("a connection");
+            peer.end_sending().expect("a connection");
+            peer.expect_end();
+        }
+        baseline.check(&mut program);
+    }
+}
+
+#[test]
+fn garbage_costs_its_own_connection() {
+    for driver in drivers() {
+        let mut program = Program::start(driver, &["--threads", "2"]);
+        let baseline = Baseline::of(&program);
+        let mut state = 88_172_645_463_325_252_u64;
+        for _ in 0..1000 {
+            let mut garbage = Vec::new();
+            for _ in 0..=state % 300 {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                garbage.push(state as u8);
+            }
+            let mut peer = program.connect();
+            peer.send(&garbage).expect("a connection");
+            peer.end_sending().expect("a connection");
+            let bytes = peer.read_to_end().expect("no reset");
+            assert!(bytes < 512, "{bytes} bytes to {garbage:?}");
+        }
+        baseline.check(&mut program);
+    }
+}
+
+#[test]
+fn trickled_heads_get_a_408_and_hold_up_nobody() {
+    for driver in drivers() {
+        let options = ["--threads", "2", "--header-timeout", "1500ms"];
+        let mut program = Program::start(driver, &options);
+        let baseline = Baseline::of(&program);
+        let head = request("GET", "/heartbeat/17?who=a-peer-that-takes-all-the-time-there-is");
+        let mut peers: Vec<_> = (0..SLOW_PEERS).map(|_| program.connect()).collect();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                // Slowly enough that no head is complete in time, and each byte is new hope.
+                for byte in head.as_bytes()[..60].iter() {
+                    for peer in &mut peers {
+                        // The end may have come.
+                        let _ = peer.stream().write_all(&[*byte]);
+                    }
+                    thread::sleep(Duration::from_millis(40));
+                }
+            });
+            assert_fast(&program);
+        });
+        for peer in &mut peers {
+            let answer = peer.answer().expect("an answer");
+            assert!(answer.status == 408 && answer.closes(), "{answer:?}");
+            peer.expect_end();
+        }
+        drop(peers);
+        baseline.check(&mut program);
+        assert_eq!(ended(&program, "header_timeout"), SLOW_PEERS as u64);
+    }
+}
+
+#[test]
+fn slow_readers_of_a_gigabyte_hold_up_nobody_and_hold_no_memory() {
+    for driver in drivers() {
+        let mut program = Program::start(driver, &["--threads", "2", "--max", "1G"]);
+        let baseline = Baseline::of(&program);
+        let mut peers: Vec<_> = (0..SLOW_READERS).map(|_| program.connect()).collect();
+        for peer in &mut peers {
+            peer.send(request("GET", "/heartbeat/1073741824")).expect("a connection");
+            peer.head().expect("a head");
+        }
+        thread::scope(|scope| {
+            let fast = scope.spawn(|| assert_fast(&program));
+            while !fast.is_finished() {
+                for peer in &mut peers {
+                    peer.stream().read_exact(&mut [0; 4096]).expect("the answer goes on");
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let growth = program.resident_kib().saturating_sub(baseline.resident_kib);
+        assert!(growth <= MEMORY_KIB_MAX, "{growth} KiB for {SLOW_READERS} slow readers");
+        drop(peers);
+        baseline.check(&mut program);
+    }
+}
+
+#[test]
+fn without_descriptors_it_waits_and_resumes_when_they_return() {
+    for driver in drivers() {
+        let options = ["--threads", "2", "--max-connections", "10000"];
+        let stdout = std::process::Stdio::null();
+        let mut program = Program::start_with(driver, &options, stdout, Some(64));
+        let descriptors = program.descriptors();
+        let mut peers: Vec<_> = (0..150).map(|_| program.connect()).collect();
+        for peer in &mut peers {
+            peer.send(request("GET", "/heartbeat/17")).expect("a connection");
+        }
+        // One above the limit may have been inherited.
+        eventually("no descriptor is left", || program.descriptors() >= 64);
+        let before = program.cpu_time();
+        thread::sleep(Duration::from_secs(1));
+        let taken = program.cpu_time() - before;
+        assert!(taken < Duration::from_millis(300), "{taken:?} of processor time in a second");
+        program.assert_is_running();
+        assert_eq!(program.workers(), 2);
+        // Whoever is served makes room for the next one, until all have been.
+        eventually("everyone is served", || {
+            peers.retain_mut(|peer| {
+                let stream = peer.stream();
+                stream.set_read_timeout(Some(Duration::from_millis(1))).expect("SO_RCVTIMEO");
+                if stream.peek(&mut [0]).is_err() {
+                    return true;
+                }
+                stream.set_read_timeout(Some(PATIENCE)).expect("SO_RCVTIMEO");
+                assert!(peer.answer().expect("an answer").is_payload(17));
+                false
+            });
+            peers.is_empty()
+        });
+        eventually("descriptors are closed", || program.descriptors() <= descriptors);
+        assert!((0..50).all(|_| program.get("/heartbeat/17").is_payload(17)));
+        assert_eq!(program.workers(), 2);
+    }
+}
+
+#[test]
+fn connections_above_the_maximum_are_told_so() {
+    for driver in drivers() {
+        let mut program = Program::start(driver, &["--threads", "2", "--max-connections", "10"]);
+        let mut served: Vec<_> = (0..10).map(|_| program.connect()).collect();
+        for peer in &mut served {
+            assert!(peer.get("/heartbeat/17").expect("an answer").is_payload(17));
+        }
+        for _ in 0..50 {
+            let mut excess = program.connect();
+            let answer = excess.answer().expect("an answer");
+            assert!(answer.status == 503 && answer.closes(), "{answer:?}");
+            excess.expect_end();
+        }
+        for peer in &mut served {
+            assert!(peer.get("/heartbeat/17").expect("an answer").is_payload(17));
+        }
+        drop(served);
+        let is_served = |peer: &mut Peer| peer.get("/healthz").is_ok_and(|it| it.status == 200);
+        eventually("places are free", || is_served(&mut program.connect()));
+        program.assert_is_running();
+    }
+}
+
+#[test]
+fn an_idle_connection_has_the_idle_timeout_and_not_that_of_a_head() {
+    for driver in drivers() {
+        let options = ["--header-timeout", "200ms", "--idle-timeout", "2s"];
+        let program = Program::start(driver, &options);
+        let mut silent = program.connect();
+        let mut idle = program.connect();
+        assert!(idle.get("/heartbeat/17").expect("an answer").is_payload(17));
+        let start = Instant::now();
+        // The first head of a connection is waited for as long as for any head.
+        silent.expect_end();
+        assert!(ended(&program, "idle_timeout") == 0);
+        assert!(idle.get("/heartbeat/17").expect("still open").is_payload(17));
+        idle.expect_end();
+        assert!(start.elapsed() >= Duration::from_secs(2), "{:?}", start.elapsed());
+        drop(idle);
+        eventually("it is counted", || ended(&program, "idle_timeout") == 1);
+    }
+}
+
+#[test]
+fn a_body_that_stalls_ends_either_way() {
+    for driver in drivers() {
+        let options = ["--threads", "1", "--max", "1G", "--stall-timeout", "500ms"];
+        let mut program = Program::start(driver, &options);
+        let baseline = Baseline::of(&program);
+        let mut reader = program.connect();
+        reader.send(request("GET", &format!("/heartbeat/{LONG}"))).expect("a connection");
+        let mut uploader = program.connect();
+        let head = "POST /heartbeat/17 HTTP/1.1\r\nHost: test\r\nContent-Length: 100000\r\n\r\nabc";
+        uploader.send(head).expect("a connection");
+        let answer = uploader.answer().expect("an answer");
+        assert!(answer.status == 408 && answer.closes(), "{answer:?}");
+        uploader.expect_end();
+        drop(uploader);
+        eventually("both are counted", || ended(&program, "stall_timeout") == 2);
+        let rest = reader.stream().read_to_end(&mut Vec::new());
+        assert!(rest.is_err() || rest.is_ok_and(|bytes| bytes < LONG));
+        drop(reader);
+        baseline.check(&mut program);
+    }
+}

@@ -1,0 +1,233 @@
+//! io_uring refused, by the kernel, a seccomp profile or a limit: the server serves on epoll and
+//! says why once, or says why it does not start.
+
+mod launch;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use launch::{Client, Launched, PATIENCE, Sandbox, failing, program, serving};
+
+/// What Docker and containerd answer, what Podman answers, and what old kernels answer.
+const ERRNOS: [(i32, &str, &str); 3] = [
+    (libc::EPERM, "Operation not permitted", "seccomp"),
+    (libc::ENOSYS, "Function not implemented", "seccomp"),
+    (libc::ENOMEM, "Cannot allocate memory", "RLIMIT_MEMLOCK"),
+];
+
+/// Every size class, an upload, and the end.
+#[track_caller]
+fn assert_serves(server: &Launched) {
+    let mut client = server.connect();
+    for bytes in [1, 17, 4096, 4097, 65_536, 1 << 20] {
+        let head = client.get(&format!("/heartbeat/{bytes}"));
+        assert_eq!((head.status, head.content_length()), (200, bytes));
+    }
+    client.send("POST /heartbeat/17 HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n");
+    client.send(vec![0; 100_000]);
+    assert_eq!(client.answer().status, 200);
+    let mut clients: Vec<_> = (0..32).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("/heartbeat/100000").status, 200);
+    }
+    clients.into_iter().for_each(Client::finish);
+    client.finish();
+}
+
+/// It serves on epoll and warns in one line that names `cause` and what to do.
+#[track_caller]
+fn assert_on_epoll(server: &Launched, call: &str, error: &str, cause: &str) {
+    let warnings = server.warnings();
+    assert_eq!(warnings.len(), 1, "{}", server.banner);
+    let start = format!("heartbeat: warning: io_uring is not used: {call} refused: {error}");
+    assert!(warnings[0].starts_with(&start), "{}\nis not\n{start}", warnings[0]);
+    assert!(warnings[0].contains(cause), "{cause} in {}", warnings[0]);
+    assert!(server.told("driver").starts_with("epoll ("), "{}", server.banner);
+    assert!(server.told("send").starts_with("copy ("), "{}", server.banner);
+    let json = server.version_json();
+    assert!(json.contains("\"driver\":\"epoll\",\"send\":\"copy\""), "{json}");
+    assert_serves(server);
+}
+
+fn assert_ends_cleanly(server: Launched) {
+    server.signal(libc::SIGTERM);
+    let (status, said) = server.expect_exit(PATIENCE);
+    assert_eq!(status.code(), Some(0), "{said}");
+}
+
+/// Whether io_uring is to be had here at all, where nothing refuses it.
+fn has_uring() -> bool {
+    let has = Launched::new(serving(&[])).told("driver").starts_with("io_uring");
+    if !has {
+        let line = b"\nWARNING: NOT TESTED on this machine, which refuses io_uring itself\n";
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), line);
+    }
+    has
+}
+
+#[test]
+fn a_refused_setup_means_epoll_for_all_workers_and_one_warning() {
+    for (errno, error, cause) in ERRNOS {
+        for threads in ["1", "2"] {
+            let command = serving(&["--threads", threads]).refuse(libc::SYS_io_uring_setup, errno);
+            let server = Launched::new(command);
+            assert_on_epoll(&server, "io_uring_setup", error, cause);
+            assert_ends_cleanly(server);
+        }
+    }
+}
+
+#[test]
+fn a_refused_setup_is_a_failure_where_io_uring_is_insisted_on() {
+    for (errno, error, cause) in ERRNOS {
+        for threads in ["1", "2"] {
+            let arguments = ["--io", "uring", "--threads", threads];
+            let command = serving(&arguments).refuse(libc::SYS_io_uring_setup, errno);
+            let (code, line) = failing(command);
+            assert_eq!(code, Some(1), "{line}");
+            assert!(line.contains("--io uring") && line.contains(error), "{line}");
+            assert!(line.contains(cause) && line.contains("--io auto"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn epoll_asked_for_never_touches_io_uring_and_warns_of_nothing() {
+    for errno in [libc::EPERM, libc::ENOSYS] {
+        let command = serving(&["--io", "epoll"]).refuse(libc::SYS_io_uring_setup, errno);
+        let server = Launched::new(command);
+        assert!(server.warnings().is_empty(), "{}", server.banner);
+        assert_eq!(server.told("driver"), "epoll (asked for)");
+        assert_serves(&server);
+        assert_ends_cleanly(server);
+    }
+}
+
+#[test]
+fn a_refused_enter_means_epoll_too() {
+    if !has_uring() {
+        return;
+    }
+    for (errno, error, _) in &ERRNOS[..2] {
+        let command = serving(&["--threads", "2"]).refuse(libc::SYS_io_uring_enter, *errno);
+        let server = Launched::new(command);
+        assert_on_epoll(&server, "io_uring_enter", error, "seccomp");
+        assert_ends_cleanly(server);
+
+        let command = serving(&["--io", "uring"]).refuse(libc::SYS_io_uring_enter, *errno);
+        let (code, line) = failing(command);
+        assert_eq!(code, Some(1), "{line}");
+        assert!(line.contains("io_uring_enter") && line.contains(error), "{line}");
+    }
+}
+
+#[test]
+fn a_refused_registration_means_io_uring_without_registered_buffers() {
+    if !has_uring() {
+        return;
+    }
+    for errno in [libc::EPERM, libc::ENOSYS] {
+        for arguments in
+            [["--io", "auto", "--send", "auto"], ["--io", "uring", "--send", "zerocopy"]]
+        {
+            let command = serving(&arguments).refuse(libc::SYS_io_uring_register, errno);
+            let server = Launched::new(command);
+            assert!(server.told("driver").starts_with("io_uring ("), "{}", server.banner);
+            let send = server.told("send");
+            assert!(send.starts_with("copy (") && send.contains("io_uring_register"), "{send}");
+            let json = server.version_json();
+            assert!(json.contains("\"driver\":\"io_uring\",\"send\":\"copy\""), "{json}");
+            assert_serves(&server);
+            assert_ends_cleanly(server);
+        }
+    }
+}
+
+/// A copy of the program that any user may execute, wherever the build keeps the other.
+struct Copy(PathBuf);
+
+impl Copy {
+    fn new(name: &str) -> Self {
+        let directory = std::env::temp_dir();
+        let copy = directory.join(format!("heartbeat-{name}-{}", std::process::id()));
+        fs::copy(env!("CARGO_BIN_EXE_heartbeat"), &copy).expect("a copy");
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("permissions");
+        Self(copy)
+    }
+
+    /// The command with this copy as its program.
+    fn of(&self, command: &Command) -> Command {
+        let mut copied = Command::new(&self.0);
+        copied.env_clear().args(command.get_args());
+        copied.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        copied
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// On the way from nothing to enough: rings without registered buffers, or, where the kernel
+/// charges for the rings as well (Linux 6.14), epoll first.
+#[test]
+fn too_little_locked_memory_means_copies_and_nothing_worse() {
+    if !has_uring() {
+        return;
+    }
+    let copy = Copy::new("memlock");
+    let best = Launched::new(serving(&["--threads", "2"])).told("send").to_owned();
+    for limit_kib in (0..=512).step_by(64) {
+        let command = copy.of(&serving(&["--threads", "2"]));
+        let command = command.limit(libc::RLIMIT_MEMLOCK, limit_kib << 10).unprivileged();
+        let server = Launched::new(command);
+        let (driver, send) = (server.told("driver"), server.told("send"));
+        if driver.starts_with("epoll") {
+            assert_on_epoll(&server, "io_uring_setup", "Cannot allocate memory", "RLIMIT_MEMLOCK");
+        } else if send != best {
+            assert!(send.starts_with("copy (") && send.contains("RLIMIT_MEMLOCK"), "{send}");
+            assert!(server.warnings().is_empty(), "{}", server.banner);
+            assert!(server.version_json().contains("\"driver\":\"io_uring\",\"send\":\"copy\""));
+            assert_serves(&server);
+        }
+        assert!(limit_kib > 0 || send.starts_with("copy ("), "{send}");
+        assert_ends_cleanly(server);
+    }
+}
+
+#[test]
+fn tiers_asked_for_are_no_reason_to_fail() {
+    let copy = Copy::new("tiers");
+    for send in ["registered", "zerocopy"] {
+        let command = copy.of(&serving(&["--send", send]));
+        let server = Launched::new(command.limit(libc::RLIMIT_MEMLOCK, 0).unprivileged());
+        assert!(server.told("send").starts_with("copy ("), "{}", server.banner);
+        assert!(server.version_json().contains("\"send\":\"copy\""));
+        assert_serves(&server);
+        assert_ends_cleanly(server);
+    }
+}
+
+#[test]
+fn a_user_without_privileges_has_registered_buffers_within_the_usual_limit() {
+    let copy = Copy::new("unprivileged");
+    let usual = Launched::new(serving(&[]));
+    let command = copy.of(&serving(&[]));
+    let server = Launched::new(command.limit(libc::RLIMIT_MEMLOCK, 8 << 20).unprivileged());
+    assert_eq!(server.told("driver"), usual.told("driver"));
+    assert_eq!(server.told("send"), usual.told("send"));
+    assert_serves(&server);
+}
+
+#[test]
+fn the_filter_of_these_tests_is_in_force() {
+    let (code, line) = failing(serving(&["--io", "epoll"]).refuse(libc::SYS_socket, libc::EACCES));
+    assert_eq!(code, Some(1), "{line}");
+    assert!(line.contains("Permission denied"), "{line}");
+    let output = program(&["--version"]).refuse(libc::SYS_socket, libc::EACCES).output();
+    assert!(output.expect("a run").status.success());
+}

@@ -1,0 +1,125 @@
+//! However busy a connection keeps its worker, the others get their turn, and so do the orders.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use heartbeat_protocol::Site;
+use support::{Client, comes_true_within, each_driver, each_tier_with, request};
+
+/// Connections of a flood: more than keep up with one worker.
+const FLOOD: usize = 3;
+
+/// What others may wait for a number of answers beside a flood.
+const AMPLE: Duration = Duration::from_secs(10);
+
+/// Peers that send something over and over and read whatever comes, until they are dropped.
+struct Flood(Vec<TcpStream>);
+
+impl Flood {
+    fn new(address: SocketAddr, start: &str, over_and_over: &str) -> Self {
+        let part = over_and_over.repeat(100_000 / over_and_over.len() + 1).into_bytes();
+        let connect = |_| {
+            let stream = TcpStream::connect(address).expect("a server that listens");
+            let share = || stream.try_clone().expect("a descriptor");
+            let (mut writer, mut reader) = (share(), share());
+            writer.write_all(start.as_bytes()).expect("a server that reads");
+            let part = part.clone();
+            thread::spawn(move || while writer.write_all(&part).is_ok() {});
+            thread::spawn(move || {
+                let mut buffer = vec![0; 1 << 20];
+                while reader.read(&mut buffer).is_ok_and(|count| count > 0) {}
+            });
+            stream
+        };
+        Self((0..FLOOD).map(connect).collect())
+    }
+
+    /// Requests for as little as there is.
+    fn of_requests(address: SocketAddr) -> Self {
+        Self::new(address, "", &request("GET", "/heartbeat/1"))
+    }
+
+    /// Uploads in the smallest of chunks, which never end.
+    fn of_chunks(address: SocketAddr) -> Self {
+        let start = "PUT /heartbeat/1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        Self::new(address, start, "1\r\nx\r\n")
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        for stream in &self.0 {
+            // The server may have been the first.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+#[test]
+fn a_flood_holds_up_nobody_else() {
+    for server in each_driver() {
+        for flood in [Flood::of_requests, Flood::of_chunks] {
+            let mut client = Client::connect(server.address());
+            assert_eq!(client.get("/heartbeat/17").status, 200);
+            let flood = flood(server.address());
+            let start = Instant::now();
+            client.stream().set_read_timeout(Some(AMPLE)).unwrap();
+            for _ in 0..100 {
+                assert_eq!(client.get("/heartbeat/17").status, 200);
+                assert_eq!(Client::connect(server.address()).get("/heartbeat/17").status, 200);
+            }
+            assert!(start.elapsed() < AMPLE, "{:?}", start.elapsed());
+            drop(flood);
+        }
+    }
+}
+
+#[test]
+fn a_flood_does_not_hold_up_the_end() {
+    for server in each_driver() {
+        let flood = Flood::of_requests(server.address());
+        let other = Flood::of_chunks(server.address());
+        assert_eq!(Client::connect(server.address()).get("/heartbeat/17").status, 200);
+        server.stop();
+        server.stop();
+        let is_in_time = comes_true_within(AMPLE, || server.is_finished());
+        // Before the server, which would wait for them without end where it fails.
+        drop((flood, other));
+        assert!(is_in_time, "not ended after {AMPLE:?}");
+    }
+}
+
+#[test]
+fn a_large_transfer_either_way_does_not_hold_up_small_requests() {
+    let site = Site::new("/heartbeat/", 1, 1 << 30).unwrap();
+    for server in each_tier_with(|config| config.site = site.clone()) {
+        let address = server.address();
+        let download = std::thread::spawn(move || {
+            let mut client = Client::connect(address);
+            client.get("/heartbeat/1073741824").status
+        });
+        let upload = std::thread::spawn(move || {
+            let mut client = Client::connect(address);
+            client.send(
+                "POST /heartbeat/17 HTTP/1.1\r\nHost: a\r\nContent-Length: 1073741824\r\n\r\n",
+            );
+            for _ in 0..1024 {
+                client.send(vec![0; 1 << 20]);
+            }
+            client.answer().status
+        });
+        let mut answered = 0;
+        let mut client = Client::connect(address);
+        while !download.is_finished() || !upload.is_finished() {
+            assert_eq!(client.get("/heartbeat/17").status, 200);
+            answered += 1;
+        }
+        assert_eq!((download.join().unwrap(), upload.join().unwrap()), (200, 200));
+        assert!(answered >= 10, "{answered} small answers beside two gigabytes");
+        client.finish();
+    }
+}

@@ -1,0 +1,225 @@
+//! Every limit in connections and in time ends what goes beyond it, and nothing else.
+
+mod support;
+
+use std::io::{ErrorKind, Read, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use heartbeat_protocol::Site;
+use heartbeat_runtime::Config;
+use support::{Client, PATIENCE, each_driver_with, each_tier_with, eventually, narrow, request};
+
+/// A limit that a test waits for.
+const SOON: Duration = Duration::from_millis(200);
+
+/// A limit that a peer keeps by a step in each [`PACE`], on a busy machine too.
+const AMPLE: Duration = Duration::from_secs(1);
+const PACE: Duration = Duration::from_millis(50);
+
+/// Steps that take longer than [`AMPLE`] all together.
+const STEPS: u32 = 25;
+
+/// Only the limit that `adjust` sets can be met.
+fn only(adjust: impl Fn(&mut Config)) -> impl Fn(&mut Config) {
+    move |config| {
+        config.header_timeout = 10 * PATIENCE;
+        config.idle_timeout = 10 * PATIENCE;
+        config.stall_timeout = 10 * PATIENCE;
+        adjust(config);
+    }
+}
+
+#[test]
+fn connections_up_to_the_maximum_are_served_and_one_more_is_503() {
+    for server in each_driver_with(|config| config.max_connections = Some(3)) {
+        let connect = || Client::connect(server.address());
+        let mut clients: Vec<_> = (0..3).map(|_| connect()).collect();
+        for client in &mut clients {
+            assert_eq!(client.get("/heartbeat/17").status, 200);
+        }
+        let mut silent = connect();
+        let head = silent.answer();
+        assert_eq!((head.status, head.closes()), (503, true));
+        silent.expect_end();
+        drop(silent);
+        let mut asking = connect();
+        asking.send(request("GET", "/heartbeat/17"));
+        assert_eq!(asking.answer().status, 503);
+        asking.expect_end();
+        drop(asking);
+
+        for client in &mut clients {
+            assert_eq!(client.get("/heartbeat/17").status, 200);
+        }
+        clients.pop().expect("three").finish();
+        eventually("a place is free", || connect().get("/heartbeat/17").status == 200);
+    }
+}
+
+#[test]
+fn a_crowd_above_the_maximum_is_turned_away_and_leaves_no_trace() {
+    for server in each_driver_with(|config| config.max_connections = Some(2)) {
+        let connect = || Client::connect(server.address());
+        let mut clients: Vec<_> = (0..2).map(|_| connect()).collect();
+        for client in &mut clients {
+            assert_eq!(client.get("/heartbeat/17").status, 200);
+        }
+        let mut crowd: Vec<_> = (0..200).map(|_| connect()).collect();
+        for excess in &mut crowd {
+            let mut answer = Vec::new();
+            match excess.stream().read_to_end(&mut answer) {
+                Ok(0) => {}
+                Ok(_) => assert!(answer.starts_with(b"HTTP/1.1 503 "), "{answer:?}"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+            }
+        }
+        for client in &mut clients {
+            assert_eq!(client.get("/heartbeat/17").status, 200);
+        }
+        drop(crowd);
+        clients.pop().expect("two").finish();
+        eventually("a place is free", || connect().get("/heartbeat/17").status == 200);
+    }
+}
+
+#[test]
+fn a_head_that_is_not_whole_in_time_is_408() {
+    for server in each_driver_with(only(|config| config.header_timeout = SOON)) {
+        for is_first in [true, false] {
+            let mut client = Client::connect(server.address());
+            if !is_first {
+                assert_eq!(client.get("/heartbeat/17").status, 200);
+            }
+            client.send("GET /heartbeat/17 HTTP/1.1\r\nHost: ");
+            let head = client.answer();
+            assert_eq!((head.status, head.closes()), (408, true));
+            client.expect_end();
+        }
+    }
+}
+
+#[test]
+fn a_head_that_trickles_in_has_no_longer_than_another() {
+    for server in each_driver_with(only(|config| config.header_timeout = SOON)) {
+        let mut client = Client::connect(server.address());
+        client.send("GET /heartbeat/17 HTTP/1.1\r\nHost: ");
+        client.stream().set_read_timeout(Some(SOON / 10)).unwrap();
+        let start = Instant::now();
+        while client.stream().peek(&mut [0]).is_err() {
+            assert!(start.elapsed() < PATIENCE, "it may trickle in without end");
+            // The server may just have closed.
+            let _ = client.stream().write(b"x");
+        }
+        client.stream().set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(client.answer().status, 408);
+    }
+}
+
+#[test]
+fn a_connection_without_a_request_is_closed_without_a_word() {
+    for server in each_driver_with(only(|config| config.header_timeout = SOON)) {
+        Client::connect(server.address()).expect_end();
+    }
+}
+
+#[test]
+fn a_connection_without_a_further_request_is_closed_without_a_word() {
+    for server in each_driver_with(only(|config| config.idle_timeout = SOON)) {
+        let mut client = Client::connect(server.address());
+        for path in ["/heartbeat/17", "/heartbeat/1048576", "/nowhere"] {
+            assert!(!client.get(path).closes());
+        }
+        client.expect_end();
+    }
+}
+
+#[test]
+fn requests_within_the_idle_limit_keep_a_connection_beyond_it() {
+    for server in each_driver_with(only(|config| config.idle_timeout = AMPLE)) {
+        let mut client = Client::connect(server.address());
+        for _ in 0..STEPS {
+            assert_eq!(client.get("/heartbeat/17").status, 200);
+            thread::sleep(PACE);
+        }
+        client.finish();
+    }
+}
+
+#[test]
+fn a_body_without_progress_is_408() {
+    for server in each_driver_with(only(|config| config.stall_timeout = SOON)) {
+        for (framing, part) in [
+            ("Content-Length: 100", "a part"),
+            ("Content-Length: 1000000", "a part"),
+            ("Content-Length: 100", ""),
+            ("Transfer-Encoding: chunked", "5\r\nabc"),
+            ("Transfer-Encoding: chunked", "5\r\nabcde\r\n"),
+        ] {
+            let mut client = Client::connect(server.address());
+            client.send(format!(
+                "POST /heartbeat/17 HTTP/1.1\r\nHost: test\r\n{framing}\r\n\r\n{part}"
+            ));
+            let head = client.answer();
+            assert_eq!((head.status, head.closes()), (408, true), "{framing} {part}");
+            client.expect_end();
+        }
+    }
+}
+
+#[test]
+fn a_body_that_makes_progress_is_read_however_slowly() {
+    for server in each_driver_with(only(|config| config.stall_timeout = AMPLE)) {
+        let mut client = Client::connect(server.address());
+        client.send(format!(
+            "POST /heartbeat/17 HTTP/1.1\r\nHost: test\r\nContent-Length: {STEPS}\r\n\r\n"
+        ));
+        for _ in 0..STEPS {
+            thread::sleep(PACE);
+            client.send("x");
+        }
+        assert_eq!(client.answer().status, 200);
+        client.finish();
+    }
+}
+
+#[test]
+fn an_answer_without_progress_is_reset() {
+    let site = Site::new("/heartbeat/", 1, 64 << 20).unwrap();
+    let adjust = |config: &mut Config| {
+        config.site = site.clone();
+        config.stall_timeout = SOON;
+    };
+    for server in each_tier_with(only(adjust)) {
+        for bytes in [4000, 1 << 20, 64 << 20] {
+            let mut client = narrow(&server);
+            client.send(request("GET", &format!("/heartbeat/{bytes}")).repeat(100));
+            let mut error = None;
+            // Without a read, which would be progress.
+            eventually("the connection is reset", || {
+                error = client.stream().take_error().expect("SO_ERROR");
+                error.is_some()
+            });
+            assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::ConnectionReset));
+        }
+        assert_eq!(Client::connect(server.address()).get("/heartbeat/17").status, 200);
+    }
+}
+
+#[test]
+fn an_answer_that_makes_progress_is_sent_however_slowly() {
+    for server in each_tier_with(only(|config| config.stall_timeout = AMPLE)) {
+        let mut client = narrow(&server);
+        client.send(request("GET", "/heartbeat/1048576"));
+        assert_eq!(client.head().status, 200);
+        let step = (1 << 20) / u64::from(STEPS);
+        let mut left = client.buffered_payload(1 << 20) as u64;
+        while left > 0 {
+            thread::sleep(PACE);
+            let mut part = Read::take(client.stream(), step.min(left));
+            left -= std::io::copy(&mut part, &mut std::io::sink()).unwrap();
+        }
+        assert_eq!(client.get("/heartbeat/17").status, 200);
+        client.finish();
+    }
+}

@@ -1,0 +1,46 @@
+//! Connections that hold little, so that no write of the server is whole.
+
+use std::os::fd::BorrowedFd;
+
+use heartbeat_runtime::Server;
+use socket2::{Domain, SockRef, Socket, Type};
+
+use super::Client;
+
+/// Receive buffer of a slow client. With the least that the kernel allows, windows of some hundred
+/// bytes wait for the sender's probes now and then, whoever sends.
+const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
+
+/// A client of a connection that holds little, so that every write of the server is short and
+/// most find no room.
+pub(crate) fn narrow(server: &Server) -> Client {
+    let address = server.address();
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES).expect("SO_RCVBUF");
+    socket.connect(&address.into()).expect("a server that listens");
+    let mut client = Client::over(socket.into());
+    // Once it is answered, it has been accepted.
+    assert_eq!(client.get("/heartbeat/1").status, 200);
+    shrink_send_buffer(&client);
+    client
+}
+
+/// Finds the server's end of a connection, which is in this process, and takes its buffer away.
+fn shrink_send_buffer(client: &Client) {
+    let ends = |socket: SockRef<'_>| {
+        Some((socket.local_addr().ok()?.as_socket()?, socket.peer_addr().ok()?.as_socket()?))
+    };
+    let (near, far) = ends(client.stream().into()).expect("a connection");
+    let descriptors = std::fs::read_dir("/proc/self/fd").expect("procfs");
+    let names = descriptors.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    for descriptor in names {
+        // SAFETY: it is only asked for its addresses, and given a smaller buffer where they are
+        // those of the connection. Should its owner close it meanwhile, that fails with EBADF.
+        let socket = unsafe { BorrowedFd::borrow_raw(descriptor) };
+        if ends(SockRef::from(&socket)) == Some((far, near)) {
+            SockRef::from(&socket).set_send_buffer_size(1).expect("SO_SNDBUF");
+            return;
+        }
+    }
+    panic!("the server's end of {near} is not in this process");
+}

@@ -1,0 +1,134 @@
+//! Servers inside the test program: one per driver and send tier, one after the other.
+
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::ops::Deref;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+use heartbeat_protocol::Site;
+use heartbeat_runtime::{Config, Io, SendTier, Server, StartError};
+
+const DRIVERS: [(Io, SendTier); 2] = [(Io::Uring, SendTier::Auto), (Io::Epoll, SendTier::Auto)];
+
+const TIERS: [(Io, SendTier); 4] = [
+    (Io::Uring, SendTier::Registered),
+    (Io::Uring, SendTier::Zerocopy),
+    (Io::Uring, SendTier::Copy),
+    (Io::Epoll, SendTier::Copy),
+];
+
+/// The defaults of the program for one worker on a free port of the loopback, with no delay of a
+/// drain.
+pub(crate) fn config(io: Io, send: SendTier) -> Config {
+    let site = Site::new("/heartbeat/", 1, 1 << 20).expect("a site");
+    Config {
+        port: 0,
+        address: Some(Ipv4Addr::LOCALHOST.into()),
+        threads: Some(1),
+        drain_delay: Duration::ZERO,
+        io,
+        send,
+        ..Config::new(site)
+    }
+}
+
+/// A server over each driver.
+pub(crate) fn each_driver() -> impl Iterator<Item = Served> {
+    each_driver_with(|_| ())
+}
+
+/// A server over each driver, configured further by `adjust`.
+pub(crate) fn each_driver_with(adjust: impl Fn(&mut Config)) -> impl Iterator<Item = Served> {
+    DRIVERS.into_iter().filter_map(move |(io, send)| start(io, send, &adjust))
+}
+
+/// A server for each way in which large answers leave.
+pub(crate) fn each_tier() -> impl Iterator<Item = Served> {
+    each_tier_with(|_| ())
+}
+
+/// A server for each way in which large answers leave, configured further by `adjust`.
+pub(crate) fn each_tier_with(adjust: impl Fn(&mut Config)) -> impl Iterator<Item = Served> {
+    TIERS.into_iter().filter_map(move |(io, send)| start(io, send, &adjust))
+}
+
+/// None, and a loud word, where this machine has not what was asked for.
+fn start(io: Io, send: SendTier, adjust: &impl Fn(&mut Config)) -> Option<Served> {
+    let kind = Kind(io, send);
+    let mut config = config(io, send);
+    adjust(&mut config);
+    match Server::start(config) {
+        Ok(server) if kind.is(&server) => return Some(Served { server, kind }),
+        Ok(server) => kind.leave_out(&server.report().send_reason),
+        Err(StartError::Uring(refusal)) => kind.leave_out(&refusal.to_string()),
+        Err(error) => panic!("{kind}: {error}"),
+    }
+    None
+}
+
+/// A running server; it ends at once when this is dropped.
+pub(crate) struct Served {
+    server: Server,
+    kind: Kind,
+}
+
+impl Served {
+    /// Waits until every worker has ended, and tells whether that was in time.
+    #[track_caller]
+    pub(crate) fn expect_finish(self, limit: Duration) {
+        let is_finished = super::comes_true_within(limit, || self.is_finished());
+        assert!(is_finished, "not ended after {limit:?}");
+        self.server.wait();
+    }
+}
+
+impl Deref for Served {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+/// What a test runs on; tells so where the test fails.
+struct Kind(Io, SendTier);
+
+impl Kind {
+    /// Whether the server has got what it was asked for.
+    fn is(&self, server: &Server) -> bool {
+        let send = server.report().send;
+        match self.1 {
+            SendTier::Auto => true,
+            SendTier::Copy => send == "copy",
+            SendTier::Registered => send == "registered",
+            SendTier::Zerocopy => send == "zerocopy",
+        }
+    }
+
+    /// Says once per test program, past the capture of its output, what is not tested here.
+    fn leave_out(&self, why: &str) {
+        static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+        let line = format!("\nWARNING: NOT TESTED on this machine: {self}: {why}\n");
+        let mut said = SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if !said.contains(&line) {
+            let _ = std::io::stderr().write_all(line.as_bytes());
+            said.push(line);
+        }
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "--io {:?} --send {:?}", self.0, self.1)
+    }
+}
+
+impl Drop for Kind {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("failed on {self}");
+        }
+    }
+}
