@@ -3,7 +3,7 @@
 HEARTBEAT_REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null)
 export HEARTBEAT_REVISION
 
-.PHONY: help build run test lint conformance clean
+.PHONY: help build run test lint conformance soak clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ lint: ## Check formatting, lints and documentation
 
 conformance: ## Compare verdicts with h11, httptools, Node and hyper (installs them)
 	python3 conformance/run.py
+
+soak: build ## Mix requests for minutes and check every byte; ARGS="--seconds 60 --io uring"
+	cargo run --release --package heartbeat --example soak -- \
+		--io both --seconds 600 --program target/release/heartbeat $(ARGS)
 
 clean: ## Remove everything that was built
 	cargo clean

@@ -16,6 +16,7 @@ pub(crate) fn serve(config: Config) -> Result<ExitCode, Failure> {
     let signals = Signals::take_over().map_err(|error| Failure::fault("signals", error))?;
     let server = Server::start(config.clone()).map_err(|error| Failure::fault("start", error))?;
     tell(&banner(&config, &server));
+    server.trim();
     signals.wait();
     tell(&format!(
         "heartbeat: draining: serving for {:?}, then up to {:?} for what is in flight\n",

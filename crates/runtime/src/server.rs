@@ -139,6 +139,12 @@ impl Server {
         &self.report
     }
 
+    /// Gives memory back that only the start needed: the pages of the process's code, of which
+    /// serving brings the better part of a megabyte less back. Called once all has been said.
+    pub fn trim(&self) {
+        sys::release_code_pages();
+    }
+
     /// Begins the drain: not ready from now on, new connections served for the drain delay, then
     /// the listeners close and work in flight finishes. A second call ends the server at once.
     pub fn stop(&self) {
@@ -303,7 +309,6 @@ impl Starting {
                 .unwrap_or_else(|_| Err(gone()))
                 .map_err(|error| StartError::System("cannot start a worker", error))?;
         }
-        sys::release_code_pages();
         Ok(server)
     }
 }

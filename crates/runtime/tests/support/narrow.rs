@@ -1,5 +1,6 @@
 //! Connections that hold little, so that no write of the server is whole.
 
+use std::io;
 use std::os::fd::BorrowedFd;
 
 use heartbeat_runtime::Server;
@@ -19,14 +20,21 @@ pub(crate) fn narrow(server: &Server) -> Client {
     socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES).expect("SO_RCVBUF");
     socket.connect(&address.into()).expect("a server that listens");
     let mut client = Client::over(socket.into());
-    // Once it is answered, it has been accepted.
-    assert_eq!(client.get("/heartbeat/1").status, 200);
-    shrink_send_buffer(&client);
+    with_server_end(&mut client, |socket| socket.set_send_buffer_size(1));
     client
 }
 
-/// Finds the server's end of a connection, which is in this process, and takes its buffer away.
-fn shrink_send_buffer(client: &Client) {
+/// A client whose uploads reach the server in parts of about `window_bytes`.
+pub(crate) fn through_window(server: &Server, window_bytes: usize) -> Client {
+    let mut client = Client::connect(server.address());
+    with_server_end(&mut client, |socket| socket.set_recv_buffer_size(window_bytes));
+    client
+}
+
+/// Finds the server's end of a connection, which is in this process, and does something to it.
+fn with_server_end(client: &mut Client, act: impl Fn(SockRef<'_>) -> io::Result<()>) {
+    // Once it is answered, it has been accepted.
+    assert_eq!(client.get("/heartbeat/1").status, 200);
     let ends = |socket: SockRef<'_>| {
         Some((socket.local_addr().ok()?.as_socket()?, socket.peer_addr().ok()?.as_socket()?))
     };
@@ -34,12 +42,11 @@ fn shrink_send_buffer(client: &Client) {
     let descriptors = std::fs::read_dir("/proc/self/fd").expect("procfs");
     let names = descriptors.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     for descriptor in names {
-        // SAFETY: it is only asked for its addresses, and given a smaller buffer where they are
-        // those of the connection. Should its owner close it meanwhile, that fails with EBADF.
+        // SAFETY: it is only asked for its addresses, and given an option where they are those of
+        // the connection. Should its owner close it meanwhile, that fails with EBADF.
         let socket = unsafe { BorrowedFd::borrow_raw(descriptor) };
         if ends(SockRef::from(&socket)) == Some((far, near)) {
-            SockRef::from(&socket).set_send_buffer_size(1).expect("SO_SNDBUF");
-            return;
+            return act(SockRef::from(&socket)).expect("an option of sockets");
         }
     }
     panic!("the server's end of {near} is not in this process");
