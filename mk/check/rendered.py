@@ -1,0 +1,201 @@
+#!/usr/bin/env python3
+"""Checks rendered manifests, one file per deployment:
+
+- every object against its schema: Kubernetes' own by kubernetes-validate, the resources of operators by crds.json,
+  which knows only the fields that are used here and refuses every other;
+- every pod against the Pod Security Standard "restricted", unless its file is named with --unrestricted;
+- that the objects of a file fit together: selectors, named ports, probes, the grace period and the drain.
+
+    rendered.py [--kubernetes 1.27 1.37] [--unrestricted FILE ...] FILE ...
+"""
+
+import argparse
+import functools
+import json
+import re
+import sys
+from pathlib import Path
+
+import jsonschema
+import kubernetes_validate
+import yaml
+
+# It reads one large file of definitions for every object otherwise.
+kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
+
+CRDS = json.loads(Path(__file__).with_name("crds.json").read_text())
+CAPABILITIES_ALLOWED = {"NET_BIND_SERVICE"}
+VOLUMES_ALLOWED = {
+    *("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"),
+}
+UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
+
+
+class UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML takes the last of two equal keys without a word."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        if len(keys) != len(set(keys)):
+            raise yaml.constructor.ConstructorError(None, None, f"a key twice among {keys}", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def schema_errors(thing, versions):
+    group_kind = f"{thing['apiVersion']}/{thing['kind']}"
+    if group_kind in CRDS:
+        validator = jsonschema.Draft202012Validator({**CRDS[group_kind], "$defs": CRDS["$defs"]})
+        rest = {key: value for key, value in thing.items() if key not in ("apiVersion", "kind")}
+        for error in validator.iter_errors(rest):
+            yield f"{error.json_path}: {error.message}"
+        return
+    for version in versions:
+        try:
+            kubernetes_validate.validate(thing, version, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            yield f"Kubernetes {version}: {'.'.join(map(str, error.path))}: {error.message}"
+        except kubernetes_validate.SchemaNotFoundError as error:
+            yield f"no schema: {error.message}"
+
+
+def pod_of(thing):
+    """The metadata and spec of an object's pods."""
+    if thing["kind"] == "Pod":
+        return thing["metadata"], thing["spec"]
+    template = thing.get("spec", {}).get("template", {})
+    return (template.get("metadata", {}), template["spec"]) if "containers" in template.get("spec", {}) else None
+
+
+def containers_of(spec):
+    return spec.get("initContainers", []) + spec["containers"]
+
+
+def restricted_errors(spec):
+    """https://kubernetes.io/docs/concepts/security/pod-security-standards/, "baseline" and "restricted"."""
+    for field in ("hostNetwork", "hostPID", "hostIPC"):
+        if spec.get(field):
+            yield field
+    for volume in spec.get("volumes", []):
+        if not VOLUMES_ALLOWED & volume.keys():
+            yield f"volume {volume['name']}"
+    pod = spec.get("securityContext", {})
+    for container in containers_of(spec):
+        name, own = container["name"], container.get("securityContext", {})
+        effective = {**pod, **own}
+        if own.get("privileged") or own.get("allowPrivilegeEscalation") is not False:
+            yield f"{name}: privileges"
+        if effective.get("runAsNonRoot") is not True or effective.get("runAsUser") == 0:
+            yield f"{name}: may run as root"
+        if effective.get("seccompProfile", {}).get("type") not in ("RuntimeDefault", "Localhost"):
+            yield f"{name}: seccomp"
+        capabilities = own.get("capabilities", {})
+        if "ALL" not in capabilities.get("drop", []) or set(capabilities.get("add", [])) - CAPABILITIES_ALLOWED:
+            yield f"{name}: capabilities"
+        if any("hostPort" in port for port in container.get("ports", [])):
+            yield f"{name}: hostPort"
+
+
+def seconds(text):
+    number, unit = re.fullmatch(r"(\d+)(\D+)", text).groups()
+    return int(number) * UNITS[unit]
+
+
+def pod_errors(spec):
+    """What this project asks of its pods beyond the standard."""
+    if spec.get("automountServiceAccountToken") is not False:
+        yield "mounts a token"
+    for container in containers_of(spec):
+        name = container["name"]
+        if not container["securityContext"].get("readOnlyRootFilesystem"):
+            yield f"{name}: its root file system is writable"
+        variables = [variable["name"] for variable in container.get("env", [])]
+        if len(variables) != len(set(variables)):
+            yield f"{name}: a variable twice"
+        ports = {port["name"] for port in container.get("ports", [])}
+        for probe in ("readinessProbe", "livenessProbe"):
+            if probe in container and container[probe]["httpGet"]["port"] not in ports:
+                yield f"{name}: {probe} asks a port that has no such name"
+    server = next((container for container in spec["containers"] if container["name"] == "heartbeat"), None)
+    if server is None:
+        return
+    if spec.get("enableServiceLinks") is not False:
+        yield "takes service links"
+    if not {"readinessProbe", "livenessProbe"} <= server.keys():
+        yield "has no probes"
+    set_to = {variable["name"]: variable.get("value") for variable in server["env"]}
+    drain = seconds(set_to.get("HB_DRAIN_DELAY", "3s")) + seconds(set_to.get("HB_DRAIN_TIMEOUT", "25s"))
+    if spec["terminationGracePeriodSeconds"] <= drain:
+        yield f"is killed within its drain of {drain} s"
+
+
+def fit_errors(things):
+    """Whether what refers to something by labels or names finds it."""
+    pods = [pod for pod in map(pod_of, things) if pod]
+    services = {thing["metadata"]["name"]: thing["spec"] for thing in things if thing["kind"] == "Service"}
+
+    def chosen(labels):
+        return [spec for meta, spec in pods if labels.items() <= meta.get("labels", {}).items()]
+
+    def port_names(specs):
+        return {port["name"] for spec in specs for container in spec["containers"] for port in container.get("ports", [])}
+
+    for thing in things:
+        kind, spec = thing["kind"], thing.get("spec", {})
+        labels, wanted = None, []
+        if kind == "Service":
+            labels, wanted = spec["selector"], [port["targetPort"] for port in spec["ports"]]
+        elif kind in ("Deployment", "DaemonSet", "PodDisruptionBudget"):
+            # A disruption budget without a selector is valid, and chooses nothing.
+            labels = spec.get("selector", {}).get("matchLabels", {"": "no selector"})
+        elif kind == "NetworkPolicy":
+            labels = spec["podSelector"]["matchLabels"]
+            wanted = [port["port"] for rule in spec["ingress"] for port in rule["ports"]]
+        elif kind == "PodMonitor":
+            labels, wanted = spec["selector"]["matchLabels"], [end["port"] for end in spec["podMetricsEndpoints"]]
+        if labels is not None and not chosen(labels):
+            yield f"{kind}: its selector finds no pod"
+        elif labels is not None and set(wanted) - port_names(chosen(labels)):
+            yield f"{kind}: no port is called {wanted}"
+        if kind == "Service" and len(chosen(labels)) != 1:
+            yield "Service: takes other pods than the server's too"
+        backends = []
+        if kind == "Ingress":
+            backends = [path["backend"]["service"] for rule in spec["rules"] for path in rule["http"]["paths"]]
+            backends = [(backend["name"], backend["port"]["name"]) for backend in backends]
+        elif kind == "HTTPRoute":
+            backends = [(backend["name"], backend["port"]) for rule in spec["rules"] for backend in rule["backendRefs"]]
+        for name, port in backends:
+            if not any(port in (open_.get("name"), open_["port"]) for open_ in services.get(name, {}).get("ports", [])):
+                yield f"{kind}: no service {name} with port {port}"
+
+
+def errors_of(path, versions, unrestricted):
+    things = [thing for thing in yaml.load_all(Path(path).read_text(), UniqueKeyLoader) if thing]
+    for thing in things:
+        name = f"{thing['kind']}/{thing['metadata']['name']}"
+        yield from (f"{name}: {error}" for error in schema_errors(thing, versions))
+        if pod := pod_of(thing):
+            yield from (f"{name}: {error}" for error in pod_errors(pod[1]))
+            if not unrestricted:
+                yield from (f"{name}: not restricted: {error}" for error in restricted_errors(pod[1]))
+    yield from fit_errors(things)
+    if not things:
+        yield "nothing was rendered"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kubernetes", nargs="+", default=["1.27", "1.37"])
+    parser.add_argument("--unrestricted", action="append", default=[])
+    parser.add_argument("files", nargs="*")
+    arguments = parser.parse_args()
+    failed = False
+    for path in arguments.files + arguments.unrestricted:
+        for error in errors_of(path, arguments.kubernetes, path in arguments.unrestricted):
+            print(f"{Path(path).name}: {error}", file=sys.stderr)
+            failed = True
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()

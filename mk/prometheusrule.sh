@@ -1,0 +1,16 @@
+#!/bin/sh
+# The rules of manifests/monitoring as a PrometheusRule, on standard output. kustomize can not include a file
+# into an object, so the result is kept in components/monitoring; check-manifests compares the two.
+set -eu
+cd "$(dirname "$0")/../manifests/monitoring"
+cat <<'END'
+# Written by mk/prometheusrule.sh from manifests/monitoring/heartbeat.rules.yaml: edit that one.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: heartbeat
+  labels:
+    app.kubernetes.io/name: heartbeat
+spec:
+END
+sed -n '/^groups:/,$p' heartbeat.rules.yaml | sed 's/^\(.\)/  \1/'
