@@ -3,6 +3,7 @@
 //!
 //! The future of a session is what an idle connection costs, so little is kept across a wait.
 
+use std::io;
 use std::time::Duration;
 
 use heartbeat_protocol::{CloseReason, Next};
@@ -189,6 +190,7 @@ impl<'w, S: Stream> Session<'w, S> {
                 }
                 Received::Bytes
             }
+            Err(error) if is_interrupted(&error) => Received::Bytes,
             Err(_) => Received::End(self.failed()),
         }
     }
@@ -242,6 +244,7 @@ impl<'w, S: Stream> Session<'w, S> {
                         self.worker.release_slot(slot);
                     }
                 }
+                Err(error) if is_interrupted(&error) => {}
                 Err(_) => return Err(self.failed()),
             }
         }
@@ -261,6 +264,7 @@ impl<'w, S: Stream> Session<'w, S> {
             match result {
                 Ok(0) => return Err(End::Aborted),
                 Ok(bytes) => sent += bytes,
+                Err(error) if is_interrupted(&error) => {}
                 Err(_) => return Err(self.failed()),
             }
         }
@@ -278,8 +282,9 @@ impl<'w, S: Stream> Session<'w, S> {
         let mut left = LINGER_BYTES_MAX;
         while left > 0 {
             match self.stream.discard(left).await {
+                Ok(bytes @ 1..) => left -= bytes as u64,
+                Err(error) if is_interrupted(&error) => {}
                 Ok(0) | Err(_) => return,
-                Ok(bytes) => left -= bytes as u64,
             }
         }
     }
@@ -294,6 +299,10 @@ impl<'w, S: Stream> Session<'w, S> {
             None => End::Aborted,
         }
     }
+}
+
+fn is_interrupted(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted
 }
 
 fn ended_by(reason: CloseReason) -> End {

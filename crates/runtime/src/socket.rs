@@ -31,7 +31,8 @@ const IN_A_ROW_MAX: u32 = 16;
 /// lets the loop come round: a task that wakes itself goes first again (monoio 0.2.4).
 const STAND_BACK: Duration = Duration::from_millis(1);
 
-/// What a session does with its peer. Every count may be short.
+/// What a session does with its peer. Every count may be short, and any operation may be
+/// interrupted (EINTR), in which case it has done nothing and is asked for again.
 pub(crate) trait Stream {
     /// Reads into the spare capacity of `buffer`, which must not be empty. 0 is the end.
     async fn receive(&mut self, buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>);
@@ -83,14 +84,9 @@ impl Socket {
         self.stream.as_raw_fd()
     }
 
-    /// Notes an operation, and lets the others have their turn where it has been one of many that
-    /// did not have to wait.
-    async fn note_turn(&mut self, turn: Turn, direction: Direction) -> io::Result<()> {
-        if turn == Turn::Waited {
-            self.in_a_row = 0;
-            return Ok(());
-        }
-        self.in_a_row += 1;
+    /// Lets the others have their turn where many operations in a row did not have to wait. Comes
+    /// before an operation: after the last one of a request there may be nothing to wait for.
+    async fn take_turn(&mut self, direction: Direction) -> io::Result<()> {
         if self.in_a_row < IN_A_ROW_MAX {
             return Ok(());
         }
@@ -105,6 +101,13 @@ impl Socket {
             Direction::Receive => self.stream.readable(false).await,
             Direction::Send => self.stream.writable(false).await,
         }
+    }
+
+    fn note_turn(&mut self, turn: Turn) {
+        self.in_a_row = match turn {
+            Turn::Waited => 0,
+            Turn::AtOnce => self.in_a_row + 1,
+        };
     }
 
     /// Sends through the companion ring, waiting through monoio where the socket is full. None
@@ -124,14 +127,13 @@ impl Socket {
             worker.vector_lists().give(vectors);
             worker.counters().set_zerocopy(ring.zerocopy_counts());
             match written {
-                Ok(count) if count == offered => {
-                    let noted = self.note_turn(Turn::AtOnce, Direction::Send).await;
-                    return Some(noted.map(|()| count));
-                }
-                // A short write has filled the socket: the next one would find no room.
                 Ok(count) => {
-                    self.in_a_row = 0;
-                    return Some(self.stream.writable(false).await.map(|()| count));
+                    self.note_turn(Turn::AtOnce);
+                    if count < offered {
+                        // The socket is full: the next write waits first.
+                        self.in_a_row = IN_A_ROW_MAX;
+                    }
+                    return Some(Ok(count));
                 }
                 Err(WriteError::WouldBlock) if has_waited => return None,
                 Err(WriteError::WouldBlock) => {
@@ -150,18 +152,10 @@ impl Socket {
     async fn send_copy(&mut self, outbound: &Outbound) -> io::Result<usize> {
         let mut vectors = self.worker.vector_lists().take();
         outbound.vectors(self.worker.arena(), &mut vectors);
-        loop {
-            let ((result, list), turn) = turn_of(pin!(self.stream.writev(vectors))).await;
-            vectors = list;
-            match result {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => {
-                    self.worker.vector_lists().give(vectors);
-                    self.note_turn(turn, Direction::Send).await?;
-                    return result;
-                }
-            }
-        }
+        let ((result, vectors), turn) = turn_of(pin!(self.stream.writev(vectors))).await;
+        self.worker.vector_lists().give(vectors);
+        self.note_turn(turn);
+        result
     }
 }
 
@@ -193,59 +187,46 @@ fn turn_of<F: Future>(mut operation: Pin<&mut F>) -> impl Future<Output = (F::Ou
 }
 
 impl Stream for Socket {
-    async fn receive(&mut self, mut buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
-        loop {
-            let spare = buffer.len()..buffer.capacity();
-            debug_assert!(!spare.is_empty());
-            let ((result, slice), turn) =
-                turn_of(pin!(self.stream.read(buffer.slice_mut(spare)))).await;
-            buffer = slice.into_inner();
-            match result {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return (Err(error), buffer),
-                Ok(count) => {
-                    let noted = self.note_turn(turn, Direction::Receive).await;
-                    return (noted.map(|()| count), buffer);
-                }
-            }
+    async fn receive(&mut self, buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
+        if let Err(error) = self.take_turn(Direction::Receive).await {
+            return (Err(error), buffer);
         }
+        let spare = buffer.len()..buffer.capacity();
+        debug_assert!(!spare.is_empty());
+        let ((result, slice), turn) =
+            turn_of(pin!(self.stream.read(buffer.slice_mut(spare)))).await;
+        self.note_turn(turn);
+        (result, slice.into_inner())
     }
 
     async fn discard(&mut self, bytes_max: u64) -> io::Result<usize> {
         let bytes_max = bytes_max.min(DISCARD_BYTES_MAX) as usize;
+        self.take_turn(Direction::Receive).await?;
         loop {
             match sys::discard_received(self.fd(), bytes_max) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.in_a_row = 0;
                     self.stream.readable(false).await?;
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-                Ok(count) => {
-                    self.note_turn(Turn::AtOnce, Direction::Receive).await?;
-                    return Ok(count);
+                result => {
+                    self.note_turn(Turn::AtOnce);
+                    return result;
                 }
             }
         }
     }
 
-    async fn send(&mut self, mut bytes: Vec<u8>, from: usize) -> (io::Result<usize>, Vec<u8>) {
-        loop {
-            let ((result, slice), turn) =
-                turn_of(pin!(self.stream.write(bytes.slice(from..)))).await;
-            bytes = slice.into_inner();
-            match result {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return (Err(error), bytes),
-                Ok(count) => {
-                    let noted = self.note_turn(turn, Direction::Send).await;
-                    return (noted.map(|()| count), bytes);
-                }
-            }
+    async fn send(&mut self, bytes: Vec<u8>, from: usize) -> (io::Result<usize>, Vec<u8>) {
+        if let Err(error) = self.take_turn(Direction::Send).await {
+            return (Err(error), bytes);
         }
+        let ((result, slice), turn) = turn_of(pin!(self.stream.write(bytes.slice(from..)))).await;
+        self.note_turn(turn);
+        (result, slice.into_inner())
     }
 
     async fn send_outbound(&mut self, outbound: &Outbound) -> io::Result<usize> {
+        self.take_turn(Direction::Send).await?;
         if outbound.payload_bytes() >= RING_BYTES_MIN
             && let Some(result) = self.send_registered(outbound).await
         {
@@ -261,5 +242,43 @@ impl Stream for Socket {
 
     fn reset_on_close(&mut self) {
         let _ = sys::reset_on_close(self.fd());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::driver::{self, Driver};
+    use crate::simulation::worker;
+
+    /// Takes the last bytes that there will be, as the operation before the others' turn.
+    async fn discard_the_last(far: std::net::TcpStream) -> io::Result<usize> {
+        let mut socket = Socket::new(TcpStream::from_std(far)?, worker());
+        socket.in_a_row = IN_A_ROW_MAX - 1;
+        let discarding = pin!(socket.discard(10));
+        monoio::time::timeout(Duration::from_secs(5), discarding)
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    }
+
+    #[test]
+    fn a_turn_is_given_before_an_operation_and_never_after_the_last() {
+        let uring = driver::build_uring().map(|(driver, _)| driver).ok();
+        let drivers = uring.into_iter().chain(driver::build_epoll());
+        for driver in drivers {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut near = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (far, _) = listener.accept().unwrap();
+            near.write_all(b"0123456789").unwrap();
+            far.set_nonblocking(matches!(driver, Driver::Epoll(_))).unwrap();
+            let discarded = match driver {
+                Driver::Uring(mut runtime) => runtime.block_on(discard_the_last(far)),
+                Driver::Epoll(mut runtime) => runtime.block_on(discard_the_last(far)),
+            };
+            assert_eq!(discarded.unwrap(), 10);
+        }
     }
 }
