@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use client::{Client, Head, PATIENCE, request};
-pub(crate) use narrow::{narrow, through_window};
+pub(crate) use narrow::narrow;
 pub(crate) use servers::{
     Served, config, each_driver, each_driver_with, each_tier, each_tier_with,
 };

@@ -24,13 +24,6 @@ pub(crate) fn narrow(server: &Server) -> Client {
     client
 }
 
-/// A client whose uploads reach the server in parts of about `window_bytes`.
-pub(crate) fn through_window(server: &Server, window_bytes: usize) -> Client {
-    let mut client = Client::connect(server.address());
-    with_server_end(&mut client, |socket| socket.set_recv_buffer_size(window_bytes));
-    client
-}
-
 /// Finds the server's end of a connection, which is in this process, and does something to it.
 fn with_server_end(client: &mut Client, act: impl Fn(SockRef<'_>) -> io::Result<()>) {
     // Once it is answered, it has been accepted.
