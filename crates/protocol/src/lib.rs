@@ -34,6 +34,7 @@
 mod chunked;
 mod connection;
 mod date;
+mod decimal;
 mod fields;
 mod framing;
 mod head;
@@ -48,6 +49,7 @@ mod site;
 pub use chunked::{ChunkedDecoder, Step};
 pub use connection::{CloseReason, Connection, Event, Next, Received};
 pub use date::{DateLine, rfc3339_seconds};
+pub use decimal::push_decimal;
 pub use framing::Framing;
 pub use payload::{PATTERN, Payload, Segment};
 pub use rejection::Rejection;

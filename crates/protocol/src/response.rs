@@ -1,6 +1,7 @@
 //! Owns the one encoder of every head: the status line, and which fields go with it. Callers say
 //! what the answer is; Date, Content-Length, Connection and Cache-Control come from rules here.
 
+use crate::decimal::{decimal_digits, push_decimal};
 use crate::limits::RESPONSE_HEAD_BYTES_MAX;
 use crate::{DateLine, Payload, Rejection};
 
@@ -281,13 +282,13 @@ impl<'a> Response<'a> {
         }
         if let Some(bytes) = self.wire_bytes_min {
             out.extend_from_slice(b"X-Heartbeat-Wire-Min: ");
-            put_decimal(bytes, out);
+            push_decimal(bytes, out);
             out.extend_from_slice(b"\r\n");
         }
         // A 204 has no content, and says so by having no Content-Length (RFC 9110 section 8.6).
         if self.status != Status::NoContent {
             out.extend_from_slice(b"Content-Length: ");
-            put_decimal(self.content.bytes(), out);
+            push_decimal(self.content.bytes(), out);
             out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(date.as_bytes());
@@ -305,24 +306,6 @@ impl<'a> Response<'a> {
             _ => "text/plain",
         }
     }
-}
-
-fn decimal_digits(number: u64) -> u64 {
-    number.checked_ilog10().map_or(1, |log| u64::from(log) + 1)
-}
-
-fn put_decimal(mut number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[start..]);
 }
 
 #[cfg(test)]
@@ -422,15 +405,5 @@ mod tests {
         assert_eq!(resolve(minimum + 10).content, Content::Payload(Payload { bytes: 9 }));
         assert_eq!(resolve(minimum + 11).status, Status::BadRequest);
         assert_eq!(resolve(u64::MAX).status, Status::BadRequest);
-    }
-
-    #[test]
-    fn decimals_are_written_whole() {
-        for number in [0, 9, 10, 99, 100, 1_048_576, u64::MAX] {
-            let mut out = Vec::new();
-            put_decimal(number, &mut out);
-            assert_eq!(out, number.to_string().as_bytes());
-            assert_eq!(decimal_digits(number), out.len() as u64);
-        }
     }
 }

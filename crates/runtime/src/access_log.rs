@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use heartbeat_protocol::{push_decimal, rfc3339_seconds};
+
 use crate::config::LogFormat;
 use crate::log_sink::{LogSink, Outcome};
 
@@ -103,12 +105,12 @@ impl AccessLog {
         self.with_stamp(|stamp| match self.format {
             LogFormat::Tsv => {
                 push_all(&mut waiting, &[stamp, "\t0\t0\t0\t0\t-\tDROPPED\t"]);
-                push_number(&mut waiting, dropped);
+                push_decimal(dropped, &mut waiting);
                 waiting.push(b'\n');
             }
             LogFormat::Json => {
                 push_all(&mut waiting, &["{\"date\":\"", stamp, "\",\"dropped\":"]);
-                push_number(&mut waiting, dropped);
+                push_decimal(dropped, &mut waiting);
                 waiting.extend_from_slice(b"}\n");
             }
         });
@@ -131,7 +133,7 @@ impl AccessLog {
         let mut stamp = self.stamp.borrow_mut();
         if stamp.unix_seconds != now.as_secs() || stamp.text.is_empty() {
             stamp.unix_seconds = now.as_secs();
-            stamp.text = heartbeat_protocol::rfc3339_seconds(now.as_secs());
+            stamp.text = rfc3339_seconds(now.as_secs());
         }
         let seconds_bytes = "2026-11-22T10:00:00".len();
         stamp.text.truncate(seconds_bytes);
@@ -150,7 +152,7 @@ fn write_tsv(stamp: &str, entry: &Entry<'_>, out: &mut Vec<u8>) {
     push_all(out, &[stamp]);
     for number in [u64::from(entry.status), entry.bytes_out, entry.bytes_in, entry.duration_us] {
         out.push(b'\t');
-        push_number(out, number);
+        push_decimal(number, out);
     }
     out.push(b'\t');
     push_address(out, entry.remote);
@@ -159,14 +161,14 @@ fn write_tsv(stamp: &str, entry: &Entry<'_>, out: &mut Vec<u8>) {
 
 fn write_json(stamp: &str, entry: &Entry<'_>, out: &mut Vec<u8>) {
     push_all(out, &["{\"date\":\"", stamp, "\",\"status\":"]);
-    push_number(out, u64::from(entry.status));
+    push_decimal(u64::from(entry.status), out);
     for (name, number) in [
         (",\"bytesOut\":", entry.bytes_out),
         (",\"bytesIn\":", entry.bytes_in),
         (",\"durationUs\":", entry.duration_us),
     ] {
         push_all(out, &[name]);
-        push_number(out, number);
+        push_decimal(number, out);
     }
     push_all(out, &[",\"remote\":\""]);
     push_address(out, entry.remote);
@@ -183,20 +185,6 @@ fn push_all(out: &mut Vec<u8>, texts: &[&str]) {
     }
 }
 
-fn push_number(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[start..]);
-}
-
 fn push_address(out: &mut Vec<u8>, address: IpAddr) {
     use std::io::Write;
     // IPv4 peers of a dual-stack listener are written as what they are.
@@ -204,7 +192,7 @@ fn push_address(out: &mut Vec<u8>, address: IpAddr) {
         IpAddr::V4(address) => {
             let [a, b, c, d] = address.octets();
             for (octet, end) in [(a, "."), (b, "."), (c, "."), (d, "")] {
-                push_number(out, octet.into());
+                push_decimal(octet.into(), out);
                 push_all(out, &[end]);
             }
             Ok(())

@@ -191,20 +191,14 @@ impl Drop for Watch<'_> {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsRawFd;
 
     use super::*;
-
-    fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (near, listener.accept().unwrap().0)
-    }
+    use crate::sys::tcp_pair;
 
     #[test]
     fn a_wait_ends_when_it_is_due_and_not_before() {
-        let (_peer, mut socket) = pair();
+        let (_peer, mut socket) = tcp_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
         let watch = deadlines.watch(socket.as_raw_fd());
         watch.arm(Wait::Head, Duration::from_secs(5), &clock);
@@ -218,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_head_that_trickles_in_has_one_limit() {
-        let (_peer, socket) = pair();
+        let (_peer, socket) = tcp_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
         let watch = deadlines.watch(socket.as_raw_fd());
         watch.arm(Wait::Head, Duration::ZERO, &clock);
@@ -229,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_stalled_send_loses_both_ways() {
-        let (_peer, mut socket) = pair();
+        let (_peer, mut socket) = tcp_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
         let watch = deadlines.watch(socket.as_raw_fd());
         watch.arm(Wait::Send, Duration::ZERO, &clock);
@@ -239,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_disarmed_wait_and_a_dropped_watch_never_end() {
-        let (_peer, mut socket) = pair();
+        let (_peer, mut socket) = tcp_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
         let watch = deadlines.watch(socket.as_raw_fd());
         watch.arm(Wait::Send, Duration::ZERO, &clock);
@@ -256,7 +250,7 @@ mod tests {
 
     #[test]
     fn places_are_used_again() {
-        let (_peer, socket) = pair();
+        let (_peer, socket) = tcp_pair();
         let deadlines = Deadlines::default();
         for _ in 0..10 {
             let _first = deadlines.watch(socket.as_raw_fd());

@@ -268,12 +268,12 @@ impl ZeroCopy {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-    use std::net::{TcpListener, TcpStream};
 
     use heartbeat_protocol::Segment;
 
     use super::*;
     use crate::arena::BLOCK_BYTES;
+    use crate::sys::tcp_pair;
 
     /// A ring of the kind, where this kernel has it.
     fn ring(arena: &Arena, operation: Operation) -> Option<SendRing> {
@@ -284,18 +284,12 @@ mod tests {
         ring.ok()
     }
 
-    fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (near, listener.accept().unwrap().0)
-    }
-
     #[test]
     fn writes_head_and_block_and_reports_a_full_socket() {
         for operation in [Operation::WritevFixed, Operation::SendmsgZc] {
             let arena = Arena::new().unwrap();
             let Some(ring) = ring(&arena, operation) else { continue };
-            let (near, mut far) = pair();
+            let (near, mut far) = tcp_pair();
             let slot = arena.take_slot(b"head").unwrap();
             let block = arena.block_vector(Segment { start: 0, bytes: 16 });
             let vectors = [arena.head_vector(&slot, 0), block, block];
@@ -327,7 +321,7 @@ mod tests {
     fn zero_copy_slots_come_back_and_loopback_is_told_as_copied() {
         let arena = Arena::new().unwrap();
         let Some(ring) = ring(&arena, Operation::SendmsgZc) else { return };
-        let (near, mut far) = pair();
+        let (near, mut far) = tcp_pair();
         for _ in 0..10 * SLOTS {
             let Some(slot) = arena.take_slot(b"head") else { panic!("a slot was lost") };
             let vectors = [arena.head_vector(&slot, 0)];
@@ -344,7 +338,7 @@ mod tests {
     fn a_write_outside_the_arena_breaks_the_ring_and_nothing_else() {
         let arena = Arena::new().unwrap();
         let Some(ring) = ring(&arena, Operation::WritevFixed) else { return };
-        let (near, _far) = pair();
+        let (near, _far) = tcp_pair();
         let elsewhere = [0_u8; 16];
         let vector = libc::iovec { iov_base: elsewhere.as_ptr().cast_mut().cast(), iov_len: 16 };
         let refused = ring.write(near.as_raw_fd(), &[vector], None, &arena);

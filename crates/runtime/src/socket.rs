@@ -248,7 +248,6 @@ impl Stream for Socket {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::net::TcpListener;
 
     use super::*;
     use crate::driver::{self, Driver};
@@ -269,9 +268,7 @@ mod tests {
         let uring = driver::build_uring().map(|(driver, _)| driver).ok();
         let drivers = uring.into_iter().chain(driver::build_epoll());
         for driver in drivers {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let mut near = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let (far, _) = listener.accept().unwrap();
+            let (mut near, far) = sys::tcp_pair();
             near.write_all(b"0123456789").unwrap();
             far.set_nonblocking(matches!(driver, Driver::Epoll(_))).unwrap();
             let discarded = match driver {

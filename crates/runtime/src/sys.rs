@@ -252,23 +252,25 @@ impl BlockedSignals {
     }
 }
 
+/// Both ends of a TCP connection over loopback, the accepted one second.
+#[cfg(test)]
+pub(crate) fn tcp_pair() -> (std::net::TcpStream, std::net::TcpStream) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let near = std::net::TcpStream::connect(address).expect("a connection");
+    (near, listener.accept().expect("its other end").0)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsRawFd;
 
     use super::*;
 
-    fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (near, listener.accept().unwrap().0)
-    }
-
     #[test]
     fn discards_what_has_arrived_and_never_waits() {
-        let (mut near, far) = pair();
+        let (mut near, far) = tcp_pair();
         let fd = far.as_raw_fd();
         assert_eq!(discard_received(fd, 100).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         near.write_all(&[7; 1000]).unwrap();
