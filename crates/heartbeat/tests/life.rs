@@ -126,7 +126,7 @@ fn the_first_signal_serves_on_and_the_second_ends_at_once() {
         stuck.send("GET /heartb");
         server.signal(libc::SIGTERM);
         let start = Instant::now();
-        while server.connect().get("/readyz").status != 503 {
+        while server.connect().get_text("/readyz").0.status != 503 {
             assert!(start.elapsed() < PATIENCE, "still ready");
         }
         assert_eq!(server.connect().get_text("/healthz").1, "Pass\n");

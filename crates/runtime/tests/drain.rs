@@ -84,6 +84,9 @@ fn a_drain_begins_with_unreadiness_and_serves_on() {
         let mut client = Client::connect(server.address());
         assert_eq!(client.get_text("/readyz").1, "Ready\n");
         server.stop();
+        eventually("the worker has heard of it", || {
+            Client::connect(server.address()).get("/readyz").closes()
+        });
         for path in ["/readyz", "/heartbeat/readyz"] {
             let mut probe = Client::connect(server.address());
             let head = probe.get(path);

@@ -29,9 +29,13 @@ fn descriptors() -> usize {
     count("/proc/self/fd")
 }
 
-/// Threads of this process; those of the kernel's workers for io_uring count too.
+/// Threads of servers in this process, and the kernel's workers for io_uring (`iou-`). Those of
+/// the test runner come and go as it likes.
 fn threads() -> usize {
-    count("/proc/self/task")
+    let tasks = fs::read_dir("/proc/self/task").expect("procfs").flatten();
+    let name =
+        |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+    tasks.map(name).filter(|name| name.starts_with("worker-") || name.starts_with("iou-")).count()
 }
 
 /// What the process has before a test, and has to have again.
