@@ -39,7 +39,10 @@ struct Entry {
     socket: RawFd,
     /// None while nothing is waited for.
     due_ms: Option<u64>,
+    limit_ms: u64,
     wait: Wait,
+    /// What waited for the peer's acknowledgement when a wait for room was last looked at.
+    unacknowledged: Option<i32>,
     expired: bool,
 }
 
@@ -62,7 +65,14 @@ pub(crate) struct Watch<'w> {
 impl Deadlines {
     /// Watches a socket, which stays open as long as the watch lives.
     pub(crate) fn watch(&self, socket: RawFd) -> Watch<'_> {
-        let entry = Entry { socket, due_ms: None, wait: Wait::Idle, expired: false };
+        let entry = Entry {
+            socket,
+            due_ms: None,
+            limit_ms: 0,
+            wait: Wait::Idle,
+            unacknowledged: None,
+            expired: false,
+        };
         let mut entries = self.entries.borrow_mut();
         let index = match self.free.borrow_mut().pop() {
             Some(index) => {
@@ -99,6 +109,7 @@ impl Deadlines {
 
     fn expire(&self, now_ms: u64) {
         for entry in self.entries.borrow_mut().iter_mut().flatten() {
+            entry.note_progress(now_ms);
             if entry.due_ms.is_some_and(|due_ms| due_ms <= now_ms) {
                 let way = match entry.wait {
                     Wait::Idle | Wait::Head | Wait::Receive => Way::Read,
@@ -137,6 +148,19 @@ impl Deadlines {
 }
 
 impl Entry {
+    /// A socket has room again only once a third of its buffer is gone, which may be megabytes.
+    /// A peer that takes some of them meanwhile is slow, and has not stalled.
+    fn note_progress(&mut self, now_ms: u64) {
+        if self.due_ms.is_none() || self.wait != Wait::Send {
+            return;
+        }
+        let unacknowledged = sys::unacknowledged_bytes(self.socket).ok();
+        let before = std::mem::replace(&mut self.unacknowledged, unacknowledged);
+        if before.is_some() && before != unacknowledged {
+            self.due_ms = Some(now_ms.saturating_add(self.limit_ms));
+        }
+    }
+
     fn end(&mut self, way: Way) {
         self.due_ms = None;
         self.expired = true;
@@ -149,12 +173,15 @@ impl Watch<'_> {
     /// Starts to wait: the wait ends `limit` from now. A wait for a head that has been started
     /// goes on as it is: its limit is for the whole head, however it trickles in.
     pub(crate) fn arm(&self, wait: Wait, limit: Duration, clock: &Clock) {
-        let due_ms = clock.now_ms().saturating_add(limit.as_millis() as u64);
+        let limit_ms = limit.as_millis() as u64;
+        let due_ms = clock.now_ms().saturating_add(limit_ms);
         self.with_entry(|entry| {
             let goes_on = wait == Wait::Head && entry.wait == wait && entry.due_ms.is_some();
             if !goes_on {
                 entry.wait = wait;
                 entry.due_ms = Some(due_ms);
+                entry.limit_ms = limit_ms;
+                entry.unacknowledged = None;
             }
         });
     }

@@ -49,6 +49,14 @@ pub(crate) fn reset_on_close(socket: RawFd) -> io::Result<()> {
     .map(|_| ())
 }
 
+/// Bytes that wait in a socket for the peer to acknowledge them (SIOCOUTQ, tcp(7)).
+pub(crate) fn unacknowledged_bytes(socket: RawFd) -> io::Result<c_int> {
+    let mut bytes: c_int = 0;
+    // SAFETY: SIOCOUTQ, which is TIOCOUTQ, writes one int, which is live for the call.
+    check(unsafe { libc::ioctl(socket, libc::TIOCOUTQ, &raw mut bytes) })?;
+    Ok(bytes)
+}
+
 /// Throws away up to `bytes_max` bytes that have arrived on a TCP socket, without copying them
 /// (MSG_TRUNC, tcp(7)). Never waits: WouldBlock where nothing has arrived, 0 at the end.
 pub(crate) fn discard_received(socket: RawFd, bytes_max: usize) -> io::Result<usize> {
