@@ -46,7 +46,8 @@ fn the_banner_tells_what_runs_on_what_and_why() {
         assert_eq!(client.get(path).status, status, "{path}");
     }
     let json = server.version_json();
-    let told = "\"driver\":\"epoll\",\"send\":\"copy\",\"threads\":2,\"uri\":\"/x/\",\"min\":2,\"max\":4096}\n";
+    let told = "\"driver\":\"epoll\",\"send\":\"copy\",\"threads\":2,\
+                \"uri\":\"/x/\",\"min\":2,\"max\":4096}\n";
     assert!(json.ends_with(told), "{json}");
 }
 

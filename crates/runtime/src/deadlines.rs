@@ -259,6 +259,28 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_that_takes_some_is_slow_and_one_that_takes_nothing_has_stalled() {
+        let (mut peer, mut socket) = tcp_pair();
+        socket.set_nonblocking(true).unwrap();
+        while socket.write(&[0; 65_536]).is_ok() {}
+        let (deadlines, clock) = (Deadlines::default(), Clock::new());
+        let watch = deadlines.watch(socket.as_raw_fd());
+        watch.arm(Wait::Send, Duration::from_secs(5), &clock);
+        let start_ms = clock.now_ms();
+        deadlines.expire(start_ms + 4000);
+        let before = sys::unacknowledged_bytes(socket.as_raw_fd()).unwrap();
+        while sys::unacknowledged_bytes(socket.as_raw_fd()).unwrap() == before {
+            peer.read_exact(&mut [0; 65_536]).unwrap();
+        }
+        deadlines.expire(start_ms + 4900);
+        deadlines.expire(start_ms + 6000);
+        assert_eq!(watch.expired(), None);
+        deadlines.expire(start_ms + 60_000);
+        deadlines.expire(start_ms + 120_000);
+        assert_eq!(watch.expired(), Some(Wait::Send));
+    }
+
+    #[test]
     fn a_disarmed_wait_and_a_dropped_watch_never_end() {
         let (_peer, mut socket) = tcp_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use heartbeat_protocol::Site;
 use heartbeat_runtime::Config;
-use socket2::{Domain, Socket, Type};
 use support::{Client, PATIENCE, each_driver_with, each_tier_with, eventually, narrow, request};
 
 /// A limit that a test waits for.
@@ -222,28 +221,5 @@ fn an_answer_that_makes_progress_is_sent_however_slowly() {
         }
         assert_eq!(client.get("/heartbeat/17").status, 200);
         client.finish();
-    }
-}
-
-/// The kernel holds megabytes for a peer, and has room again only once a third of them is gone.
-#[test]
-fn an_answer_that_is_read_slowly_out_of_full_buffers_is_no_stall() {
-    let site = Site::new("/heartbeat/", 1, 64 << 20).unwrap();
-    let adjust = |config: &mut Config| {
-        config.site = site.clone();
-        config.stall_timeout = AMPLE;
-    };
-    for server in each_driver_with(only(adjust)) {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.set_recv_buffer_size(64 << 10).unwrap();
-        socket.connect(&server.address().into()).unwrap();
-        let mut client = Client::over(socket.into());
-        client.send(request("GET", "/heartbeat/67108864"));
-        assert_eq!(client.head().status, 200);
-        let start = Instant::now();
-        while start.elapsed() < 3 * AMPLE {
-            thread::sleep(PACE);
-            client.stream().read_exact(&mut [0; 5000]).expect("progress every time");
-        }
     }
 }
