@@ -157,8 +157,8 @@ impl Refusal {
                  io_uring; allow io_uring_setup, io_uring_enter and io_uring_register"
             }
             libc::ENOMEM => {
-                "likely RLIMIT_MEMLOCK (ulimit -l), which kernels before 5.12 charge for rings; \
-                 raise it"
+                "likely RLIMIT_MEMLOCK (ulimit -l), which old and new kernels charge for rings; \
+                 raise it, or ask for fewer --threads"
             }
             libc::EINVAL => "the kernel is too old; 5.7 is the first that serves",
             _ => "no known cause",
