@@ -108,7 +108,6 @@ pub(crate) async fn accept(listener: TcpListener, worker: Rc<Worker>) {
             // No descriptor, no memory: the queue keeps the connection, and asking again at once
             // would spin. Whatever else this may be, it gets the same patience.
             Err(_) => {
-                worker.note_accept_failure();
                 monoio::time::sleep(back_off).await;
                 back_off = (back_off * 2).min(BACK_OFF_MAX);
             }

@@ -90,7 +90,6 @@ pub(crate) struct Worker {
     phase: Cell<Phase>,
     sessions: Cell<usize>,
     accepted: Cell<u64>,
-    accept_failures: Cell<u64>,
     /// A second order has come: no more waiting.
     quit: Cell<bool>,
     ending: Ending,
@@ -156,7 +155,6 @@ impl Worker {
             phase: Cell::new(Phase::Serving),
             sessions: Cell::new(0),
             accepted: Cell::new(0),
-            accept_failures: Cell::new(0),
             quit: Cell::new(false),
             ending: Ending::default(),
         }
@@ -228,10 +226,6 @@ impl Worker {
     /// Connections accepted so far.
     pub(crate) fn accepted(&self) -> u64 {
         self.accepted.get()
-    }
-
-    pub(crate) fn note_accept_failure(&self) {
-        self.accept_failures.set(self.accept_failures.get() + 1);
     }
 
     /// Whether epoll carries the event loop.
