@@ -167,7 +167,7 @@ const OPTIONS: [(&str, &str, &str, &str, &str); 16] = [
     ("", "log-format", "FORMAT", "tsv", "Form of these lines: tsv or json"),
     ("t", "threads", "N", "auto", "Event loops, a CPU each; auto for all it may use"),
     ("", "io", "DRIVER", "auto", "auto, uring or epoll; auto tries them in this order"),
-    ("", "send", "TIER", "auto", "Large answers leave: auto, copy, registered, zerocopy"),
+    ("", "send", "TIER", "auto", "Large answers by copy, splice, registered, zerocopy"),
     ("", "max-connections", "N", "",
         "Above it one is answered 503 [default: from RLIMIT_NOFILE]"),
     ("", "header-timeout", "TIME", "10s", "Longest time for a whole request head"),

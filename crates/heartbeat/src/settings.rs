@@ -15,11 +15,12 @@ const LOG_FORMATS: [(&str, LogFormat); 2] = [("tsv", LogFormat::Tsv), ("json", L
 
 const DRIVERS: [(&str, Io); 3] = [("auto", Io::Auto), ("uring", Io::Uring), ("epoll", Io::Epoll)];
 
-const SEND_TIERS: [(&str, SendTier); 4] = [
+const SEND_TIERS: [(&str, SendTier); 5] = [
     ("auto", SendTier::Auto),
     ("copy", SendTier::Copy),
     ("registered", SendTier::Registered),
     ("zerocopy", SendTier::Zerocopy),
+    ("splice", SendTier::Splice),
 ];
 
 /// Looks up an environment variable.

@@ -38,7 +38,8 @@ fn the_banner_tells_what_runs_on_what_and_why() {
     assert_eq!(server.told("log"), "tsv");
     assert_eq!(server.told("threads"), "2, at most 9 connections");
     assert_eq!(server.told("driver"), "epoll (asked for)");
-    assert_eq!(server.told("send"), "copy (registered buffers need io_uring)");
+    let send = server.told("send");
+    assert!(send.starts_with("copy (registered buffers need io_uring"), "{send}");
     assert_eq!(server.banner.lines().count(), 7, "{}", server.banner);
 
     let mut client = server.connect();

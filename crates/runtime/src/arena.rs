@@ -109,6 +109,14 @@ impl Arena {
         self.free_slots.borrow_mut().push(slot.index);
     }
 
+    /// A head from byte `from` on.
+    pub(crate) fn head<'a>(&'a self, slot: &'a Slot, from: usize) -> &'a [u8] {
+        let vector = self.head_vector(slot, from);
+        // SAFETY: the range lies in the slot, whose bytes `take_slot` has written, and which
+        // nothing writes to before `release` takes the slot, which is borrowed as long.
+        unsafe { std::slice::from_raw_parts(vector.iov_base.cast(), vector.iov_len) }
+    }
+
     /// The vector of a head from byte `from` on.
     pub(crate) fn head_vector(&self, slot: &Slot, from: usize) -> libc::iovec {
         assert!(from < slot.bytes);
@@ -184,6 +192,7 @@ mod tests {
         assert!(arena.take_slot(b"x").is_none());
         for (index, slot) in slots.into_iter().enumerate() {
             assert_eq!(arena.bytes_of(&arena.head_vector(&slot, 0)), head(index));
+            assert_eq!(arena.head(&slot, 1), &head(index)[1..]);
             assert_eq!(arena.bytes_of(&arena.head_vector(&slot, SLOT_BYTES - 1)).len(), 1);
             arena.release(slot);
         }

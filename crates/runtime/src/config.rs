@@ -83,7 +83,7 @@ pub enum Io {
 /// How large answers leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendTier {
-    /// Registered where it works, copy otherwise.
+    /// Splice to peers on this host; to all others registered where it works, copy otherwise.
     Auto,
     /// Ordinary vectored writes.
     Copy,
@@ -91,6 +91,8 @@ pub enum SendTier {
     Registered,
     /// SENDMSG_ZC from registered buffers (Linux 6.15).
     Zerocopy,
+    /// References to the kernel's own pages, from a pipe (splice(2)), to every peer.
+    Splice,
 }
 
 /// The format of the access log.

@@ -5,11 +5,10 @@
 //! harnesses and tests embed it.
 //!
 //! Where things are: `server` starts and ends workers, `worker` is one core, `listener` accepts,
-//! `session` performs on a `socket` what
-//! its `dialogue` asks for, `outbound` is a large answer on its way,
-//! `arena` the memory it comes from, `send_ring` the companion ring, `deadlines` the time limits,
-//! `driver` and `tier` choose how bytes move, `sys` wraps system calls. `unsafe` is in `sys`,
-//! `arena` and `send_ring` alone.
+//! `session` performs on a `socket` what its `dialogue` asks for, `outbound` is a large answer on
+//! its way, `arena` the memory it comes from, `send_ring` the companion ring, `payload_pipe` the
+//! payload as pages to splice, `deadlines` the time limits, `driver` and `tier` choose how bytes
+//! move, `sys` wraps system calls. `unsafe` is in `sys`, `arena` and `send_ring` alone.
 
 mod access_log;
 mod arena;
@@ -24,6 +23,7 @@ mod listener;
 mod log_sink;
 mod metrics;
 mod outbound;
+mod payload_pipe;
 mod placement;
 mod send_ring;
 mod server;

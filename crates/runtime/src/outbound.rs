@@ -55,6 +55,16 @@ impl Outbound {
         debug_assert!(vectors.len() <= VECTORS_MAX);
     }
 
+    /// The rest of the head, as long as some of it is still to go.
+    pub(crate) fn head_rest<'a>(&'a self, arena: &'a Arena) -> Option<&'a [u8]> {
+        self.head.as_ref().map(|slot| arena.head(slot, self.head_sent))
+    }
+
+    /// The rest of the payload: from which byte on, and how many.
+    pub(crate) fn payload_rest(&self) -> (u64, u64) {
+        (self.payload_sent, self.payload.bytes - self.payload_sent)
+    }
+
     /// The head's slot, as long as some of it is still to go.
     pub(crate) fn head(&self) -> Option<&Slot> {
         self.head.as_ref()

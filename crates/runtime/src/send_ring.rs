@@ -14,6 +14,7 @@ use std::os::unix::net::UnixStream;
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types};
 
 use crate::arena::{Arena, SLOTS, Slot};
+use crate::tier::WriteError;
 
 /// Submission queue entries: one write at a time.
 const ENTRIES: u32 = 8;
@@ -48,17 +49,6 @@ pub(crate) enum Operation {
     WritevFixed,
     /// SENDMSG_ZC with fixed buffers (Linux 6.15).
     SendmsgZc,
-}
-
-/// Why a write was not done.
-#[derive(Debug)]
-pub(crate) enum WriteError {
-    /// The socket takes nothing at the moment.
-    WouldBlock,
-    /// The connection is at its end.
-    Socket(io::Error),
-    /// The ring can not do it: the answer goes on by ordinary writes.
-    Ring(io::Error),
 }
 
 /// Zero-copy sends whose pages the network may still read.
@@ -121,7 +111,9 @@ impl SendRing {
         match self.write(near.as_raw_fd(), &[arena.block_vector(segment)], None, arena) {
             Ok(1) => Ok(()),
             Ok(_) | Err(WriteError::WouldBlock) => Err(io::Error::from_raw_os_error(libc::EIO)),
-            Err(WriteError::Socket(error) | WriteError::Ring(error)) => Err(error),
+            Err(
+                WriteError::Socket(error) | WriteError::Unable(error) | WriteError::Broken(error),
+            ) => Err(error),
         }
     }
 
@@ -163,27 +155,13 @@ impl SendRing {
         };
         let result = self.perform(&entry.user_data(tag), arena).map_err(|error| {
             self.broken.set(true);
-            WriteError::Ring(error)
+            WriteError::Broken(error)
         })?;
-        match usize::try_from(result) {
-            Ok(written) => Ok(written),
-            Err(_) => Err(self.classify(-result)),
-        }
-    }
-
-    fn classify(&self, errno: i32) -> WriteError {
-        let error = io::Error::from_raw_os_error(errno);
-        match errno {
-            libc::EAGAIN | libc::EINTR => WriteError::WouldBlock,
-            // The operation itself is refused: not the peer's doing.
-            libc::EINVAL | libc::EFAULT | libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM => {
-                self.broken.set(true);
-                WriteError::Ring(error)
-            }
-            // Memory for this one send; the ring is as good as before.
-            libc::ENOMEM | libc::ENOBUFS => WriteError::Ring(error),
-            _ => WriteError::Socket(error),
-        }
+        usize::try_from(result).map_err(|_| {
+            let error = WriteError::from(io::Error::from_raw_os_error(-result));
+            self.broken.set(matches!(error, WriteError::Broken(_)));
+            error
+        })
     }
 
     /// Submits one operation and returns its result; notifications that come along are noted.
@@ -342,7 +320,7 @@ mod tests {
         let elsewhere = [0_u8; 16];
         let vector = libc::iovec { iov_base: elsewhere.as_ptr().cast_mut().cast(), iov_len: 16 };
         let refused = ring.write(near.as_raw_fd(), &[vector], None, &arena);
-        assert!(matches!(refused, Err(WriteError::Ring(_))), "{refused:?}");
+        assert!(matches!(refused, Err(WriteError::Broken(_))), "{refused:?}");
         assert!(ring.is_broken());
     }
 }

@@ -14,7 +14,7 @@ use crate::arena::Arena;
 use crate::config::{Config, Io, SendTier};
 use crate::driver::{self, Driver, Refusal};
 use crate::shutdown::Order;
-use crate::tier::{self, Tier};
+use crate::tier::{self, Means, Tiers};
 use crate::worker::{self, Process, Sockets, Worker};
 use crate::{listener, placement, sys};
 
@@ -26,7 +26,7 @@ const STACK_BYTES: usize = 256 * 1024;
 const DESCRIPTORS_RESERVED: u64 = 32;
 
 /// Descriptors that each worker needs for itself.
-const DESCRIPTORS_PER_WORKER: u64 = 8;
+const DESCRIPTORS_PER_WORKER: u64 = 12;
 
 /// A running server.
 ///
@@ -62,7 +62,7 @@ pub struct Report {
     pub driver_reason: String,
     /// Who refused io_uring, where it was wanted.
     pub refusal: Option<Refusal>,
-    /// `copy`, `registered` or `zerocopy`.
+    /// `copy`, `registered`, `zerocopy` or `splice`.
     pub send: &'static str,
     /// Why that tier.
     pub send_reason: String,
@@ -202,7 +202,7 @@ struct Starting {
 /// What a worker could build: its ring's flags, where io_uring was wanted at all.
 struct Build {
     uring: Option<Result<&'static str, Refusal>>,
-    tier: io::Result<Tier>,
+    tiers: io::Result<Tiers>,
 }
 
 /// What a worker is told once the choice has been made.
@@ -246,7 +246,7 @@ impl Starting {
             send_reason: String::new(),
             max_connections: config.max_connections.unwrap_or(room).max(1),
         };
-        let mut lowest = None;
+        let mut least: Option<Tiers> = None;
         for _ in 0..workers {
             let build = self
                 .builds
@@ -268,20 +268,20 @@ impl Starting {
                     report.refusal = Some(refusal);
                 }
             }
-            let tier = build
-                .tier
+            let tiers = build
+                .tiers
                 .map_err(|error| StartError::System("cannot map the payload block", error))?;
             // RLIMIT_MEMLOCK may have room for some workers: what all of them have is told.
-            if lowest.is_none() || tier.name == "copy" {
-                lowest = Some(tier);
-            }
+            least = Some(match least {
+                None => tiers,
+                Some(least) => tiers.lesser(least),
+            });
         }
-        let tier = match lowest {
-            Some(tier) if report.driver == "io_uring" || config.send == SendTier::Copy => tier,
-            _ => Tier::of_epoll(),
-        };
-        report.send = tier.name;
-        report.send_reason = tier.reason;
+        if let Some(Tiers { uring, epoll }) = least {
+            let tier = if report.driver == "io_uring" { uring } else { epoll };
+            report.send = tier.name;
+            report.send_reason = tier.reason;
+        }
         Ok(report)
     }
 
@@ -331,24 +331,26 @@ fn run_worker(cpu: usize, io: Io, send: SendTier, lines: &Lines) {
     let _ = sys::pin_thread(cpu);
     let uring = (io != Io::Epoll).then(driver::build_uring);
     let arena = Arena::new();
-    let (ring, tier) = match &arena {
-        Ok(arena) if matches!(uring, Some(Ok(_))) => {
-            let (ring, tier) = tier::build(send, arena);
-            (ring, Ok(tier))
+    let (mut means, tiers) = match &arena {
+        Ok(arena) => {
+            let (means, tiers) = tier::build(send, arena, matches!(uring, Some(Ok(_))));
+            (means, Ok(tiers))
         }
-        Ok(_) => (None, Ok(Tier::of_epoll())),
-        Err(error) => (None, Err(io::Error::from(error.kind()))),
+        Err(error) => (Means::default(), Err(io::Error::from(error.kind()))),
     };
     let told = uring.as_ref().map(|built| built.as_ref().map(|(_, flags)| *flags));
     let told = told.map(|built| built.map_err(|refusal| *refusal));
-    let _ = lines.build.send(Build { uring: told, tier });
+    let _ = lines.build.send(Build { uring: told, tiers });
     // Where the start is given up, no plan comes.
     let (Ok(arena), Ok(plan)) = (arena, lines.plans.recv()) else { return };
-    let (driver, ring) = match uring {
-        Some(Ok((driver, _))) if plan.use_uring => (Ok(driver), ring),
-        _ => (driver::build_epoll(), None),
+    let driver = match uring {
+        Some(Ok((driver, _))) if plan.use_uring => Ok(driver),
+        _ => {
+            means.ring = None;
+            driver::build_epoll()
+        }
     };
-    let worker = Rc::new(Worker::new(plan.process, lines.index, arena, ring));
+    let worker = Rc::new(Worker::new(plan.process, lines.index, arena, means));
     let is_epoll = matches!(driver, Ok(Driver::Epoll(_)));
     let driver = plan.sockets.set_nonblocking(is_epoll).and(driver);
     match driver {

@@ -18,6 +18,7 @@ use crate::outbound::Outbound;
 use crate::server::Report;
 use crate::session::{End, Session};
 use crate::socket::Stream;
+use crate::tier::Means;
 use crate::worker::{Process, Remote, Worker};
 
 /// A xorshift generator: small, and the same on every machine.
@@ -178,7 +179,7 @@ pub(crate) fn worker() -> Rc<Worker> {
         max_connections: 1,
     };
     let process = Process::new(Config::new(site), &report, 0);
-    Rc::new(Worker::new(Arc::new(process), 0, Arena::new().unwrap(), None))
+    Rc::new(Worker::new(Arc::new(process), 0, Arena::new().unwrap(), Means::default()))
 }
 
 fn run(worker: &Rc<Worker>, script: &Script) -> Run {

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -14,10 +15,10 @@ use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent};
 use monoio::net::TcpStream;
 
+use crate::config::SendTier;
 use crate::outbound::{Outbound, VECTORS_MAX};
-use crate::send_ring::WriteError;
 use crate::sys::{self, Way};
-use crate::tier::RING_BYTES_MIN;
+use crate::tier::{RING_BYTES_MIN, SPLICE_BYTES_MIN, WriteError};
 use crate::worker::Worker;
 
 /// Most bytes thrown away by one call.
@@ -58,7 +59,19 @@ pub(crate) struct Socket {
     stream: TcpStream,
     worker: Rc<Worker>,
     in_a_row: u32,
+    /// Whether the last write found less room than it had bytes: the next one waits first.
+    is_full: bool,
+    /// Whether the peer is on this host, once that has been asked.
+    is_local: Option<bool>,
 }
+
+/// What a tier that never waits has done.
+struct Written {
+    bytes: usize,
+    is_full: bool,
+}
+
+type WriteFn = fn(&Socket, &Outbound) -> Result<Written, WriteError>;
 
 /// Spare lists of vectors, so that an answer allocates none.
 #[derive(Debug, Default)]
@@ -77,7 +90,7 @@ impl VectorLists {
 
 impl Socket {
     pub(crate) fn new(stream: TcpStream, worker: Rc<Worker>) -> Self {
-        Self { stream, worker, in_a_row: 0 }
+        Self { stream, worker, in_a_row: 0, is_full: false, is_local: None }
     }
 
     pub(crate) fn fd(&self) -> RawFd {
@@ -110,30 +123,30 @@ impl Socket {
         };
     }
 
-    /// Sends through the companion ring, waiting through monoio where the socket is full. None
-    /// where the ring can not.
+    /// Sends by a tier that never waits, waiting through monoio where the socket is full. None
+    /// where the tier can not.
     ///
     /// io_uring ends every poll of a socket whose peer has finished sending (EPOLLRDHUP), room or
     /// not. So where a wait has brought no room, an ordinary write takes over, which waits itself.
-    async fn send_registered(&mut self, outbound: &Outbound) -> Option<io::Result<usize>> {
+    async fn send_at_once(
+        &mut self,
+        outbound: &Outbound,
+        tier: WriteFn,
+    ) -> Option<io::Result<usize>> {
+        if self.is_full {
+            self.is_full = false;
+            self.in_a_row = 0;
+            if let Err(error) = self.stream.writable(false).await {
+                return Some(Err(error));
+            }
+        }
         let mut has_waited = false;
         loop {
-            let worker = &self.worker;
-            let ring = worker.send_ring()?;
-            let mut vectors = worker.vector_lists().take();
-            outbound.vectors(worker.arena(), &mut vectors);
-            let offered: usize = vectors.iter().map(|vector| vector.iov_len).sum();
-            let written = ring.write(self.fd(), &vectors, outbound.head(), worker.arena());
-            worker.vector_lists().give(vectors);
-            worker.counters().set_zerocopy(ring.zerocopy_counts());
-            match written {
-                Ok(count) => {
+            match tier(self, outbound) {
+                Ok(Written { bytes, is_full }) => {
                     self.note_turn(Turn::AtOnce);
-                    if count < offered {
-                        // The socket is full: the next write waits first.
-                        self.in_a_row = IN_A_ROW_MAX;
-                    }
-                    return Some(Ok(count));
+                    self.is_full = is_full;
+                    return Some(Ok(bytes));
                 }
                 Err(WriteError::WouldBlock) if has_waited => return None,
                 Err(WriteError::WouldBlock) => {
@@ -144,9 +157,70 @@ impl Socket {
                     }
                 }
                 Err(WriteError::Socket(error)) => return Some(Err(error)),
-                Err(WriteError::Ring(_)) => return None,
+                Err(WriteError::Unable(_) | WriteError::Broken(_)) => return None,
             }
         }
+    }
+
+    /// Through the companion ring.
+    fn write_registered(&self, outbound: &Outbound) -> Result<Written, WriteError> {
+        let worker = &self.worker;
+        let ring = worker.send_ring().ok_or_else(unsupported)?;
+        let mut vectors = worker.vector_lists().take();
+        outbound.vectors(worker.arena(), &mut vectors);
+        let offered: usize = vectors.iter().map(|vector| vector.iov_len).sum();
+        let written = ring.write(self.fd(), &vectors, outbound.head(), worker.arena());
+        worker.vector_lists().give(vectors);
+        worker.counters().set_zerocopy(ring.zerocopy_counts());
+        written.map(|bytes| Written { bytes, is_full: bytes < offered })
+    }
+
+    /// The head by a copy, the payload by reference.
+    fn write_spliced(&self, outbound: &Outbound) -> Result<Written, WriteError> {
+        let worker = &self.worker;
+        let pipe = worker.payload_pipe().ok_or_else(unsupported)?;
+        let mut head_sent = 0;
+        if let Some(head) = outbound.head_rest(worker.arena()) {
+            head_sent = sys::send_ahead(self.fd(), head)?;
+            if head_sent < head.len() {
+                return Ok(Written { bytes: head_sent, is_full: true });
+            }
+        }
+        let (from, bytes) = outbound.payload_rest();
+        // splice(2) asks the socket's flag, which io_uring must not find set: it would hand EAGAIN
+        // on instead of waiting. Nothing else is under way on this socket meanwhile.
+        let is_blocking = !worker.is_epoll();
+        if is_blocking {
+            sys::set_nonblocking(self.fd(), true)?;
+        }
+        let spliced = pipe.send(self.fd(), from, bytes);
+        if is_blocking {
+            sys::set_nonblocking(self.fd(), false)?;
+        }
+        match spliced {
+            Ok(sent) => {
+                let is_full = (sent as u64) < bytes.min(pipe.bytes_max(from));
+                Ok(Written { bytes: head_sent + sent, is_full })
+            }
+            Err(_) if head_sent > 0 => Ok(Written { bytes: head_sent, is_full: true }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether answers to this peer are spliced: asked for, or the peer is on this host, where a
+    /// copy would only move the payload from one core's cache to another's.
+    fn is_spliced_to(&mut self) -> bool {
+        if self.worker.payload_pipe().is_none() {
+            return false;
+        }
+        if self.worker.config().send == SendTier::Splice {
+            return true;
+        }
+        let stream = &self.stream;
+        *self.is_local.get_or_insert_with(|| match (stream.local_addr(), stream.peer_addr()) {
+            (Ok(local), Ok(peer)) => is_same_host(local.ip(), peer.ip()),
+            _ => false,
+        })
     }
 
     async fn send_copy(&mut self, outbound: &Outbound) -> io::Result<usize> {
@@ -157,6 +231,15 @@ impl Socket {
         self.note_turn(turn);
         result
     }
+}
+
+fn unsupported() -> io::Error {
+    io::ErrorKind::Unsupported.into()
+}
+
+/// Whether both ends of a connection are on one host, as far as their addresses tell.
+fn is_same_host(local: IpAddr, peer: IpAddr) -> bool {
+    local == peer || peer.to_canonical().is_loopback()
 }
 
 /// Which way an operation goes.
@@ -227,8 +310,15 @@ impl Stream for Socket {
 
     async fn send_outbound(&mut self, outbound: &Outbound) -> io::Result<usize> {
         self.take_turn(Direction::Send).await?;
+        if outbound.payload_bytes() >= SPLICE_BYTES_MIN
+            && self.is_spliced_to()
+            && let Some(result) = self.send_at_once(outbound, Self::write_spliced).await
+        {
+            return result;
+        }
         if outbound.payload_bytes() >= RING_BYTES_MIN
-            && let Some(result) = self.send_registered(outbound).await
+            && self.worker.send_ring().is_some()
+            && let Some(result) = self.send_at_once(outbound, Self::write_registered).await
         {
             return result;
         }
@@ -261,6 +351,18 @@ mod tests {
         monoio::time::timeout(Duration::from_secs(5), discarding)
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    }
+
+    #[test]
+    fn a_peer_with_this_hosts_address_is_on_it() {
+        let host =
+            |local: &str, peer: &str| is_same_host(local.parse().unwrap(), peer.parse().unwrap());
+        assert!(host("127.0.0.1", "127.0.0.2"));
+        assert!(host("::1", "::1"));
+        assert!(host("::ffff:127.0.0.1", "::ffff:127.0.0.1"));
+        assert!(host("10.0.0.1", "10.0.0.1"));
+        assert!(!host("10.0.0.1", "10.0.0.2"));
+        assert!(!host("fe80::1", "fe80::2"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::ffi::c_int;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 /// Turns the -1 of a system call into the errno it left.
@@ -65,6 +65,48 @@ pub(crate) fn discard_received(socket: RawFd, bytes_max: usize) -> io::Result<us
     // (tcp(7), since Linux 2.4).
     let received = unsafe { libc::recv(socket, std::ptr::null_mut(), bytes_max, flags) };
     usize::try_from(received).map_err(|_| io::Error::last_os_error())
+}
+
+/// Sends as much of `bytes` as a socket takes at once, and says that more follows: a short head
+/// waits for its payload instead of leaving in a packet of its own (MSG_MORE, tcp(7)).
+pub(crate) fn send_ahead(socket: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    let flags = libc::MSG_MORE | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the bytes are live for the call, and their number is passed with them.
+    let sent = unsafe { libc::send(socket, bytes.as_ptr().cast(), bytes.len(), flags) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// Makes operations on a socket that are not told so one by one wait or not (FIONBIO, ioctl(2)).
+pub(crate) fn set_nonblocking(socket: RawFd, nonblocking: bool) -> io::Result<()> {
+    let mut value = c_int::from(nonblocking);
+    // SAFETY: FIONBIO reads one int, which is live for the call.
+    check(unsafe { libc::ioctl(socket, libc::FIONBIO, &raw mut value) }).map(|_| ())
+}
+
+/// Appends references to the first `bytes_max` bytes of one pipe to another, and leaves the first
+/// as it is. Never waits (tee(2)).
+pub(crate) fn tee(from: &impl AsRawFd, to: &impl AsRawFd, bytes_max: usize) -> io::Result<usize> {
+    let (from, to) = (from.as_raw_fd(), to.as_raw_fd());
+    // SAFETY: tee(2) takes no memory; descriptors that are no pipes are EINVAL.
+    let moved = unsafe { libc::tee(from, to, bytes_max, libc::SPLICE_F_NONBLOCK) };
+    usize::try_from(moved).map_err(|_| io::Error::last_os_error())
+}
+
+/// Moves up to `bytes_max` bytes between a pipe and something else, by reference where it can.
+/// The pipe is never waited for; the other side is as its O_NONBLOCK says. `has_more` tells a
+/// socket that more follows (splice(2)).
+pub(crate) fn splice(
+    from: &impl AsRawFd,
+    to: &impl AsRawFd,
+    bytes_max: usize,
+    has_more: bool,
+) -> io::Result<usize> {
+    let more = if has_more { libc::SPLICE_F_MORE } else { 0 };
+    let flags = libc::SPLICE_F_NONBLOCK | more;
+    let (none, from, to) = (std::ptr::null_mut(), from.as_raw_fd(), to.as_raw_fd());
+    // SAFETY: splice(2) takes no memory where both offsets are null.
+    let moved = unsafe { libc::splice(from, none, to, none, bytes_max, flags) };
+    usize::try_from(moved).map_err(|_| io::Error::last_os_error())
 }
 
 /// The CPUs that the calling thread may run on, in ascending order (sched_getaffinity(2)).

@@ -25,11 +25,13 @@ use crate::deadlines::Deadlines;
 use crate::listener;
 use crate::log_sink::LogSink;
 use crate::metrics::Counters;
+use crate::payload_pipe::PayloadPipe;
 use crate::send_ring::SendRing;
 use crate::server::Report;
 use crate::session::{End, Session};
 use crate::shutdown::{Ending, Order, Phase};
 use crate::socket::{Socket, VectorLists};
+use crate::tier::Means;
 
 /// Connections above the maximum that still get an answer; more are closed without one, because
 /// the answer costs the descriptor that there is none of.
@@ -81,7 +83,7 @@ pub(crate) struct Worker {
     index: usize,
     log: Option<AccessLog>,
     // Before the arena: the ring's registration ends first.
-    send_ring: Option<SendRing>,
+    means: Means,
     arena: Arena,
     buffers: Buffers,
     vector_lists: VectorLists,
@@ -133,20 +135,15 @@ impl Process {
 }
 
 impl Worker {
-    /// A worker that sends large payloads through `send_ring`, where it has one.
-    pub(crate) fn new(
-        process: Arc<Process>,
-        index: usize,
-        arena: Arena,
-        send_ring: Option<SendRing>,
-    ) -> Self {
+    /// A worker that sends large payloads by `means`, which were built for `arena`.
+    pub(crate) fn new(process: Arc<Process>, index: usize, arena: Arena, means: Means) -> Self {
         let log =
             process.config.log.map(|format| AccessLog::new(format, Arc::clone(&process.log_sink)));
         Self {
             process,
             index,
             log,
-            send_ring,
+            means,
             arena,
             buffers: Buffers::default(),
             vector_lists: VectorLists::default(),
@@ -212,7 +209,12 @@ impl Worker {
 
     /// The companion ring, where there is one that works.
     pub(crate) fn send_ring(&self) -> Option<&SendRing> {
-        self.send_ring.as_ref().filter(|ring| !ring.is_broken())
+        self.means.ring.as_ref().filter(|ring| !ring.is_broken())
+    }
+
+    /// The payload to splice, where there is one that works.
+    pub(crate) fn payload_pipe(&self) -> Option<&PayloadPipe> {
+        self.means.pipe.as_ref().filter(|pipe| !pipe.is_broken())
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -235,7 +237,7 @@ impl Worker {
 
     /// Gives a head's slot back, once no operation can refer to it.
     pub(crate) fn release_slot(&self, slot: Slot) {
-        match &self.send_ring {
+        match &self.means.ring {
             Some(ring) => ring.release(slot, &self.arena),
             None => self.arena.release(slot),
         }

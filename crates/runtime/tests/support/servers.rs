@@ -12,11 +12,13 @@ use heartbeat_runtime::{Config, Io, SendTier, Server, StartError};
 
 const DRIVERS: [(Io, SendTier); 2] = [(Io::Uring, SendTier::Auto), (Io::Epoll, SendTier::Auto)];
 
-const TIERS: [(Io, SendTier); 4] = [
+const TIERS: [(Io, SendTier); 6] = [
     (Io::Uring, SendTier::Registered),
     (Io::Uring, SendTier::Zerocopy),
     (Io::Uring, SendTier::Copy),
+    (Io::Uring, SendTier::Splice),
     (Io::Epoll, SendTier::Copy),
+    (Io::Epoll, SendTier::Splice),
 ];
 
 /// The defaults of the program for one worker on a free port of the loopback, with no delay of a
@@ -104,6 +106,7 @@ impl Kind {
             SendTier::Copy => send == "copy",
             SendTier::Registered => send == "registered",
             SendTier::Zerocopy => send == "zerocopy",
+            SendTier::Splice => send == "splice",
         }
     }
 
