@@ -13,6 +13,7 @@
 mod access_log;
 mod arena;
 mod buffers;
+mod cgroup;
 mod clock;
 mod config;
 mod deadlines;

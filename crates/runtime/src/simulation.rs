@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 use heartbeat_protocol::Site;
 
 use crate::arena::{Arena, SLOTS};
+use crate::cgroup::MemoryGauge;
 use crate::config::Config;
 use crate::deadlines::Wait;
 use crate::outbound::Outbound;
@@ -168,6 +169,11 @@ struct Run {
 
 /// A worker without an event loop.
 pub(crate) fn worker() -> Rc<Worker> {
+    worker_within(None)
+}
+
+/// A worker without an event loop, within a memory limit.
+pub(crate) fn worker_within(memory: Option<MemoryGauge>) -> Rc<Worker> {
     let site = Site::new("/heartbeat/", 1, 1 << 20).unwrap();
     let report = Report {
         threads: 1,
@@ -178,7 +184,7 @@ pub(crate) fn worker() -> Rc<Worker> {
         send_reason: String::new(),
         max_connections: 1,
     };
-    let process = Process::new(Config::new(site), &report, 0);
+    let process = Process { memory, ..Process::new(Config::new(site), &report, 0) };
     Rc::new(Worker::new(Arc::new(process), 0, Arena::new().unwrap(), Means::default()))
 }
 

@@ -15,6 +15,7 @@ use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent};
 use monoio::net::TcpStream;
 
+use crate::cgroup::Memory;
 use crate::config::SendTier;
 use crate::outbound::{Outbound, VECTORS_MAX};
 use crate::sys::{self, Way};
@@ -31,6 +32,17 @@ const IN_A_ROW_MAX: u32 = 16;
 /// How long a connection that has had its turn stands back on epoll. There, nothing but a timer
 /// lets the loop come round: a task that wakes itself goes first again (monoio 0.2.4).
 const STAND_BACK: Duration = Duration::from_millis(1);
+
+/// Answers from this many bytes on look at the memory limit first: smaller ones fit in the least
+/// send buffer there is.
+const FRUGAL_BYTES_MIN: u64 = 16 * 1024;
+
+/// Send buffer of a socket where memory is scarce, in bytes. The kernel doubles it for its own
+/// needs (socket(7)), and fills up the packet that it has begun.
+const FRUGAL_SEND_BUFFER_BYTES: i32 = 16 * 1024;
+
+/// How long an answer waits before it looks again whether there is memory.
+const FRUGAL_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a session does with its peer. Every count may be short, and any operation may be
 /// interrupted (EINTR), in which case it has done nothing and is asked for again.
@@ -61,6 +73,8 @@ pub(crate) struct Socket {
     in_a_row: u32,
     /// Whether the last write found less room than it had bytes: the next one waits first.
     is_full: bool,
+    /// Whether its send buffer has been made small for want of memory.
+    is_frugal: bool,
     /// Whether the peer is on this host, once that has been asked.
     is_local: Option<bool>,
 }
@@ -90,7 +104,7 @@ impl VectorLists {
 
 impl Socket {
     pub(crate) fn new(stream: TcpStream, worker: Rc<Worker>) -> Self {
-        Self { stream, worker, in_a_row: 0, is_full: false, is_local: None }
+        Self { stream, worker, in_a_row: 0, is_full: false, is_frugal: false, is_local: None }
     }
 
     pub(crate) fn fd(&self) -> RawFd {
@@ -207,6 +221,30 @@ impl Socket {
         }
     }
 
+    /// Keeps to the memory limit around this process, which unread answers count against: where
+    /// memory is scarce this socket gets a small send buffer, and where it is used up the answer
+    /// waits for others to be read.
+    async fn be_frugal(&mut self) {
+        loop {
+            let Some(gauge) = &self.worker.process().memory else { return };
+            let memory = gauge.read();
+            if memory == Memory::Ample {
+                return;
+            }
+            if !self.is_frugal {
+                self.is_frugal = true;
+                // Refused by nothing but a socket that is gone, which the write tells.
+                let _ = sys::set_send_buffer(self.fd(), FRUGAL_SEND_BUFFER_BYTES);
+            }
+            if memory == Memory::Scarce {
+                return;
+            }
+            self.in_a_row = 0;
+            // Boxed for the reason that it is in `take_turn`.
+            Box::pin(monoio::time::sleep(FRUGAL_PAUSE)).await;
+        }
+    }
+
     /// Whether answers to this peer are spliced: asked for, or the peer is on this host, where a
     /// copy would only move the payload from one core's cache to another's.
     fn is_spliced_to(&mut self) -> bool {
@@ -310,6 +348,9 @@ impl Stream for Socket {
 
     async fn send_outbound(&mut self, outbound: &Outbound) -> io::Result<usize> {
         self.take_turn(Direction::Send).await?;
+        if outbound.payload_bytes() >= FRUGAL_BYTES_MIN {
+            self.be_frugal().await;
+        }
         if outbound.payload_bytes() >= SPLICE_BYTES_MIN
             && self.is_spliced_to()
             && let Some(result) = self.send_at_once(outbound, Self::write_spliced).await
@@ -338,10 +379,14 @@ impl Stream for Socket {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::path::Path;
+
+    use heartbeat_protocol::Payload;
 
     use super::*;
+    use crate::cgroup::{self, MemoryGauge};
     use crate::driver::{self, Driver};
-    use crate::simulation::worker;
+    use crate::simulation::{worker, worker_within};
 
     /// Takes the last bytes that there will be, as the operation before the others' turn.
     async fn discard_the_last(far: std::net::TcpStream) -> io::Result<usize> {
@@ -363,6 +408,44 @@ mod tests {
         assert!(host("10.0.0.1", "10.0.0.1"));
         assert!(!host("10.0.0.1", "10.0.0.2"));
         assert!(!host("fe80::1", "fe80::2"));
+    }
+
+    /// Sends a large answer where memory is used up, and again where it is scarce.
+    async fn send_within_a_limit(far: std::net::TcpStream, gauge: MemoryGauge, current: &Path) {
+        far.set_nonblocking(true).unwrap();
+        let peer = far.try_clone().unwrap();
+        let worker = worker_within(Some(gauge));
+        let mut socket = Socket::new(TcpStream::from_std(far).unwrap(), worker);
+        let outbound = Outbound::new(None, Payload { bytes: 1 << 20 });
+        {
+            let sending = pin!(socket.send_outbound(&outbound));
+            let waited = monoio::time::timeout(FRUGAL_PAUSE * 5, sending).await;
+            assert!(waited.is_err(), "memory is used up");
+        }
+        assert_eq!(sys::unacknowledged_bytes(peer.as_raw_fd()).unwrap(), 0);
+
+        std::fs::write(current, "600\n").unwrap();
+        let sent = socket.send_outbound(&outbound).await.unwrap();
+        assert!(sent > 0 && sent < 1 << 19, "{sent} bytes into a small send buffer");
+        assert!(socket.is_frugal);
+    }
+
+    #[test]
+    fn a_large_answer_waits_for_memory_and_is_content_with_little() {
+        let root = cgroup::tree(
+            "frugal",
+            &[
+                ("proc/self/cgroup", "0::/\n"),
+                ("sys/fs/cgroup/memory.max", "1000\n"),
+                ("sys/fs/cgroup/memory.current", "1000\n"),
+            ],
+        );
+        let (_near, far) = sys::tcp_pair();
+        let Ok(Driver::Epoll(mut runtime)) = driver::build_epoll() else { panic!("no epoll") };
+        let gauge = MemoryGauge::find(&root).unwrap();
+        let current = root.join("sys/fs/cgroup/memory.current");
+        runtime.block_on(send_within_a_limit(far, gauge, &current));
+        std::fs::remove_dir_all(root).unwrap();
     }
 
     #[test]

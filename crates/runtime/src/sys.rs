@@ -35,18 +35,20 @@ pub(crate) fn shutdown(socket: RawFd, way: Way) -> io::Result<()> {
 
 /// Sets SO_LINGER to zero: the next close(2) resets the connection and frees what is unsent.
 pub(crate) fn reset_on_close(socket: RawFd) -> io::Result<()> {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    // SAFETY: the option's value is a live `linger`, and its size is passed with it.
-    check(unsafe {
-        libc::setsockopt(
-            socket,
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            size_of::<libc::linger>() as libc::socklen_t,
-        )
-    })
-    .map(|_| ())
+    set_option(socket, libc::SO_LINGER, &libc::linger { l_onoff: 1, l_linger: 0 })
+}
+
+/// Bounds what a socket holds of unread answers (SO_SNDBUF, socket(7)): the kernel keeps twice
+/// `bytes`, and up to a packet more.
+pub(crate) fn set_send_buffer(socket: RawFd, bytes: c_int) -> io::Result<()> {
+    set_option(socket, libc::SO_SNDBUF, &bytes)
+}
+
+/// setsockopt(2) at level SOL_SOCKET. `T` is the type that socket(7) gives for the option.
+fn set_option<T>(socket: RawFd, name: c_int, value: &T) -> io::Result<()> {
+    let (value, bytes) = (std::ptr::from_ref(value).cast(), size_of::<T>() as libc::socklen_t);
+    // SAFETY: the value is live for the call, and its size is passed with it.
+    check(unsafe { libc::setsockopt(socket, libc::SOL_SOCKET, name, value, bytes) }).map(|_| ())
 }
 
 /// Bytes that wait in a socket for the peer to acknowledge them (SIOCOUTQ, tcp(7)).

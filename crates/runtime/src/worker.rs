@@ -6,6 +6,7 @@ use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,6 +20,7 @@ use monoio::net::{TcpListener, TcpStream};
 use crate::access_log::AccessLog;
 use crate::arena::{Arena, Slot};
 use crate::buffers::Buffers;
+use crate::cgroup::MemoryGauge;
 use crate::clock::Clock;
 use crate::config::{Config, Io};
 use crate::deadlines::Deadlines;
@@ -70,6 +72,8 @@ pub(crate) struct Process {
     pub(crate) descriptors: u64,
     pub(crate) started: SystemTime,
     pub(crate) log_sink: Arc<LogSink>,
+    /// The memory limit around this process, where there is one.
+    pub(crate) memory: Option<MemoryGauge>,
 }
 
 /// The address of a peer.
@@ -129,6 +133,7 @@ impl Process {
             descriptors,
             started: SystemTime::now(),
             log_sink: Arc::new(LogSink::new(io::stdout().as_raw_fd())),
+            memory: MemoryGauge::find(Path::new("/")),
             config,
         }
     }

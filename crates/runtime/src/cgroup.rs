@@ -1,0 +1,206 @@
+//! Owns what the cgroups around this process allow it: CPU time, and memory. Everything is read
+//! below a root directory, which is another one in tests.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// How much of the memory limit is in use when memory counts as scarce, and as used up; in
+/// percent. What remains is for the writes under way, the batches in which the kernel counts (256
+/// KiB per CPU), and connections to come.
+const SCARCE_PERCENT: u64 = 50;
+const USED_UP_PERCENT: u64 = 75;
+
+/// Limits from this many bytes on are none: send buffers never get there.
+const LIMIT_BYTES_MAX: u64 = 64 << 30;
+
+/// What is left of the memory that the cgroup may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    Ample,
+    /// Time to be content with less.
+    Scarce,
+    /// Time to wait: at the limit the kernel ends the process.
+    UsedUp,
+}
+
+/// The memory use of the cgroup with the lowest limit around this process (cgroup v2, where send
+/// buffers of sockets count as its memory; in v1 they do not).
+#[derive(Debug)]
+pub(crate) struct MemoryGauge {
+    current: File,
+    limit_bytes: u64,
+}
+
+impl MemoryGauge {
+    /// None where nothing limits memory.
+    pub(crate) fn find(root: &Path) -> Option<Self> {
+        let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
+        let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+        let directories = group_and_around(&root.join("sys/fs/cgroup"), path);
+        let gauges = directories.into_iter().filter_map(|directory| {
+            let limit = fs::read_to_string(directory.join("memory.max")).ok()?;
+            let limit_bytes = limit.trim().parse().ok()?;
+            let current = File::open(directory.join("memory.current")).ok()?;
+            (limit_bytes < LIMIT_BYTES_MAX).then_some(Self { current, limit_bytes })
+        });
+        gauges.min_by_key(|gauge| gauge.limit_bytes)
+    }
+
+    /// How things stand: one pread(2) of a file of the kernel.
+    pub(crate) fn read(&self) -> Memory {
+        let mut text = [0; 24];
+        let used = self
+            .current
+            .read_at(&mut text, 0)
+            .ok()
+            .and_then(|bytes| str::from_utf8(&text[..bytes]).ok()?.trim().parse::<u64>().ok());
+        // Without an answer it is as if there were no limit.
+        match used.unwrap_or(0).saturating_mul(100) / self.limit_bytes.max(1) {
+            0..SCARCE_PERCENT => Memory::Ample,
+            SCARCE_PERCENT..USED_UP_PERCENT => Memory::Scarce,
+            _ => Memory::UsedUp,
+        }
+    }
+}
+
+/// Whole CPUs that the cgroup's quota pays for, rounded up; none where there is no quota.
+/// `root` is the file system's root, another one in tests.
+pub(crate) fn cpu_quota(root: &Path) -> Option<usize> {
+    let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
+    let quotas = groups.lines().filter_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let (mount, quota): (_, fn(PathBuf) -> Option<usize>) = match controllers {
+            "" => ("sys/fs/cgroup", quota_v2),
+            _ if controllers.split(',').any(|name| name == "cpu") => {
+                ("sys/fs/cgroup/cpu", quota_v1)
+            }
+            _ => return None,
+        };
+        group_and_around(&root.join(mount), path).into_iter().filter_map(quota).min()
+    });
+    quotas.min()
+}
+
+/// The directories of a group and of those around it. Inside a container the path may name groups
+/// that are not visible, where the mount point is the container's own group.
+fn group_and_around(mount: &Path, path: &str) -> Vec<PathBuf> {
+    let group = mount.join(path.trim_start_matches('/'));
+    let around = group.ancestors().take_while(|directory| directory.starts_with(mount));
+    around.map(Path::to_path_buf).collect()
+}
+
+/// cgroup v2: `cpu.max` holds `$MAX $PERIOD` in microseconds, or `max $PERIOD`.
+fn quota_v2(directory: PathBuf) -> Option<usize> {
+    let text = fs::read_to_string(directory.join("cpu.max")).ok()?;
+    let mut words = text.split_whitespace();
+    whole_cpus(words.next()?.parse().ok()?, words.next()?.parse().ok()?)
+}
+
+/// cgroup v1: `cpu.cfs_quota_us` is -1 where there is no quota.
+fn quota_v1(directory: PathBuf) -> Option<usize> {
+    let read = |name| fs::read_to_string(directory.join(name)).ok()?.trim().parse().ok();
+    whole_cpus(read("cpu.cfs_quota_us")?, read("cpu.cfs_period_us")?)
+}
+
+fn whole_cpus(quota_us: i64, period_us: i64) -> Option<usize> {
+    if quota_us <= 0 || period_us <= 0 {
+        return None;
+    }
+    usize::try_from(quota_us.div_euclid(period_us) + i64::from(quota_us % period_us != 0)).ok()
+}
+
+/// A file tree in a directory of its own, as a root for the functions above.
+#[cfg(test)]
+pub(crate) fn tree(name: &str, files: &[(&str, &str)]) -> PathBuf {
+    let root = std::env::temp_dir().join(format!("heartbeat-{}-{name}", std::process::id()));
+    for (path, text) in files {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    root
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quota_of(name: &str, files: &[(&str, &str)]) -> Option<usize> {
+        let root = tree(name, files);
+        let quota = cpu_quota(&root);
+        fs::remove_dir_all(root).unwrap();
+        quota
+    }
+
+    #[test]
+    fn reads_the_lowest_quota_of_version_2() {
+        let group = ("proc/self/cgroup", "0::/a/b\n");
+        assert_eq!(quota_of("none", &[group]), None);
+        let inner = ("sys/fs/cgroup/a/b/cpu.max", "max 100000\n");
+        assert_eq!(quota_of("max", &[group, inner]), None);
+        let outer = ("sys/fs/cgroup/a/cpu.max", "150000 100000\n");
+        assert_eq!(quota_of("outer", &[group, inner, outer]), Some(2));
+        let mount = ("sys/fs/cgroup/cpu.max", "50000 100000\n");
+        assert_eq!(quota_of("mount", &[group, inner, outer, mount]), Some(1));
+    }
+
+    #[test]
+    fn reads_the_quota_of_version_1() {
+        let group = ("proc/self/cgroup", "3:memory:/x\n4:cpu,cpuacct:/a\n");
+        let quota = ("sys/fs/cgroup/cpu/a/cpu.cfs_quota_us", "300000\n");
+        let period = ("sys/fs/cgroup/cpu/a/cpu.cfs_period_us", "100000\n");
+        assert_eq!(quota_of("v1", &[group, quota, period]), Some(3));
+        let none = ("sys/fs/cgroup/cpu/a/cpu.cfs_quota_us", "-1\n");
+        assert_eq!(quota_of("v1-none", &[group, none, period]), None);
+    }
+
+    #[test]
+    fn tells_how_much_of_the_lowest_memory_limit_is_used() {
+        let root = tree(
+            "memory",
+            &[
+                ("proc/self/cgroup", "1:name=systemd:/x\n0::/pod/box\n"),
+                ("sys/fs/cgroup/pod/box/memory.max", "33554432\n"),
+                ("sys/fs/cgroup/pod/box/memory.current", "1\n"),
+                ("sys/fs/cgroup/pod/memory.max", "67108864\n"),
+                ("sys/fs/cgroup/pod/memory.current", "67108864\n"),
+            ],
+        );
+        let gauge = MemoryGauge::find(&root).unwrap();
+        let limit = 32 << 20;
+        assert_eq!(gauge.limit_bytes, limit);
+        for (used, memory) in [
+            (0, Memory::Ample),
+            (limit / 2 - 1, Memory::Ample),
+            (limit / 2, Memory::Scarce),
+            (limit / 4 * 3 - 1, Memory::Scarce),
+            (limit / 4 * 3, Memory::UsedUp),
+            (limit, Memory::UsedUp),
+        ] {
+            let current = root.join("sys/fs/cgroup/pod/box/memory.current");
+            fs::write(current, format!("{used}\n")).unwrap();
+            assert_eq!(gauge.read(), memory, "{used}");
+        }
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn without_a_memory_limit_there_is_no_gauge() {
+        let group = ("proc/self/cgroup", "0::/box\n");
+        let current = ("sys/fs/cgroup/box/memory.current", "1\n");
+        let gauge = |name: &str, files: &[(&str, &str)]| {
+            let root = tree(name, files);
+            let gauge = MemoryGauge::find(&root);
+            fs::remove_dir_all(root).unwrap();
+            gauge.map(|gauge| gauge.limit_bytes)
+        };
+        let limit = |text| ("sys/fs/cgroup/box/memory.max", text);
+        assert_eq!(gauge("no-files", &[group]), None);
+        assert_eq!(gauge("no-limit", &[group, current, limit("max\n")]), None);
+        assert_eq!(gauge("vast", &[group, current, limit("68719476736\n")]), None);
+        assert_eq!(gauge("large", &[group, current, limit("68719476735\n")]), Some((64 << 30) - 1));
+        let first = ("proc/self/cgroup", "4:memory:/box\n");
+        assert_eq!(gauge("version-1", &[first, current, limit("33554432\n")]), None);
+    }
+}
