@@ -1,6 +1,8 @@
 //! Owns one large answer on its way out: the cursor over head and payload, and the vectors of
 //! what is left. A pure core: it performs no operation.
 
+use std::io::IoSlice;
+
 use heartbeat_protocol::Payload;
 
 use crate::arena::{Arena, BLOCK_BYTES, Slot};
@@ -55,6 +57,27 @@ impl Outbound {
         debug_assert!(vectors.len() <= VECTORS_MAX);
     }
 
+    /// The next bytes as slices: those that [`Outbound::vectors`] names. How many they are.
+    pub(crate) fn slices<'a>(
+        &'a self,
+        arena: &'a Arena,
+        slices: &mut [IoSlice<'a>; VECTORS_MAX],
+    ) -> usize {
+        let mut left = OPERATION_BYTES_MAX;
+        let segments = self.payload.segments(self.payload_sent, BLOCK_BYTES).map_while(|segment| {
+            let bytes = segment.bytes.min(left);
+            left -= bytes;
+            (bytes > 0).then(|| &arena.block()[segment.start..segment.start + bytes])
+        });
+        let all = self.head_rest(arena).into_iter().chain(segments);
+        let mut count = 0;
+        for (place, bytes) in slices.iter_mut().zip(all) {
+            *place = IoSlice::new(bytes);
+            count += 1;
+        }
+        count
+    }
+
     /// The rest of the head, as long as some of it is still to go.
     pub(crate) fn head_rest<'a>(&'a self, arena: &'a Arena) -> Option<&'a [u8]> {
         self.head.as_ref().map(|slot| arena.head(slot, self.head_sent))
@@ -106,6 +129,12 @@ mod tests {
     fn lengths(outbound: &Outbound, arena: &Arena) -> Vec<usize> {
         let mut vectors = Vec::new();
         outbound.vectors(arena, &mut vectors);
+        let mut slices = [IoSlice::new(&[]); VECTORS_MAX];
+        let count = outbound.slices(arena, &mut slices);
+        assert_eq!(count, vectors.len());
+        for (slice, vector) in slices.iter().zip(&vectors) {
+            assert_eq!(&**slice, arena.bytes_of(vector));
+        }
         vectors.iter().map(|vector| vector.iov_len).collect()
     }
 

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::{Pin, pin};
@@ -39,7 +39,7 @@ const FRUGAL_BYTES_MIN: u64 = 16 * 1024;
 
 /// Send buffer of a socket where memory is scarce, in bytes. The kernel doubles it for its own
 /// needs (socket(7)), and fills up the packet that it has begun.
-const FRUGAL_SEND_BUFFER_BYTES: i32 = 16 * 1024;
+const FRUGAL_SEND_BUFFER_BYTES: i32 = 8 * 1024;
 
 /// How long an answer waits before it looks again whether there is memory.
 const FRUGAL_PAUSE: Duration = Duration::from_millis(20);
@@ -156,6 +156,9 @@ impl Socket {
         }
         let mut has_waited = false;
         loop {
+            if outbound.payload_bytes() >= FRUGAL_BYTES_MIN {
+                self.be_frugal().await;
+            }
             match tier(self, outbound) {
                 Ok(Written { bytes, is_full }) => {
                     self.note_turn(Turn::AtOnce);
@@ -187,6 +190,16 @@ impl Socket {
         worker.vector_lists().give(vectors);
         worker.counters().set_zerocopy(ring.zerocopy_counts());
         written.map(|bytes| Written { bytes, is_full: bytes < offered })
+    }
+
+    /// All by a copy, as [`Socket::send_copy`], but without waiting.
+    fn write_copied(&self, outbound: &Outbound) -> Result<Written, WriteError> {
+        let mut slices = [IoSlice::new(&[]); VECTORS_MAX];
+        let count = outbound.slices(self.worker.arena(), &mut slices);
+        let slices = &slices[..count];
+        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+        let bytes = sys::send_slices(self.fd(), slices)?;
+        Ok(Written { bytes, is_full: bytes < offered })
     }
 
     /// The head by a copy, the payload by reference.
@@ -348,9 +361,6 @@ impl Stream for Socket {
 
     async fn send_outbound(&mut self, outbound: &Outbound) -> io::Result<usize> {
         self.take_turn(Direction::Send).await?;
-        if outbound.payload_bytes() >= FRUGAL_BYTES_MIN {
-            self.be_frugal().await;
-        }
         if outbound.payload_bytes() >= SPLICE_BYTES_MIN
             && self.is_spliced_to()
             && let Some(result) = self.send_at_once(outbound, Self::write_spliced).await
@@ -360,6 +370,13 @@ impl Stream for Socket {
         if outbound.payload_bytes() >= RING_BYTES_MIN
             && self.worker.send_ring().is_some()
             && let Some(result) = self.send_at_once(outbound, Self::write_registered).await
+        {
+            return result;
+        }
+        // Within a memory limit nothing is left to the kernel to go on with unasked.
+        if outbound.payload_bytes() >= FRUGAL_BYTES_MIN
+            && self.worker.process().memory.is_some()
+            && let Some(result) = self.send_at_once(outbound, Self::write_copied).await
         {
             return result;
         }
