@@ -6,19 +6,15 @@
 # no cross linker.
 FROM docker.io/library/rust:1.88-slim-bookworm AS build
 WORKDIR /src
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock LICENSE ./
 COPY crates crates
+COPY benches benches
+COPY mk/static.sh mk/no-unwind-tables.ld mk/
 ARG REVISION=unknown
-# A --target keeps crt-static away from build scripts and procedural macros, which can not be
-# static. The target folder is a cache, and gone after this step: hence the copy. Running the
-# result proves that it needs no library.
+# The target folder is a cache, and gone after this step; the result is not in it.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    target="$(rustc --print host-tuple)" \
-    && HEARTBEAT_REVISION="$REVISION" RUSTFLAGS="-C target-feature=+crt-static" \
-       cargo build --release --locked --package heartbeat --target "$target" \
-    && cp "target/$target/release/heartbeat" /heartbeat \
-    && /heartbeat --version
+    HEARTBEAT_REVISION="$REVISION" sh mk/static.sh heartbeat
 
 FROM scratch
 ARG VERSION=unknown
@@ -30,7 +26,7 @@ LABEL org.opencontainers.image.title="heartbeat" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
-COPY --from=build /heartbeat /heartbeat
+COPY --from=build /src/dist/heartbeat /heartbeat
 COPY LICENSE /LICENSE
 # Numbers: scratch has no /etc/passwd, and Kubernetes' runAsNonRoot can not judge names.
 USER 65532:65532
