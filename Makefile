@@ -33,3 +33,4 @@ clean: ## Remove everything that was built
 	cargo clean
 
 include mk/ship.mk
+include mk/probe.mk

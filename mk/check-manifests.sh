@@ -1,7 +1,8 @@
 #!/bin/sh
 # Checks everything that ships the program: manifests, chart, GitOps samples, rules, dashboard, log parsers,
 # seccomp profile, Dockerfiles, workflows, scripts. A line per check; fails where a check does, not where its tool
-# is missing, unless REQUIRE_TOOLS=1. HEARTBEAT names a binary to check against, dist/heartbeat where it is there.
+# is missing, unless REQUIRE_TOOLS=1. HEARTBEAT and HEARTBEAT_PROBE name binaries to check against, dist/heartbeat and
+# dist/heartbeat-probe where they are there.
 set -u
 cd "$(dirname "$0")/.." || exit
 . mk/tools-path.sh
@@ -50,15 +51,17 @@ fi
 # --- images and workflows
 
 last_stage() {
-    sed -n '/^FROM scratch/,$p' "$1" | grep -v -e '^#' -e '^COPY .*/heartbeat' -e '^ARG TARGETARCH'
+    sed -n '/^FROM scratch/,$p' "$1" | grep -v -e '^#' -e '^COPY .*/heartbeat' -e '^COPY .*\.crt' -e '^ARG TARGETARCH'
 }
 same_image() {
-    last_stage Dockerfile >"$work/source"
-    last_stage Dockerfile.dist | diff "$work/source" -
+    for file in Dockerfile Dockerfile.probe; do
+        last_stage "$file" >"$work/source"
+        last_stage "$file.dist" | diff "$work/source" - || return
+    done
 }
 check "images: both ways make the same one" same_image
 if have "images" hadolint; then
-    check "images: hadolint" hadolint Dockerfile Dockerfile.dist
+    check "images: hadolint" hadolint Dockerfile Dockerfile.dist Dockerfile.probe Dockerfile.probe.dist
 fi
 if have "workflows" actionlint; then
     check "workflows: actionlint" actionlint .github/workflows/*.yml
@@ -72,7 +75,8 @@ check "workflows: every action is pinned to a commit" pinned
 
 mkdir "$work/rendered" "$work/unrestricted"
 render_kustomize() {
-    for folder in base overlays/daemonset overlays/io-uring overlays/monitoring gitops/flux; do
+    for folder in base overlays/daemonset overlays/io-uring overlays/monitoring overlays/probe overlays/probe-cron \
+        overlays/probe-monitoring gitops/flux; do
         kustomize build "manifests/$folder" >"$work/rendered/$(echo "$folder" | tr / -).yaml" || return
     done
     kustomize build manifests/seccomp >"$work/unrestricted/seccomp.yaml"
@@ -80,6 +84,12 @@ render_kustomize() {
 if have "kustomize" kustomize; then
     check "kustomize: every base and overlay renders" render_kustomize
 fi
+# kustomize reads no files above its own folders.
+same_test_files() {
+    cmp crates/probe/testfiles/heartbeat-load.json manifests/components/probe/heartbeat-load.json &&
+        cmp crates/probe/testfiles/heartbeat-baseline.json manifests/components/probe-cron/heartbeat-baseline.json
+}
+check "kustomize: its test files are the prober's own" same_test_files
 
 lint_chart() {
     for values in "$chart"/values.yaml "$chart"/ci/*.yaml; do
@@ -148,9 +158,12 @@ fi
 
 binary=${HEARTBEAT:-dist/heartbeat}
 [ -x "$binary" ] || binary=
+prober=${HEARTBEAT_PROBE:-dist/heartbeat-probe}
+[ -x "$prober" ] || prober=
 if have "monitoring" py:yaml; then
-    check "monitoring: metrics of dashboard and alerts exist, log parsers parse${binary:+, as $binary writes them}" \
-        python3 mk/check/monitoring.py ${binary:+"$binary"}
+    by=${binary:+, as $binary writes them}${prober:+, and $prober}
+    check "monitoring: metrics of dashboard and alerts exist, log parsers parse$by" \
+        python3 mk/check/monitoring.py ${binary:+"$binary"} ${prober:+"$prober"}
 fi
 
 # --- seccomp

@@ -1,11 +1,15 @@
 #!/bin/sh
 # Builds an image with whichever builder is there. BUILDER, IMAGE and PLATFORM overrule.
-#   sh mk/image.sh Dockerfile | Dockerfile.dist
+#   sh mk/image.sh Dockerfile | Dockerfile.dist | Dockerfile.probe | Dockerfile.probe.dist
 set -eu
 cd "$(dirname "$0")/.."
 
 file=$1
-image=${IMAGE:-heartbeat:dev}
+case $file in
+Dockerfile.probe*) program=heartbeat-probe ;;
+*) program=heartbeat ;;
+esac
+image=${IMAGE:-$program:dev}
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 revision=${HEARTBEAT_REVISION:-$(git rev-parse --short HEAD 2>/dev/null || echo unknown)}
 
@@ -31,18 +35,18 @@ set -- --file "$file" --tag "$image" --build-arg "VERSION=$version" --build-arg 
 if [ -n "${PLATFORM:-}" ]; then
     set -- "$@" --platform "$PLATFORM"
 fi
-if [ "$file" = Dockerfile.dist ]; then
+if [ "${file%.dist}" != "$file" ]; then
     case $(uname -m) in
     x86_64) arch=amd64 ;;
     aarch64) arch=arm64 ;;
     *) arch=$(uname -m) ;;
     esac
-    if [ ! -x dist/heartbeat ]; then
-        echo "image: no dist/heartbeat here: make static first" >&2
+    if [ ! -x "dist/$program" ]; then
+        echo "image: no dist/$program here: make static (probe-static) first" >&2
         exit 1
     fi
     mkdir -p "dist/$arch"
-    ln -f dist/heartbeat "dist/$arch/heartbeat"
+    ln -f "dist/$program" "dist/$arch/$program"
     set -- "$@" --build-arg "TARGETARCH=$arch"
 fi
 # The OCI image format has no HEALTHCHECK: podman and buildah need the other one for it.

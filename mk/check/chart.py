@@ -62,6 +62,21 @@ WRONG = [
     ("metrics.podMonitor.interval=fast", "interval"),
     ("metrics.podMonitor.enabled=true,metrics.serviceMonitor.enabled=true", "podMonitor"),
     ("tolerations.key=x", "tolerations"),
+    ("probe.enabled=maybe", "enabled"),
+    ("probe.mode=once", "mode"),
+    ("probe.servers={store-1.example.com}", "servers"),
+    ("probe.servers={https://a/path}", "servers"),
+    ("probe.servers=https://a", "servers"),
+    ("probe.files={../secret}", "files"),
+    ("probe.enabled=true,probe.files={missing.json}", "missing.json"),
+    ("probe.testFiles.a=1", "testFiles"),
+    ("probe.schedule=often", "schedule"),
+    ("probe.schedule=* * * *", "schedule"),
+    ("probe.activeDeadlineSeconds=0", "activeDeadlineSeconds"),
+    ("probe.extraArgs=--sleep", "extraArgs"),
+    ("probe.image.digest=sha256:abc", "digest"),
+    ("probe.resources.cpu=1", "resources"),
+    ("probe.server=https://a", "server"),
 ]
 
 
@@ -115,6 +130,8 @@ def version_errors():
     ]
     for path, pattern, expected in [
         ("manifests/base/deployment.yaml", r"image: ghcr.io/bartr/heartbeat:(\S+)", version),
+        ("manifests/components/probe/deployment.yaml", r"image: ghcr.io/bartr/heartbeat-probe:(\S+)", version),
+        ("manifests/components/probe-cron/cronjob.yaml", r"image: ghcr.io/bartr/heartbeat-probe:(\S+)", version),
         ("manifests/seccomp/README.md", r"ghcr.io/bartr/heartbeat:(\S+)", version),
         ("SECURITY.md", r"ghcr.io/bartr/heartbeat:(\S+)", version),
         ("manifests/gitops/flux/ocirepository.yaml", r"semver: ~(\S+)", minor + ".0"),

@@ -5,14 +5,16 @@
 - the PrometheusRule is what mk/prometheusrule.sh writes;
 - Fluent Bit's parsers turn lines of the access log into fields.
 
-With a binary as argument, also against what it really writes: its /metrics and both of its log formats. With
---expressions, prints a rules file of the dashboard's queries for promtool.
+With binaries as arguments, also against what they really write: the /metrics of server and prober, and both of the
+server's log formats. With --expressions, prints a rules file of the dashboard's queries for promtool.
 """
 
 import json
 import re
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from datetime import datetime
@@ -25,14 +27,11 @@ MONITORING = ROOT / "manifests/monitoring"
 OTHERS = {
     "up",
     "ALERTS",
-    "WebVDuration_sum",
-    "WebVDuration_count",
-    "WebVSummary",
     "kube_daemonset_status_desired_number_scheduled",
     "kube_daemonset_status_number_ready",
 }
-# From scraping, from kube-state-metrics and WebV, and Prometheus' own.
-OTHER_LABELS = {"job", "instance", "node", "namespace", "daemonset", "server", "failed", "quantile", "le", "__name__"}
+# From scraping and kube-state-metrics, and Prometheus' own.
+OTHER_LABELS = {"job", "instance", "node", "namespace", "daemonset", "le", "__name__"}
 LINES = [
     (
         "2026-11-22T11:36:59.445340Z\t200\t17\t4096\t9\t127.0.0.1\tPOST\t/heartbeat/17",
@@ -70,7 +69,8 @@ def rule_expressions():
 
 
 def base_name(name):
-    return re.sub(r"_(bucket|sum|count)$", "", name) if "duration_seconds" in name else name
+    is_set = "duration_seconds" in name or name.startswith("WebV")
+    return re.sub(r"_(bucket|sum|count)$", "", name) if is_set else name
 
 
 def expression_errors(known):
@@ -162,17 +162,55 @@ def ask(binary, log_format):
         server.kill()
 
 
+def names_and_labels(metrics):
+    seen = {}
+    for name, labels in re.findall(r"^(\w+)(?:\{(.*)\})? ", metrics, re.MULTILINE):
+        seen.setdefault(base_name(name), set()).update(set(re.findall(r'(\w+)="', labels)) - {"le"})
+    return seen
+
+
+def metrics_errors(program, metrics, known):
+    for name, labels in names_and_labels(metrics).items():
+        # Of the process, each tells as much as its library knows.
+        if known.get(name) != labels and not (name.startswith("process_") and program == "prober"):
+            yield f"metrics.txt: the {program} has {name} with {labels or 'no labels'}"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def prober_errors(binary, known):
+    """What a prober says after asking its own pages: they answer without a size, which is enough here."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "version.json")
+        file.write_text('{"requests": [{"path": "/version"}]}')
+        options = ["--run-loop", "--port", str(port), "--sleep", "20", "--log-format", "None", "--files", file]
+        prober = subprocess.Popen([binary, *options, "--server", f"http://127.0.0.1:{port}"])
+        try:
+            metrics, patience = "", time.monotonic() + 10
+            while "WebVSummary_count" not in metrics and time.monotonic() < patience:
+                time.sleep(0.2)
+                try:
+                    metrics = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
+                except OSError:
+                    continue
+        finally:
+            prober.kill()
+    yield from metrics_errors("prober", metrics, known)
+    own = {name for name in known if name.startswith(("WebV", "heartbeat_probe_"))}
+    for name in own - names_and_labels(metrics).keys():
+        yield f"metrics.txt: the prober has no {name}"
+
+
 def server_errors(binary, known):
     (tsv, metrics), (json_lines, _) = ask(binary, "tsv"), ask(binary, "json")
     assert len(tsv) == len(json_lines) == 3, (tsv, json_lines)
     yield from log_errors(zip(tsv, json_lines))
-    seen = {}
-    for name, labels in re.findall(r"^(\w+)(?:\{(.*)\})? ", metrics, re.MULTILINE):
-        labels = set(re.findall(r'(\w+)="', labels)) - {"le"}
-        seen.setdefault(base_name(name), set()).update(labels)
-    for name, labels in seen.items():
-        if known.get(name) != labels:
-            yield f"metrics.txt: the server has {name} with {labels or 'no labels'}"
+    yield from metrics_errors("server", metrics, known)
 
 
 def main():
@@ -184,7 +222,8 @@ def main():
     known = known_metrics()
     errors = [*expression_errors(known), *prometheusrule_errors(), *log_errors(LINES)]
     for binary in sys.argv[1:]:
-        errors += server_errors(binary, known)
+        is_prober = Path(binary).name == "heartbeat-probe"
+        errors += prober_errors(binary, known) if is_prober else server_errors(binary, known)
     for error in errors:
         print(error, file=sys.stderr)
     sys.exit(bool(errors))

@@ -4,13 +4,15 @@
 - every object against its schema: Kubernetes' own by kubernetes-validate, the resources of operators by crds.json,
   which knows only the fields that are used here and refuses every other;
 - every pod against the Pod Security Standard "restricted", unless its file is named with --unrestricted;
-- that the objects of a file fit together: selectors, named ports, probes, the grace period and the drain.
+- that the objects of a file fit together: selectors, named ports, probes, volumes, the prober's files, the grace
+  period and the drain.
 
     rendered.py [--kubernetes 1.27 1.37] [--unrestricted FILE ...] FILE ...
 """
 
 import argparse
 import functools
+import itertools
 import json
 import re
 import sys
@@ -62,7 +64,10 @@ def pod_of(thing):
     """The metadata and spec of an object's pods."""
     if thing["kind"] == "Pod":
         return thing["metadata"], thing["spec"]
-    template = thing.get("spec", {}).get("template", {})
+    spec = thing.get("spec", {})
+    if thing["kind"] == "CronJob":
+        spec = spec["jobTemplate"]["spec"]
+    template = spec.get("template", {})
     return (template.get("metadata", {}), template["spec"]) if "containers" in template.get("spec", {}) else None
 
 
@@ -128,20 +133,48 @@ def pod_errors(spec):
         yield f"is killed within its drain of {drain} s"
 
 
+def probe_errors(spec, config_maps):
+    """Whether the prober finds each of its test files where its image looks for them."""
+    container = next((container for container in spec["containers"] if container["name"] == "heartbeat-probe"), None)
+    if container is None:
+        return
+    if spec.get("enableServiceLinks") is not False:
+        yield "the prober takes service links"
+    volumes = {volume["name"]: volume for volume in spec.get("volumes", [])}
+    mounts = [volumes[mount["name"]] for mount in container["volumeMounts"] if mount["mountPath"] == "/app/TestFiles"]
+    files = {name for volume in mounts for name in config_maps.get(volume["configMap"]["name"], {})}
+    arguments = container["args"]
+    named = arguments[arguments.index("--files") + 1 :]
+    named = list(itertools.takewhile(lambda word: not word.startswith("-"), named))
+    if not named or set(named) - files:
+        yield f"the prober asks for {named}, its files are {sorted(files)}"
+
+
 def fit_errors(things):
     """Whether what refers to something by labels or names finds it."""
     pods = [pod for pod in map(pod_of, things) if pod]
     services = {thing["metadata"]["name"]: thing["spec"] for thing in things if thing["kind"] == "Service"}
+    config_maps = {thing["metadata"]["name"]: thing.get("data", {}) for thing in things if thing["kind"] == "ConfigMap"}
 
-    def chosen(labels):
-        return [spec for meta, spec in pods if labels.items() <= meta.get("labels", {}).items()]
+    def chosen(labels, expressions=()):
+        return [
+            spec
+            for meta, spec in pods
+            if labels.items() <= meta.get("labels", {}).items()
+            and all(meta.get("labels", {}).get(each["key"]) in each["values"] for each in expressions)
+        ]
 
     def port_names(specs):
         return {port["name"] for spec in specs for container in spec["containers"] for port in container.get("ports", [])}
 
+    for _, spec in pods:
+        for volume in spec.get("volumes", []):
+            if "configMap" in volume and volume["configMap"]["name"] not in config_maps:
+                yield f"volume {volume['name']}: no ConfigMap {volume['configMap']['name']}"
+        yield from probe_errors(spec, config_maps)
     for thing in things:
         kind, spec = thing["kind"], thing.get("spec", {})
-        labels, wanted = None, []
+        labels, expressions, wanted = None, (), []
         if kind == "Service":
             labels, wanted = spec["selector"], [port["targetPort"] for port in spec["ports"]]
         elif kind in ("Deployment", "DaemonSet", "PodDisruptionBudget"):
@@ -151,10 +184,11 @@ def fit_errors(things):
             labels = spec["podSelector"]["matchLabels"]
             wanted = [port["port"] for rule in spec["ingress"] for port in rule["ports"]]
         elif kind == "PodMonitor":
-            labels, wanted = spec["selector"]["matchLabels"], [end["port"] for end in spec["podMetricsEndpoints"]]
-        if labels is not None and not chosen(labels):
+            labels, wanted = spec["selector"].get("matchLabels", {}), [end["port"] for end in spec["podMetricsEndpoints"]]
+            expressions = spec["selector"].get("matchExpressions", ())
+        if labels is not None and not chosen(labels, expressions):
             yield f"{kind}: its selector finds no pod"
-        elif labels is not None and set(wanted) - port_names(chosen(labels)):
+        elif labels is not None and set(wanted) - port_names(chosen(labels, expressions)):
             yield f"{kind}: no port is called {wanted}"
         if kind == "Service" and len(chosen(labels)) != 1:
             yield "Service: takes other pods than the server's too"

@@ -1,0 +1,255 @@
+//! The command line: which options there are, and what was given where.
+//!
+//! Values are text here; [`Settings`](crate::settings::Settings) reads them, by one rule for the
+//! command line and the environment.
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+/// One option.
+#[derive(Clone, Copy, Debug)]
+pub struct Opt {
+    /// Without its dashes.
+    pub long: &'static str,
+    short: Option<char>,
+    kind: Kind,
+    help: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    List(&'static str),
+    Value(&'static str),
+    /// `--flag`, `--flag true` or `--flag false`.
+    Flag,
+    /// The same, but not read from the environment.
+    CommandLineFlag,
+}
+
+/// Where a value was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// As an option.
+    CommandLine,
+    /// As an environment variable.
+    Environment,
+}
+
+/// A value as it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// The words of a list; exactly one for everything else.
+    pub words: Vec<String>,
+    /// Where.
+    pub origin: Origin,
+    /// The option or the variable, for messages.
+    pub name: String,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Asked {
+    /// Print this and end well.
+    Print(String),
+    /// Probe.
+    Probe(Arguments),
+}
+
+/// The parsed command line over the environment.
+#[derive(Debug)]
+pub struct Arguments {
+    matches: ArgMatches,
+    environment: Vec<(String, String)>,
+}
+
+/// Parses a command line, without the program's own name.
+///
+/// # Errors
+///
+/// A message for an unknown option, a missing value, a word too many.
+pub fn parse(
+    words: impl IntoIterator<Item = String>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Asked, String> {
+    let words = unbundled(words);
+    // WebV looks for it anywhere, whatever else is wrong.
+    if words.iter().any(|word| word == "--version" || word == "-V") {
+        return Ok(Asked::Print(format!("{}\n", env!("CARGO_PKG_VERSION"))));
+    }
+    match command().try_get_matches_from(&words) {
+        Ok(matches) => {
+            let environment = environment.into_iter().collect();
+            Ok(Asked::Probe(Arguments { matches, environment }))
+        }
+        Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {
+            Ok(Asked::Print(error.to_string()))
+        }
+        Err(error) => Err(with_history(&error, &words)),
+    }
+}
+
+impl Arguments {
+    /// What was given for an option; the command line wins.
+    pub fn given(&self, long: &str) -> Option<Given> {
+        let opt = OPTIONS.iter().find(|opt| opt.long == long)?;
+        if let Some(values) = self.matches.get_many::<String>(long) {
+            let words = values.cloned().collect();
+            let name = format!("--{long}");
+            return Some(Given { words, origin: Origin::CommandLine, name });
+        }
+        let name = opt.variable()?;
+        let (_, text) = self.environment.iter().find(|(variable, _)| *variable == name)?;
+        let words: Vec<String> = match opt.kind {
+            Kind::List(_) => text.split_whitespace().map(str::to_owned).collect(),
+            _ => vec![text.trim().to_owned()],
+        };
+        // An empty variable is one that is not set.
+        let blank = words.iter().all(String::is_empty);
+        (!blank).then_some(Given { words, origin: Origin::Environment, name })
+    }
+}
+
+impl Opt {
+    /// The environment variable: WebV's rule, without a prefix.
+    fn variable(&self) -> Option<String> {
+        let read = self.kind != Kind::CommandLineFlag;
+        read.then(|| self.long.to_ascii_uppercase().replace('-', "_"))
+    }
+
+    fn arg(&self) -> Arg {
+        let arg = Arg::new(self.long)
+            .long(self.long)
+            .help(self.help)
+            .allow_negative_numbers(true)
+            .hide_possible_values(true);
+        let arg = match self.short {
+            Some(short) => arg.short(short),
+            None => arg,
+        };
+        match self.kind {
+            Kind::List(name) => arg.value_name(name).num_args(1..).action(ArgAction::Append),
+            Kind::Value(name) => arg.value_name(name).num_args(1),
+            Kind::Flag | Kind::CommandLineFlag => {
+                arg.value_name("BOOL").num_args(0..=1).default_missing_value("true")
+            }
+        }
+    }
+}
+
+fn command() -> Command {
+    Command::new("heartbeat-probe")
+        .about("Asks HTTP servers what test files say, and checks, logs and counts the answers")
+        .after_help(AFTER_HELP)
+        .no_binary_name(true)
+        .disable_help_flag(true)
+        .args(OPTIONS.iter().map(Opt::arg))
+        .arg(
+            Arg::new("version")
+                .long("version")
+                .short('V')
+                .help("Print the version")
+                .action(ArgAction::SetTrue),
+        )
+        .arg(
+            Arg::new("help")
+                .long("help")
+                .short('h')
+                .visible_short_alias('?')
+                .help("Print this page")
+                .action(ArgAction::Help),
+        )
+}
+
+// `-rv` is two flags to WebV; the parser would take `v` as the value of `-r`.
+fn unbundled(words: impl IntoIterator<Item = String>) -> Vec<String> {
+    let flag = |letter: char| {
+        OPTIONS.iter().any(|opt| {
+            opt.short == Some(letter) && matches!(opt.kind, Kind::Flag | Kind::CommandLineFlag)
+        })
+    };
+    let split = |word: String| match word.strip_prefix('-') {
+        Some(letters) if letters.len() > 1 && letters.chars().all(flag) => {
+            letters.chars().map(|letter| format!("-{letter}")).collect()
+        }
+        _ => vec![word],
+    };
+    words.into_iter().flat_map(split).collect()
+}
+
+fn with_history(error: &clap::Error, words: &[String]) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    // What follows are a usage and a hint, in as many lines as the whole help has.
+    let end = ["\n\nUsage", "\n\nFor more"].iter().filter_map(|mark| text.find(mark)).min();
+    let first = text[..end.unwrap_or(text.len())].trim_end().replace("\n\n", "\n");
+    let unknown = error.kind() == clap::error::ErrorKind::UnknownArgument;
+    let gone = words.iter().find_map(|word| {
+        let word = word.split(['=', ':']).next()?;
+        REMOVED.iter().find(|(names, _)| unknown && names.contains(&word))
+    });
+    match gone {
+        Some((names, why)) => format!("{}: {why}", names[0]),
+        None => format!("{first}\nTry --help for the options."),
+    }
+}
+
+const fn opt(long: &'static str, short: Option<char>, kind: Kind, help: &'static str) -> Opt {
+    Opt { long, short, kind, help }
+}
+
+/// All options, in the order of the help page.
+pub const OPTIONS: &[Opt] = &[
+    opt("server", Some('s'), Kind::List("URL"), "Servers to ask (required)"),
+    opt("files", Some('f'), Kind::List("FILE"), "Test files (required)"),
+    opt("url-prefix", Some('u'), Kind::Value("PATH"), "Prefix of every path"),
+    opt("run-loop", Some('r'), Kind::Flag, "Run until stopped, and serve metrics"),
+    opt("port", Some('p'), Kind::Value("PORT"), "Of /metrics and /healthz [default: 8080]"),
+    opt("duration", None, Kind::Value("SECONDS"), "End --run-loop after this time [default: 0]"),
+    opt(
+        "sleep",
+        Some('l'),
+        Kind::Value("MS"),
+        "Between the starts of requests [default: 0, 1000 with --run-loop]",
+    ),
+    opt("rate", None, Kind::Value("N"), "Requests a second and server, instead of --sleep"),
+    opt("random", None, Kind::Flag, "Pick requests of --run-loop at random"),
+    opt("max-concurrent", None, Kind::Value("N"), "Unanswered per server [default: 100]"),
+    opt("delay-start", None, Kind::Value("SECONDS"), "Wait before starting [default: 0]"),
+    opt("timeout", Some('t'), Kind::Value("SECONDS"), "For a whole request [default: 30]"),
+    opt("max-errors", None, Kind::Value("N"), "End a single run after so many [default: 10]"),
+    opt(
+        "log-format",
+        Some('g'),
+        Kind::Value("FORMAT"),
+        "TsvMin, Tsv, Json, JsonCamel or None [default: TsvMin]",
+    ),
+    opt("verbose", Some('v'), Kind::Flag, "Log what succeeds, too"),
+    opt("verbose-errors", None, Kind::Flag, "Log what the errors are"),
+    opt(
+        "summary",
+        None,
+        Kind::Value("FORMAT"),
+        "None, Tsv, Json, JsonCamel or Xml after a single run [default: None]",
+    ),
+    opt("tag", None, Kind::Value("TEXT"), "For the log"),
+    opt("region", None, Kind::Value("TEXT"), "For the log and the metrics"),
+    opt("zone", None, Kind::Value("TEXT"), "For the log and the metrics"),
+    opt("ca-file", None, Kind::Value("FILE"), "Trust these certificates, too (PEM)"),
+    opt("no-keep-alive", None, Kind::Flag, "A new connection for each request"),
+    opt("dry-run", Some('d'), Kind::CommandLineFlag, "Print the settings and end"),
+];
+
+const AFTER_HELP: &str = "\
+Options are also read from the environment (SERVER, FILES, RUN_LOOP ...); the command line wins.
+`heartbeat-probe load --help` tells about the load generator.";
+
+/// What older releases of WebV had, and what became of it.
+const REMOVED: &[(&[&str], &str)] = &[
+    (&["--prometheus"], "removed in WebV 2.6; metrics are always on with --run-loop"),
+    (&["--strict-json", "-j"], "removed in WebV 2.6; comments in test files are always accepted"),
+    (&["--base-url"], "removed in WebV 2.6; name the files with their paths"),
+    (&["--webv-prefix"], "removed in WebV 2.6; write whole URLs after --server"),
+    (&["--webv-suffix"], "removed in WebV 2.6; write whole URLs after --server"),
+    (&["--json-log"], "removed; use --log-format Json"),
+    (&["--summary-minutes"], "removed; use --summary"),
+    (&["--xml-summary"], "removed; use --summary Xml"),
+];

@@ -1,0 +1,122 @@
+//! From a name to a stream, with the time that each step took.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use crate::client::stream::{Stream, Traffic, Transport};
+use crate::client::{ClientError, Target, Tls};
+
+/// How long the steps to an open connection took; none for a step that was not needed, or not
+/// come to its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opening {
+    /// Asking the name service; an address needs none.
+    pub resolve: Option<Duration>,
+    /// The TCP handshake.
+    pub connect: Option<Duration>,
+    /// The TLS handshake; http needs none.
+    pub tls: Option<Duration>,
+    /// All of them, until the connection was open.
+    pub ready: Option<Duration>,
+}
+
+pub(super) async fn open(
+    target: &Target,
+    tls: Option<&Tls>,
+    traffic: Arc<Traffic>,
+    opening: &mut Opening,
+) -> Result<Stream, ClientError> {
+    let begin = Instant::now();
+    let addresses = match target.address() {
+        Some(address) => vec![SocketAddr::new(address, target.port())],
+        None => {
+            let found = lookup(target).await?;
+            opening.resolve = Some(begin.elapsed());
+            found
+        }
+    };
+    let start = Instant::now();
+    let tcp = connect_any(&addresses).await.map_err(|source| ClientError::Connect {
+        to: format!("{} ({})", target.as_str(), listed(&addresses)),
+        source,
+    })?;
+    // Heads are small and written once: waiting to fill a segment only adds delay.
+    let _ = tcp.set_nodelay(true);
+    opening.connect = Some(start.elapsed());
+    let transport = match target.is_https() {
+        true => secured(target, tls, tcp, opening).await?,
+        false => Transport::Plain(tcp),
+    };
+    opening.ready = Some(begin.elapsed());
+    Ok(Stream::new(transport, traffic))
+}
+
+async fn secured(
+    target: &Target,
+    tls: Option<&Tls>,
+    tcp: TcpStream,
+    opening: &mut Opening,
+) -> Result<Transport, ClientError> {
+    let start = Instant::now();
+    let failed = |source| ClientError::Tls { host: target.host().to_owned(), source };
+    let tls = tls.ok_or_else(|| failed(io::Error::other("TLS is not set up")))?;
+    let name = ServerName::try_from(target.host().to_owned())
+        .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+    let stream = tls.connector().connect(name, tcp).await.map_err(failed)?;
+    opening.tls = Some(start.elapsed());
+    Ok(Transport::Tls(Box::new(stream)))
+}
+
+async fn lookup(target: &Target) -> Result<Vec<SocketAddr>, ClientError> {
+    let failed = |source| ClientError::Resolve { host: target.host().to_owned(), source };
+    let found = lookup_host((target.host(), target.port())).await.map_err(failed)?;
+    let addresses: Vec<_> = found.take(ADDRESSES_MAX).collect();
+    if addresses.is_empty() {
+        return Err(failed(io::Error::new(io::ErrorKind::NotFound, "no address")));
+    }
+    Ok(addresses)
+}
+
+// The first to answer wins; a silent address holds the next one up for a moment only (RFC 8305).
+async fn connect_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let mut waiting = addresses.iter().copied();
+    let mut attempts = JoinSet::new();
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "no address");
+    loop {
+        if let Some(address) = waiting.next() {
+            attempts.spawn(TcpStream::connect(address));
+        } else if attempts.is_empty() {
+            return Err(failure);
+        }
+        let pause = async {
+            match waiting.len() {
+                0 => std::future::pending().await,
+                _ => tokio::time::sleep(ATTEMPT_DELAY).await,
+            }
+        };
+        tokio::select! {
+            ended = attempts.join_next() => match ended {
+                Some(Ok(Ok(stream))) => return Ok(stream),
+                Some(Ok(Err(error))) => failure = error,
+                Some(Err(error)) => failure = io::Error::other(error),
+                None => {}
+            },
+            () = pause => {}
+        }
+    }
+}
+
+fn listed(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
+}
+
+// RFC 8305 section 8: the recommended delay between attempts.
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+// More addresses than this of one name are never needed, and each may cost a delay.
+const ADDRESSES_MAX: usize = 8;

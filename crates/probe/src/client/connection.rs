@@ -1,0 +1,181 @@
+//! One connection: opened once, then asked again and again.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http1;
+use hyper::header::CONTENT_LENGTH;
+use hyper::{HeaderMap, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+
+use crate::client::connect::{self, Opening};
+use crate::client::stream::{Stream, Traffic};
+use crate::client::{BodySink, ClientError, Request, RequestBody, Target, Tls};
+
+type Driver = http1::Connection<TokioIo<Stream>, RequestBody>;
+
+/// An open HTTP/1.1 connection. It has no time limits of its own.
+pub struct Connection {
+    sender: http1::SendRequest<RequestBody>,
+    // None once it has ended. It is driven by whoever asks, so that nothing has to be spawned and
+    // dropping the connection closes the socket.
+    driver: Option<Driver>,
+    traffic: Arc<Traffic>,
+    close: bool,
+}
+
+/// What came back, its body aside.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// All header fields.
+    pub headers: HeaderMap,
+    /// `Content-Length` as the server told it, also where there is no body, as for HEAD; none where
+    /// the body is chunked or ends by closing.
+    pub told_length: Option<u64>,
+    /// Bytes of the body that were received.
+    pub body_length: u64,
+    /// Bytes that were read for it, head and framing included, TLS not.
+    pub bytes_received: u64,
+    /// Bytes that were written for it, head and framing included, TLS not.
+    pub bytes_sent: u64,
+}
+
+/// How long the parts of a request took. It is filled in as they end, so that a request that is
+/// given up leaves behind what there was of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// Of opening the connection; nothing in it where it was open already.
+    pub opening: Opening,
+    /// From handing the request to the open connection until the whole head of the answer is here.
+    pub first_byte: Option<Duration>,
+    /// From then on until the whole body is here.
+    pub transfer: Option<Duration>,
+}
+
+impl Connection {
+    /// Connects to `target`, and notes in `opening` how long its steps took. With `close` every
+    /// request on it asks the server to close.
+    ///
+    /// # Errors
+    ///
+    /// A name without address, an address without listener, a failed TLS handshake.
+    pub async fn open(
+        target: &Target,
+        tls: Option<&Tls>,
+        close: bool,
+        opening: &mut Opening,
+    ) -> Result<Self, ClientError> {
+        let traffic = Arc::new(Traffic::default());
+        let stream = connect::open(target, tls, Arc::clone(&traffic), opening).await?;
+        let (sender, driver) = http1::Builder::new()
+            .max_buf_size(READ_BUFFER_MAX)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(ClientError::Http)?;
+        Ok(Self { sender, driver: Some(driver), traffic, close })
+    }
+
+    /// Sends `request`, feeds the body of the answer to `sink` as it comes, and notes in `phases`
+    /// how long its parts took. Dropping the future before it is done leaves the connection
+    /// unusable.
+    ///
+    /// # Errors
+    ///
+    /// A connection that breaks or closes too early; an answer that is not HTTP/1.1.
+    pub async fn request(
+        &mut self,
+        request: &Request,
+        sink: &mut dyn BodySink,
+        phases: &mut Phases,
+    ) -> Result<Answer, ClientError> {
+        let start = Instant::now();
+        let (received, sent) = (self.traffic.received(), self.traffic.sent());
+        let asked = self.sender.send_request(request.message(self.close));
+        let response = self.drive(asked).await.map_err(|error| ClientError::of_http(error, 0))?;
+        phases.first_byte = Some(start.elapsed());
+        let start = Instant::now();
+        let (head, body) = Response::into_parts(response);
+        let told_length = told_length(&head.headers);
+        let body_length = self.receive(body, sink).await?;
+        phases.transfer = Some(start.elapsed());
+        Ok(Answer {
+            status: head.status,
+            headers: head.headers,
+            told_length,
+            body_length,
+            bytes_received: self.traffic.received() - received,
+            bytes_sent: self.traffic.sent() - sent,
+        })
+    }
+
+    /// Whether another request may be sent on it: looks for a close that has come meanwhile.
+    pub async fn is_reusable(&mut self) -> bool {
+        std::future::poll_fn(|cx| {
+            self.poll_driver(cx);
+            let open = self.driver.is_some() && self.sender.poll_ready(cx).is_ready();
+            Poll::Ready(open && self.sender.is_ready())
+        })
+        .await
+    }
+
+    /// Bytes received since it was opened.
+    pub fn bytes_received(&self) -> u64 {
+        self.traffic.received()
+    }
+
+    async fn receive(
+        &mut self,
+        body: Incoming,
+        sink: &mut dyn BodySink,
+    ) -> Result<u64, ClientError> {
+        let mut body = body;
+        let mut received = 0;
+        while let Some(frame) = self.drive(next_frame(&mut body)).await {
+            let frame = frame.map_err(|error| ClientError::of_http(error, received))?;
+            if let Some(bytes) = frame.data_ref() {
+                received += bytes.len() as u64;
+                sink.take(bytes);
+            }
+        }
+        Ok(received)
+    }
+
+    // Lets the connection read and write while something that depends on it is waited for.
+    async fn drive<F: Future>(&mut self, wanted: F) -> F::Output {
+        let mut wanted = std::pin::pin!(wanted);
+        std::future::poll_fn(|cx| {
+            self.poll_driver(cx);
+            wanted.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    fn poll_driver(&mut self, cx: &mut Context<'_>) {
+        if let Some(driver) = &mut self.driver {
+            // Its error, if any, is told to the request that it concerns.
+            if Pin::new(driver).poll(cx).is_ready() {
+                self.driver = None;
+            }
+        }
+    }
+}
+
+fn told_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+async fn next_frame(
+    body: &mut Incoming,
+) -> Option<Result<hyper::body::Frame<hyper::body::Bytes>, hyper::Error>> {
+    std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
+}
+
+// hyper reads into a buffer that grows up to this size: large enough to empty a socket in few
+// calls, small enough that a hundred connections stay within a few megabytes.
+const READ_BUFFER_MAX: usize = 64 * 1024;

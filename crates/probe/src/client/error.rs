@@ -1,0 +1,82 @@
+//! Why there is no answer.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+/// What ended a request without a complete answer.
+#[derive(Debug)]
+pub enum ClientError {
+    /// The name has no address.
+    Resolve {
+        /// The name.
+        host: String,
+        /// What the name service said.
+        source: io::Error,
+    },
+    /// No address took the connection.
+    Connect {
+        /// Host and port.
+        to: String,
+        /// What the last address said.
+        source: io::Error,
+    },
+    /// The handshake failed: mostly a certificate that is not trusted.
+    Tls {
+        /// The name that the certificate had to be for.
+        host: String,
+        /// What the handshake said.
+        source: io::Error,
+    },
+    /// The whole request took longer than it may.
+    Timeout(Duration),
+    /// The connection closed before the whole head or the whole body had come.
+    Truncated {
+        /// Bytes of the body that had come.
+        received: u64,
+    },
+    /// The connection broke, or what came is not HTTP/1.1.
+    Http(hyper::Error),
+}
+
+impl ClientError {
+    pub(super) fn of_http(error: hyper::Error, received: u64) -> Self {
+        let truncated = error.is_incomplete_message() || is_early_end(&error);
+        if truncated { Self::Truncated { received } } else { Self::Http(error) }
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolve { host, source } => write!(f, "{host} can not be resolved: {source}"),
+            Self::Connect { to, source } => write!(f, "{to} can not be reached: {source}"),
+            Self::Tls { host, source } => write!(f, "TLS with {host} failed: {source}"),
+            Self::Timeout(after) => write!(f, "no complete answer within {after:?}"),
+            Self::Truncated { received: 0 } => {
+                f.write_str("the connection closed before a complete answer")
+            }
+            Self::Truncated { received } => {
+                write!(f, "the connection closed after {received} bytes of the body")
+            }
+            Self::Http(error) => {
+                write!(f, "{error}")?;
+                let mut cause = std::error::Error::source(error);
+                while let Some(error) = cause {
+                    write!(f, ": {error}")?;
+                    cause = error.source();
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+// The end of a body is one of reading; a peer that leaves TLS without a word counts, too.
+fn is_early_end(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error);
+    let read = source.and_then(|source| source.downcast_ref::<io::Error>());
+    read.is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)
+}

@@ -1,0 +1,132 @@
+//! A client of one server: connections that are kept and used again.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::client::connection::{Answer, Connection, Phases};
+use crate::client::{BodySink, ClientError, Request, Target, Tls};
+
+/// Sends requests to one server over as few connections as there are requests at a time.
+pub struct Client {
+    target: Target,
+    tls: Option<Tls>,
+    settings: ClientSettings,
+    idle: Mutex<Vec<Idle>>,
+}
+
+/// How a client treats time and connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientSettings {
+    /// For a whole request, from the name service to the last byte of the body.
+    pub timeout: Duration,
+    /// Whether connections are used again.
+    pub keep_alive: bool,
+    /// Idle connections that are kept at most.
+    pub idle_max: usize,
+}
+
+impl Client {
+    /// A client of `target`; nothing is connected yet. `tls` is needed for https only.
+    pub fn new(target: Target, tls: Option<Tls>, settings: ClientSettings) -> Self {
+        Self { target, tls, settings, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// The server that is asked.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Sends `request`, feeds the body of the answer to `sink` as it comes, and notes in `phases`
+    /// how long its parts took, as far as they came. An idempotent request that an idle connection
+    /// lost before any byte of an answer is sent once more, on a new connection.
+    ///
+    /// # Errors
+    ///
+    /// No complete answer in time, for whatever reason.
+    pub async fn send(
+        &self,
+        request: &Request,
+        sink: &mut dyn BodySink,
+        phases: &mut Phases,
+    ) -> Result<Answer, ClientError> {
+        let limit = self.settings.timeout;
+        tokio::time::timeout(limit, self.send_unlimited(request, sink, phases))
+            .await
+            .unwrap_or(Err(ClientError::Timeout(limit)))
+    }
+
+    async fn send_unlimited(
+        &self,
+        request: &Request,
+        sink: &mut dyn BodySink,
+        phases: &mut Phases,
+    ) -> Result<Answer, ClientError> {
+        let start = Instant::now();
+        if let Some(mut idle) = self.take_idle().await {
+            let before = idle.connection.bytes_received();
+            match idle.connection.request(request, sink, phases).await {
+                Ok(answer) => {
+                    self.keep(idle).await;
+                    return Ok(answer);
+                }
+                Err(error) => {
+                    let silent = idle.connection.bytes_received() == before;
+                    if !(silent && request.is_idempotent()) {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        let close = !self.settings.keep_alive;
+        let tls = self.tls.as_ref();
+        let mut connection =
+            Connection::open(&self.target, tls, close, &mut phases.opening).await?;
+        let answer = connection.request(request, sink, phases).await?;
+        self.keep(Idle { connection, opened: start, since: start }).await;
+        Ok(answer)
+    }
+
+    async fn take_idle(&self) -> Option<Idle> {
+        loop {
+            // The youngest first, so that those too many grow old and are closed.
+            let mut idle = self.idle().pop()?;
+            if idle.is_fresh() && idle.connection.is_reusable().await {
+                return Some(idle);
+            }
+        }
+    }
+
+    async fn keep(&self, idle: Idle) {
+        let mut idle = idle;
+        if self.settings.keep_alive && idle.connection.is_reusable().await {
+            idle.since = Instant::now();
+            let mut kept = self.idle();
+            kept.retain(Idle::is_fresh);
+            if kept.len() < self.settings.idle_max {
+                kept.push(idle);
+            }
+        }
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Idle {
+    connection: Connection,
+    opened: Instant,
+    since: Instant,
+}
+
+impl Idle {
+    fn is_fresh(&self) -> bool {
+        self.since.elapsed() < IDLE_MAX && self.opened.elapsed() < AGE_MAX
+    }
+}
+
+// Below the two minutes after which servers commonly close.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+// A name that moves to another address is followed within this time, although its connections
+// never fail.
+const AGE_MAX: Duration = Duration::from_secs(300);

@@ -1,0 +1,170 @@
+//! A request that is ready to be sent as often as wanted.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use hyper::body::{Body, Bytes, Frame, SizeHint};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, USER_AGENT};
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::http::uri::PathAndQuery;
+use hyper::{Method, Uri};
+
+use crate::client::Target;
+use crate::pattern;
+
+/// A checked request: building it can fail, sending it as it is can not.
+#[derive(Clone, Debug)]
+pub struct Request {
+    method: Method,
+    target: Uri,
+    headers: HeaderMap,
+    body: RequestBody,
+}
+
+impl Request {
+    /// A request to `target` for `path`, which begins with a slash and may hold a query. `headers`
+    /// win over `Host` and `User-Agent`, which are added; a length is always told for a body.
+    ///
+    /// # Errors
+    ///
+    /// A method, path or header that can not be written in HTTP.
+    pub fn new(
+        target: &Target,
+        method: &str,
+        path: &str,
+        headers: &[(String, String)],
+        body: RequestBody,
+    ) -> Result<Self, RequestError> {
+        let refuse = |what, text: &str| RequestError { what, text: text.to_owned() };
+        let method = Method::from_bytes(method.as_bytes()).map_err(|_| refuse("method", method))?;
+        let target_part: PathAndQuery = path.parse().map_err(|_| refuse("path", path))?;
+        let mut fields = HeaderMap::with_capacity(headers.len() + 4);
+        fields.insert(HOST, target.host_field());
+        fields.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
+        for (name, value) in headers {
+            let key: HeaderName = name.parse().map_err(|_| refuse("header", name))?;
+            let text = HeaderValue::from_str(value).map_err(|_| refuse("header value", value))?;
+            fields.insert(key, text);
+        }
+        if let Some(length) = body.told_length(&method) {
+            fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        Ok(Self { method, target: Uri::from(target_part), headers: fields, body })
+    }
+
+    /// Bytes of the body that go out with it.
+    pub fn body_length(&self) -> u64 {
+        self.body.length()
+    }
+
+    /// Whether sending it twice does what sending it once does (RFC 9110 9.2.2).
+    pub fn is_idempotent(&self) -> bool {
+        self.method.is_idempotent()
+    }
+
+    pub(super) fn message(&self, close: bool) -> hyper::Request<RequestBody> {
+        let mut message = hyper::Request::new(self.body.clone());
+        *message.method_mut() = self.method.clone();
+        *message.uri_mut() = self.target.clone();
+        *message.headers_mut() = self.headers.clone();
+        if close {
+            message.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        message
+    }
+}
+
+/// What a request carries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RequestBody {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// These bytes.
+    Bytes(Bytes),
+    /// So many bytes of the repeating pattern, made as they leave.
+    Pattern {
+        /// Bytes that are still to go.
+        left: u64,
+    },
+}
+
+impl RequestBody {
+    /// `length` bytes of the repeating pattern.
+    pub fn pattern(length: u64) -> Self {
+        Self::Pattern { left: length }
+    }
+
+    fn length(&self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Pattern { left } => *left,
+        }
+    }
+
+    // A POST or PUT without a body says so (RFC 9110 8.6); the other methods need no length then.
+    fn told_length(&self, method: &Method) -> Option<u64> {
+        let told = *self != Self::Empty || [Method::POST, Method::PUT].contains(method);
+        told.then(|| self.length())
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = self.get_mut();
+        let data = match this {
+            Self::Empty => return Poll::Ready(None),
+            Self::Bytes(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *this = Self::Empty;
+                bytes
+            }
+            Self::Pattern { left: 0 } => return Poll::Ready(None),
+            Self::Pattern { left } => {
+                let block = pattern::block();
+                let length = (*left).min(block.len() as u64);
+                *left -= length;
+                // The block is a multiple of the pattern, so that each begins where it began.
+                block.slice(..usize::try_from(length).unwrap_or(block.len()))
+            }
+        };
+        if data.is_empty() {
+            return Poll::Ready(None);
+        }
+        Poll::Ready(Some(Ok(Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.length() == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.length())
+    }
+}
+
+/// What can not be written in HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestError {
+    what: &'static str,
+    text: String,
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is no valid {}", self.text, self.what)
+    }
+}
+
+impl std::error::Error for RequestError {}
+
+const USER_AGENT_VALUE: &str = concat!("heartbeat-probe/", env!("CARGO_PKG_VERSION"));

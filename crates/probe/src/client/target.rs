@@ -1,0 +1,186 @@
+//! The server that is asked: scheme, host and port, out of what a user writes.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use hyper::Uri;
+use hyper::header::HeaderValue;
+
+/// A server's base URL, parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    text: String,
+    https: bool,
+    host: String,
+    port: u16,
+    authority: String,
+    path: String,
+}
+
+impl Target {
+    /// Parses a base URL as WebV does: without a scheme it is `http://` for text that starts with
+    /// `localhost` or `127.0.0.1`, and `https://` for all else.
+    ///
+    /// # Errors
+    ///
+    /// Text that is no URL, another scheme, a user name, a query.
+    pub fn parse(server: &str) -> Result<Self, TargetError> {
+        let text = with_scheme(server.trim());
+        let refuse = |why| TargetError { server: server.to_owned(), why };
+        let uri: Uri = text.parse().map_err(|_| refuse("not a URL"))?;
+        let https = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(refuse("the scheme must be http or https")),
+        };
+        let authority = uri.authority().ok_or_else(|| refuse("no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(refuse("a user name is not supported"));
+        }
+        if uri.query().is_some() {
+            return Err(refuse("a base URL has no query"));
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        // `authority.port()` is None for text it can not read as one, and the text stays behind.
+        let named_port = authority.as_str().len() > authority.host().len();
+        let port = match authority.port_u16() {
+            Some(0) => return Err(refuse("port 0 can not be connected to")),
+            Some(port) => port,
+            None if named_port => return Err(refuse("the port must be 1 to 65535")),
+            None if https => HTTPS_PORT,
+            None => HTTP_PORT,
+        };
+        if host.is_empty() {
+            return Err(refuse("no host"));
+        }
+        let path = uri.path().trim_end_matches('/').to_owned();
+        let authority = authority.as_str().to_owned();
+        Ok(Self { https, host, port, authority, path, text })
+    }
+
+    /// The base URL with its scheme, as it is logged and labelled.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether TLS is spoken.
+    pub fn is_https(&self) -> bool {
+        self.https
+    }
+
+    /// The name or address to connect to, without the brackets of IPv6.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port to connect to.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The host as an address, where it is one and needs no name service.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
+
+    /// The path of the base URL, without its last slash. WebV's requests begin with a slash and so
+    /// replace it: it is not sent.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The value of the `Host` field.
+    pub(crate) fn host_field(&self) -> HeaderValue {
+        // An authority that parsed holds only characters that a field may hold.
+        HeaderValue::from_str(&self.authority).unwrap_or(HeaderValue::from_static(""))
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Text that names no server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetError {
+    server: String,
+    why: &'static str,
+}
+
+impl fmt::Display for TargetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "'{}' is no server: {}", self.server, self.why)
+    }
+}
+
+impl std::error::Error for TargetError {}
+
+fn with_scheme(server: &str) -> String {
+    let starts =
+        |with: &str| server.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
+    // WebV looks at these four letters only, which makes a host called `httpbin.org` a URL without
+    // a scheme; the colon is what tells them apart.
+    if server.contains("://") {
+        server.to_owned()
+    } else if starts("localhost") || starts("127.0.0.1") {
+        format!("http://{server}")
+    } else {
+        format!("https://{server}")
+    }
+}
+
+const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_http_for_the_local_host_and_https_for_all_else() {
+        let url = |server| Target::parse(server).unwrap().to_string();
+        assert_eq!(url("localhost:8080"), "http://localhost:8080");
+        assert_eq!(url("127.0.0.1"), "http://127.0.0.1");
+        assert_eq!(url("example.org"), "https://example.org");
+        assert_eq!(url("httpbin.org"), "https://httpbin.org");
+        assert_eq!(url("http://example.org"), "http://example.org");
+    }
+
+    #[test]
+    fn finds_host_and_port() {
+        let parts = |server| {
+            let target = Target::parse(server).unwrap();
+            (target.host().to_owned(), target.port(), target.is_https())
+        };
+        assert_eq!(parts("http://a.example"), ("a.example".to_owned(), 80, false));
+        assert_eq!(parts("https://a.example/"), ("a.example".to_owned(), 443, true));
+        assert_eq!(parts("http://[::1]:8080"), ("::1".to_owned(), 8080, false));
+        assert_eq!(parts("http://[::1]"), ("::1".to_owned(), 80, false));
+        assert_eq!(Target::parse("http://[::1]:1").unwrap().host_field(), "[::1]:1");
+    }
+
+    #[test]
+    fn keeps_the_path_of_the_base_apart() {
+        assert_eq!(Target::parse("http://a/base/").unwrap().path(), "/base");
+        assert_eq!(Target::parse("http://a/").unwrap().path(), "");
+    }
+
+    #[test]
+    fn refuses_what_it_can_not_ask() {
+        for server in [
+            "",
+            "http://",
+            "ftp://a",
+            "http://u:p@a",
+            "http://a:0",
+            "http://a:65536",
+            "http://a:x",
+            "http://a/?q",
+            "http://a b",
+        ] {
+            assert!(Target::parse(server).is_err(), "{server}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The page of `--dry-run`.
+
+use std::fmt::Write;
+
+use crate::settings::Settings;
+
+/// What a run would do, as WebV prints it.
+pub fn page(settings: &Settings) -> String {
+    let servers: Vec<_> = settings.servers.iter().map(|server| server.as_str()).collect();
+    let mut rows = vec![
+        ("Server", servers.join(" ")),
+        ("Files", settings.files.join(" ")),
+        ("URL Prefix", settings.url_prefix.clone()),
+        ("Delay Start", settings.delay_start.as_secs().to_string()),
+        ("Run Loop", word(settings.run_loop.is_some()).to_owned()),
+    ];
+    match &settings.run_loop {
+        None => rows.extend([
+            ("Sleep", settings.sleep.as_millis().to_string()),
+            ("Max Errors", settings.max_errors.to_string()),
+            ("Summary", settings.summary.to_string()),
+        ]),
+        Some(run_loop) => rows.extend([
+            ("Sleep", (run_loop.interval.as_secs_f64() * 1000.0).to_string()),
+            ("Duration", run_loop.duration.map_or(0, |end| end.as_secs()).to_string()),
+            ("Random", word(run_loop.random).to_owned()),
+            ("Port", run_loop.port.to_string()),
+            ("Max Concurrent", run_loop.max_concurrent.to_string()),
+        ]),
+    }
+    rows.extend([
+        ("Timeout", settings.timeout.as_secs().to_string()),
+        ("Keep Alive", word(settings.keep_alive).to_owned()),
+        ("Log Format", settings.log_format.to_string()),
+        ("Verbose", word(settings.verbose).to_owned()),
+        ("Verbose Errors", word(settings.verbose_errors).to_owned()),
+    ]);
+    let ca_file = settings.ca_file.as_ref().map(|path| path.display().to_string());
+    let optional = [
+        ("CA File", &ca_file),
+        ("Tag", &settings.tag),
+        ("Region", &settings.region),
+        ("Zone", &settings.zone),
+    ];
+    for (name, value) in optional {
+        if let Some(value) = value {
+            rows.push((name, value.clone()));
+        }
+    }
+    let mut page = String::from("dry run\n");
+    for (name, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
+        let _ = writeln!(page, "   {name:<16}{value}");
+    }
+    page
+}
+
+// Booleans as .NET writes them.
+fn word(value: bool) -> &'static str {
+    if value { "True" } else { "False" }
+}

@@ -1,0 +1,146 @@
+//! Owns the histogram in letters: which bounds its rows have, and how long its bars are.
+
+use std::fmt::Write;
+
+use hdrhistogram::Histogram;
+
+use super::text::micros;
+
+/// Fewer rows with a bar than this hide the shape; then the bounds lie closer together.
+const BARS_MIN: usize = 8;
+/// More rows than this are more than a look takes in; bounds lie no closer together than this lets.
+const ROWS_MAX: usize = 20;
+/// A bar of all samples is as long as this.
+const BAR_CHARS: usize = 40;
+/// The bounds within a decade, from coarse to fine: 1-2-5, then the E6, E12 and E24 series.
+const SERIES: [&[f64]; 4] = [
+    &[1.0, 2.0, 5.0],
+    &[1.0, 1.5, 2.2, 3.3, 4.7, 6.8],
+    &[1.0, 1.2, 1.5, 1.8, 2.2, 2.7, 3.3, 3.9, 4.7, 5.6, 6.8, 8.2],
+    &[
+        1.0, 1.1, 1.2, 1.3, 1.5, 1.6, 1.8, 2.0, 2.2, 2.4, 2.7, 3.0, 3.3, 3.6, 3.9, 4.3, 4.7, 5.1,
+        5.6, 6.2, 6.8, 7.5, 8.2, 9.1,
+    ],
+];
+
+/// A line per class of times, in nanoseconds, between the shortest and the longest.
+pub(crate) fn draw(times: &Histogram<u64>) -> String {
+    let rows = SERIES
+        .iter()
+        .map(|series| rows(times, series))
+        .reduce(|coarse, fine| {
+            let bars = coarse.iter().filter(|row| row.count > 0).count();
+            if bars < BARS_MIN && fine.len() <= ROWS_MAX { fine } else { coarse }
+        })
+        .unwrap_or_default();
+    let all = times.len().max(1) as f64;
+    let most = rows.iter().map(|row| row.count).max().unwrap_or(0).max(1) as f64;
+    let mut text = String::new();
+    for row in rows {
+        let bar = (row.count as f64 / most * BAR_CHARS as f64).round() as usize;
+        // A few among many are what a histogram is looked at for.
+        let bar = if row.count > 0 { "#".repeat(bar.max(1)) } else { String::new() };
+        let _ = writeln!(
+            text,
+            "  {:>8} .. {:>8} |{bar:<BAR_CHARS$} {:>9} {:7.3} %",
+            micros(row.from / 1e3),
+            micros(row.to / 1e3),
+            row.count,
+            row.count as f64 / all * 100.0,
+        );
+    }
+    text
+}
+
+/// A class of times: `from <= time < to`, in nanoseconds.
+struct Row {
+    from: f64,
+    to: f64,
+    count: u64,
+}
+
+fn rows(times: &Histogram<u64>, series: &[f64]) -> Vec<Row> {
+    let mut bounds = bounds(series);
+    let mut rows: Vec<Row> = Vec::new();
+    let (mut from, mut to) = (0.0, bounds.next().unwrap_or(f64::MAX));
+    for value in times.iter_recorded() {
+        while value.value_iterated_to() as f64 >= to {
+            // What lies before the first sample is left out, and so is what follows the last.
+            if !rows.is_empty() {
+                rows.push(Row { from: to, to, count: 0 });
+            }
+            from = to;
+            to = bounds.next().unwrap_or(f64::MAX);
+            if let Some(row) = rows.last_mut() {
+                row.to = to;
+            }
+        }
+        match rows.last_mut() {
+            Some(row) => row.count += value.count_since_last_iteration(),
+            None => rows.push(Row { from, to, count: value.count_since_last_iteration() }),
+        }
+    }
+    rows
+}
+
+/// Ascending, from a nanosecond on.
+fn bounds(series: &[f64]) -> impl Iterator<Item = f64> + '_ {
+    (0..15).flat_map(move |decade| series.iter().map(move |step| step * 10f64.powi(decade)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times(values: impl IntoIterator<Item = u64>) -> Histogram<u64> {
+        let mut times = Histogram::new(3).unwrap();
+        for value in values {
+            times.record(value).unwrap();
+        }
+        times
+    }
+
+    #[test]
+    fn rows_begin_with_the_first_sample_end_with_the_last_and_lose_none() {
+        let times = times([1_000_000, 1_500_000, 9_000_000, 70_000_000]);
+        for series in SERIES {
+            let rows = rows(&times, series);
+            assert_eq!(rows.iter().map(|row| row.count).sum::<u64>(), 4);
+            assert!(rows[0].count > 0 && rows[rows.len() - 1].count > 0);
+            assert!(rows.windows(2).all(|pair| pair[0].to == pair[1].from));
+            assert!(rows.iter().all(|row| row.from < row.to));
+        }
+    }
+
+    #[test]
+    fn a_narrow_distribution_gets_finer_rows() {
+        let wide = draw(&times((1..=100).map(|number| number * number * number * 100)));
+        assert!(wide.contains("1.00 ms .."), "{wide}");
+        let narrow = draw(&times((100..=250).map(|number| number * 1000)));
+        assert!(narrow.lines().count() >= BARS_MIN, "{narrow}");
+    }
+
+    #[test]
+    fn two_distant_samples_do_not_make_a_long_chart() {
+        let distant = draw(&times([1_000, 1_000_000_000]));
+        assert!(distant.lines().count() <= ROWS_MAX, "{distant}");
+        let near = draw(&times([1_000_000, 2_000_000]));
+        assert!(near.lines().count() <= ROWS_MAX, "{near}");
+    }
+
+    #[test]
+    fn one_sample_among_a_million_is_seen() {
+        let mut times = times([]);
+        times.record_n(50_000, 1_000_000).unwrap();
+        times.record(200_000_000).unwrap();
+        let chart = draw(&times);
+        let last = chart.lines().last().unwrap();
+        assert!(last.contains("|# ") && last.contains(" 1   0.000 %"), "{chart}");
+        assert!(chart.lines().all(|line| line.chars().count() < 100), "{chart}");
+    }
+
+    #[test]
+    fn no_sample_is_no_row() {
+        assert_eq!(draw(&times([])), "");
+    }
+}

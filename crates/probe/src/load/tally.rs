@@ -1,0 +1,269 @@
+//! Owns what a load counts while it runs: answers, errors, bytes and times.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::schedule::Ticket;
+use crate::fault::Fault;
+
+/// Shorter times than this, in nanoseconds, are not told apart: a clock call takes about as long.
+const TIME_MIN_NS: u64 = 64;
+/// Longer times than this count as this, in nanoseconds: an hour, beyond any useful `--timeout`.
+const TIME_MAX_NS: u64 = 3_600_000_000_000;
+/// Percentiles are exact to 0.1 %. One histogram takes 200 KiB.
+const DIGITS: u8 = 3;
+/// Those of single targets are exact to 1 %, at 30 KiB each.
+const TARGET_DIGITS: u8 = 2;
+/// Single targets have times of their own up to so many of them; more would not fit a screen.
+pub(super) const TARGETS_MAX: usize = 64;
+
+/// What became of a request. Times count from the start of the load.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    pub(crate) ticket: Ticket,
+    /// Which of the targets it went to.
+    pub(crate) target: usize,
+    /// When a connection was free for it.
+    pub(crate) began: Duration,
+    pub(crate) ended: Duration,
+    /// From the request's last byte to the answer's first.
+    pub(crate) first_byte: Option<Duration>,
+    /// How long name, connection and TLS took, if it needed a new connection.
+    pub(crate) connect: Option<Duration>,
+    pub(crate) status: Option<u16>,
+    /// Bytes of the body sent, and of the one received.
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    pub(crate) fault: Option<(Fault, String)>,
+}
+
+/// Sums over samples.
+pub(crate) struct Tally {
+    pub(crate) requests: u64,
+    pub(crate) failed: u64,
+    pub(crate) abandoned: u64,
+    pub(crate) statuses: BTreeMap<u16, u64>,
+    pub(crate) faults: BTreeMap<Fault, (u64, String)>,
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    /// Connections opened, in the warm-up too.
+    pub(crate) connects: u64,
+    /// From the time a request was due.
+    pub(crate) corrected: Histogram<u64>,
+    /// From the time it went out.
+    pub(crate) service: Histogram<u64>,
+    pub(crate) first_byte: Histogram<u64>,
+    pub(crate) connect: Histogram<u64>,
+    pub(crate) targets: Vec<TargetTally>,
+    pub(crate) last_ended: Duration,
+    pub(crate) recent: Recent,
+}
+
+/// Sums over the samples of one target.
+pub(crate) struct TargetTally {
+    pub(crate) requests: u64,
+    pub(crate) failed: u64,
+    pub(crate) times: Histogram<u64>,
+}
+
+/// Sums since somebody last looked, of warm-up requests too.
+pub(crate) struct Recent {
+    pub(crate) requests: u64,
+    pub(crate) failed: u64,
+    pub(crate) times: Histogram<u64>,
+}
+
+impl Tally {
+    pub(crate) fn new(targets: usize) -> Self {
+        let targets = if targets > TARGETS_MAX { 0 } else { targets };
+        let target = || TargetTally { requests: 0, failed: 0, times: histogram(TARGET_DIGITS) };
+        Self {
+            requests: 0,
+            failed: 0,
+            abandoned: 0,
+            statuses: BTreeMap::new(),
+            faults: BTreeMap::new(),
+            sent: 0,
+            received: 0,
+            connects: 0,
+            corrected: histogram(DIGITS),
+            service: histogram(DIGITS),
+            first_byte: histogram(DIGITS),
+            connect: histogram(TARGET_DIGITS),
+            targets: std::iter::repeat_with(target).take(targets).collect(),
+            last_ended: Duration::ZERO,
+            recent: Recent { requests: 0, failed: 0, times: histogram(TARGET_DIGITS) },
+        }
+    }
+
+    /// Counts what became of a request.
+    pub(crate) fn add(&mut self, sample: Sample) {
+        let fault = sample.fault.as_ref().map(|(fault, _)| *fault);
+        let failed = u64::from(fault.is_some());
+        // A time without an answer says nothing, but for a timeout: leaving those out would make
+        // the slowest server look fast. The true time is longer still.
+        let is_timed =
+            fault.is_none_or(|fault| !fault.lost_the_answer() || fault == Fault::Timeout);
+        let corrected = sample.ended.saturating_sub(sample.ticket.due);
+        let service = sample.ended.saturating_sub(sample.began);
+        self.recent.requests += 1;
+        self.recent.failed += failed;
+        if is_timed {
+            record(&mut self.recent.times, corrected);
+        }
+        self.connects += u64::from(sample.connect.is_some());
+        if !sample.ticket.counts {
+            return;
+        }
+        self.requests += 1;
+        self.failed += failed;
+        self.sent += sample.sent;
+        self.received += sample.received;
+        self.last_ended = self.last_ended.max(sample.ended);
+        if let Some(status) = sample.status {
+            *self.statuses.entry(status).or_default() += 1;
+        }
+        if let Some(connect) = sample.connect {
+            record(&mut self.connect, connect);
+        }
+        if let Some(first_byte) = sample.first_byte {
+            record(&mut self.first_byte, first_byte);
+        }
+        if is_timed {
+            record(&mut self.corrected, corrected);
+            record(&mut self.service, service);
+        }
+        if let Some(target) = self.targets.get_mut(sample.target) {
+            target.requests += 1;
+            target.failed += failed;
+            if is_timed {
+                record(&mut target.times, corrected);
+            }
+        }
+        if let Some((fault, text)) = sample.fault {
+            self.faults.entry(fault).or_insert((0, text)).0 += 1;
+        }
+    }
+}
+
+impl Recent {
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.requests = 0;
+        self.failed = 0;
+        self.times.reset();
+    }
+}
+
+fn histogram(digits: u8) -> Histogram<u64> {
+    Histogram::new_with_bounds(TIME_MIN_NS, TIME_MAX_NS, digits)
+        .expect("the bounds are constants that a histogram takes")
+}
+
+fn record(histogram: &mut Histogram<u64>, time: Duration) {
+    histogram.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(TIME_MAX_NS));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(due_us: u64, began_us: u64, ended_us: u64) -> Sample {
+        Sample {
+            ticket: Ticket { number: 0, due: Duration::from_micros(due_us), counts: true },
+            target: 0,
+            began: Duration::from_micros(began_us),
+            ended: Duration::from_micros(ended_us),
+            first_byte: None,
+            connect: None,
+            status: Some(200),
+            sent: 0,
+            received: 17,
+            fault: None,
+        }
+    }
+
+    fn us(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+        histogram.value_at_quantile(quantile) as f64 / 1e3
+    }
+
+    fn near(value: f64, expected: f64) -> bool {
+        (value / expected - 1.0).abs() < 0.01
+    }
+
+    #[test]
+    fn waiting_for_a_connection_counts_from_the_time_a_request_was_due() {
+        let mut tally = Tally::new(1);
+        tally.add(sample(1000, 5000, 5100));
+        assert!(near(us(&tally.corrected, 1.0), 4100.0));
+        assert!(near(us(&tally.service, 1.0), 100.0));
+        assert_eq!((tally.requests, tally.failed, tally.received), (1, 0, 17));
+    }
+
+    #[test]
+    fn a_stall_of_a_server_shows_in_corrected_times_alone() {
+        // One connection, 1000/s for a second, answers in 100 us; the 300th takes 200 ms.
+        let mut tally = Tally::new(1);
+        let mut free = 0;
+        for number in 0..1000 {
+            let due = number * 1000;
+            let began = due.max(free);
+            free = began + if number == 300 { 200_000 } else { 100 };
+            tally.add(sample(due, began, free));
+        }
+        assert!(us(&tally.service, 0.99) < 110.0);
+        assert!(us(&tally.corrected, 0.99) > 150_000.0);
+        assert!(us(&tally.corrected, 0.5) < 110.0);
+        assert!(near(us(&tally.service, 1.0), us(&tally.corrected, 1.0)));
+    }
+
+    #[test]
+    fn timeouts_have_a_time_and_lost_connections_have_none() {
+        let mut tally = Tally::new(1);
+        for (fault, timed) in [
+            (Fault::Connect, 0),
+            (Fault::Truncated, 0),
+            (Fault::Protocol, 0),
+            (Fault::Timeout, 1),
+            (Fault::Status, 2),
+            (Fault::Length, 3),
+        ] {
+            let fault = Some((fault, "why".to_owned()));
+            tally.add(Sample { fault, ..sample(0, 0, 10) });
+            assert_eq!(tally.service.len(), timed);
+        }
+        assert_eq!((tally.requests, tally.failed), (6, 6));
+        assert!(tally.faults.values().all(|(count, text)| *count == 1 && text == "why"));
+    }
+
+    #[test]
+    fn the_warm_up_shows_in_the_progress_and_in_the_connections_opened_alone() {
+        let mut tally = Tally::new(1);
+        let ticket = Ticket { number: 0, due: Duration::ZERO, counts: false };
+        let connect = Some(Duration::from_micros(5));
+        tally.add(Sample { ticket, connect, ..sample(0, 0, 10) });
+        assert_eq!((tally.requests, tally.recent.requests, tally.service.len()), (0, 1, 0));
+        assert_eq!((tally.connects, tally.connect.len()), (1, 0));
+        tally.recent.clear();
+        assert_eq!((tally.recent.requests, tally.recent.times.len()), (0, 0));
+    }
+
+    #[test]
+    fn targets_have_their_own_times_up_to_a_number_of_them() {
+        let mut tally = Tally::new(TARGETS_MAX);
+        tally.add(Sample { target: 63, ..sample(0, 0, 10) });
+        assert_eq!((tally.targets.len(), tally.targets[63].requests), (64, 1));
+        let mut tally = Tally::new(TARGETS_MAX + 1);
+        tally.add(Sample { target: 64, ..sample(0, 0, 10) });
+        assert_eq!((tally.targets.len(), tally.requests), (0, 1));
+    }
+
+    #[test]
+    fn times_beyond_the_longest_count_as_the_longest() {
+        let mut tally = Tally::new(1);
+        tally.add(sample(0, 0, 2 * 3_600_000_000));
+        assert!(near(us(&tally.service, 1.0), 3_600_000_000.0));
+    }
+}

@@ -1,0 +1,57 @@
+//! `WebVDuration` and `WebVSummary`, as dashboards and relabelling rules know them.
+
+use prometheus::{HistogramOpts, HistogramVec, Registry};
+
+use crate::metrics::registered;
+use crate::metrics::summary::Summary;
+use crate::record::Record;
+
+pub(super) struct Webv {
+    durations: HistogramVec,
+    summary: Summary,
+    place: Place,
+}
+
+/// Where the prober runs: labels that are there only when they are set.
+pub(super) struct Place(Vec<(&'static str, String)>);
+
+impl Place {
+    pub(super) fn new(region: Option<&str>, zone: Option<&str>) -> Self {
+        let labels = [("region", region), ("zone", zone)];
+        let set = labels.into_iter().filter_map(|(name, text)| Some((name, text?.to_owned())));
+        Self(set.collect())
+    }
+}
+
+impl Webv {
+    pub(super) fn new(registry: &Registry, place: Place) -> prometheus::Result<Self> {
+        let mut labels = vec!["status", "server", "failed"];
+        labels.extend(place.0.iter().map(|(name, _)| *name));
+        let opts = HistogramOpts::new("WebVDuration", "Histogram of WebV request duration")
+            .buckets(prometheus::exponential_buckets(1.0, 2.0, 10)?);
+        let durations = registered(registry, HistogramVec::new(opts, &labels)?)?;
+        let summary = Summary::new("WebVSummary", "Summary of WebV request duration", &labels)?;
+        let summary = registered(registry, summary)?;
+        Ok(Self { durations, summary, place })
+    }
+
+    pub(super) fn observe(&self, server: &str, record: &Record) {
+        let failed = if record.verdict.failed { "True" } else { "False" };
+        let mut labels = vec![status(record.status_code), server, failed];
+        labels.extend(self.place.0.iter().map(|(_, text)| text.as_str()));
+        // Not rounded to whole milliseconds as in WebV, where most answers count as 0.
+        let milliseconds = record.took.duration.as_secs_f64() * 1000.0;
+        self.durations.with_label_values(&labels).observe(milliseconds);
+        self.summary.observe(&labels, milliseconds);
+    }
+}
+
+fn status(code: u16) -> &'static str {
+    match code {
+        500.. => "Error",
+        429 => "Retry",
+        400.. => "Warn",
+        300.. => "Redirect",
+        _ => "OK",
+    }
+}

@@ -1,0 +1,257 @@
+//! Lines on their way out. Whoever reads them may be slow or stand still: a thread of its own
+//! waits for it, so that schedule, metrics and signals do not.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus::IntCounter;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::log;
+use crate::settings::LogFormat;
+use crate::stop::Stop;
+
+/// Standard output, line by line.
+#[derive(Clone)]
+pub struct Output {
+    queue: UnboundedSender<Message>,
+    room: Arc<Semaphore>,
+    full: Full,
+    // Lines that were dropped and not told of yet.
+    untold: Arc<AtomicU64>,
+    format: LogFormat,
+}
+
+/// What happens to a line that there is no room for.
+#[derive(Clone)]
+pub enum Full {
+    /// It waits, as in a single run, whose log is complete; not after the end was asked for.
+    Wait(Stop),
+    /// It is dropped and counted here, as in a loop, whose schedule goes on.
+    Drop(IntCounter),
+}
+
+enum Message {
+    // What is written holds its room until it is.
+    Line(String, Option<OwnedSemaphorePermit>),
+    End(oneshot::Sender<()>),
+}
+
+impl Output {
+    /// Starts the thread that writes to standard output; `format` is that of the line which tells
+    /// of dropped ones.
+    ///
+    /// # Errors
+    ///
+    /// Where the system has no thread left.
+    pub fn start(format: LogFormat, full: Full) -> io::Result<Self> {
+        Self::start_to(io::stdout(), format, full)
+    }
+
+    fn start_to(
+        out: impl Write + Send + 'static,
+        format: LogFormat,
+        full: Full,
+    ) -> io::Result<Self> {
+        let (queue, lines) = unbounded_channel();
+        let writer = std::thread::Builder::new().name("output".to_owned()).stack_size(STACK_BYTES);
+        writer.spawn(move || write_all(lines, out))?;
+        let room = Arc::new(Semaphore::new(ROOM_BYTES));
+        Ok(Self { queue, room, full, untold: Arc::default(), format })
+    }
+
+    /// Takes a line, without its line feed.
+    pub async fn line(&self, line: impl Into<String>) {
+        let line = line.into() + "\n";
+        match &self.full {
+            Full::Wait(stop) => {
+                let mut stop = stop.clone();
+                let room = tokio::select! {
+                    biased;
+                    room = Arc::clone(&self.room).acquire_many_owned(size(&line)) => room.ok(),
+                    () = stop.asked() => None,
+                };
+                self.send(Message::Line(line, room));
+            }
+            Full::Drop(dropped) => {
+                match Arc::clone(&self.room).try_acquire_many_owned(size(&line)) {
+                    Ok(room) => {
+                        self.tell_of_dropped();
+                        self.send(Message::Line(line, Some(room)));
+                    }
+                    Err(_) => {
+                        dropped.inc();
+                        self.untold.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until all lines are written; after a stop, and in a loop, for a moment only.
+    pub async fn finish(self) {
+        self.tell_of_dropped();
+        let (end, ended) = oneshot::channel();
+        self.send(Message::End(end));
+        let limit = async {
+            if let Full::Wait(stop) = &self.full {
+                stop.clone().asked().await;
+            }
+            tokio::time::sleep(LAST_LINES_MAX).await;
+        };
+        tokio::select! {
+            biased;
+            _ = ended => {}
+            () = limit => complain(NAME, "nobody reads standard output: its last lines are lost"),
+        }
+    }
+
+    // Where lines are missing stands how many.
+    fn tell_of_dropped(&self) {
+        let lines = self.untold.swap(0, Ordering::Relaxed);
+        if let Some(line) = log::dropped(self.format, lines, Timestamp::now()) {
+            self.send(Message::Line(line + "\n", None));
+        }
+    }
+
+    fn send(&self, message: Message) {
+        // The thread ends after everybody who could send.
+        let _ = self.queue.send(message);
+    }
+}
+
+/// Writes `text` to standard output at once. A reader that has left (`--help | head -1`) has seen
+/// enough.
+pub fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes());
+    let _ = out.flush();
+}
+
+/// Tells standard error what is wrong, in the name of `who`.
+pub fn complain(who: &str, what: impl Display) {
+    // Not `eprintln!`: it panics where standard error is closed, and hides the exit code.
+    let _ = writeln!(io::stderr(), "{who}: {what}");
+}
+
+fn write_all(lines: UnboundedReceiver<Message>, out: impl Write) {
+    let (mut lines, mut out) = (lines, out);
+    while let Some(message) = lines.blocking_recv() {
+        match message {
+            Message::Line(line, room) => {
+                // A reader that has left is no reason to stop probing.
+                let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+                drop(room);
+            }
+            Message::End(end) => {
+                let _ = end.send(());
+            }
+        }
+    }
+}
+
+// A line that is longer than all the room takes all of it.
+fn size(line: &str) -> u32 {
+    u32::try_from(line.len().min(ROOM_BYTES)).unwrap_or(u32::MAX)
+}
+
+/// The program, where it complains.
+pub const NAME: &str = "heartbeat-probe";
+
+// Some thousands of lines: a moment of a log shipper's that rotates its files.
+const ROOM_BYTES: usize = 1024 * 1024;
+// Enough for a reader that reads, and well within the grace period of an orchestrator.
+const LAST_LINES_MAX: Duration = Duration::from_secs(1);
+// It only copies.
+const STACK_BYTES: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    /// Takes what it is given when somebody says so.
+    struct Gate {
+        open: Receiver<()>,
+        seen: Sender<String>,
+    }
+
+    impl Write for Gate {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.open.recv().map_err(io::Error::other)?;
+            let _ = self.seen.send(String::from_utf8_lossy(bytes).into_owned());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn gated(full: Full) -> (Output, Sender<()>, Receiver<String>) {
+        let ((open, opened), (seen, written)) = (channel(), channel());
+        let gate = Gate { open: opened, seen };
+        (Output::start_to(gate, LogFormat::Json, full).unwrap(), open, written)
+    }
+
+    fn quarter(letter: &str) -> String {
+        letter.repeat(ROOM_BYTES / 4 - 1)
+    }
+
+    #[tokio::test]
+    async fn drops_what_there_is_no_room_for_and_tells_how_many_where_they_are_missing() {
+        let dropped = IntCounter::new("dropped", "dropped").unwrap();
+        let (output, open, written) = gated(Full::Drop(dropped.clone()));
+        for letter in ["a", "b", "c", "d"] {
+            output.line(quarter(letter)).await;
+        }
+        assert_eq!(dropped.get(), 0);
+        output.line("").await;
+        output.line("").await;
+        assert_eq!(dropped.get(), 2);
+        for letter in ["a", "b", "c", "d"] {
+            open.send(()).unwrap();
+            assert!(written.recv().unwrap().starts_with(letter));
+        }
+        // Room is given back a moment after a line is written.
+        while output.room.available_permits() < ROOM_BYTES {
+            tokio::task::yield_now().await;
+        }
+        output.line("e").await;
+        open.send(()).unwrap();
+        let notice = written.recv().unwrap();
+        assert!(notice.ends_with("\"EventType\":\"Dropped\",\"Lines\":2}\n"), "{notice}");
+        open.send(()).unwrap();
+        assert_eq!(written.recv().unwrap(), "e\n");
+    }
+
+    #[tokio::test]
+    async fn waits_for_room_in_a_single_run_until_the_end_is_asked_for() {
+        let (ask, stop) = Stop::new();
+        let (output, open, written) = gated(Full::Wait(stop));
+        // More than the room: it takes all of it.
+        output.line("a".repeat(2 * ROOM_BYTES)).await;
+        let waiting = tokio::spawn({
+            let output = output.clone();
+            async move { output.line("b").await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        open.send(()).unwrap();
+        assert!(written.recv().unwrap().starts_with('a'));
+        waiting.await.unwrap();
+        open.send(()).unwrap();
+        assert_eq!(written.recv().unwrap(), "b\n");
+        output.line("c".repeat(2 * ROOM_BYTES)).await;
+        ask.send(1).unwrap();
+        output.line("d").await;
+        // Nobody reads: it ends all the same.
+        output.finish().await;
+    }
+}

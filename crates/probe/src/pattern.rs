@@ -1,0 +1,103 @@
+//! The payload of Heartbeat: `0123456789ABCDEF`, repeated from its start.
+
+use std::sync::LazyLock;
+
+use hyper::body::Bytes;
+
+use crate::client::BodySink;
+
+/// What is repeated.
+pub const PATTERN: &[u8; 16] = b"0123456789ABCDEF";
+
+/// A block of the pattern to cut payloads from; its length is a multiple of the pattern's.
+pub fn block() -> Bytes {
+    static BLOCK: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(PATTERN.repeat(BLOCK_REPEATS)));
+    BLOCK.clone()
+}
+
+/// Compares a body with the pattern as it comes, and keeps none of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PatternCheck {
+    position: u64,
+    mismatch: Option<u64>,
+}
+
+impl PatternCheck {
+    /// The first byte that is not the pattern's, counted from 0.
+    pub fn mismatch(&self) -> Option<u64> {
+        self.mismatch
+    }
+}
+
+impl BodySink for PatternCheck {
+    fn take(&mut self, bytes: &[u8]) {
+        if self.mismatch.is_none() {
+            let phase = usize::from(self.position.to_le_bytes()[0]) % PATTERN.len();
+            if let Some(at) = first_mismatch(bytes, phase) {
+                self.mismatch = Some(self.position + at as u64);
+            }
+        }
+        self.position += bytes.len() as u64;
+    }
+}
+
+// Whole stretches are compared at once, which the compiler turns into memcmp; only one that
+// differs is looked at byte by byte.
+fn first_mismatch(bytes: &[u8], phase: usize) -> Option<usize> {
+    let block = block();
+    let mut offset = 0;
+    let mut phase = phase;
+    while offset < bytes.len() {
+        let length = (bytes.len() - offset).min(block.len() - phase);
+        let (ours, theirs) = (&block[phase..phase + length], &bytes[offset..offset + length]);
+        if ours != theirs {
+            let at = ours.iter().zip(theirs).position(|(a, b)| a != b)?;
+            return Some(offset + at);
+        }
+        offset += length;
+        phase = (phase + length) % PATTERN.len();
+    }
+    None
+}
+
+// 16 KiB: as much as one TLS record holds, and it stays in the first-level cache.
+const BLOCK_REPEATS: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(chunks: &[&[u8]]) -> PatternCheck {
+        let mut check = PatternCheck::default();
+        for chunk in chunks {
+            check.take(chunk);
+        }
+        check
+    }
+
+    #[test]
+    fn takes_the_pattern_however_it_is_cut() {
+        let body = PATTERN.repeat(3000);
+        for cut in [0, 1, 15, 16, 17, 16_383, 16_384, 16_385, body.len()] {
+            let (first, second) = body.split_at(cut);
+            assert_eq!(checked(&[first, second]).mismatch(), None, "cut at {cut}");
+        }
+        assert_eq!(checked(&[]).mismatch(), None);
+    }
+
+    #[test]
+    fn names_the_first_wrong_byte() {
+        for at in [0, 1, 16, 16_384, 47_999] {
+            let mut body = PATTERN.repeat(3000);
+            body[at] = b'x';
+            let (first, second) = body.split_at(1000);
+            assert_eq!(checked(&[first, second]).mismatch(), Some(at as u64));
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_begins_elsewhere_is_wrong() {
+        assert_eq!(checked(&[b"123"]).mismatch(), Some(0));
+        assert_eq!(checked(&[b"0123", b"0123"]).mismatch(), Some(4));
+    }
+}

@@ -1,0 +1,113 @@
+//! What is known about one request that was sent: what is logged, counted and summed up.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::client::{Answer, ClientError, Phases};
+use crate::testfile::Case;
+use crate::validation::Verdict;
+
+/// One request and what came of it.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// When it was done.
+    pub date: Timestamp,
+    /// The method.
+    pub verb: String,
+    /// The base URL.
+    pub server: String,
+    /// As in the test file, without `--url-prefix`.
+    pub path: String,
+    /// The status, or 500 where there is none.
+    pub status_code: u16,
+    /// Whether there was an answer.
+    pub answered: bool,
+    /// Of the test file.
+    pub test_name: Option<String>,
+    /// Of the test file, or else of the command line.
+    pub tag: Option<String>,
+    /// Bytes of the body.
+    pub content_length: u64,
+    /// Of the performance target.
+    pub category: Option<String>,
+    /// 1 to 4.
+    pub quartile: Option<u8>,
+    /// What the validation says.
+    pub verdict: Verdict,
+    /// How long it took.
+    pub took: Took,
+    /// Bytes read, head included.
+    pub bytes_received: u64,
+    /// Bytes written, head included.
+    pub bytes_sent: u64,
+}
+
+/// How long a request took: as a whole, and its parts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Took {
+    /// The opening of a connection included.
+    pub duration: Duration,
+    /// As far as it came.
+    pub phases: Phases,
+}
+
+/// A duration in whole milliseconds, rounded as WebV does.
+pub fn whole_milliseconds(duration: Duration) -> u64 {
+    // Durations are bounded by the timeout; the sign and the size are sure.
+    (duration.as_secs_f64() * 1000.0).round_ties_even() as u64
+}
+
+impl Record {
+    /// Of a request that was answered.
+    pub fn answered(
+        case: &Case,
+        server: &str,
+        took: Took,
+        answer: &Answer,
+        verdict: Verdict,
+    ) -> Self {
+        Self {
+            status_code: answer.status.as_u16(),
+            answered: true,
+            content_length: answer.told_length.unwrap_or(answer.body_length),
+            bytes_received: answer.bytes_received,
+            bytes_sent: answer.bytes_sent,
+            ..Self::new(case, server, took, verdict)
+        }
+    }
+
+    /// Of a request that was not answered; WebV logs it as a 500 without content.
+    pub fn lost(case: &Case, server: &str, took: Took, error: &ClientError) -> Self {
+        Self::new(case, server, took, Verdict::exception(error))
+    }
+
+    /// The duration in whole milliseconds.
+    pub fn milliseconds(&self) -> u64 {
+        whole_milliseconds(self.took.duration)
+    }
+
+    fn new(case: &Case, server: &str, took: Took, verdict: Verdict) -> Self {
+        let milliseconds = whole_milliseconds(took.duration) as f64;
+        let target = case.perf_target.as_ref();
+        Self {
+            date: Timestamp::now(),
+            verb: case.verb.clone(),
+            server: server.to_owned(),
+            path: case.path.clone(),
+            status_code: STATUS_WITHOUT_ANSWER,
+            answered: false,
+            test_name: case.test_name.clone(),
+            tag: case.tag.clone(),
+            content_length: 0,
+            category: target.map(|target| target.category.clone()),
+            quartile: target.and_then(|target| target.quartile(milliseconds)),
+            verdict,
+            took,
+            bytes_received: 0,
+            bytes_sent: 0,
+        }
+    }
+}
+
+const STATUS_WITHOUT_ANSWER: u16 = 500;

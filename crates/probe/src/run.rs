@@ -1,0 +1,162 @@
+//! From settings to an exit code.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::args::{self, Asked};
+use crate::client::{Target, Tls};
+use crate::dry_run;
+use crate::log;
+use crate::metrics::Metrics;
+use crate::once;
+use crate::output::{Full, NAME, Output, complain, print};
+use crate::probe::Probe;
+use crate::run_loop;
+use crate::settings::{RunLoop, Settings};
+use crate::stop::Stop;
+use crate::testfile::{self, Case};
+use crate::web;
+
+/// Does what the command line `words`, without the program's name, and the environment ask for.
+pub async fn run(
+    words: impl IntoIterator<Item = String>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> ExitCode {
+    match try_run(words, environment).await {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            for line in &failure.lines {
+                complain(NAME, line);
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+struct Failure {
+    lines: Vec<String>,
+    code: u8,
+}
+
+impl Failure {
+    fn of(error: impl Display) -> Self {
+        Self { lines: vec![error.to_string()], code: EXIT_REFUSED }
+    }
+}
+
+async fn try_run(
+    words: impl IntoIterator<Item = String>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<u8, Failure> {
+    let arguments = match args::parse(words, environment).map_err(Failure::of)? {
+        Asked::Print(page) => {
+            print(&page);
+            return Ok(0);
+        }
+        Asked::Probe(arguments) => arguments,
+    };
+    let settings =
+        Settings::new(&arguments).map_err(|lines| Failure { lines, code: EXIT_REFUSED })?;
+    if settings.dry_run {
+        print(&dry_run::page(&settings));
+        return Ok(0);
+    }
+    let cases = cases(&settings)?;
+    let tls = Tls::for_targets(&settings.servers, settings.ca_file.as_deref());
+    let tls = tls.map_err(Failure::of)?;
+    let mut stop = Stop::on_signals().map_err(Failure::of)?;
+    let mut again = stop.clone();
+    tokio::spawn(async move {
+        again.asked_again().await;
+        std::process::exit(EXIT_SECOND_SIGNAL);
+    });
+    match &settings.run_loop {
+        Some(run_loop) => {
+            looping(&settings, run_loop, &cases, tls, &mut stop).await?;
+            Ok(0)
+        }
+        None => {
+            let output = Output::start(settings.log_format, Full::Wait(stop.clone()));
+            let output = output.map_err(Failure::of)?;
+            let probes = probes(&settings, &cases, tls, &output, None)?;
+            stop.or_after(settings.delay_start).await;
+            if stop.is_asked() {
+                return Ok(0);
+            }
+            let code = once::run(&settings, &probes, &output, &mut stop).await;
+            output.finish().await;
+            Ok(code)
+        }
+    }
+}
+
+async fn looping(
+    settings: &Settings,
+    run_loop: &RunLoop,
+    cases: &[Arc<Case>],
+    tls: Option<Tls>,
+    stop: &mut Stop,
+) -> Result<(), Failure> {
+    let metrics =
+        Metrics::new(settings.region.as_deref(), settings.zone.as_deref()).map_err(Failure::of)?;
+    let output = Output::start(settings.log_format, Full::Drop(metrics.lines_dropped()));
+    let output = output.map_err(Failure::of)?;
+    let probes = probes(settings, cases, tls, &output, Some(&metrics))?;
+    let listener = web::bind(run_loop.port).await.map_err(|error| Failure {
+        lines: vec![format!(
+            "--port {}: can not listen: {error}; choose another port",
+            run_loop.port
+        )],
+        code: EXIT_NO_PORT,
+    })?;
+    tokio::spawn(web::serve(listener, metrics));
+    stop.or_after(settings.delay_start).await;
+    if stop.is_asked() {
+        return Ok(());
+    }
+    if let Some(text) = log::startup(settings, run_loop, Timestamp::now()) {
+        output.line(text).await;
+    }
+    run_loop::run(run_loop, probes, stop).await;
+    if let Some(text) = log::shutdown(settings.log_format, Timestamp::now()) {
+        output.line(text).await;
+    }
+    output.finish().await;
+    Ok(())
+}
+
+fn cases(settings: &Settings) -> Result<Vec<Arc<Case>>, Failure> {
+    let loaded = testfile::load(&settings.files).map_err(Failure::of)?;
+    for warning in &loaded.warnings {
+        complain(NAME, warning);
+    }
+    for server in settings.servers.iter().filter(|server| !server.path().is_empty()) {
+        complain(NAME, format!("{server}: its path is not used; give it as --url-prefix"));
+    }
+    Ok(loaded.cases.into_iter().map(Arc::new).collect())
+}
+
+fn probes(
+    settings: &Settings,
+    cases: &[Arc<Case>],
+    tls: Option<Tls>,
+    output: &Output,
+    metrics: Option<&Metrics>,
+) -> Result<Vec<Probe>, Failure> {
+    let probe = |target: &Target| {
+        let metrics = metrics.map(|metrics| metrics.server(target.as_str(), cases));
+        let output = output.clone();
+        Probe::new(settings, target, tls.clone(), cases, output, metrics).map_err(Failure::of)
+    };
+    settings.servers.iter().map(probe).collect()
+}
+
+// A command line, a file or a value that is no good: WebV's code.
+const EXIT_REFUSED: u8 = 1;
+// What a shell reports for SIGINT.
+const EXIT_SECOND_SIGNAL: i32 = 130;
+// WebV's -1.
+const EXIT_NO_PORT: u8 = 255;

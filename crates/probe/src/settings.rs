@@ -1,0 +1,330 @@
+//! The settings of a run: checked values, and which of them go together.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::args::{Arguments, Given, Origin};
+use crate::client::Target;
+
+/// Everything a run needs to know, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// In the order given; one twice is two schedules.
+    pub servers: Vec<Target>,
+    /// Test files.
+    pub files: Vec<String>,
+    /// Empty, or a path that begins with a slash and ends without one.
+    pub url_prefix: String,
+    /// None for a single run.
+    pub run_loop: Option<RunLoop>,
+    /// Between the starts of two requests of a single run.
+    pub sleep: Duration,
+    /// Before anything is sent.
+    pub delay_start: Duration,
+    /// For a whole request.
+    pub timeout: Duration,
+    /// A single run ends when it has so many errors.
+    pub max_errors: u64,
+    /// Of the log on standard output.
+    pub log_format: LogFormat,
+    /// Whether successes are logged.
+    pub verbose: bool,
+    /// Whether the texts of errors are logged.
+    pub verbose_errors: bool,
+    /// Of the summary after a single run.
+    pub summary: SummaryFormat,
+    /// For requests that have none of their own.
+    pub tag: Option<String>,
+    /// Where the prober runs.
+    pub region: Option<String>,
+    /// Where the prober runs, finer.
+    pub zone: Option<String>,
+    /// Certificates to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Whether connections are used again.
+    pub keep_alive: bool,
+    /// Whether the settings are only to be printed.
+    pub dry_run: bool,
+}
+
+/// The settings of a run without end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunLoop {
+    /// Between the starts of two requests to one server.
+    pub interval: Duration,
+    /// None for no end.
+    pub duration: Option<Duration>,
+    /// Whether requests are picked at random.
+    pub random: bool,
+    /// Of the web page with the metrics.
+    pub port: u16,
+    /// Unanswered requests per server.
+    pub max_concurrent: usize,
+}
+
+macro_rules! formats {
+    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident),* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $($(#[$variant_meta])* $variant),* }
+
+        impl $name {
+            const NAMES: &[(&str, Self)] = &[$((stringify!($variant), Self::$variant)),*];
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(self, f)
+            }
+        }
+    };
+}
+
+formats! {
+    /// How requests are logged.
+    LogFormat {
+        /// Seven columns.
+        TsvMin,
+        /// Fourteen columns.
+        Tsv,
+        /// An object a line, keys in PascalCase.
+        Json,
+        /// An object a line, keys in camelCase.
+        JsonCamel,
+        /// Not at all.
+        None
+    }
+}
+
+formats! {
+    /// How a single run is summed up.
+    SummaryFormat {
+        /// Not at all.
+        None,
+        /// One line of columns.
+        Tsv,
+        /// One object.
+        Json,
+        /// One object, as `Json`: the summary of WebV is the same in both.
+        JsonCamel,
+        /// JUnit.
+        Xml
+    }
+}
+
+impl Settings {
+    /// Reads and checks what was given.
+    ///
+    /// # Errors
+    ///
+    /// A line for each value that is no good and each pair that does not go together.
+    pub fn new(arguments: &Arguments) -> Result<Self, Vec<String>> {
+        let mut reader = Reader { arguments, errors: Vec::new() };
+        let settings = reader.settings();
+        if reader.errors.is_empty() { Ok(settings) } else { Err(reader.errors) }
+    }
+}
+
+struct Reader<'a> {
+    arguments: &'a Arguments,
+    errors: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn settings(&mut self) -> Settings {
+        let looping = self.flag("run-loop");
+        let run_loop = self.run_loop(looping);
+        let sleep = self.number("sleep", 0..=MILLISECONDS_MAX).unwrap_or(0);
+        let settings = Settings {
+            servers: self.servers(),
+            files: self.list("files"),
+            url_prefix: self.url_prefix(),
+            run_loop,
+            sleep: Duration::from_millis(sleep),
+            delay_start: self.seconds("delay-start", 0, 0),
+            timeout: self.seconds("timeout", 1, 30),
+            max_errors: self.number("max-errors", 0..=u64::from(u32::MAX)).unwrap_or(10),
+            log_format: self.format("log-format", LogFormat::NAMES).unwrap_or(LogFormat::TsvMin),
+            verbose: self.flag("verbose"),
+            verbose_errors: self.flag("verbose-errors"),
+            summary: self.format("summary", SummaryFormat::NAMES).unwrap_or(SummaryFormat::None),
+            tag: self.text("tag"),
+            region: self.text("region"),
+            zone: self.text("zone"),
+            ca_file: self.text("ca-file").map(PathBuf::from),
+            keep_alive: !self.flag("no-keep-alive"),
+            dry_run: self.flag("dry-run"),
+        };
+        self.check(&settings);
+        settings
+    }
+
+    fn run_loop(&mut self, looping: bool) -> Option<RunLoop> {
+        let duration = self.seconds("duration", 0, 0);
+        let random = self.flag("random");
+        let port = self.number("port", 1..=65_535).unwrap_or(8080);
+        let max_concurrent = self.number("max-concurrent", 1..=CONCURRENT_MAX).unwrap_or(100);
+        let interval = self.interval();
+        if looping {
+            return Some(RunLoop {
+                interval,
+                duration: (!duration.is_zero()).then_some(duration),
+                random,
+                port: u16::try_from(port).unwrap_or(8080),
+                max_concurrent: usize::try_from(max_concurrent).unwrap_or(100),
+            });
+        }
+        let from_command_line = |reader: &Self, long: &str| {
+            reader.given(long).is_some_and(|given| given.origin == Origin::CommandLine)
+        };
+        // In the environment a port says nothing: platforms set PORT for everybody.
+        for (long, used) in [
+            ("port", from_command_line(self, "port")),
+            ("max-concurrent", from_command_line(self, "max-concurrent")),
+            ("rate", self.given("rate").is_some()),
+            ("duration", !duration.is_zero()),
+            ("random", random),
+        ] {
+            if used {
+                self.errors.push(format!("--run-loop must be true to use --{long}"));
+            }
+        }
+        None
+    }
+
+    // At least a millisecond; of --sleep and --rate the one on the command line wins.
+    fn interval(&mut self) -> Duration {
+        let (sleep, rate) = (self.given("sleep"), self.given("rate"));
+        let origin = |given: &Option<Given>| given.as_ref().map(|given| given.origin);
+        if rate.is_some() && origin(&rate) == origin(&sleep) {
+            self.errors.push("--rate conflicts with --sleep".to_owned());
+        }
+        if rate.is_some() && origin(&sleep) != Some(Origin::CommandLine) {
+            let rate = self.rate(rate);
+            return Duration::from_secs_f64(1.0 / rate);
+        }
+        // A value that is no good is told once, where a single run reads it.
+        let sleep = sleep.and_then(|given| given.words[0].parse().ok()).unwrap_or(1000);
+        Duration::from_millis(sleep).max(INTERVAL_MIN)
+    }
+
+    fn rate(&mut self, given: Option<Given>) -> f64 {
+        let Some(given) = given else { return 1.0 };
+        match given.words[0].parse::<f64>() {
+            Ok(rate) if RATES.contains(&rate) => rate,
+            _ => {
+                let (least, most) = (RATES.start(), RATES.end());
+                self.refuse(&given, &format!("must be a number from {least} to {most}"));
+                1.0
+            }
+        }
+    }
+
+    fn servers(&mut self) -> Vec<Target> {
+        let texts = self.list("server");
+        let mut servers = Vec::with_capacity(texts.len());
+        for text in texts {
+            match Target::parse(&text) {
+                Ok(target) => servers.push(target),
+                Err(error) => self.errors.push(format!("--server: {error}")),
+            }
+        }
+        servers
+    }
+
+    fn url_prefix(&mut self) -> String {
+        let text = self.text("url-prefix").unwrap_or_default();
+        let trimmed = text.trim_matches('/');
+        if trimmed.contains(['?', '#']) || trimmed.contains(char::is_whitespace) {
+            self.errors.push(format!("--url-prefix {text}: must be a path"));
+        }
+        if trimmed.is_empty() { String::new() } else { format!("/{trimmed}") }
+    }
+
+    fn check(&mut self, settings: &Settings) {
+        let mut refuse = |wrong: bool, why: &str| {
+            if wrong {
+                self.errors.push(why.to_owned());
+            }
+        };
+        let none = settings.log_format == LogFormat::None;
+        refuse(settings.verbose && none, "--verbose conflicts with --log-format None");
+        let summary = settings.summary != SummaryFormat::None;
+        refuse(summary && settings.run_loop.is_some(), "--summary conflicts with --run-loop");
+    }
+
+    fn list(&mut self, long: &str) -> Vec<String> {
+        let words = self.given(long).map(|given| given.words).unwrap_or_default();
+        if words.is_empty() {
+            self.errors.push(format!("--{long} must be provided"));
+        }
+        words
+    }
+
+    fn text(&self, long: &str) -> Option<String> {
+        let text = self.given(long)?.words.swap_remove(0);
+        (!text.trim().is_empty()).then_some(text)
+    }
+
+    fn flag(&mut self, long: &str) -> bool {
+        let Some(given) = self.given(long) else { return false };
+        match given.words[0].to_ascii_lowercase().as_str() {
+            "true" | "1" => true,
+            "false" | "0" => false,
+            _ => {
+                self.refuse(&given, "must be true or false");
+                false
+            }
+        }
+    }
+
+    fn number(&mut self, long: &str, allowed: RangeInclusive<u64>) -> Option<u64> {
+        let given = self.given(long)?;
+        let number = given.words[0].parse().ok().filter(|number| allowed.contains(number));
+        if number.is_none() {
+            let (least, most) = (allowed.start(), allowed.end());
+            self.refuse(&given, &format!("must be a whole number from {least} to {most}"));
+        }
+        number
+    }
+
+    fn seconds(&mut self, long: &str, least: u64, default: u64) -> Duration {
+        Duration::from_secs(self.number(long, least..=SECONDS_MAX).unwrap_or(default))
+    }
+
+    fn format<T: Copy>(&mut self, long: &str, names: &[(&str, T)]) -> Option<T> {
+        let given = self.given(long)?;
+        let word = &given.words[0];
+        let found = names.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
+        if found.is_none() {
+            let names: Vec<_> = names.iter().map(|(name, _)| *name).collect();
+            self.refuse(&given, &format!("must be one of {}", names.join(", ")));
+        }
+        found.map(|(_, format)| *format)
+    }
+
+    fn given(&self, long: &str) -> Option<Given> {
+        self.arguments.given(long)
+    }
+
+    fn refuse(&mut self, given: &Given, why: &str) {
+        let value = given.words.join(" ");
+        self.errors.push(match given.origin {
+            Origin::CommandLine => format!("{} {value}: {why}", given.name),
+            Origin::Environment => format!("{}={value} in the environment: {why}", given.name),
+        });
+    }
+}
+
+// What WebV's 32-bit milliseconds hold: 24 days.
+const MILLISECONDS_MAX: u64 = i32::MAX as u64;
+// WebV's 32-bit seconds.
+const SECONDS_MAX: u64 = i32::MAX as u64;
+// Each may hold a socket and a read buffer; above this the descriptors of a default limit are used
+// up and the load generator is the better tool.
+const CONCURRENT_MAX: u64 = 10_000;
+const INTERVAL_MIN: Duration = Duration::from_millis(1);
+// From one a day to what a single thread is sure to keep up with.
+const RATES: RangeInclusive<f64> = 0.00001..=10_000.0;

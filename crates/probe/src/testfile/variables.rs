@@ -1,0 +1,56 @@
+//! `${NAME}` in test files.
+
+use serde_json::Value;
+
+/// Replaces `${NAME}` in every text of `value`, the names of fields included, for the `names`
+/// only; one that is not set becomes nothing. It happens after the file was parsed, so that a value
+/// needs no escaping.
+pub(super) fn replace(
+    value: &mut Value,
+    names: &[String],
+    environment: &dyn Fn(&str) -> Option<String>,
+) {
+    match value {
+        Value::String(text) => replace_in(text, names, environment),
+        Value::Array(elements) => {
+            for element in elements {
+                replace(element, names, environment);
+            }
+        }
+        Value::Object(fields) => {
+            let pairs = std::mem::take(fields).into_iter().map(|(name, value)| {
+                let (mut name, mut value) = (name, value);
+                replace_in(&mut name, names, environment);
+                replace(&mut value, names, environment);
+                (name, value)
+            });
+            *fields = pairs.collect();
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn replace_in(text: &mut String, names: &[String], environment: &dyn Fn(&str) -> Option<String>) {
+    for name in names {
+        let place = format!("${{{name}}}");
+        if text.contains(&place) {
+            *text = text.replace(&place, &environment(name).unwrap_or_default());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn replaces_declared_names_only_and_unset_ones_by_nothing() {
+        let environment = |name: &str| (name == "SET").then(|| "a\"b".to_owned());
+        let mut value =
+            json!({"x": ["${SET}-${UNSET}-${OTHER}", 1], "y${SET}": {"z": "${SET}${SET}"}});
+        replace(&mut value, &["SET".to_owned(), "UNSET".to_owned()], &environment);
+        assert_eq!(value, json!({"x": ["a\"b--${OTHER}", 1], "ya\"b": {"z": "a\"ba\"b"}}));
+    }
+}

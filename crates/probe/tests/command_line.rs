@@ -1,0 +1,315 @@
+//! Options, environment, conflicts, exit codes of the command line.
+
+mod process;
+
+use std::net::TcpListener;
+
+use process::{Folder, finish, program, run};
+
+const GOOD: [&str; 4] = ["-s", "localhost:1", "-f", "a.json"];
+
+fn refused(arguments: &[&str], message: &str) {
+    let outcome = run(&Folder::new(), arguments);
+    assert_eq!(outcome.code, 1, "{arguments:?}: {outcome:?}");
+    assert!(outcome.err.contains(message), "{arguments:?}: {:?}", outcome.err);
+    assert_eq!(outcome.out, "", "{arguments:?}");
+}
+
+fn refused_beside_good(arguments: &[&str], message: &str) {
+    refused(&[&GOOD, arguments].concat(), message);
+}
+
+fn dry(arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let folder = Folder::new();
+    let mut command = program(&folder);
+    command.args(arguments).arg("--dry-run").envs(environment.iter().copied());
+    let outcome = finish(&mut command);
+    assert_eq!((outcome.code, outcome.err.as_str()), (0, ""), "{arguments:?}");
+    outcome.out
+}
+
+fn row(page: &str, name: &str) -> String {
+    let row = page.lines().find(|line| line.trim_start().starts_with(name));
+    row.unwrap_or_else(|| panic!("{name} in {page}"))[19..].to_owned()
+}
+
+#[test]
+fn version_is_printed_wherever_it_stands() {
+    for arguments in [&["--version"][..], &["-s", "x", "--no-such", "--version"], &["-V"]] {
+        let outcome = run(&Folder::new(), arguments);
+        assert_eq!((outcome.code, outcome.out.trim()), (0, env!("CARGO_PKG_VERSION")));
+    }
+}
+
+#[test]
+fn help_names_every_option() {
+    for word in ["--help", "-h", "-?"] {
+        let outcome = run(&Folder::new(), &[word]);
+        assert_eq!(outcome.code, 0);
+        for opt in heartbeat_probe::args::OPTIONS {
+            assert!(outcome.out.contains(&format!("--{}", opt.long)), "{}", opt.long);
+        }
+    }
+}
+
+#[test]
+fn servers_and_files_are_required() {
+    refused(&[], "--server must be provided");
+    refused(&["-s", "localhost"], "--files must be provided");
+    let outcome = run(&Folder::new(), &["-s", "-f", "a.json"]);
+    assert_eq!((outcome.code, outcome.err.matches("--help").count()), (1, 1), "{outcome:?}");
+    refused(&["-f", "a.json"], "--server must be provided");
+}
+
+#[test]
+fn defaults_are_those_of_webv() {
+    let page = dry(&GOOD, &[]);
+    for (name, value) in [
+        ("Server", "http://localhost:1"),
+        ("Files", "a.json"),
+        ("Delay Start", "0"),
+        ("Run Loop", "False"),
+        ("Sleep", "0"),
+        ("Max Errors", "10"),
+        ("Summary", "None"),
+        ("Timeout", "30"),
+        ("Log Format", "TsvMin"),
+        ("Verbose", "False"),
+        ("Verbose Errors", "False"),
+    ] {
+        assert_eq!(row(&page, name), value, "{name}");
+    }
+    let page = dry(&[&GOOD[..], &["-r"]].concat(), &[]);
+    for (name, value) in
+        [("Sleep", "1000"), ("Duration", "0"), ("Random", "False"), ("Port", "8080")]
+    {
+        assert_eq!(row(&page, name), value, "{name}");
+    }
+}
+
+#[test]
+fn lists_are_separated_by_spaces_and_options_repeat() {
+    let page = dry(&["-s", "localhost", "x.org", "-f", "a", "b", "-s", "http://y", "-f", "c"], &[]);
+    assert_eq!(row(&page, "Server"), "http://localhost https://x.org http://y");
+    assert_eq!(row(&page, "Files"), "a b c");
+}
+
+#[test]
+fn flags_take_an_optional_value_and_bundle() {
+    let loops = |words: &[&str]| row(&dry(&[&GOOD, words].concat(), &[]), "Run Loop");
+    for words in [&["-r"][..], &["--run-loop"], &["-r", "true"], &["--run-loop=True"]] {
+        assert_eq!(loops(words), "True", "{words:?}");
+    }
+    assert_eq!(loops(&["--run-loop", "false"]), "False");
+    let page = dry(&[&GOOD[..], &["-rv"]].concat(), &[]);
+    assert_eq!((row(&page, "Run Loop"), row(&page, "Verbose")), ("True".into(), "True".into()));
+}
+
+#[test]
+fn every_option_has_its_short_form_and_variable() {
+    let page = dry(
+        &[
+            "-s",
+            "localhost",
+            "-f",
+            "f",
+            "-u",
+            "p/",
+            "-t",
+            "9",
+            "-g",
+            "json",
+            "-v",
+            "-l",
+            "7",
+            "-r",
+            "-p",
+            "99",
+        ],
+        &[],
+    );
+    let environment = [
+        ("SERVER", "localhost"),
+        ("FILES", "f"),
+        ("URL_PREFIX", "/p"),
+        ("TIMEOUT", "9"),
+        ("LOG_FORMAT", "Json"),
+        ("VERBOSE", "true"),
+        ("SLEEP", "7"),
+        ("RUN_LOOP", "true"),
+        ("PORT", "99"),
+    ];
+    assert_eq!(page, dry(&[], &environment));
+    assert_eq!(row(&page, "URL Prefix"), "/p");
+    let long = [
+        ("DELAY_START", "3"),
+        ("TAG", "t"),
+        ("REGION", "r"),
+        ("ZONE", "z"),
+        ("VERBOSE_ERRORS", "true"),
+        ("MAX_ERRORS", "4"),
+        ("SUMMARY", "xml"),
+    ];
+    let page = dry(&GOOD, &long);
+    for (name, value) in [
+        ("Delay Start", "3"),
+        ("Tag", "t"),
+        ("Region", "r"),
+        ("Zone", "z"),
+        ("Verbose Errors", "True"),
+        ("Max Errors", "4"),
+        ("Summary", "Xml"),
+    ] {
+        assert_eq!(row(&page, name), value, "{name}");
+    }
+    let looping = [("RUN_LOOP", "1"), ("DURATION", "5"), ("RANDOM", "true")];
+    let page = dry(&GOOD, &looping);
+    assert_eq!((row(&page, "Duration"), row(&page, "Random")), ("5".into(), "True".into()));
+}
+
+#[test]
+fn the_command_line_beats_the_environment() {
+    let environment = [("SERVER", "a b"), ("TIMEOUT", "9"), ("VERBOSE", "true")];
+    let page = dry(&["-s", "c", "-f", "f", "-t", "8", "-v", "false"], &environment);
+    assert_eq!(row(&page, "Server"), "https://c");
+    assert_eq!((row(&page, "Timeout"), row(&page, "Verbose")), ("8".into(), "False".into()));
+    let page = dry(&["-f", "f"], &environment);
+    assert_eq!(row(&page, "Server"), "https://a https://b");
+}
+
+#[test]
+fn an_empty_variable_is_not_set_and_a_wrong_one_is_told() {
+    let page = dry(&GOOD, &[("TIMEOUT", ""), ("VERBOSE", " "), ("SERVER", "")]);
+    assert_eq!(row(&page, "Timeout"), "30");
+    for (name, value) in [("TIMEOUT", "x"), ("VERBOSE", "maybe"), ("LOG_FORMAT", "yaml")] {
+        let folder = Folder::new();
+        let outcome = finish(program(&folder).args(GOOD).env(name, value));
+        assert_eq!(outcome.code, 1);
+        let message = format!("{name}={value} in the environment: must be");
+        assert!(outcome.err.contains(&message), "{}", outcome.err);
+    }
+}
+
+#[test]
+fn a_port_that_the_platform_sets_needs_no_run_loop() {
+    assert_eq!(row(&dry(&GOOD, &[("PORT", "3000")]), "Run Loop"), "False");
+}
+
+#[test]
+fn numbers_have_their_bounds() {
+    for (option, wrong, right) in [
+        ("--timeout", "0", "1"),
+        ("--timeout", "-1", "2147483647"),
+        ("--timeout", "2147483648", "30"),
+        ("--max-errors", "-1", "0"),
+        ("--max-errors", "x", "10"),
+        ("--delay-start", "-1", "0"),
+        ("--sleep", "-1", "0"),
+        ("--sleep", "1.5", "1"),
+    ] {
+        let wrong = [option, wrong];
+        refused_beside_good(&wrong, &format!("{} {}: must be", wrong[0], wrong[1]));
+        dry(&[&GOOD[..], &[option, right]].concat(), &[]);
+    }
+    for (option, wrong, right) in [
+        ("--port", "0", "1"),
+        ("--port", "65536", "65535"),
+        ("--duration", "-1", "0"),
+        ("--max-concurrent", "0", "1"),
+        ("--max-concurrent", "10001", "10000"),
+        ("--rate", "0", "0.00001"),
+        ("--rate", "10001", "10000"),
+        ("--rate", "NaN", "0.5"),
+    ] {
+        let looping = [&GOOD[..], &["-r"]].concat();
+        refused(&[&looping[..], &[option, wrong]].concat(), &format!("{option} {wrong}: must be"));
+        dry(&[&looping[..], &[option, right]].concat(), &[]);
+    }
+}
+
+#[test]
+fn sleep_in_a_loop_is_at_least_a_millisecond() {
+    let page = dry(&[&GOOD[..], &["-r", "-l", "0"]].concat(), &[]);
+    assert_eq!(row(&page, "Sleep"), "1");
+}
+
+#[test]
+fn options_of_the_loop_need_it() {
+    for option in ["--port", "--duration", "--max-concurrent", "--rate"] {
+        let message = format!("--run-loop must be true to use {option}");
+        refused_beside_good(&[option, "5"], &message);
+    }
+    refused_beside_good(&["--random"], "--run-loop must be true to use --random");
+    dry(&[&GOOD[..], &["--random", "false", "--duration", "0"]].concat(), &[]);
+}
+
+#[test]
+fn what_does_not_go_together_is_refused() {
+    refused_beside_good(&["-v", "-g", "None"], "--verbose conflicts with --log-format None");
+    refused_beside_good(&["-r", "--summary", "Tsv"], "--summary conflicts with --run-loop");
+    refused_beside_good(&["-r", "--rate", "5", "-l", "5"], "--rate conflicts with --sleep");
+    dry(&[&GOOD[..], &["-r", "--summary", "None"]].concat(), &[]);
+    // Across the two origins the command line wins.
+    let looping = [&GOOD[..], &["-r"]].concat();
+    let page = dry(&[&looping[..], &["--rate", "20"]].concat(), &[("SLEEP", "7")]);
+    assert_eq!(row(&page, "Sleep"), "50");
+    let page = dry(&[&looping[..], &["--sleep", "7"]].concat(), &[("RATE", "20")]);
+    assert_eq!(row(&page, "Sleep"), "7");
+}
+
+#[test]
+fn formats_are_known_by_name_in_any_case() {
+    for name in ["TsvMin", "Tsv", "Json", "JsonCamel", "None", "json", "TSV"] {
+        let page = dry(&[&GOOD[..], &["-g", name]].concat(), &[]);
+        assert!(row(&page, "Log Format").eq_ignore_ascii_case(name));
+    }
+    refused_beside_good(&["-g", "ndjson"], "must be one of TsvMin, Tsv, Json, JsonCamel, None");
+    refused_beside_good(&["--summary", "x"], "must be one of None, Tsv, Json, JsonCamel, Xml");
+}
+
+#[test]
+fn options_that_webv_removed_are_errors() {
+    for (words, hint) in [
+        (&["--prometheus"][..], "always on"),
+        (&["--strict-json"], "comments"),
+        (&["-j"], "comments"),
+        (&["--base-url", "x"], "name the files"),
+        (&["--webv-prefix", "x"], "whole URLs"),
+        (&["--webv-suffix=x"], "whole URLs"),
+        (&["--json-log"], "--log-format Json"),
+        (&["--summary-minutes", "5"], "--summary"),
+        (&["--no-such"], "--no-such"),
+        (&["-x"], "-x"),
+    ] {
+        refused_beside_good(words, hint);
+    }
+}
+
+#[test]
+fn servers_that_are_none_are_refused() {
+    refused(&["-s", "ftp://x", "-f", "f"], "'ftp://x' is no server: the scheme must be");
+    refused(&["-s", "http://x:99999", "-f", "f"], "is no server");
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_with_255() {
+    let folder = Folder::new();
+    let file = folder.file("t.json", r#"{"requests": [{"path": "/"}]}"#);
+    let taken = TcpListener::bind("[::]:0").or_else(|_| TcpListener::bind("0.0.0.0:0")).unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let outcome = run(&folder, &["-s", "localhost:1", "-f", &file, "-r", "-p", &port]);
+    assert_eq!((outcome.code, outcome.out.as_str()), (255, ""));
+    assert!(outcome.err.contains(&format!("--port {port}: can not listen")), "{}", outcome.err);
+}
+
+#[test]
+fn a_ca_file_must_hold_certificates() {
+    let folder = Folder::new();
+    let file = folder.file("t.json", r#"{"requests": [{"path": "/"}]}"#);
+    let empty = folder.file("ca.pem", "nothing");
+    for (ca, why) in [(empty.as_str(), "no certificate in it"), ("missing.pem", "missing.pem")] {
+        let outcome = run(&folder, &["-s", "https://x", "-f", &file, "--ca-file", ca]);
+        assert_eq!(outcome.code, 1);
+        assert!(outcome.err.contains(why), "{}", outcome.err);
+    }
+}

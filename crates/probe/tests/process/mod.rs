@@ -1,0 +1,184 @@
+//! The program as a process: what it is given, and what it says.
+
+// Every test file is a program of its own and uses its own part of this; a failure here is a
+// failure of the test.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// For a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A folder of its own, removed at the end.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("probe-{}-{number}", std::process::id());
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file and returns its path.
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What a run said.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// The program, with nothing in its environment.
+pub(crate) fn program(folder: &Folder) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_heartbeat-probe"));
+    command.env_clear().current_dir(folder.path());
+    command
+}
+
+/// Runs it to its end.
+pub(crate) fn finish(command: &mut Command) -> Outcome {
+    let output = command.output().unwrap();
+    Outcome {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// Runs it with these arguments.
+pub(crate) fn run(folder: &Folder, arguments: &[&str]) -> Outcome {
+    finish(program(folder).args(arguments))
+}
+
+/// Runs the requests of `file`, which is the text of a test file, against `server`.
+pub(crate) fn ask(server: &str, file: &str, more: &[&str]) -> Outcome {
+    let folder = Folder::new();
+    let file = folder.file("test.json", file);
+    let mut command = program(&folder);
+    command.args(["--server", server, "--files", &file]).args(more);
+    finish(&mut command)
+}
+
+/// Runs a single request with this validation and returns the texts of its errors.
+pub(crate) fn errors_of(server: &str, request: &str) -> Vec<String> {
+    let file = format!("{{\"requests\": [{request}]}}");
+    let more = ["--log-format", "Json", "--verbose", "--verbose-errors"];
+    let outcome = ask(server, &file, &more);
+    let line = outcome.out.lines().next().unwrap_or_else(|| panic!("{outcome:?}"));
+    let record: serde_json::Value = serde_json::from_str(line).unwrap();
+    let errors = record["Errors"].as_array().unwrap();
+    errors.iter().map(|error| error.as_str().unwrap().to_owned()).collect()
+}
+
+/// A run that goes on in the background; it is killed at the end.
+pub(crate) struct Background {
+    child: Child,
+    out: BufReader<ChildStdout>,
+}
+
+impl Background {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        Self { child, out }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line of its output.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.out.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// Sends a signal by name, as `kill` knows it.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.id().to_string()]).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// The exit code, once it has ended.
+    pub(crate) fn code(&mut self) -> Option<i32> {
+        self.child.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
+    }
+
+    /// Waits for its end; returns the exit code and the rest of its output.
+    pub(crate) fn end(mut self) -> (i32, String) {
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code().unwrap_or(-1), rest)
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("[::]:0")
+        .or_else(|_| std::net::TcpListener::bind("0.0.0.0:0"))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// Asks the program's own web page; the head and the body.
+pub(crate) fn get(port: u16, path: &str) -> std::io::Result<(String, String)> {
+    request(port, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+}
+
+/// Asks for the page of metrics until it is as wanted.
+pub(crate) fn wait_for(port: u16, wanted: impl Fn(&str) -> bool) -> String {
+    let start = Instant::now();
+    loop {
+        let (head, page) = get(port, "/metrics").unwrap_or_default();
+        if head.starts_with("HTTP/1.1 200") && wanted(&page) {
+            return page;
+        }
+        assert!(start.elapsed() < PATIENCE, "{page}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Sends a whole request and reads until the end.
+pub(crate) fn request(port: u16, request: &str) -> std::io::Result<(String, String)> {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    Ok((head.to_owned(), body.to_owned()))
+}

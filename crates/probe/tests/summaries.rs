@@ -1,0 +1,159 @@
+//! The end of a single run: summaries, limits, exit codes.
+
+mod process;
+mod stub;
+
+use std::time::Duration;
+
+use process::{Background, Folder, ask, program, run};
+use stub::{Reply, Stub, answer};
+
+fn documents() -> Stub {
+    Stub::start(|seen| match seen.path.as_str() {
+        "/missing" => Reply::Raw(answer(404, "", "")),
+        _ => Reply::Raw(answer(200, "application/json", "{}")),
+    })
+}
+
+/// So many requests of each kind.
+fn file(good: usize, invalid: usize, failed: usize) -> String {
+    let good = vec![r#"{"path": "/good", "validation": {}}"#; good];
+    let invalid = vec![r#"{"path": "/<&\">", "validation": {"length": 1}}"#; invalid];
+    let failed = vec![r#"{"path": "/missing", "validation": {}}"#; failed];
+    format!(r#"{{"requests": [{}]}}"#, [good, invalid, failed].concat().join(","))
+}
+
+fn code(file: &str, more: &[&str]) -> i32 {
+    ask(&documents().url(), file, &[&["-g", "None"], more].concat()).code
+}
+
+#[test]
+fn the_exit_code_counts_errors_once_there_is_a_failure_or_the_limit_is_reached() {
+    assert_eq!(code(&file(3, 0, 0), &[]), 0);
+    assert_eq!(code(&file(1, 9, 0), &[]), 0);
+    assert_eq!(code(&file(1, 10, 0), &[]), 10);
+    assert_eq!(code(&file(1, 2, 1), &[]), 3);
+    assert_eq!(code(&file(0, 0, 1), &["--max-errors", "100"]), 1);
+}
+
+#[test]
+fn the_run_ends_at_the_limit() {
+    for (limit, requests) in [("1", 1), ("3", 3), ("0", 1)] {
+        let stub = documents();
+        ask(&stub.url(), &file(0, 2, 5), &["--max-errors", limit]);
+        assert_eq!(stub.seen().len(), requests, "{limit}");
+    }
+}
+
+#[test]
+fn an_exit_code_never_overflows() {
+    for (failed, expected) in [(255, 255), (256, 255), (257, 255)] {
+        assert_eq!(code(&file(0, 0, failed), &["--max-errors", "1000"]), expected);
+    }
+}
+
+#[test]
+fn every_server_counts() {
+    let stub = documents();
+    let folder = Folder::new();
+    let file = folder.file("t.json", &file(1, 0, 0));
+    // The first fails, the last is well.
+    let outcome = run(&folder, &["-s", "http://127.0.0.1:9", &stub.url(), "-f", &file, "-v"]);
+    assert_eq!(outcome.code, 1);
+    assert_eq!(stub.seen().len(), 1);
+    // An empty line is between the servers, as WebV writes it.
+    assert_eq!(outcome.out.lines().nth(1), Some(""));
+}
+
+#[test]
+fn tsv() {
+    let summary = |file: &str, more: &[&str]| {
+        let more = [&["-g", "None", "--summary", "Tsv"], more].concat();
+        ask(&documents().url(), file, &more).out
+    };
+    assert_eq!(
+        summary(&file(2, 1, 1), &[]),
+        "Test Completed\tErrors\t1\tValidationErrorCount\t1\tMaxErrors\t10\n"
+    );
+    assert_eq!(
+        summary(&file(2, 1, 1), &["--max-errors", "2"]),
+        "Test Failed\tErrors\t1\tValidationErrorCount\t1\tMaxErrors\t2\n"
+    );
+}
+
+#[test]
+fn json() {
+    for format in ["Json", "JsonCamel"] {
+        let more = ["-g", "None", "--summary", format];
+        let outcome = ask(&documents().url(), &file(2, 1, 1), &more);
+        let summary: serde_json::Value = serde_json::from_str(&outcome.out).unwrap();
+        let keys: Vec<_> = summary.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, ["Date", "Status", "ValidationErrorCount", "ErrorCount", "MaxErrors"]);
+        assert_eq!(summary["Status"], "Test Completed");
+        assert_eq!((&summary["ErrorCount"], &summary["MaxErrors"]), (&1.into(), &10.into()));
+    }
+}
+
+#[test]
+fn xml_is_junit() {
+    let outcome =
+        ask(&documents().url(), &file(1, 1, 1), &["-g", "None", "--summary", "Xml", "--tag", "t"]);
+    // Times differ from run to run; everything else does not.
+    let mut lines = Vec::new();
+    for line in outcome.out.lines() {
+        match line.split_once("time=\"") {
+            Some((before, after)) => {
+                let (time, after) = after.split_once('"').unwrap();
+                assert!(time.parse::<f64>().unwrap() < 60.0);
+                lines.push(format!("{before}time=\"T\"{after}"));
+            }
+            None => lines.push(line.to_owned()),
+        }
+    }
+    let case = |path: &str, result: &str| {
+        [
+            format!(r#"  <testcase classname="t: GET: {path}" name="t: GET: {path}" time="T">"#),
+            format!("    {result}"),
+            "  </testcase>".to_owned(),
+        ]
+    };
+    let mut expected = vec![
+        r#"<?xml version="1.0" encoding="utf-8"?>"#.to_owned(),
+        r#"<TestSuite failures="2" name="WebVToJUnit" skipped="0" tests="3" time="T">"#.to_owned(),
+    ];
+    expected.extend(case("/good", "<system-out />"));
+    let length = r#"<failure message="Length: 2 Expected: 1" />"#;
+    expected.extend(case("/&lt;&amp;&quot;&gt;", length));
+    let status = r#"<failure message="StatusCode: 404 Expected: 200" />"#;
+    expected.extend(case("/missing", status));
+    expected.push("</TestSuite>".to_owned());
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn a_single_run_waits_for_a_slow_reader_and_loses_no_line() {
+    let stub = documents();
+    let folder = Folder::new();
+    // Twice as much as is kept for a reader.
+    let request = format!(r#"{{"path": "/{}"}}"#, "a".repeat(8000));
+    let requests = vec![request; 260].join(",");
+    let file = folder.file("t.json", &format!(r#"{{"requests": [{requests}]}}"#));
+    let mut command = program(&folder);
+    command.args(["-s", &stub.url(), "-f", &file, "-v", "--summary", "Tsv"]);
+    let background = Background::start(&mut command);
+    let mut before = usize::MAX;
+    // Until it stands still.
+    while stub.seen().len() != before || before == 0 {
+        before = stub.seen().len();
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    assert!(before < 260, "{before}");
+    let (code, out) = background.end();
+    assert_eq!((code, out.lines().count()), (0, 261));
+    assert!(out.lines().last().is_some_and(|line| line.starts_with("Test Completed")));
+}
+
+#[test]
+fn without_a_summary_nothing_is_added() {
+    assert_eq!(ask(&documents().url(), &file(1, 0, 0), &[]).out, "");
+}

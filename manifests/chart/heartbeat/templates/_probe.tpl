@@ -1,0 +1,163 @@
+{{/* The prober's own names: the server's Service and monitors must not take it for one of theirs. */}}
+{{- define "heartbeat.probe.fullname" -}}
+{{- printf "%s-probe" (include "heartbeat.fullname" . | trunc 46 | trimSuffix "-") }}
+{{- end }}
+
+{{- define "heartbeat.probe.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "heartbeat.name" . | trunc 57 | trimSuffix "-" }}-probe
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "heartbeat.probe.metadata" -}}
+name: {{ include "heartbeat.probe.fullname" . }}
+namespace: {{ include "heartbeat.namespace" . }}
+labels:
+  {{- include "heartbeat.probe.selectorLabels" . | nindent 2 }}
+  {{- include "heartbeat.otherLabels" . | nindent 2 }}
+{{- end }}
+
+{{- define "heartbeat.probe.image" -}}
+{{- with .Values.probe.image }}
+{{- if .digest }}
+{{- printf "%s@%s" .repository .digest }}
+{{- else }}
+{{- printf "%s:%s" .repository (default $.Chart.AppVersion .tag) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* As JSON: names of files, in the order they are asked. */}}
+{{- define "heartbeat.probe.files" -}}
+{{- $default := eq .Values.probe.mode "cron" | ternary "heartbeat-baseline.json" "heartbeat-load.json" }}
+{{- default (list $default) .Values.probe.files | toJson }}
+{{- end }}
+
+{{- define "heartbeat.probe.args" -}}
+{{- if eq .Values.probe.mode "loop" }}
+- --run-loop
+- --port
+- "8080"
+{{- else }}
+# Any error at all fails the job: by default it takes ten where validation finds them.
+- --max-errors
+- "1"
+- --verbose
+- --verbose-errors
+{{- end }}
+- --log-format
+- Json
+- --server
+{{- $own := printf "http://%s:%v" (include "heartbeat.fullname" .) .Values.service.port }}
+{{- range default (list $own) .Values.probe.servers }}
+- {{ . | quote }}
+{{- end }}
+- --files
+{{- range include "heartbeat.probe.files" . | fromJsonArray }}
+- {{ . | quote }}
+{{- end }}
+{{- with .Values.probe.extraArgs }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The pod template of both modes. */}}
+{{- define "heartbeat.probe.pod" -}}
+metadata:
+  labels:
+    {{- include "heartbeat.probe.selectorLabels" . | nindent 4 }}
+    {{- include "heartbeat.otherLabels" . | nindent 4 }}
+  annotations:
+    # A pod of the Deployment starts anew where its files change.
+    checksum/files: {{ include "heartbeat.probe.data" . | sha256sum }}
+    {{- if and .Values.metrics.annotations (eq .Values.probe.mode "loop") }}
+    prometheus.io/scrape: "true"
+    prometheus.io/port: "8080"
+    prometheus.io/path: /metrics
+    {{- end }}
+    {{- with .Values.probe.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  {{- if eq .Values.probe.mode "cron" }}
+  restartPolicy: Never
+  {{- end }}
+  # It never talks to the API server, and needs no account of its own.
+  automountServiceAccountToken: false
+  # Options come from the environment too, and the prober's have no prefix.
+  enableServiceLinks: false
+  securityContext:
+    {{- toYaml .Values.podSecurityContext | nindent 4 }}
+    seccompProfile:
+      type: RuntimeDefault
+  {{- with .Values.imagePullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.probe.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.probe.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  containers:
+    - name: heartbeat-probe
+      image: {{ include "heartbeat.probe.image" . }}
+      imagePullPolicy: {{ .Values.probe.image.pullPolicy }}
+      args:
+        {{- include "heartbeat.probe.args" . | trim | nindent 8 }}
+      {{- with .Values.probe.extraEnv }}
+      env:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- if eq .Values.probe.mode "loop" }}
+      ports:
+        - name: http
+          containerPort: 8080
+      readinessProbe:
+        httpGet:
+          path: /readyz
+          port: http
+        periodSeconds: 5
+      livenessProbe:
+        httpGet:
+          path: /healthz
+          port: http
+        periodSeconds: 10
+      {{- end }}
+      resources:
+        {{- toYaml .Values.probe.resources | nindent 8 }}
+      securityContext:
+        {{- toYaml .Values.securityContext | nindent 8 }}
+      volumeMounts:
+        # The image's working directory, which file names are relative to.
+        - name: files
+          mountPath: /app/TestFiles
+          readOnly: true
+        {{- with .Values.probe.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+  volumes:
+    - name: files
+      configMap:
+        name: {{ include "heartbeat.probe.fullname" . }}-files
+    {{- with .Values.probe.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end }}
+
+{{/* The test files: the chart's own, and those of the values, which win. */}}
+{{- define "heartbeat.probe.data" -}}
+{{- range $name := include "heartbeat.probe.files" . | fromJsonArray }}
+{{- $text := $.Files.Get (printf "files/%s" $name) }}
+{{- with get $.Values.probe.testFiles $name }}
+{{- $text = kindIs "string" . | ternary . (toPrettyJson .) }}
+{{- end }}
+{{- if not $text }}
+{{- fail (printf "probe.files: %s is none of the chart's test files: put it into probe.testFiles" $name) }}
+{{- end }}
+{{ $name }}: |
+  {{- $text | trim | nindent 2 }}
+{{- end }}
+{{- end }}
