@@ -33,4 +33,5 @@ clean: ## Remove everything that was built
 	cargo clean
 
 include mk/ship.mk
+include mk/bench.mk
 include mk/probe.mk

@@ -1,0 +1,3 @@
+module heartbeat-peer
+
+go 1.19

@@ -1,0 +1,190 @@
+//! Owns one connection of the load generator: what is still to be sent, what is still to come.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Instant;
+
+use super::Mode;
+use crate::answer::{AnswerReader, Expected, HEAD_BYTES_MAX};
+use crate::sys;
+
+/// What is read at a time where content is looked at.
+const READ_BYTES: usize = 64 << 10;
+/// What is read at a time where only the head is wanted: short, or it would be content.
+const HEAD_READ_BYTES: usize = 512;
+/// What is written of an upload at a time.
+pub(super) const UPLOAD_BYTES: usize = 256 << 10;
+/// Reads of one connection before the others have their turn.
+const READS_IN_A_ROW: usize = 16;
+
+/// What all connections share: the request, and memory to read into and upload from.
+pub(super) struct Shared {
+    pub(super) request: Vec<u8>,
+    pub(super) upload: u64,
+    pub(super) mode: Mode,
+    buffer: Vec<u8>,
+    content: Vec<u8>,
+}
+
+impl Shared {
+    pub(super) fn new(request: Vec<u8>, upload: u64, mode: Mode, bytes: u64) -> Self {
+        let buffer_bytes = match mode {
+            Mode::Read => READ_BYTES,
+            Mode::Discard if bytes <= HEAD_BYTES_MAX as u64 => HEAD_BYTES_MAX,
+            Mode::Discard => HEAD_READ_BYTES,
+        };
+        let content = vec![b'x'; if upload > 0 { UPLOAD_BYTES } else { 0 }];
+        Self { request, upload, mode, buffer: vec![0; buffer_bytes], content }
+    }
+}
+
+/// One connection with the answers it waits for.
+pub(super) struct Connection {
+    stream: TcpStream,
+    reader: AnswerReader,
+    /// Bytes of the request, and of its content, still to be sent.
+    unsent: usize,
+    upload_left: u64,
+    /// Answers that have yet to come.
+    pub(super) owed: u32,
+    /// From the request to the end of its answer, and of itself if it is short-lived.
+    pub(super) busy: bool,
+    /// When the requests were sent, or were due.
+    pub(super) since: Instant,
+    /// Whether epoll was asked for room to write.
+    pub(super) watched_for_room: bool,
+}
+
+impl Connection {
+    pub(super) fn open(address: SocketAddr, expected: Expected) -> io::Result<Self> {
+        Ok(Self {
+            stream: connect(address)?,
+            reader: AnswerReader::new(expected),
+            unsent: 0,
+            upload_left: 0,
+            owed: 0,
+            busy: false,
+            since: Instant::now(),
+            watched_for_room: false,
+        })
+    }
+
+    pub(super) fn fd(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+
+    /// Takes a new connection in place of the old one, which is closed.
+    pub(super) fn reopen(&mut self, address: SocketAddr) -> io::Result<()> {
+        self.stream = connect(address)?;
+        self.reader.restart();
+        self.owed = 0;
+        self.busy = false;
+        self.unsent = 0;
+        self.upload_left = 0;
+        self.watched_for_room = false;
+        Ok(())
+    }
+
+    /// Begins a batch of `owed` requests.
+    pub(super) fn begin(&mut self, shared: &Shared, owed: u32, since: Instant) -> io::Result<()> {
+        self.owed = owed;
+        self.busy = true;
+        self.since = since;
+        self.unsent = shared.request.len();
+        self.upload_left = shared.upload;
+        self.send(shared)
+    }
+
+    /// Whether a part of the request waits for room.
+    pub(super) fn is_sending(&self) -> bool {
+        self.unsent > 0 || self.upload_left > 0
+    }
+
+    /// Sends as much as there is room for.
+    pub(super) fn send(&mut self, shared: &Shared) -> io::Result<()> {
+        while self.is_sending() {
+            let rest = &shared.request[shared.request.len() - self.unsent..];
+            let bytes = if rest.is_empty() {
+                let wanted = self.upload_left.min(shared.content.len() as u64) as usize;
+                &shared.content[..wanted]
+            } else {
+                rest
+            };
+            let head = !rest.is_empty();
+            match (&self.stream).write(bytes) {
+                Ok(n) if head => self.unsent -= n,
+                Ok(n) => self.upload_left -= n as u64,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives what has come; how many answers ended with it.
+    pub(super) fn receive(&mut self, shared: &mut Shared) -> io::Result<u32> {
+        let mut complete = 0;
+        for _ in 0..READS_IN_A_ROW {
+            let ahead = self.reader.content_ahead();
+            let discards = shared.mode == Mode::Discard && ahead > 0;
+            let result = if discards {
+                sys::discard(self.fd(), ahead)
+            } else {
+                (&self.stream).read(&mut shared.buffer).map(|n| n as u64)
+            };
+            let n = match result {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(n) => n,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            let asked = if discards { ahead } else { shared.buffer.len() as u64 };
+            if discards {
+                complete += u32::from(self.reader.skip(n));
+            } else {
+                complete += self.take(&shared.buffer[..n as usize])?;
+            }
+            if complete >= self.owed || n < asked {
+                break;
+            }
+        }
+        if complete > self.owed {
+            return Err(io::Error::other("more answers than requests"));
+        }
+        self.owed -= complete;
+        Ok(complete)
+    }
+
+    fn take(&mut self, mut input: &[u8]) -> io::Result<u32> {
+        let mut complete = 0;
+        while !input.is_empty() {
+            let fed = self.reader.feed(input).map_err(|wrong| {
+                io::Error::new(ErrorKind::InvalidData, format!("wrong answer: {wrong:?}"))
+            })?;
+            input = &input[fed.consumed..];
+            complete += u32::from(fed.complete);
+        }
+        Ok(complete)
+    }
+
+    /// Receives until the peer's end, which it announced.
+    pub(super) fn receive_end(&mut self) -> io::Result<bool> {
+        let mut rest = [0; 64];
+        match (&self.stream).read(&mut rest) {
+            Ok(0) => Ok(true),
+            Ok(_) => Err(io::Error::other("bytes after the last answer")),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_nonblocking(true)?;
+    Ok(stream)
+}

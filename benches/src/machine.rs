@@ -1,0 +1,44 @@
+//! Owns what is told of the machine a figure was taken on.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use serde::{Deserialize, Serialize};
+
+use crate::sys;
+
+/// What a figure depends on besides the programs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Name and release of the kernel.
+    pub kernel: String,
+    /// Model of the CPU.
+    pub cpu: String,
+    /// CPUs this process may run on.
+    pub cpus: usize,
+    /// Congestion control of new connections: BBR paces even loopback.
+    pub congestion_control: String,
+}
+
+impl Machine {
+    /// This one.
+    pub fn here() -> Self {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+        let cpu_info = read("/proc/cpuinfo");
+        let model = cpu_info.lines().find_map(|line| line.strip_prefix("model name"));
+        Self {
+            kernel: format!("Linux {}", read("/proc/sys/kernel/osrelease")),
+            cpu: model.map_or("unknown", |m| m.trim_matches([' ', '\t', ':'])).to_owned(),
+            cpus: sys::allowed_cpus().map_or(1, |cpus| cpus.len()),
+            congestion_control: read("/proc/sys/net/ipv4/tcp_congestion_control"),
+        }
+    }
+}
+
+/// The first line a command says on either output, where it runs and says one.
+pub fn first_line(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().ok()?;
+    let said = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&said).into_owned();
+    text.lines().next().map(|line| line.trim().to_owned())
+}

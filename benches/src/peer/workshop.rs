@@ -1,0 +1,134 @@
+//! Owns the scratch folder of a run: files to send, configurations, peers built from source. It
+//! lies in memory and is removed at the end; what a killed run left is removed by the next.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const PREFIX: &str = "heartbeat-bench-";
+/// A multiple of the pattern, written as often as a file needs.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// The scratch folder.
+pub struct Workshop {
+    folder: PathBuf,
+}
+
+impl Workshop {
+    /// A folder below /dev/shm, or below the folder for temporary files where there is none.
+    pub fn open() -> io::Result<Self> {
+        let memory = Path::new("/dev/shm");
+        let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        remove_left_overs(&base);
+        let folder = base.join(format!("{PREFIX}{}", std::process::id()));
+        fs::create_dir_all(folder.join("files/heartbeat"))?;
+        Ok(Self { folder })
+    }
+
+    /// Its path.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether whoever runs this is root: some servers then want to be told a user.
+    pub(super) fn is_root(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        fs::metadata(&self.folder).is_ok_and(|metadata| metadata.uid() == 0)
+    }
+
+    /// Writes a configuration.
+    pub(super) fn write(&self, name: &str, text: &str) -> io::Result<PathBuf> {
+        let path = self.folder.join(name);
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    /// A file for what a server says.
+    pub(super) fn log_file(&self, name: &str) -> io::Result<File> {
+        File::options().create(true).append(true).open(self.log_path(name))
+    }
+
+    fn log_path(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{}.log", name.replace('/', "-")))
+    }
+
+    /// The last line a server said.
+    pub fn last_words(&self, name: &str) -> String {
+        let text = fs::read_to_string(self.log_path(name)).unwrap_or_default();
+        text.lines().last().unwrap_or("it said nothing").to_owned()
+    }
+
+    /// Makes sure that below the folder returned, /heartbeat/N holds N bytes.
+    pub(super) fn file(&self, bytes: u64) -> io::Result<PathBuf> {
+        let root = self.folder.join("files");
+        let path = root.join(format!("heartbeat/{bytes}"));
+        if !path.exists() {
+            let piece: Vec<u8> = b"0123456789ABCDEF".repeat(PIECE_BYTES / 16);
+            let mut out = BufWriter::new(File::create(&path)?);
+            let mut left = bytes;
+            while left > 0 {
+                let n = left.min(PIECE_BYTES as u64);
+                out.write_all(&piece[..n as usize])?;
+                left -= n;
+            }
+            out.flush()?;
+        }
+        Ok(root)
+    }
+
+    /// The C epoll loop, built once a run.
+    pub(super) fn floor(&self) -> io::Result<PathBuf> {
+        let program = self.folder.join("floor");
+        if !program.exists() {
+            let source = sources().join("floor.c");
+            let mut command = Command::new("cc");
+            command.args(["-O2", "-Wall", "-Wextra", "-o"]).arg(&program).arg(source);
+            build(command)?;
+        }
+        Ok(program)
+    }
+
+    /// The Go server, built once a run.
+    pub(super) fn go_server(&self) -> io::Result<PathBuf> {
+        let program = self.folder.join("go-server");
+        if !program.exists() {
+            let mut command = Command::new("go");
+            command.current_dir(sources().join("go")).args(["build", "-o"]).arg(&program).arg(".");
+            build(command)?;
+        }
+        Ok(program)
+    }
+}
+
+impl Drop for Workshop {
+    fn drop(&mut self) {
+        // What can not be removed now is removed by the next run.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
+}
+
+fn build(mut command: Command) -> io::Result<()> {
+    let output = command.output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(io::Error::other(format!("{}: {said}", command.get_program().display())))
+}
+
+/// Removes the folders of runs that are no longer alive.
+fn remove_left_overs(base: &Path) {
+    let Ok(entries) = fs::read_dir(base) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let Some(pid) = name.strip_prefix(PREFIX) else { continue };
+        if !Path::new("/proc").join(pid).exists() {
+            let _ = fs::remove_dir_all(&path);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Owns the command `run`: which servers, which scenarios, where results go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread;
+use std::time::Instant;
+
+use clap::Args;
+use heartbeat_bench::machine::{Machine, first_line};
+use heartbeat_bench::peer::{Peer, Workshop};
+use heartbeat_bench::report;
+use heartbeat_bench::results::Results;
+use heartbeat_bench::runner::{Bench, run_scenario};
+use heartbeat_bench::scenario::{SCENARIOS, Scenario, named};
+use heartbeat_bench::sys;
+
+/// Shorter measurements are mostly warming up.
+const SECONDS_MIN: f64 = 0.05;
+
+/// Options of `run`.
+#[derive(Args)]
+pub(crate) struct RunOptions {
+    /// A scenario by its name, again for more; all unless given
+    #[arg(long)]
+    scenario: Vec<String>,
+    /// A server by its name, or NAME=PROGRAM[:ARG,ARG] for a Heartbeat, again for more; all unless
+    /// given. Tables show ratios to the first
+    #[arg(long)]
+    server: Vec<String>,
+    /// The Heartbeat of `heartbeat`, `heartbeat-uring` and `heartbeat-epoll` [default: the one
+    /// beside this program]
+    #[arg(long)]
+    program: Option<PathBuf>,
+    /// How often each server is measured
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// How long one measurement takes
+    #[arg(long, default_value_t = 0.5)]
+    seconds: f64,
+    /// A folder for results.json, results.md and plots; none are written unless given
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+pub(crate) fn list() {
+    for scenario in SCENARIOS {
+        println!("{:20} {}", scenario.name, scenario.title);
+    }
+    let names: Vec<String> = Peer::all(Path::new("")).into_iter().map(|peer| peer.name).collect();
+    println!("\nservers: {}", names.join(", "));
+}
+
+pub(crate) fn run(options: &RunOptions) -> Result<(), String> {
+    if options.rounds == 0 || options.seconds.is_nan() || options.seconds < SECONDS_MIN {
+        return Err(format!("--rounds from 1, --seconds from {SECONDS_MIN}"));
+    }
+    sys::block_ending_signals();
+    let bench = bench(options).map_err(|error| error.to_string())?;
+    end_children_with_us(bench.workshop.folder().to_owned());
+    let mut versions = BTreeMap::new();
+    let peers = peers(options, &bench, &mut versions)?;
+    let mut scenarios = scenarios(options)?;
+    if first_line("wrk", &["--version"]).is_none() {
+        bench.miss("wrk is left out: it does not run here".to_owned());
+        scenarios.retain(|scenario| scenario.name != "wrk");
+    }
+    let mut found = Vec::new();
+    for scenario in scenarios {
+        let begin = Instant::now();
+        let result = run_scenario(scenario, &peers, !options.server.is_empty(), &bench);
+        println!("{} ({})\n\n{}", scenario.name, scenario.title, report::scenario_table(&result));
+        eprintln!("{} took {:.0} s", scenario.name, begin.elapsed().as_secs_f64());
+        found.push(result);
+    }
+    let results = Results {
+        machine: Machine::here(),
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        versions,
+        missing: bench.missing.lock().map(|m| m.iter().cloned().collect()).unwrap_or_default(),
+        scenarios: found,
+    };
+    let ours = peers.iter().filter(|peer| peer.is_heartbeat());
+    let heartbeats: Vec<String> = ours.map(|peer| peer.name.clone()).collect();
+    println!("{}", report::targets_table(&results, &heartbeats));
+    if let Some(folder) = &options.out {
+        report::write(&results, &heartbeats, folder).map_err(|error| error.to_string())?;
+        println!("written to {}", folder.display());
+    }
+    Ok(())
+}
+
+/// A panic aborts and a signal ends, and neither runs destructors: what was started ends all the
+/// same, and the scratch folder goes.
+fn end_children_with_us(folder: PathBuf) {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        sys::kill_groups();
+        told(info);
+    }));
+    thread::spawn(move || {
+        let signal = sys::wait_for_ending_signal();
+        sys::kill_groups();
+        // What can not be removed now is removed by the next run.
+        let _ = fs::remove_dir_all(folder);
+        std::process::exit(128 + signal);
+    });
+}
+
+fn bench(options: &RunOptions) -> std::io::Result<Bench> {
+    sys::raise_open_files()?;
+    let all_cpus = sys::allowed_cpus()?;
+    let server_cpus = vec![all_cpus[0]];
+    let client_cpus = vec![all_cpus[all_cpus.len() - 1]];
+    // This program stays out of the server's way, and so do the children it gives no CPUs.
+    sys::pin(&client_cpus)?;
+    let workshop = Workshop::open()?;
+    Ok(Bench {
+        workshop,
+        all_cpus,
+        server_cpus,
+        client_cpus,
+        seconds: options.seconds,
+        rounds: options.rounds,
+        missing: Mutex::new(BTreeSet::new()),
+    })
+}
+
+fn peers(
+    options: &RunOptions,
+    bench: &Bench,
+    versions: &mut BTreeMap<String, String>,
+) -> Result<Vec<Peer>, String> {
+    let program = options.program.clone().unwrap_or_else(own_heartbeat);
+    let mut peers = Vec::new();
+    for word in &options.server {
+        peers.push(Peer::parse(word, &program)?);
+    }
+    if peers.is_empty() {
+        peers = Peer::all(&program);
+    }
+    peers.retain(|peer| match peer.version() {
+        Ok(version) => {
+            versions.insert(peer.name.clone(), version);
+            true
+        }
+        Err(missing) => {
+            bench.miss(missing);
+            false
+        }
+    });
+    if peers.is_empty() { Err("no server is left".to_owned()) } else { Ok(peers) }
+}
+
+fn scenarios(options: &RunOptions) -> Result<Vec<&'static Scenario>, String> {
+    if options.scenario.is_empty() {
+        return Ok(SCENARIOS.iter().collect());
+    }
+    let of = |name: &String| {
+        let names: Vec<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        named(name).ok_or_else(|| format!("no scenario is called {name}: {}", names.join(", ")))
+    };
+    options.scenario.iter().map(of).collect()
+}
+
+/// The release build beside this program.
+fn own_heartbeat() -> PathBuf {
+    let own = std::env::current_exe().unwrap_or_default();
+    own.parent().unwrap_or(Path::new(".")).join("heartbeat")
+}

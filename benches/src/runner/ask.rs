@@ -1,0 +1,139 @@
+//! Owns one measurement: a fresh server, asked, and what that cost it.
+
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use super::{Bench, LoadProcess, beside, idle, start, wrk, yardstick};
+use crate::client::Outcome;
+use crate::figure::{
+    BUSIEST, CLIENT_BUSY, CPU, CROSSING, ELAPSED, Figures, MESSAGE, P50, P99, P999, RATE, RESIDENT,
+    RESIDENT_GROWTH, Regime, SERVER_BUSY, START, Sample,
+};
+use crate::peer::{Peer, Work};
+use crate::scenario::{Ask, Shape};
+
+/// What a server may still have to do when its last answer has arrived.
+const SETTLE: Duration = Duration::from_millis(5);
+/// The same behind an upload: an answer may come before the server has read it all.
+const UPLOAD_SETTLE: Duration = Duration::from_millis(300);
+/// How often a measurement is repeated in which the machine changed under it.
+const ATTEMPTS: usize = 4;
+const MIB: f64 = (1 << 20) as f64;
+
+/// One measurement within one regime. `rate` is for those that have one.
+pub fn take_sample(peer: &Peer, ask: &Ask, rate: f64, bench: &Bench) -> io::Result<Sample> {
+    if matches!(ask, Ask::Start | Ask::Idle(_) | Ask::IdleConnections(_)) {
+        return Ok(Sample { regime: Regime::Any, figures: figures(peer, ask, rate, bench)? });
+    }
+    for _ in 0..ATTEMPTS {
+        let before = yardstick(&bench.server_cpus, &bench.client_cpus)?;
+        let mut figures = figures(peer, ask, rate, bench)?;
+        let after = yardstick(&bench.server_cpus, &bench.client_cpus)?;
+        let regime = Regime::of(before.crossing_ns);
+        figures.insert(MESSAGE.to_owned(), before.message_ns.max(after.message_ns));
+        figures.insert(CROSSING.to_owned(), before.crossing_ns.max(after.crossing_ns));
+        if regime == Regime::of(after.crossing_ns) {
+            return Ok(Sample { regime, figures });
+        }
+    }
+    Err(io::Error::other("the machine changed during every attempt"))
+}
+
+fn figures(peer: &Peer, ask: &Ask, rate: f64, bench: &Bench) -> io::Result<Figures> {
+    match ask {
+        Ask::Load(shape) | Ask::Balance(shape) => load(peer, shape, 0.0, false, bench),
+        Ask::Paced { shape, beside, .. } => load(peer, shape, rate, *beside, bench),
+        Ask::Wrk(shape) => wrk::load(peer, shape, bench),
+        Ask::Start => {
+            let (_running, time) = start(peer, &Work::answers(17), bench)?;
+            Ok(Figures::from([(START.to_owned(), time.as_secs_f64() * 1e3)]))
+        }
+        Ask::Idle(threads) => idle::memory(peer, *threads, bench),
+        Ask::IdleConnections(connections) => idle::connections(peer, *connections, bench),
+    }
+}
+
+/// An answer that is wrong or does not come makes a measurement fail as a whole.
+fn load(
+    peer: &Peer,
+    shape: &Shape,
+    rate: f64,
+    with_noise: bool,
+    bench: &Bench,
+) -> io::Result<Figures> {
+    let (running, start_time) = start(peer, &shape.work, bench)?;
+    let mut load = LoadProcess::start(&running, shape, bench.seconds, rate, &bench.client_cpus)?;
+    let group = &running.group;
+    let settle = if shape.work.upload > 0 { UPLOAD_SETTLE } else { SETTLE };
+    thread::sleep(settle);
+    let resident_before = group.resident_bytes() as f64 / MIB;
+    let noise = if with_noise { Some(beside::Noise::start(peer, &running, bench)?) } else { None };
+    let threads_before = group.thread_times();
+    let cpu_before = group.cpu_time();
+    let outcome = load.go()?;
+    drop(noise);
+    thread::sleep(settle);
+    let cpu = group.cpu_time().saturating_sub(cpu_before).as_secs_f64();
+    let resident = group.resident_bytes() as f64 / MIB;
+    let busiest = busiest_share(&threads_before, &group.thread_times());
+    let mut figures = figures_of(&outcome, cpu)?;
+    figures.extend([
+        (RESIDENT.to_owned(), resident),
+        (RESIDENT_GROWTH.to_owned(), resident - resident_before),
+        (START.to_owned(), start_time.as_secs_f64() * 1e3),
+        (BUSIEST.to_owned(), busiest),
+    ]);
+    Ok(figures)
+}
+
+fn figures_of(outcome: &Outcome, cpu_s: f64) -> io::Result<Figures> {
+    if outcome.errors > 0 || outcome.answers == 0 {
+        let reason = outcome.first_error.as_deref().unwrap_or("no answers");
+        return Err(io::Error::other(format!("{} errors: {reason}", outcome.errors)));
+    }
+    let answers = outcome.answers as f64;
+    let latency = outcome.latency;
+    let figures = [
+        (RATE, answers / outcome.elapsed_s),
+        (CPU, cpu_s * 1e6 / answers),
+        (SERVER_BUSY, cpu_s / outcome.elapsed_s),
+        (CLIENT_BUSY, outcome.client_cpu_s / outcome.elapsed_s),
+        (ELAPSED, outcome.elapsed_s),
+        (P50, latency.p50_us),
+        (P99, latency.p99_us),
+        (P999, latency.p999_us),
+    ];
+    Ok(figures.map(|(name, value)| (name.to_owned(), value)).into())
+}
+
+/// The part of the processor time between two looks that the busiest thread had.
+fn busiest_share(before: &[Duration], after: &[Duration]) -> f64 {
+    let before = before.iter().chain(std::iter::repeat(&Duration::ZERO));
+    let spent: Vec<Duration> =
+        after.iter().zip(before).map(|(after, before)| after.saturating_sub(*before)).collect();
+    let total: Duration = spent.iter().sum();
+    let busiest = spent.iter().max().copied().unwrap_or_default();
+    if total.is_zero() { 1.0 } else { busiest.as_secs_f64() / total.as_secs_f64() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_error_fails_a_measurement() {
+        let right = Outcome { answers: 9, elapsed_s: 1.0, ..Outcome::default() };
+        assert_eq!(figures_of(&right, 1.0).unwrap()[RATE], 9.0);
+        assert!(figures_of(&Outcome { errors: 1, ..right.clone() }, 1.0).is_err());
+        assert!(figures_of(&Outcome { answers: 0, ..right }, 1.0).is_err());
+    }
+
+    #[test]
+    fn the_busiest_thread_is_told_by_what_it_did_in_between() {
+        let ms = Duration::from_millis;
+        assert_eq!(busiest_share(&[ms(100), ms(1)], &[ms(101), ms(4)]), 0.75);
+        assert_eq!(busiest_share(&[], &[ms(2), ms(2)]), 0.5);
+        assert_eq!(busiest_share(&[ms(5)], &[ms(5)]), 1.0);
+    }
+}

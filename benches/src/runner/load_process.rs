@@ -1,0 +1,71 @@
+//! Owns the load generator as a child: this program, started as `client`, told when to go.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+
+use crate::client::{Mode, Outcome};
+use crate::peer::Running;
+use crate::process::Group;
+use crate::scenario::Shape;
+
+/// A load generator that is connected and warm.
+pub struct LoadProcess {
+    group: Group,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+}
+
+impl LoadProcess {
+    /// Starts one, and waits until it is ready. `rate` 0 is a closed loop.
+    pub fn start(
+        server: &Running,
+        shape: &Shape,
+        seconds: f64,
+        rate: f64,
+        cpus: &[usize],
+    ) -> io::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        let address = server.address.to_string();
+        command.arg("client").args(["--address", &address, "--path", &server.path]);
+        let mode = if shape.mode == Mode::Read { "read" } else { "discard" };
+        let numbers = [
+            ("--bytes", shape.work.bytes.to_string()),
+            ("--connections", shape.connections.to_string()),
+            ("--depth", shape.work.depth.to_string()),
+            ("--upload", shape.work.upload.to_string()),
+            ("--requests", shape.requests.to_string()),
+            ("--seconds", seconds.to_string()),
+            ("--warm-up", (seconds / 4.0).min(0.25).to_string()),
+            ("--rate", rate.to_string()),
+            ("--mode", mode.to_owned()),
+        ];
+        command.args(numbers.iter().flat_map(|(name, value)| [name, value.as_str()]));
+        command.args(shape.work.short_lived.then_some("--short-lived"));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut group = Group::start(command, cpus)?;
+        let (Some(to), Some(from)) = (group.child.stdin.take(), group.child.stdout.take()) else {
+            return Err(io::Error::other("the load generator has no pipes"));
+        };
+        let mut process = Self { group, to, from: BufReader::new(from) };
+        match process.line()?.as_str() {
+            "ready" => Ok(process),
+            other => Err(io::Error::other(format!("the load generator said {other:?}"))),
+        }
+    }
+
+    /// One measurement.
+    pub fn go(&mut self) -> io::Result<Outcome> {
+        writeln!(self.to, "go")?;
+        let line = self.line()?;
+        Ok(serde_json::from_str(&line)?)
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        if self.from.read_line(&mut line)? == 0 {
+            let status = self.group.child.wait()?;
+            return Err(io::Error::other(format!("the load generator ended: {status}")));
+        }
+        Ok(line.trim_end().to_owned())
+    }
+}

@@ -1,0 +1,270 @@
+//! Owns what is asked of the servers: one entry per scenario.
+
+use crate::client::Mode;
+use crate::figure::{
+    BUSIEST, CLIENT_BUSY, CONNECTION_BYTES, CPU, ELAPSED, P50, P99, P999, RATE, RESIDENT,
+    RESIDENT_GROWTH, SERVER_BUSY, START,
+};
+use crate::peer::Work;
+
+/// One question asked of every server.
+pub struct Scenario {
+    /// What the command line calls it.
+    pub name: &'static str,
+    /// What it asks, for the tables.
+    pub title: &'static str,
+    /// Who is asked, where the command line names nobody.
+    pub asked: Asked,
+    /// The figures that matter.
+    pub columns: &'static [&'static str],
+    /// Its cases on a machine with this many CPUs.
+    pub cases: fn(usize) -> Vec<(String, Ask)>,
+    /// Rounds at most: some figures hardly vary, some cases are many.
+    pub rounds_max: usize,
+}
+
+/// Who is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Every server that can.
+    All,
+    /// Heartbeat, nginx and the floor.
+    Few,
+    /// Heartbeat, with the access log and without.
+    Logging,
+    /// Heartbeat.
+    Ours,
+}
+
+/// How a case asks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ask {
+    /// As many requests as go.
+    Load(Shape),
+    /// The same by wrk, a client that everybody has.
+    Wrk(Shape),
+    /// As large a part of what the slowest of those asked can answer, each when it is due;
+    /// `beside` answers of 1 GB and scrapes, or alone.
+    Paced {
+        /// What.
+        shape: Shape,
+        /// The part.
+        part: f64,
+        /// Whether others ask as well.
+        beside: bool,
+    },
+    /// Nothing but the first request.
+    Start,
+    /// Nothing: how much memory that takes with this many workers.
+    Idle(usize),
+    /// One request on each of so many connections, then nothing.
+    IdleConnections(usize),
+    /// Load on two workers: who does the work?
+    Balance(Shape),
+}
+
+/// What the load generator does, and so the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// What the server is started for.
+    pub work: Work,
+    /// Connections of the client.
+    pub connections: usize,
+    /// What the client does with content.
+    pub mode: Mode,
+    /// Requests after which a measurement ends, 0 where time ends it.
+    pub requests: u64,
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+/// Rounds where there is no reason for fewer.
+const ROUNDS: usize = usize::MAX;
+/// Idle connections whose memory is measured, as the contract asks.
+const IDLE_CONNECTIONS: usize = 10_000;
+
+const LOAD: &[&str] = &[CPU, RATE, SERVER_BUSY, CLIENT_BUSY, P50, P99];
+const ONCE: &[&str] = &[ELAPSED, CPU, RESIDENT, RESIDENT_GROWTH];
+const LATENCY: &[&str] = &[RATE, P50, P99, P999, CPU];
+const GROWTH: &[&str] = &[CPU, RATE, RESIDENT];
+
+/// All scenarios, in the order they run.
+pub const SCENARIOS: &[Scenario] = &[
+    load("17b-c64", "17 B, keep-alive, 64 connections", |_| {
+        one(Ask::Load(shape(17, 64, Mode::Read)))
+    }),
+    load("1k-c64", "1 KB, keep-alive, 64 connections", |_| {
+        one(Ask::Load(shape(KIB, 64, Mode::Read)))
+    }),
+    load("64k-discard", "64 KB to 64 connections that discard", |_| {
+        one(Ask::Load(shape(64 * KIB, 64, Mode::Discard)))
+    }),
+    load("1m-read", "1 MB to 64 connections that read", |_| {
+        one(Ask::Load(shape(MIB, 64, Mode::Read)))
+    }),
+    load("1m-discard", "1 MB to 64 connections that discard", |_| {
+        one(Ask::Load(shape(MIB, 64, Mode::Discard)))
+    }),
+    load("pipelined-16", "17 B, 16 requests in one segment, 64 connections", |_| {
+        let plain = shape(17, 64, Mode::Read);
+        one(Ask::Load(Shape { work: Work { depth: 16, ..plain.work }, ..plain }))
+    }),
+    load("short-lived", "17 B, a connection for each request, 64 at a time", |_| {
+        let plain = shape(17, 64, Mode::Read);
+        one(Ask::Load(Shape { work: Work { short_lived: true, ..plain.work }, ..plain }))
+    }),
+    Scenario {
+        columns: ONCE,
+        ..load("1g", "1 GB to one connection that discards", |_| {
+            one(Ask::Load(Shape { requests: 1, ..shape(GIB, 1, Mode::Discard) }))
+        })
+    },
+    Scenario {
+        columns: ONCE,
+        ..load("upload-1g", "1 GB from one connection, 17 B back", |_| {
+            let plain = shape(17, 1, Mode::Read);
+            let work = Work { upload: GIB, ..plain.work };
+            one(Ask::Load(Shape { work, requests: 1, ..plain }))
+        })
+    },
+    Scenario {
+        asked: Asked::Logging,
+        ..load("log-on", "17 B, 64 connections, access log to a file in memory or none", |_| {
+            one(Ask::Load(shape(17, 64, Mode::Read)))
+        })
+    },
+    Scenario {
+        columns: &[RESIDENT, CONNECTION_BYTES],
+        rounds_max: 2,
+        ..load("memory", "resident memory", |_| {
+            vec![
+                ("idle, 1 worker".to_owned(), Ask::Idle(1)),
+                ("idle, 2 workers".to_owned(), Ask::Idle(2)),
+                ("10,000 idle connections".to_owned(), Ask::IdleConnections(IDLE_CONNECTIONS)),
+            ]
+        })
+    },
+    Scenario { columns: &[START], ..load("start", "start to first answer", |_| one(Ask::Start)) },
+    Scenario {
+        asked: Asked::Few,
+        columns: LATENCY,
+        ..load("latency", "latency at half of the slowest one's rate, 17 B", |_| {
+            over("connections", &[1, 64, 1000], |n| Ask::Paced {
+                shape: shape(17, n, Mode::Read),
+                part: 0.5,
+                beside: false,
+            })
+        })
+    },
+    Scenario {
+        asked: Asked::Logging,
+        columns: LATENCY,
+        ..load(
+            "latency-noise",
+            "latency at a quarter of that rate, beside answers of 1 GB and scrapes",
+            |_| {
+                let mut shape = shape(17, 64, Mode::Read);
+                shape.work.long_answers = true;
+                // Long answers take what time they can get.
+                let paced = |beside| Ask::Paced { shape, part: 0.25, beside };
+                vec![("alone".to_owned(), paced(false)), ("beside".to_owned(), paced(true))]
+            },
+        )
+    },
+    Scenario {
+        asked: Asked::Ours,
+        columns: &[BUSIEST, RATE, CPU],
+        rounds_max: 3,
+        ..load("balance", "17 B, 2 workers: share of the busier one", |_| {
+            over("connections", &[2, 4, 8, 16, 32, 64], |n| {
+                Ask::Balance(with_threads(shape(17, n, Mode::Read), 2))
+            })
+        })
+    },
+    Scenario {
+        asked: Asked::Few,
+        columns: GROWTH,
+        rounds_max: 2,
+        ..load("growth-size", "bytes in an answer, 8 connections that discard", |_| {
+            let sizes = [1, 1 << 10, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 24, 1 << 27, 1 << 30];
+            over("bytes", &sizes, |n| Ask::Load(shape(n as u64, 8, Mode::Discard)))
+        })
+    },
+    Scenario {
+        asked: Asked::Few,
+        columns: GROWTH,
+        rounds_max: 2,
+        ..load("growth-connections", "connections, 17 B", |_| {
+            over("connections", &[1, 4, 16, 64, 256, 1024, 4096, 9000], |n| {
+                Ask::Load(shape(17, n, Mode::Read))
+            })
+        })
+    },
+    Scenario {
+        asked: Asked::Few,
+        columns: GROWTH,
+        rounds_max: 3,
+        ..load("growth-workers", "workers, 17 B, 256 connections; the client shares a CPU", |n| {
+            let workers: Vec<usize> = (1..=n).collect();
+            over("workers", &workers, |n| Ask::Load(with_threads(shape(17, 256, Mode::Read), n)))
+        })
+    },
+    Scenario {
+        columns: &[CPU, RATE, SERVER_BUSY],
+        rounds_max: 3,
+        ..load("wrk", "the same asked by wrk, 64 connections", |_| {
+            over("bytes", &[17, 1 << 20], |n| Ask::Wrk(shape(n as u64, 64, Mode::Read)))
+        })
+    },
+];
+
+/// The scenario of that name.
+pub fn named(name: &str) -> Option<&'static Scenario> {
+    SCENARIOS.iter().find(|scenario| scenario.name == name)
+}
+
+const fn load(
+    name: &'static str,
+    title: &'static str,
+    cases: fn(usize) -> Vec<(String, Ask)>,
+) -> Scenario {
+    Scenario { name, title, asked: Asked::All, columns: LOAD, cases, rounds_max: ROUNDS }
+}
+
+const fn shape(bytes: u64, connections: usize, mode: Mode) -> Shape {
+    let work =
+        Work { bytes, upload: 0, depth: 1, short_lived: false, threads: 1, long_answers: false };
+    Shape { work, connections, mode, requests: 0 }
+}
+
+fn with_threads(shape: Shape, threads: usize) -> Shape {
+    Shape { work: Work { threads, ..shape.work }, ..shape }
+}
+
+fn one(ask: Ask) -> Vec<(String, Ask)> {
+    vec![(String::new(), ask)]
+}
+
+fn over(what: &str, numbers: &[usize], ask: impl Fn(usize) -> Ask) -> Vec<(String, Ask)> {
+    numbers.iter().map(|&n| (format!("{n} {what}"), ask(n))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_scenario_and_every_case_of_one_has_a_name_of_its_own() {
+        let names: HashSet<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), SCENARIOS.len());
+        for scenario in SCENARIOS {
+            let cases = (scenario.cases)(2);
+            let labels: HashSet<_> = cases.iter().map(|(label, _)| label).collect();
+            assert_eq!(labels.len(), cases.len(), "{}", scenario.name);
+            assert_eq!(named(scenario.name).map(|found| found.title), Some(scenario.title));
+        }
+    }
+}
