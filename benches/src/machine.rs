@@ -5,8 +5,6 @@ use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
-use crate::sys;
-
 /// What a figure depends on besides the programs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
@@ -14,7 +12,7 @@ pub struct Machine {
     pub kernel: String,
     /// Model of the CPU.
     pub cpu: String,
-    /// CPUs this process may run on.
+    /// CPUs of the machine; the runner itself keeps to one.
     pub cpus: usize,
     /// Congestion control of new connections: BBR paces even loopback.
     pub congestion_control: String,
@@ -29,7 +27,7 @@ impl Machine {
         Self {
             kernel: format!("Linux {}", read("/proc/sys/kernel/osrelease")),
             cpu: model.map_or("unknown", |m| m.trim_matches([' ', '\t', ':'])).to_owned(),
-            cpus: sys::allowed_cpus().map_or(1, |cpus| cpus.len()),
+            cpus: cpu_info.lines().filter(|line| line.starts_with("processor")).count(),
             congestion_control: read("/proc/sys/net/ipv4/tcp_congestion_control"),
         }
     }

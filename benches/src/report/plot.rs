@@ -8,7 +8,7 @@ use std::path::Path;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use crate::figure::{Regime, heading};
+use crate::figure::{P99, Regime, heading};
 use crate::results::{Case, Results, ScenarioResult};
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -18,11 +18,11 @@ const SIZE: (u32, u32) = (820, 440);
 /// Logarithmic axes have no zero: this much of the range is left free at either end.
 const MARGIN: f64 = 1.3;
 
-/// A plot of the first column of each scenario; their file names by the scenarios' names.
+/// A plot of one column of each scenario; their file names by the scenarios' names.
 pub(super) fn draw_all(results: &Results, folder: &Path) -> io::Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
     for scenario in &results.scenarios {
-        let Some(figure) = scenario.columns.first() else { continue };
+        let Some(figure) = plotted(scenario) else { continue };
         let Some(regime) = regime_of_most(scenario, figure) else { continue };
         let file = format!("{}.svg", scenario.name);
         let path = folder.join(&file);
@@ -31,6 +31,12 @@ pub(super) fn draw_all(results: &Results, folder: &Path) -> io::Result<BTreeMap<
         files.insert(scenario.name.clone(), file);
     }
     Ok(files)
+}
+
+/// The first column; of latencies the tail, because their rate is given and not measured.
+fn plotted(scenario: &ScenarioResult) -> Option<&String> {
+    let tail = scenario.columns.iter().find(|column| *column == P99);
+    tail.filter(|_| scenario.name.starts_with("latency")).or(scenario.columns.first())
 }
 
 /// The regime with the most samples: a plot shows one.
@@ -105,7 +111,12 @@ fn draw_lines(area: &Area<'_>, lines: &BTreeMap<String, Vec<(f64, f64)>>) -> Dra
         .x_label_area_size(30)
         .y_label_area_size(70)
         .build_cartesian_2d(range(|p| p.0).log_scale(), range(|p| p.1).log_scale())?;
-    chart.configure_mesh().light_line_style(WHITE).draw()?;
+    chart
+        .configure_mesh()
+        .light_line_style(WHITE)
+        .x_label_formatter(&short)
+        .y_label_formatter(&short)
+        .draw()?;
     for (index, (name, points)) in lines.iter().enumerate() {
         let color = Palette99::pick(index).to_rgba();
         chart
@@ -120,6 +131,16 @@ fn draw_lines(area: &Area<'_>, lines: &BTreeMap<String, Vec<(f64, f64)>>) -> Dra
         .background_style(WHITE.mix(0.8))
         .draw()?;
     Ok(())
+}
+
+/// A number as it is written at an axis: 0.5, 20, 3 k, 40 M.
+fn short(number: &f64) -> String {
+    match *number {
+        n if n >= 1e9 => format!("{} G", n / 1e9),
+        n if n >= 1e6 => format!("{} M", n / 1e6),
+        n if n >= 1e3 => format!("{} k", n / 1e3),
+        n => n.to_string(),
+    }
 }
 
 fn draw_bars(area: &Area<'_>, bars: &[(String, f64)], digits: usize) -> Drawn {
@@ -167,6 +188,12 @@ fn leading_number(label: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_at_an_axis_are_short() {
+        let written = [0.5, 20.0, 3e3, 4e7, 1e9].map(|number| short(&number));
+        assert_eq!(written, ["0.5", "20", "3 k", "40 M", "1 G"]);
+    }
 
     #[test]
     fn a_label_is_a_point_where_it_begins_with_a_number() {
