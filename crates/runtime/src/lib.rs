@@ -5,10 +5,11 @@
 //! harnesses and tests embed it.
 //!
 //! Where things are: `server` starts and ends workers, `worker` is one core, `listener` accepts,
-//! `session` performs on a `socket` what its `dialogue` asks for, `outbound` is a large answer on
-//! its way, `arena` the memory it comes from, `send_ring` the companion ring, `payload_pipe` the
-//! payload as pages to splice, `deadlines` the time limits, `driver` and `tier` choose how bytes
-//! move, `sys` wraps system calls. `unsafe` is in `sys`, `arena` and `send_ring` alone.
+//! `handover` spreads what is accepted over the workers, `session` performs on a `socket` what its
+//! `dialogue` asks for, `outbound` is a large answer on its way, `arena` the memory it comes from,
+//! `send_ring` the companion ring, `payload_pipe` the payload as pages to splice, `deadlines` the
+//! time limits, `driver` and `tier` choose how bytes move, `sys` wraps system calls. `unsafe` is in
+//! `sys`, `arena` and `send_ring` alone.
 
 mod access_log;
 mod arena;
@@ -20,6 +21,7 @@ mod deadlines;
 mod dialogue;
 mod driver;
 mod exchange;
+mod handover;
 mod listener;
 mod log_sink;
 mod metrics;

@@ -167,6 +167,15 @@ impl Server {
         self.join();
     }
 
+    /// Makes the control socket of the next worker, which gets the far end.
+    fn control(&mut self, listener: std::net::TcpListener) -> io::Result<Sockets> {
+        let (near, control) = UnixStream::pair()?;
+        let has_others = self.report.threads > 1;
+        let bell = if has_others { Some(near.try_clone()?) } else { None };
+        self.controls.push(near);
+        Ok(Sockets { listener, control, bell })
+    }
+
     fn give(&self, order: Order) {
         for mut control in &self.controls {
             // A worker that has ended has closed its side.
@@ -296,12 +305,12 @@ impl Starting {
         let mut server =
             Server { address, report, process, controls: Vec::new(), workers: self.threads };
         for (plan, listener) in self.plans.iter().zip(listeners) {
-            let (near, control) = UnixStream::pair()
+            let sockets = server
+                .control(listener)
                 .map_err(|error| StartError::System("cannot make a socket pair", error))?;
-            server.controls.push(near);
             let process = Arc::clone(&server.process);
             // A worker that is gone is told by its missing start.
-            let _ = plan.send(Plan { process, use_uring, sockets: Sockets { listener, control } });
+            let _ = plan.send(Plan { process, use_uring, sockets });
         }
         for _ in &server.workers {
             self.starts

@@ -39,6 +39,8 @@ pub(crate) enum Order {
     Drain,
     /// End now.
     Quit,
+    /// Look into the inbox.
+    Adopt,
 }
 
 impl Order {
@@ -46,11 +48,16 @@ impl Order {
         match self {
             Self::Drain => b'd',
             Self::Quit => b'q',
+            Self::Adopt => b'a',
         }
     }
 
     pub(crate) fn from_byte(byte: u8) -> Self {
-        if byte == b'd' { Self::Drain } else { Self::Quit }
+        match byte {
+            b'd' => Self::Drain,
+            b'a' => Self::Adopt,
+            _ => Self::Quit,
+        }
     }
 }
 

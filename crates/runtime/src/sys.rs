@@ -3,7 +3,7 @@
 
 use std::ffi::c_int;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
 use std::time::Duration;
 
 /// Turns the -1 of a system call into the errno it left.
@@ -122,6 +122,14 @@ pub(crate) fn splice(
     // SAFETY: splice(2) takes no memory where both offsets are null.
     let moved = unsafe { libc::splice(from, none, to, none, bytes_max, flags) };
     usize::try_from(moved).map_err(|_| io::Error::last_os_error())
+}
+
+/// Takes a stream out of the calling thread's event loop, so that another one may have it. No
+/// operation is in flight on it.
+pub(crate) fn leave_loop(stream: monoio::net::TcpStream) -> std::net::TcpStream {
+    let socket = stream.into_raw_fd();
+    // SAFETY: monoio gives up the descriptor, which is open, and nobody else has it.
+    unsafe { std::net::TcpStream::from_raw_fd(socket) }
 }
 
 /// The CPUs that the calling thread may run on, in ascending order (sched_getaffinity(2)).

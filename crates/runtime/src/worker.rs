@@ -1,5 +1,6 @@
 //! Owns one core: its thread, its event loop, and what its sessions share. Nothing here is shared
-//! with another worker but the process's configuration and two counters touched per connection.
+//! with another worker but the process's configuration, and the counters and inboxes that are
+//! touched when a connection opens or closes.
 
 use std::cell::Cell;
 use std::io;
@@ -24,6 +25,7 @@ use crate::cgroup::MemoryGauge;
 use crate::clock::Clock;
 use crate::config::{Config, Io};
 use crate::deadlines::Deadlines;
+use crate::handover::{Accepted, Giver, Inbox};
 use crate::listener;
 use crate::log_sink::LogSink;
 use crate::metrics::Counters;
@@ -33,6 +35,7 @@ use crate::server::Report;
 use crate::session::{End, Session};
 use crate::shutdown::{Ending, Order, Phase};
 use crate::socket::{Socket, VectorLists};
+use crate::sys;
 use crate::tier::Means;
 
 /// Connections above the maximum that still get an answer; more are closed without one, because
@@ -62,6 +65,8 @@ pub(crate) struct Process {
     pub(crate) ready: AtomicBool,
     /// Connections at the moment, touched when one opens or closes.
     pub(crate) connections: AtomicUsize,
+    /// Each worker's own; the others hand over to it.
+    pub(crate) inboxes: Box<[Inbox]>,
     /// Each worker's own; the others read them for a scrape.
     pub(crate) counters: Box<[Counters]>,
     pub(crate) driver: &'static str,
@@ -94,8 +99,8 @@ pub(crate) struct Worker {
     deadlines: Deadlines,
     clock: Clock,
     phase: Cell<Phase>,
-    sessions: Cell<usize>,
     accepted: Cell<u64>,
+    giver: Giver,
     /// A second order has come: no more waiting.
     quit: Cell<bool>,
     ending: Ending,
@@ -122,6 +127,7 @@ impl Process {
             version_json,
             ready: AtomicBool::new(true),
             connections: AtomicUsize::new(0),
+            inboxes: (0..report.threads).map(|_| Inbox::default()).collect(),
             counters: (0..report.threads).map(|_| Counters::default()).collect(),
             driver: report.driver,
             driver_label: match &report.refusal {
@@ -155,8 +161,8 @@ impl Worker {
             deadlines: Deadlines::default(),
             clock: Clock::new(),
             phase: Cell::new(Phase::Serving),
-            sessions: Cell::new(0),
             accepted: Cell::new(0),
+            giver: Giver::new(index),
             quit: Cell::new(false),
             ending: Ending::default(),
         }
@@ -248,11 +254,43 @@ impl Worker {
         }
     }
 
-    /// Serves a connection that has been accepted, or turns it down where there are too many.
+    fn inbox(&self) -> &Inbox {
+        &self.process.inboxes[self.index]
+    }
+
+    /// Whether no connection is left, nor waits in the inbox.
+    fn is_done(&self) -> bool {
+        self.inbox().connections() == 0
+    }
+
+    /// Hands a connection that has been accepted to a worker that has fewer, or serves it, or
+    /// turns it down where there are too many.
     pub(crate) fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
         self.accepted.set(self.accepted.get() + 1);
+        let number = self.process.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        match self.giver.find_room(&self.process.inboxes, &self.clock) {
+            Some(room) => room.fill(Accepted { stream: sys::leave_loop(stream), peer, number }),
+            None => {
+                self.inbox().note_open();
+                let place = Place { worker: Rc::clone(self), number };
+                self.begin(stream, peer, place);
+            }
+        }
+    }
+
+    /// Takes over what others have accepted for this worker.
+    fn adopt(self: &Rc<Self>, handed_over: Vec<Accepted>) {
+        for Accepted { stream, peer, number } in handed_over {
+            let place = Place { worker: Rc::clone(self), number };
+            // Where epoll takes no more, the connection is closed, as one just accepted is.
+            if let Ok(stream) = TcpStream::from_std(stream) {
+                self.begin(stream, peer, place);
+            }
+        }
+    }
+
+    fn begin(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, place: Place) {
         self.counters().note_connection();
-        let place = Place::take(self);
         let socket = Socket::new(stream, Rc::clone(self));
         let remote = Remote(peer.ip());
         monoio::spawn(async move {
@@ -270,26 +308,18 @@ impl Worker {
     }
 }
 
-/// A connection's place among those of the process; given back when it is dropped.
+/// A connection's place among those of the process and of its worker, where it has been counted;
+/// given back when it is dropped.
 struct Place {
     worker: Rc<Worker>,
-    /// Connections of the process, this one included.
+    /// Connections of the process when it was accepted, itself included.
     number: usize,
-}
-
-impl Place {
-    fn take(worker: &Rc<Worker>) -> Self {
-        worker.sessions.set(worker.sessions.get() + 1);
-        let before = worker.process.connections.fetch_add(1, Ordering::Relaxed);
-        Self { worker: Rc::clone(worker), number: before + 1 }
-    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let worker = &self.worker;
-        worker.process.connections.fetch_sub(1, Ordering::Relaxed);
-        worker.sessions.set(worker.sessions.get() - 1);
+        self.worker.process.connections.fetch_sub(1, Ordering::Relaxed);
+        self.worker.inbox().note_close();
     }
 }
 
@@ -297,6 +327,9 @@ impl Drop for Place {
 pub(crate) struct Sockets {
     pub(crate) listener: std::net::TcpListener,
     pub(crate) control: UnixStream,
+    /// The far end of `control`, by which other workers announce what they hand over. None where
+    /// there are no others.
+    pub(crate) bell: Option<UnixStream>,
 }
 
 impl Sockets {
@@ -318,7 +351,7 @@ pub(crate) async fn serve(
     sockets: Sockets,
     start: &Sender<io::Result<()>>,
 ) -> bool {
-    let Adopted { accepting, listener, mut control, control_end } = match adopt(sockets) {
+    let Adopted { accepting, listener, mut control, control_end, bell } = match adopt(sockets) {
         Ok(adopted) => adopted,
         Err(error) => {
             let _ = start.send(Err(error));
@@ -328,9 +361,14 @@ pub(crate) async fn serve(
     let accept_loop = monoio::spawn(listener::accept(accepting, Rc::clone(&worker)));
     let sweeping = monoio::spawn(sweep(Rc::clone(&worker)));
     let logging = monoio::spawn(write_log(Rc::clone(&worker)));
+    if let Some(bell) = bell {
+        worker.inbox().open(bell);
+    }
     let _ = start.send(Ok(()));
 
-    let order = next_order(&mut control).await;
+    let order = next_order_but_adopt(&mut control, &worker).await;
+    // From now on whoever accepts a connection keeps it.
+    worker.adopt(worker.inbox().close());
     if order == Order::Quit {
         worker.quit.set(true);
     }
@@ -351,11 +389,11 @@ pub(crate) async fn serve(
     pause(drain_timeout, || {
         // Again and again: a session may only now have come to its wait.
         worker.deadlines.end_idle();
-        worker.sessions.get() == 0 || worker.quit.get()
+        worker.is_done() || worker.quit.get()
     })
     .await;
     worker.deadlines.end_all();
-    pause(QUIT_TIMEOUT, || worker.sessions.get() == 0).await;
+    pause(QUIT_TIMEOUT, || worker.is_done()).await;
     pause(LOG_TIMEOUT, || worker.log().is_none_or(AccessLog::flush)).await;
     // The read of the next order would outlive its buffer.
     let _ = control_end.shutdown(Shutdown::Both);
@@ -363,7 +401,7 @@ pub(crate) async fn serve(
     worker.ending.announce();
     sweeping.await;
     logging.await;
-    worker.sessions.get() == 0
+    worker.is_done()
 }
 
 /// The sockets in the hands of the event loop, and a second hand on each.
@@ -372,6 +410,7 @@ struct Adopted {
     listener: std::net::TcpListener,
     control: monoio::net::UnixStream,
     control_end: UnixStream,
+    bell: Option<UnixStream>,
 }
 
 fn adopt(sockets: Sockets) -> io::Result<Adopted> {
@@ -380,6 +419,7 @@ fn adopt(sockets: Sockets) -> io::Result<Adopted> {
         accepting: TcpListener::from_std(sockets.listener)?,
         control_end: sockets.control.try_clone()?,
         control: monoio::net::UnixStream::from_std(sockets.control)?,
+        bell: sockets.bell,
     })
 }
 
@@ -395,6 +435,16 @@ async fn pause(limit: Duration, done: impl Fn() -> bool) {
     }
 }
 
+/// Takes over what is handed over until another order comes.
+async fn next_order_but_adopt(control: &mut monoio::net::UnixStream, worker: &Rc<Worker>) -> Order {
+    loop {
+        match next_order(control).await {
+            Order::Adopt => worker.adopt(worker.inbox().take()),
+            order => return order,
+        }
+    }
+}
+
 /// The next order, or to quit where whoever gave them is gone.
 async fn next_order(control: &mut monoio::net::UnixStream) -> Order {
     let (result, byte) = control.read(vec![0; 1]).await;
@@ -405,7 +455,7 @@ async fn next_order(control: &mut monoio::net::UnixStream) -> Order {
 }
 
 async fn quit_on_order(mut control: monoio::net::UnixStream, worker: Rc<Worker>) {
-    next_order(&mut control).await;
+    next_order_but_adopt(&mut control, &worker).await;
     worker.quit.set(true);
 }
 

@@ -2,13 +2,14 @@
 
 mod support;
 
-use std::fs;
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
 use heartbeat_runtime::Config;
-use support::{Client, each_driver_with, each_tier_with, narrow, request};
+use support::{
+    Client, each_driver_with, each_tier_with, narrow, of_each_worker, request, ticks, waits,
+};
 
 /// Only one test at a time: they look at the threads of the process.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -19,39 +20,6 @@ fn alone() -> MutexGuard<'static, ()> {
 
 fn two_workers(config: &mut Config) {
     config.threads = Some(2);
-}
-
-/// The number behind `prefix` in a file of each worker's thread, by the worker's name.
-fn of_each_worker(read: impl Fn(&str) -> u64) -> Vec<(String, u64)> {
-    let tasks = fs::read_dir("/proc/self/task").expect("procfs").filter_map(Result::ok);
-    let mut numbers: Vec<_> = tasks
-        .filter_map(|task| {
-            let path = task.path().display().to_string();
-            let name = fs::read_to_string(format!("{path}/comm")).ok()?.trim().to_owned();
-            name.starts_with("worker-").then(|| (name, read(&path)))
-        })
-        .collect();
-    numbers.sort();
-    numbers
-}
-
-/// How often a thread has had to wait for something to do.
-fn waits(task: &str) -> u64 {
-    let status = fs::read_to_string(format!("{task}/status")).expect("a live worker");
-    let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches"));
-    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).expect("a count")
-}
-
-/// CPU time of a thread, in ticks of 10 ms.
-fn ticks(task: &str) -> u64 {
-    let stat = fs::read_to_string(format!("{task}/stat")).expect("a live worker");
-    let (_, fields) = stat.rsplit_once(')').expect("a name");
-    fields
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(|field| field.parse::<u64>().expect("ticks"))
-        .sum()
 }
 
 #[test]

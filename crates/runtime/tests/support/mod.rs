@@ -6,6 +6,7 @@
 mod client;
 mod narrow;
 mod servers;
+mod threads;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ pub(crate) use narrow::narrow;
 pub(crate) use servers::{
     Served, config, each_driver, each_driver_with, each_tier, each_tier_with,
 };
+pub(crate) use threads::{of_each_worker, ticks, waits};
 
 /// Asks again and again whether something has come to pass, for as long as anybody would wait.
 #[track_caller]
