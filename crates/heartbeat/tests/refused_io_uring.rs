@@ -224,6 +224,16 @@ fn a_user_without_privileges_has_registered_buffers_within_the_usual_limit() {
 }
 
 #[test]
+fn the_usual_limit_has_room_for_64_event_loops() {
+    let copy = Copy::new("loops");
+    let usual = Launched::new(serving(&[]));
+    let command = copy.of(&serving(&["--threads", "64"]));
+    let server = Launched::new(command.limit(libc::RLIMIT_MEMLOCK, 8 << 20).unprivileged());
+    assert_eq!(server.told("driver"), usual.told("driver"), "{}", server.banner);
+    assert_serves(&server);
+}
+
+#[test]
 fn the_filter_of_these_tests_is_in_force() {
     let (code, line) = failing(serving(&["--io", "epoll"]).refuse(libc::SYS_socket, libc::EACCES));
     assert_eq!(code, Some(1), "{line}");

@@ -225,10 +225,16 @@ impl Starting {
     fn new(config: &Config, cpus: &[usize]) -> Result<Self, StartError> {
         let (build, builds) = channel();
         let (start, starts) = channel();
+        let (ring_built, rings_built) = channel();
+        let mut gates = Vec::new();
         let mut starting = Self { threads: Vec::new(), plans: Vec::new(), builds, starts };
         for (index, cpu) in cpus.iter().copied().enumerate() {
             let (plan, plans) = channel();
-            let lines = Lines { index, build: build.clone(), plans, start: start.clone() };
+            let (gate, all_rings_built) = channel();
+            gates.push(gate);
+            let (build, start) = (build.clone(), start.clone());
+            let ring_built = ring_built.clone();
+            let lines = Lines { index, ring_built, all_rings_built, build, plans, start };
             let (io, send) = (config.io, config.send);
             let thread = thread::Builder::new()
                 .name(format!("worker-{index}"))
@@ -238,6 +244,12 @@ impl Starting {
             starting.threads.push(thread);
             starting.plans.push(plan);
         }
+        for _ in cpus {
+            // A worker that is gone is told by its missing build.
+            let _ = rings_built.recv();
+        }
+        // Also where it has failed above: a gate that is dropped is open.
+        drop(gates);
         Ok(starting)
     }
 
@@ -329,6 +341,9 @@ fn gone() -> io::Error {
 /// How a worker's thread talks to [`Starting`].
 struct Lines {
     index: usize,
+    ring_built: Sender<()>,
+    /// Hears the end of it, and nothing else.
+    all_rings_built: Receiver<()>,
     build: Sender<Build>,
     plans: Receiver<Plan>,
     start: Sender<io::Result<()>>,
@@ -339,6 +354,10 @@ fn run_worker(cpu: usize, io: Io, send: SendTier, lines: &Lines) {
     // A CPU may have gone offline since; an unpinned loop serves as well.
     let _ = sys::pin_thread(cpu);
     let uring = (io != Io::Epoll).then(driver::build_uring);
+    // Event loops first: where RLIMIT_MEMLOCK has not room for everything, it is the registered
+    // buffers of some workers that are missing, and not the event loop of one.
+    let _ = lines.ring_built.send(());
+    let _ = lines.all_rings_built.recv();
     let arena = Arena::new();
     let (mut means, tiers) = match &arena {
         Ok(arena) => {
