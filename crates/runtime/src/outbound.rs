@@ -39,43 +39,36 @@ impl Outbound {
         self.payload.bytes
     }
 
-    /// Appends the vectors of the next bytes to `vectors`: at most [`OPERATION_BYTES_MAX`] of
-    /// payload, never an empty one (EFAULT in WRITEV_FIXED).
-    pub(crate) fn vectors(&self, arena: &Arena, vectors: &mut Vec<libc::iovec>) {
-        if let Some(slot) = &self.head {
-            vectors.push(arena.head_vector(slot, self.head_sent));
-        }
+    /// The next bytes, all in the arena: the rest of the head, and at most [`OPERATION_BYTES_MAX`]
+    /// of payload. At most [`VECTORS_MAX`] pieces, never an empty one (EFAULT in WRITEV_FIXED).
+    fn pieces<'a>(&'a self, arena: &'a Arena) -> impl Iterator<Item = &'a [u8]> {
         let mut left = OPERATION_BYTES_MAX;
-        for mut segment in self.payload.segments(self.payload_sent, BLOCK_BYTES) {
-            segment.bytes = segment.bytes.min(left);
-            left -= segment.bytes;
-            vectors.push(arena.block_vector(segment));
-            if left == 0 {
-                break;
-            }
-        }
+        let segments = self.payload.segments(self.payload_sent, BLOCK_BYTES);
+        let payload = segments.map_while(move |segment| {
+            let bytes = segment.bytes.min(left);
+            left -= bytes;
+            (bytes > 0).then(|| &arena.block()[segment.start..segment.start + bytes])
+        });
+        self.head_rest(arena).into_iter().chain(payload)
+    }
+
+    /// Appends the next bytes to `vectors`, which name memory of the arena.
+    pub(crate) fn vectors(&self, arena: &Arena, vectors: &mut Vec<libc::iovec>) {
+        vectors.extend(self.pieces(arena).map(|piece| libc::iovec {
+            iov_base: piece.as_ptr().cast_mut().cast(),
+            iov_len: piece.len(),
+        }));
         debug_assert!(vectors.len() <= VECTORS_MAX);
     }
 
-    /// The next bytes as slices: those that [`Outbound::vectors`] names. How many they are.
+    /// The next bytes as slices, and how many they are.
     pub(crate) fn slices<'a>(
         &'a self,
         arena: &'a Arena,
         slices: &mut [IoSlice<'a>; VECTORS_MAX],
     ) -> usize {
-        let mut left = OPERATION_BYTES_MAX;
-        let segments = self.payload.segments(self.payload_sent, BLOCK_BYTES).map_while(|segment| {
-            let bytes = segment.bytes.min(left);
-            left -= bytes;
-            (bytes > 0).then(|| &arena.block()[segment.start..segment.start + bytes])
-        });
-        let all = self.head_rest(arena).into_iter().chain(segments);
-        let mut count = 0;
-        for (place, bytes) in slices.iter_mut().zip(all) {
-            *place = IoSlice::new(bytes);
-            count += 1;
-        }
-        count
+        let places = slices.iter_mut().zip(self.pieces(arena));
+        places.map(|(place, piece)| *place = IoSlice::new(piece)).count()
     }
 
     /// The rest of the head, as long as some of it is still to go.

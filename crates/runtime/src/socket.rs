@@ -37,6 +37,9 @@ const STAND_BACK: Duration = Duration::from_millis(1);
 /// send buffer there is.
 const FRUGAL_BYTES_MIN: u64 = 16 * 1024;
 
+// Every tier that never waits looks at it.
+const _: () = assert!(FRUGAL_BYTES_MIN <= SPLICE_BYTES_MIN && FRUGAL_BYTES_MIN <= RING_BYTES_MIN);
+
 /// Send buffer of a socket where memory is scarce, in bytes. The kernel doubles it for its own
 /// needs (socket(7)), and fills up the packet that it has begun.
 const FRUGAL_SEND_BUFFER_BYTES: i32 = 8 * 1024;
@@ -156,9 +159,7 @@ impl Socket {
         }
         let mut has_waited = false;
         loop {
-            if outbound.payload_bytes() >= FRUGAL_BYTES_MIN {
-                self.be_frugal().await;
-            }
+            self.be_frugal().await;
             match tier(self, outbound) {
                 Ok(Written { bytes, is_full }) => {
                     self.note_turn(Turn::AtOnce);
