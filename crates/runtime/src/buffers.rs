@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 
 use crate::exchange::Outbox;
+use crate::outbound::VECTORS_MAX;
 
 /// Capacity of the buffer that a connection waits with: enough for the head of a prober or a load
 /// generator, little enough to hold ten thousand of.
@@ -11,9 +12,6 @@ pub(crate) const SMALL_BYTES: usize = 512;
 
 /// Capacity of the buffer that follows where a read has filled the small one.
 pub(crate) const LARGE_BYTES: usize = 8 * 1024;
-
-/// Capacity of an outbox, in bytes of gathered answers.
-pub(crate) const OUTBOX_BYTES: usize = 8 * 1024;
 
 /// Spare buffers of a kind kept at most; more are given back to the allocator.
 const SPARE_MAX: usize = 64;
@@ -61,6 +59,21 @@ impl Buffers {
             outbox.clear();
             give(&self.outboxes, outbox);
         }
+    }
+}
+
+/// Spare lists of vectors, so that an answer allocates none.
+#[derive(Debug, Default)]
+pub(crate) struct VectorLists(RefCell<Vec<Vec<libc::iovec>>>);
+
+impl VectorLists {
+    pub(crate) fn take(&self) -> Vec<libc::iovec> {
+        self.0.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(VECTORS_MAX))
+    }
+
+    pub(crate) fn give(&self, mut list: Vec<libc::iovec>) {
+        list.clear();
+        self.0.borrow_mut().push(list);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Owns what is said on one connection: requests out of the received bytes, answers into the
 //! outbox. Performs no operation and never waits; `session` does.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use heartbeat_protocol::{
@@ -8,10 +9,10 @@ use heartbeat_protocol::{
     route,
 };
 
-use crate::buffers::{LARGE_BYTES, OUTBOX_BYTES, SMALL_BYTES};
-use crate::exchange::{Exchange, Name, Outbox};
-use crate::metrics;
-use crate::worker::{Remote, Worker};
+use crate::buffers::{LARGE_BYTES, SMALL_BYTES};
+use crate::exchange::{Exchange, Name, OUTBOX_BYTES, Outbox};
+use crate::scrape;
+use crate::worker::Worker;
 
 /// Longest payload that is copied behind its head into one contiguous write; longer ones go out
 /// as vectors.
@@ -28,7 +29,7 @@ const DISCARD_BYTES_MIN: u64 = LARGE_BYTES as u64;
 /// One connection's requests and answers.
 pub(crate) struct Dialogue<'w> {
     worker: &'w Worker,
-    remote: Remote,
+    remote: IpAddr,
     connection: Connection,
     /// What has been received; bytes before `input_start` are done with.
     input: Vec<u8>,
@@ -78,7 +79,7 @@ pub(crate) struct Large {
 }
 
 impl<'w> Dialogue<'w> {
-    pub(crate) fn new(worker: &'w Worker, remote: Remote) -> Self {
+    pub(crate) fn new(worker: &'w Worker, remote: IpAddr) -> Self {
         Self {
             worker,
             remote,
@@ -186,7 +187,7 @@ impl<'w> Dialogue<'w> {
 
     /// The outbox is out: counts and logs its exchanges, and gives it back.
     pub(crate) fn settle(&mut self, mut outbox: Box<Outbox>) {
-        outbox.settle(self.worker, self.remote);
+        outbox.settle(self.worker.counters(), self.worker.log(), self.remote);
         self.worker.buffers().give_outbox(outbox);
     }
 
@@ -224,8 +225,8 @@ impl<'w> Dialogue<'w> {
             self.request.take().expect("a message ends after its head");
         let exchange = Exchange::new(routed.route, routed.response.status, started, bytes_in);
         if routed.route == Route::Metrics && routed.response.status == Status::Ok {
-            let text = metrics::render(self.worker.process());
-            let content = Content::Text { media_type: metrics::MEDIA_TYPE, text: &text };
+            let text = scrape::render(self.worker.process());
+            let content = Content::Text { media_type: scrape::MEDIA_TYPE, text: &text };
             return self.answer(&Response::with_content(content), exchange);
         }
         self.answer(&routed.response, exchange)
@@ -242,7 +243,7 @@ impl<'w> Dialogue<'w> {
 
     /// Puts an answer into the outbox, behind those that wait there.
     fn answer(&mut self, response: &Response<'_>, mut exchange: Exchange) -> Delivery {
-        if self.worker.phase().is_draining() {
+        if self.worker.is_draining() {
             self.connection.close_after_answer();
         }
         let head_start = self.outbox().bytes.len();

@@ -1,14 +1,16 @@
 //! Owns what is remembered of requests until their answers are out: gathered answers, and what
 //! metrics and access log will say of each.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use heartbeat_protocol::{Route, Status};
 
-use crate::access_log::{Entry, escape};
-use crate::buffers::OUTBOX_BYTES;
-use crate::metrics::Answered;
-use crate::worker::{Remote, Worker};
+use crate::access_log::{AccessLog, Entry, escape};
+use crate::metrics::{Answered, Counters};
+
+/// Capacity of an outbox, in bytes of gathered answers.
+pub(crate) const OUTBOX_BYTES: usize = 8 * 1024;
 
 /// Answers that wait to be sent, and the exchanges they complete.
 #[derive(Debug)]
@@ -112,7 +114,7 @@ impl Outbox {
     }
 
     /// Counts and logs the exchanges: their answers are out.
-    pub(crate) fn settle(&mut self, worker: &Worker, remote: Remote) {
+    pub(crate) fn settle(&mut self, counters: &Counters, log: Option<&AccessLog>, remote: IpAddr) {
         if self.exchanges.is_empty() {
             return;
         }
@@ -120,7 +122,7 @@ impl Outbox {
         let mut names = self.names.as_str();
         for exchange in self.exchanges.drain(..) {
             let duration_ns = now.duration_since(exchange.started).as_nanos() as u64;
-            worker.counters().note_answer(&Answered {
+            counters.note_answer(&Answered {
                 route: exchange.route,
                 status: exchange.status,
                 payload_bytes: exchange.payload_bytes,
@@ -128,7 +130,7 @@ impl Outbox {
                 request_body_bytes: exchange.bytes_in,
                 duration_ns,
             });
-            let Some(log) = worker.log() else { continue };
+            let Some(log) = log else { continue };
             let (verb, rest) = names.split_at(exchange.verb_bytes);
             let (path, rest) = rest.split_at(exchange.path_bytes);
             names = rest;
@@ -137,7 +139,7 @@ impl Outbox {
                 bytes_out: exchange.bytes_out,
                 bytes_in: exchange.bytes_in,
                 duration_us: duration_ns / 1000,
-                remote: remote.0,
+                remote,
                 verb,
                 path,
             });

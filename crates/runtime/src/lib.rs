@@ -12,6 +12,7 @@
 //! `sys`, `arena` and `send_ring` alone.
 
 mod access_log;
+mod admission;
 mod arena;
 mod buffers;
 mod cgroup;
@@ -20,6 +21,7 @@ mod config;
 mod deadlines;
 mod dialogue;
 mod driver;
+mod end;
 mod exchange;
 mod handover;
 mod listener;
@@ -28,18 +30,24 @@ mod metrics;
 mod outbound;
 mod payload_pipe;
 mod placement;
+mod process;
+mod report;
+mod scrape;
 mod send_ring;
+mod serve;
 mod server;
 mod session;
 mod shutdown;
 #[cfg(test)]
 mod simulation;
 mod socket;
+mod start;
 mod sys;
 mod tier;
 mod worker;
 
 pub use config::{Config, Io, LogFormat, SendTier, THREADS_MAX};
 pub use driver::Refusal;
-pub use server::{Report, Server, StartError};
+pub use report::{Report, StartError};
+pub use server::Server;
 pub use shutdown::Signals;

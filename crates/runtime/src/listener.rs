@@ -1,17 +1,17 @@
 //! Owns the listening sockets: their options in one place, and the loop that accepts whatever
 //! errors come.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use monoio::net::TcpListener;
+use monoio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::sys::{self, Way};
-use crate::worker::Worker;
 
 /// Connections that wait to be accepted at most; the kernel takes the lower of this and
 /// net.core.somaxconn, whose default it is.
@@ -26,6 +26,13 @@ const SETTLE: Duration = Duration::from_millis(200);
 
 /// How long queued connections are waited for at most while a listener closes.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
+
+/// What the accept loop and whoever ends it know of each other.
+#[derive(Debug, Default)]
+pub(crate) struct Door {
+    accepted: Cell<u64>,
+    is_closed: Cell<bool>,
+}
 
 /// Binds one listening socket per worker, and tells their address.
 ///
@@ -95,15 +102,20 @@ fn is_without_ipv6(error: &io::Error) -> bool {
 /// Accepts until [`close`] has ended the listener.
 ///
 /// One accept is in flight at any time, and never dropped: monoio 0.2.4 would lose the socket.
-pub(crate) async fn accept(listener: TcpListener, worker: Rc<Worker>) {
+pub(crate) async fn accept(
+    listener: TcpListener,
+    door: Rc<Door>,
+    admit: impl Fn(TcpStream, SocketAddr),
+) {
     let mut back_off = BACK_OFF_MIN;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 back_off = BACK_OFF_MIN;
-                worker.admit(stream, peer);
+                door.accepted.set(door.accepted.get() + 1);
+                admit(stream, peer);
             }
-            Err(_) if worker.phase().is_closed() => return,
+            Err(_) if door.is_closed.get() => return,
             Err(error) if is_of_the_connection(&error) => {}
             // No descriptor, no memory: the queue keeps the connection, and asking again at once
             // would spin. Whatever else this may be, it gets the same patience.
@@ -139,26 +151,26 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 /// Closing a listening socket resets what waits in its queue. So new handshakes are kept out
 /// first, by a packet filter that drops pure SYNs: a client repeats its SYN after a second, and
 /// finds the next server, or the port closed. Then the queue runs dry while [`accept`] goes on.
-pub(crate) async fn close(listener: &std::net::TcpListener, worker: &Worker) {
+pub(crate) async fn close(listener: &std::net::TcpListener, door: &Door) {
     // A kernel without socket filters leaves the race of a SYN against the last accept.
     let _ = SockRef::from(listener).attach_filter(&DROP_SYN);
     let mut waited = Duration::ZERO;
-    let mut accepted = worker.accepted();
+    let mut accepted = door.accepted.get();
     loop {
         monoio::time::sleep(SETTLE).await;
         waited += SETTLE;
-        let now = worker.accepted();
+        let now = door.accepted.get();
         if now == accepted || waited >= SETTLE_MAX {
             break;
         }
         accepted = now;
     }
-    close_at_once(listener, worker);
+    close_at_once(listener, door);
 }
 
 /// Ends a listener and resets what waits in its queue.
-pub(crate) fn close_at_once(listener: &std::net::TcpListener, worker: &Worker) {
-    worker.set_closed();
+pub(crate) fn close_at_once(listener: &std::net::TcpListener, door: &Door) {
+    door.is_closed.set(true);
     // The accept in flight ends with EINVAL.
     let _ = sys::shutdown(listener.as_raw_fd(), Way::Read);
 }
@@ -183,8 +195,6 @@ const fn statement(code: u32, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpStream;
-
     use super::*;
 
     const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -206,8 +216,8 @@ mod tests {
     fn no_address_means_both_families() {
         let (listeners, address) = bind(None, 0, 1).unwrap();
         if address.is_ipv6() {
-            TcpStream::connect((Ipv4Addr::LOCALHOST, address.port())).unwrap();
-            TcpStream::connect((Ipv6Addr::LOCALHOST, address.port())).unwrap();
+            std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, address.port())).unwrap();
+            std::net::TcpStream::connect((Ipv6Addr::LOCALHOST, address.port())).unwrap();
         }
         drop(listeners);
     }
@@ -215,16 +225,16 @@ mod tests {
     #[test]
     fn accepted_sockets_do_not_delay() {
         let (listeners, address) = bind(Some(LOOPBACK), 0, 1).unwrap();
-        let _peer = TcpStream::connect(address).unwrap();
+        let _peer = std::net::TcpStream::connect(address).unwrap();
         assert!(listeners[0].accept().unwrap().0.nodelay().unwrap());
     }
 
     #[test]
     fn the_filter_keeps_new_handshakes_out_and_old_connections_in() {
         let (listeners, address) = bind(Some(LOOPBACK), 0, 1).unwrap();
-        let before = TcpStream::connect(address).unwrap();
+        let before = std::net::TcpStream::connect(address).unwrap();
         SockRef::from(&listeners[0]).attach_filter(&DROP_SYN).unwrap();
-        let late = TcpStream::connect_timeout(&address, Duration::from_millis(100));
+        let late = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(100));
         assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut);
         let (accepted, _) = listeners[0].accept().unwrap();
         io::Write::write_all(&mut &before, b"x").unwrap();

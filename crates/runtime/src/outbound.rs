@@ -1,7 +1,7 @@
 //! Owns one large answer on its way out: the cursor over head and payload, and the vectors of
 //! what is left. A pure core: it performs no operation.
 
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 
 use heartbeat_protocol::Payload;
 
@@ -21,6 +21,33 @@ pub(crate) struct Outbound {
     head_sent: usize,
     payload: Payload,
     payload_sent: u64,
+}
+
+/// Why an operation of a tier did not send.
+#[derive(Debug)]
+pub(crate) enum WriteError {
+    /// The socket takes nothing at the moment.
+    WouldBlock,
+    /// The connection is at its end.
+    Socket(io::Error),
+    /// The tier can not, this time: the answer goes on by ordinary writes.
+    Unable(io::Error),
+    /// The tier can not do it at all.
+    Broken(io::Error),
+}
+
+impl From<io::Error> for WriteError {
+    fn from(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::EINTR) => Self::WouldBlock,
+            // The operation itself is refused: not the peer's doing.
+            Some(libc::EINVAL | libc::EFAULT | libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM)
+            | None => Self::Broken(error),
+            // Memory for this one send.
+            Some(libc::ENOMEM | libc::ENOBUFS) => Self::Unable(error),
+            Some(_) => Self::Socket(error),
+        }
+    }
 }
 
 impl Outbound {
@@ -129,6 +156,15 @@ mod tests {
             assert_eq!(&**slice, arena.bytes_of(vector));
         }
         vectors.iter().map(|vector| vector.iov_len).collect()
+    }
+
+    #[test]
+    fn an_errno_is_the_sockets_or_the_tiers() {
+        let error = |errno| WriteError::from(io::Error::from_raw_os_error(errno));
+        assert!(matches!(error(libc::EAGAIN), WriteError::WouldBlock));
+        assert!(matches!(error(libc::EPIPE), WriteError::Socket(_)));
+        assert!(matches!(error(libc::ENOBUFS), WriteError::Unable(_)));
+        assert!(matches!(error(libc::EPERM), WriteError::Broken(_)));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::os::unix::net::UnixStream;
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types};
 
 use crate::arena::{Arena, SLOTS, Slot};
-use crate::tier::WriteError;
+use crate::outbound::WriteError;
 
 /// Submission queue entries: one write at a time.
 const ENTRIES: u32 = 8;

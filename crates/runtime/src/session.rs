@@ -4,6 +4,7 @@
 //! The future of a session is what an idle connection costs, so little is kept across a wait.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use heartbeat_protocol::{CloseReason, Next};
@@ -11,64 +12,16 @@ use heartbeat_protocol::{CloseReason, Next};
 use crate::arena::Slot;
 use crate::deadlines::{Wait, Watch};
 use crate::dialogue::{Action, Delivery, Dialogue, Large};
+use crate::end::End;
 use crate::outbound::Outbound;
 use crate::socket::Stream;
-use crate::worker::{Remote, Worker};
+use crate::worker::Worker;
 
 /// How long a peer that is told to close gets to see the answer and close (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_secs(5);
 
 /// How much it may still send meanwhile, in bytes.
 const LINGER_BYTES_MAX: u64 = 256 << 20;
-
-/// Why a session is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// The peer closed between requests, or asked to close.
-    Peer,
-    /// The peer closed or reset the connection inside a request or an answer.
-    Aborted,
-    /// A message was not understood.
-    Rejected,
-    /// A refused body was not read.
-    BodyUnread,
-    /// A wait took too long.
-    TimedOut(Wait),
-    /// This side is draining.
-    Drained,
-    /// There were too many connections.
-    TurnedDown,
-}
-
-impl End {
-    /// The words by which metrics call the reasons.
-    pub(crate) const REASONS: [&'static str; 9] = [
-        "peer",
-        "aborted",
-        "rejected",
-        "body_unread",
-        "idle_timeout",
-        "header_timeout",
-        "stall_timeout",
-        "drained",
-        "turned_down",
-    ];
-
-    /// The place of this end among [`End::REASONS`].
-    pub(crate) fn reason_index(self) -> usize {
-        match self {
-            Self::Peer => 0,
-            Self::Aborted => 1,
-            Self::Rejected => 2,
-            Self::BodyUnread => 3,
-            Self::TimedOut(Wait::Idle) => 4,
-            Self::TimedOut(Wait::Head) => 5,
-            Self::TimedOut(Wait::Receive | Wait::Send | Wait::Linger) => 6,
-            Self::Drained => 7,
-            Self::TurnedDown => 8,
-        }
-    }
-}
 
 /// A connection being served.
 pub(crate) struct Session<'w, S> {
@@ -89,7 +42,7 @@ enum Received {
 }
 
 impl<'w, S: Stream> Session<'w, S> {
-    pub(crate) fn new(worker: &'w Worker, watch: &'w Watch<'w>, remote: Remote, stream: S) -> Self {
+    pub(crate) fn new(worker: &'w Worker, watch: &'w Watch<'w>, remote: IpAddr, stream: S) -> Self {
         Self { worker, watch, stream, dialogue: Dialogue::new(worker, remote) }
     }
 
@@ -217,7 +170,7 @@ impl<'w, S: Stream> Session<'w, S> {
             None => Received::End(End::Aborted),
             // A connection that waits for nothing closes without a word, but not before what may
             // be on its way from the peer has met this side's end.
-            Some(_) if waits_for_nothing && self.worker.phase().is_draining() => {
+            Some(_) if waits_for_nothing && self.worker.is_draining() => {
                 Received::Close(End::Drained)
             }
             Some(wait) if waits_for_nothing => Received::Close(End::TimedOut(wait)),

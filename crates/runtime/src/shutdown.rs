@@ -1,4 +1,4 @@
-//! Owns the way a process is told to end: the phases of a drain, and the signals that begin it.
+//! Owns the way a process is told to end: the orders that begin and end a drain, and the signals that begin it.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -8,29 +8,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::sys::BlockedSignals;
-
-/// Where a worker stands on its way to the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
-    /// Serving.
-    Serving,
-    /// Still serving; every answer closes its connection.
-    Draining,
-    /// The listener is closed; work in flight finishes.
-    Closed,
-}
-
-impl Phase {
-    /// Whether answers close their connections.
-    pub(crate) fn is_draining(self) -> bool {
-        self >= Self::Draining
-    }
-
-    /// Whether nobody new is accepted.
-    pub(crate) fn is_closed(self) -> bool {
-        self == Self::Closed
-    }
-}
 
 /// What a worker is told, a byte each, over its control socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

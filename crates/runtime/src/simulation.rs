@@ -15,12 +15,14 @@ use crate::arena::{Arena, SLOTS};
 use crate::cgroup::MemoryGauge;
 use crate::config::Config;
 use crate::deadlines::Wait;
+use crate::end::End;
 use crate::outbound::Outbound;
-use crate::server::Report;
-use crate::session::{End, Session};
+use crate::process::Process;
+use crate::report::Report;
+use crate::session::Session;
 use crate::socket::Stream;
 use crate::tier::Means;
-use crate::worker::{Process, Remote, Worker};
+use crate::worker::Worker;
 
 /// A xorshift generator: small, and the same on every machine.
 #[derive(Clone, Debug)]
@@ -200,7 +202,7 @@ fn run(worker: &Rc<Worker>, script: &Script) -> Run {
         waits: Rc::clone(&waits),
         worker: Rc::clone(worker),
     };
-    let remote = Remote(std::net::IpAddr::from([127, 0, 0, 1]));
+    let remote = std::net::IpAddr::from([127, 0, 0, 1]);
     let watch = worker.deadlines().watch(-1);
     let end = {
         let mut session = Session::new(worker, &watch, remote, stream);

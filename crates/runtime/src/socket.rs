@@ -1,7 +1,6 @@
 //! Owns the operations of a session on its stream: the trait, and the TCP socket of monoio behind
 //! it, where the send tier decides how vectors leave.
 
-use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
@@ -17,9 +16,9 @@ use monoio::net::TcpStream;
 
 use crate::cgroup::Memory;
 use crate::config::SendTier;
-use crate::outbound::{Outbound, VECTORS_MAX};
+use crate::outbound::{Outbound, VECTORS_MAX, WriteError};
 use crate::sys::{self, Way};
-use crate::tier::{RING_BYTES_MIN, SPLICE_BYTES_MIN, WriteError};
+use crate::tier::{RING_BYTES_MIN, SPLICE_BYTES_MIN};
 use crate::worker::Worker;
 
 /// Most bytes thrown away by one call.
@@ -89,21 +88,6 @@ struct Written {
 }
 
 type WriteFn = fn(&Socket, &Outbound) -> Result<Written, WriteError>;
-
-/// Spare lists of vectors, so that an answer allocates none.
-#[derive(Debug, Default)]
-pub(crate) struct VectorLists(RefCell<Vec<Vec<libc::iovec>>>);
-
-impl VectorLists {
-    fn take(&self) -> Vec<libc::iovec> {
-        self.0.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(VECTORS_MAX))
-    }
-
-    fn give(&self, mut list: Vec<libc::iovec>) {
-        list.clear();
-        self.0.borrow_mut().push(list);
-    }
-}
 
 impl Socket {
     pub(crate) fn new(stream: TcpStream, worker: Rc<Worker>) -> Self {

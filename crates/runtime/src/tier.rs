@@ -1,5 +1,4 @@
-//! Owns the choice of the send tier: tries what was asked for, says why it is what it is, and what
-//! an operation of a tier may come back with.
+//! Owns the choice of the send tier: tries what was asked for, says why it is what it is.
 
 use std::io;
 
@@ -43,33 +42,6 @@ pub(crate) struct Tiers {
 pub(crate) struct Tier {
     pub(crate) name: &'static str,
     pub(crate) reason: String,
-}
-
-/// Why an operation of a tier did not send.
-#[derive(Debug)]
-pub(crate) enum WriteError {
-    /// The socket takes nothing at the moment.
-    WouldBlock,
-    /// The connection is at its end.
-    Socket(io::Error),
-    /// The tier can not, this time: the answer goes on by ordinary writes.
-    Unable(io::Error),
-    /// The tier can not do it at all.
-    Broken(io::Error),
-}
-
-impl From<io::Error> for WriteError {
-    fn from(error: io::Error) -> Self {
-        match error.raw_os_error() {
-            Some(libc::EAGAIN | libc::EINTR) => Self::WouldBlock,
-            // The operation itself is refused: not the peer's doing.
-            Some(libc::EINVAL | libc::EFAULT | libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM)
-            | None => Self::Broken(error),
-            // Memory for this one send.
-            Some(libc::ENOMEM | libc::ENOBUFS) => Self::Unable(error),
-            Some(_) => Self::Socket(error),
-        }
-    }
 }
 
 /// Builds what was asked for, where it can be had; the ring only for a worker with io_uring.
@@ -180,15 +152,6 @@ mod tests {
         assert_eq!(had.clone().lesser(refused.clone()), refused);
         assert_eq!(refused.clone().lesser(had.clone()), refused);
         assert_eq!(had.clone().lesser(had.clone()), had);
-    }
-
-    #[test]
-    fn an_errno_is_the_sockets_or_the_tiers() {
-        let error = |errno| WriteError::from(io::Error::from_raw_os_error(errno));
-        assert!(matches!(error(libc::EAGAIN), WriteError::WouldBlock));
-        assert!(matches!(error(libc::EPIPE), WriteError::Socket(_)));
-        assert!(matches!(error(libc::ENOBUFS), WriteError::Unable(_)));
-        assert!(matches!(error(libc::EPERM), WriteError::Broken(_)));
     }
 
     #[test]

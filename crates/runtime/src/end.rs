@@ -1,0 +1,52 @@
+//! Owns why a connection is over, and the words by which metrics call it.
+
+use crate::deadlines::Wait;
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The peer closed between requests, or asked to close.
+    Peer,
+    /// The peer closed or reset the connection inside a request or an answer.
+    Aborted,
+    /// A message was not understood.
+    Rejected,
+    /// A refused body was not read.
+    BodyUnread,
+    /// A wait took too long.
+    TimedOut(Wait),
+    /// This side is draining.
+    Drained,
+    /// There were too many connections.
+    TurnedDown,
+}
+
+impl End {
+    /// The words by which metrics call the reasons.
+    pub(crate) const REASONS: [&'static str; 9] = [
+        "peer",
+        "aborted",
+        "rejected",
+        "body_unread",
+        "idle_timeout",
+        "header_timeout",
+        "stall_timeout",
+        "drained",
+        "turned_down",
+    ];
+
+    /// The place of this end among [`End::REASONS`].
+    pub(crate) fn reason_index(self) -> usize {
+        match self {
+            Self::Peer => 0,
+            Self::Aborted => 1,
+            Self::Rejected => 2,
+            Self::BodyUnread => 3,
+            Self::TimedOut(Wait::Idle) => 4,
+            Self::TimedOut(Wait::Head) => 5,
+            Self::TimedOut(Wait::Receive | Wait::Send | Wait::Linger) => 6,
+            Self::Drained => 7,
+            Self::TurnedDown => 8,
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Owns the Prometheus text of a scrape (exposition format 0.0.4): the counters of all workers, summed.
+
+use std::fmt::Write;
+use std::fs;
+use std::sync::atomic::Ordering;
+use std::time::UNIX_EPOCH;
+
+use heartbeat_protocol::{Route, Status};
+
+use crate::end::End;
+use crate::metrics::{BUCKETS, Counter, Counters, Histogram, SIZE_CLASSES};
+use crate::process::Process;
+use crate::sys;
+
+/// The Content-Type of a scrape.
+pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The text of a scrape.
+pub(crate) fn render(process: &Process) -> String {
+    let mut text = String::with_capacity(8 * 1024);
+    let workers = &process.counters;
+    let sum = |counter: &dyn Fn(&Counters) -> &Counter| {
+        workers.iter().map(|worker| counter(worker).value()).sum::<u64>()
+    };
+    info(&mut text, process);
+    requests(&mut text, workers);
+    durations(&mut text, workers);
+    let mut total = |name: &str, help: &str, value: u64| {
+        family(&mut text, name, "counter", help);
+        let _ = writeln!(text, "{name} {value}");
+    };
+    total(
+        "heartbeat_http_response_body_bytes_total",
+        "Bytes of content sent.",
+        sum(&|worker| &worker.response_body_bytes),
+    );
+    total(
+        "heartbeat_http_request_body_bytes_total",
+        "Bytes of content received.",
+        sum(&|worker| &worker.request_body_bytes),
+    );
+    total(
+        "heartbeat_connections_total",
+        "Connections accepted.",
+        sum(&|worker| &worker.connections),
+    );
+    total(
+        "heartbeat_log_lines_dropped_total",
+        "Access log lines that standard output did not take.",
+        sum(&|worker| &worker.log_lines_dropped),
+    );
+    ends(&mut text, workers);
+    zerocopy(
+        &mut text,
+        sum(&|worker| &worker.zerocopy_copied),
+        sum(&|worker| &worker.zerocopy_not_copied),
+    );
+    gauge(
+        &mut text,
+        "heartbeat_connections",
+        "Connections at the moment.",
+        process.connections.load(Ordering::Relaxed) as f64,
+    );
+    let is_draining = !process.ready.load(Ordering::Relaxed);
+    gauge(
+        &mut text,
+        "heartbeat_draining",
+        "1 from the moment a drain begins.",
+        f64::from(u8::from(is_draining)),
+    );
+    gauge(&mut text, "heartbeat_threads", "Worker threads.", workers.len() as f64);
+    of_process(&mut text, process);
+    text
+}
+
+fn family(text: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+fn gauge(text: &mut String, name: &str, help: &str, value: f64) {
+    family(text, name, "gauge", help);
+    let _ = writeln!(text, "{name} {value}");
+}
+
+fn info(text: &mut String, process: &Process) {
+    let config = &process.config;
+    family(text, "heartbeat_build_info", "gauge", "What is running.");
+    let _ = writeln!(
+        text,
+        "heartbeat_build_info{{version=\"{}\",revision=\"{}\"}} 1",
+        config.version, config.revision
+    );
+    family(text, "heartbeat_io_info", "gauge", "What it runs on, and why.");
+    let _ = writeln!(
+        text,
+        "heartbeat_io_info{{driver=\"{}\",send=\"{}\",reason=\"{}\"}} 1",
+        process.driver, process.send, process.driver_label
+    );
+}
+
+fn requests(text: &mut String, workers: &[Counters]) {
+    let name = "heartbeat_http_requests_total";
+    family(text, name, "counter", "Requests answered.");
+    for route in Route::ALL {
+        for status in Status::ALL {
+            let count: u64 = workers
+                .iter()
+                .map(|worker| worker.requests[route.index()][status.index()].value())
+                .sum();
+            if count > 0 {
+                let (route, code) = (route.name(), status.code());
+                let _ = writeln!(text, "{name}{{route=\"{route}\",code=\"{code}\"}} {count}");
+            }
+        }
+    }
+}
+
+fn durations(text: &mut String, workers: &[Counters]) {
+    let name = "heartbeat_http_request_duration_seconds";
+    family(
+        text,
+        name,
+        "histogram",
+        "From a request's head to the last byte of its payload handed to the kernel.",
+    );
+    for (class, (_, size)) in SIZE_CLASSES.iter().enumerate() {
+        let sum = |counter: &dyn Fn(&Histogram) -> &Counter| {
+            workers.iter().map(|worker| counter(&worker.durations[class]).value()).sum::<u64>()
+        };
+        // Read before the buckets, so that +Inf is no less than they are.
+        let sum_ns = sum(&|histogram| &histogram.sum_ns);
+        let mut cumulative = 0;
+        let mut lines = String::new();
+        let bounds = BUCKETS.iter().map(|(_, bound)| *bound).chain(["+Inf"]);
+        for (bucket, bound) in bounds.enumerate() {
+            cumulative += sum(&|histogram| &histogram.buckets[bucket]);
+            let _ = writeln!(lines, "{name}_bucket{{size=\"{size}\",le=\"{bound}\"}} {cumulative}");
+        }
+        if cumulative > 0 {
+            let seconds = sum_ns as f64 / 1e9;
+            let _ = write!(
+                text,
+                "{lines}{name}_sum{{size=\"{size}\"}} {seconds}\n\
+                 {name}_count{{size=\"{size}\"}} {cumulative}\n"
+            );
+        }
+    }
+}
+
+fn ends(text: &mut String, workers: &[Counters]) {
+    let name = "heartbeat_connection_ends_total";
+    family(text, name, "counter", "Connections that are over, by what ended them.");
+    for (index, reason) in End::REASONS.iter().enumerate() {
+        let count: u64 = workers.iter().map(|worker| worker.ends[index].value()).sum();
+        if count > 0 {
+            let _ = writeln!(text, "{name}{{reason=\"{reason}\"}} {count}");
+        }
+    }
+}
+
+fn zerocopy(text: &mut String, copied: u64, not_copied: u64) {
+    let name = "heartbeat_zerocopy_sends_total";
+    family(text, name, "counter", "Zero-copy sends, by whether the kernel had to copy after all.");
+    for (label, count) in [("true", copied), ("false", not_copied)] {
+        if copied + not_copied > 0 {
+            let _ = writeln!(text, "{name}{{copied=\"{label}\"}} {count}");
+        }
+    }
+}
+
+/// The metrics that every Prometheus client library gives, by their names.
+fn of_process(text: &mut String, process: &Process) {
+    let name = "process_cpu_seconds_total";
+    family(text, name, "counter", "Total user and system CPU time spent in seconds.");
+    let _ = writeln!(text, "{name} {}", sys::process_cpu_time().as_secs_f64());
+    if let Some((virtual_bytes, resident_bytes)) = memory_bytes() {
+        let name = "process_resident_memory_bytes";
+        gauge(text, name, "Resident memory size in bytes.", resident_bytes as f64);
+        let name = "process_virtual_memory_bytes";
+        gauge(text, name, "Virtual memory size in bytes.", virtual_bytes as f64);
+    }
+    if let Some(descriptors) = open_descriptors() {
+        let name = "process_open_fds";
+        gauge(text, name, "Number of open file descriptors.", descriptors as f64);
+    }
+    let name = "process_max_fds";
+    gauge(text, name, "Maximum number of open file descriptors.", process.descriptors as f64);
+    let name = "process_start_time_seconds";
+    gauge(
+        text,
+        name,
+        "Start time of the process since unix epoch in seconds.",
+        process.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
+    );
+}
+
+/// Virtual and resident memory (proc_pid_statm(5)).
+fn memory_bytes() -> Option<(u64, u64)> {
+    let text = fs::read_to_string("/proc/self/statm").ok()?;
+    let mut pages = text.split(' ').map(str::parse::<u64>);
+    let page_bytes = sys::page_bytes();
+    Some((pages.next()?.ok()? * page_bytes, pages.next()?.ok()? * page_bytes))
+}
+
+/// Open descriptors: Linux 6.2 tells their number as the size of the directory. Counting its
+/// entries would hold up a loop with ten thousand connections for milliseconds.
+fn open_descriptors() -> Option<u64> {
+    match fs::metadata("/proc/self/fd").ok()?.len() {
+        0 => fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as u64),
+        count => Some(count),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Answered;
+
+    #[test]
+    fn only_size_classes_that_were_answered_are_written() {
+        let counters = Counters::default();
+        for (bytes, duration_ns) in [(1025, 10_001), (1 << 30, u64::MAX / 2)] {
+            counters.note_answer(&Answered {
+                route: Route::Heartbeat,
+                status: Status::Ok,
+                payload_bytes: Some(bytes),
+                response_body_bytes: bytes,
+                request_body_bytes: 0,
+                duration_ns,
+            });
+        }
+        let mut text = String::new();
+        durations(&mut text, &[counters]);
+        assert!(text.contains("_bucket{size=\"64k\",le=\"1e-05\"} 0\n"), "{text}");
+        assert!(text.contains("_bucket{size=\"64k\",le=\"0.0001\"} 1\n"), "{text}");
+        assert!(text.contains("_count{size=\"1g\"} 1\n"), "{text}");
+        assert!(!text.contains("1m"), "{text}");
+    }
+}
