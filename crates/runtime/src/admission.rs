@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 
 use monoio::net::TcpStream;
 
-use crate::end::End;
+use crate::connection::session::Session;
+use crate::connection::socket::Socket;
 use crate::handover::Accepted;
-use crate::session::Session;
-use crate::socket::Socket;
-use crate::sys;
+use crate::observe::end::End;
+use crate::os::sys;
 use crate::worker::Worker;
 
 /// Connections above the maximum that still get an answer; more are closed without one, because
@@ -21,8 +21,8 @@ const TURNED_DOWN_MAX: usize = 64;
 /// Hands a connection that has been accepted to a worker that has fewer, or serves it, or
 /// turns it down where there are too many.
 pub(crate) fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    let number = worker.process().connections.fetch_add(1, Ordering::Relaxed) + 1;
-    match worker.giver().find_room(&worker.process().inboxes, worker.clock()) {
+    let number = worker.shared().connections.fetch_add(1, Ordering::Relaxed) + 1;
+    match worker.giver().find_room(&worker.shared().inboxes, worker.clock()) {
         Some(room) => room.fill(Accepted { stream: sys::leave_loop(stream), peer, number }),
         None => {
             worker.inbox().note_open();
@@ -50,7 +50,7 @@ fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, place: Place)
     monoio::spawn(async move {
         let worker = &*place.worker;
         let watch = worker.deadlines().watch(socket.fd());
-        let excess = place.number.saturating_sub(worker.process().max_connections);
+        let excess = place.number.saturating_sub(worker.shared().max_connections);
         let mut session = Session::new(worker, &watch, remote, socket);
         let end = match excess {
             0 => session.run().await,
@@ -71,7 +71,7 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.worker.process().connections.fetch_sub(1, Ordering::Relaxed);
+        self.worker.shared().connections.fetch_sub(1, Ordering::Relaxed);
         self.worker.inbox().note_close();
     }
 }

@@ -9,9 +9,9 @@ use std::os::fd::RawFd;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::os::clock::Clock;
+use crate::os::sys::{self, Way};
 use crate::shutdown::Ending;
-use crate::sys::{self, Way};
 
 /// Longest pause between two sweeps.
 const SWEEP_MAX: Duration = Duration::from_millis(500);
@@ -221,7 +221,7 @@ mod tests {
     use std::os::fd::AsRawFd;
 
     use super::*;
-    use crate::sys::tcp_pair;
+    use crate::os::sys::tcp_pair;
 
     #[test]
     fn a_wait_ends_when_it_is_due_and_not_before() {

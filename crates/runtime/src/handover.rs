@@ -9,9 +9,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::clock::Clock;
+use crate::os::clock::Clock;
+use crate::os::sys::{self, FileKind};
 use crate::shutdown::Order;
-use crate::sys::{self, FileKind};
 
 /// Connections that wait in an inbox at most. Whoever does not get round to them has enough to
 /// do, and each is a descriptor that no session closes yet.

@@ -11,43 +11,25 @@
 //! time limits, `driver` and `tier` choose how bytes move, `sys` wraps system calls. `unsafe` is in
 //! `sys`, `arena` and `send_ring` alone.
 
-mod access_log;
 mod admission;
-mod arena;
-mod buffers;
-mod cgroup;
-mod clock;
 mod config;
+mod connection;
 mod deadlines;
-mod dialogue;
-mod driver;
-mod end;
-mod exchange;
 mod handover;
 mod listener;
-mod log_sink;
-mod metrics;
-mod outbound;
-mod payload_pipe;
-mod placement;
-mod process;
+mod observe;
+mod os;
 mod report;
-mod scrape;
-mod send_ring;
+mod send;
 mod serve;
 mod server;
-mod session;
+mod shared;
 mod shutdown;
-#[cfg(test)]
-mod simulation;
-mod socket;
 mod start;
-mod sys;
-mod tier;
 mod worker;
 
 pub use config::{Config, Io, LogFormat, SendTier, THREADS_MAX};
-pub use driver::Refusal;
+pub use os::driver::Refusal;
 pub use report::{Report, StartError};
 pub use server::Server;
 pub use shutdown::Signals;

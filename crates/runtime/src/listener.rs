@@ -11,7 +11,7 @@ use std::time::Duration;
 use monoio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::sys::{self, Way};
+use crate::os::sys::{self, Way};
 
 /// Connections that wait to be accepted at most; the kernel takes the lower of this and
 /// net.core.somaxconn, whose default it is.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-use crate::driver::Refusal;
+use crate::os::driver::Refusal;
 
 /// What a server runs on, for a banner.
 #[derive(Clone, Debug)]

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use monoio::io::AsyncReadRent;
 use monoio::net::TcpListener;
 
-use crate::access_log::AccessLog;
 use crate::admission;
 use crate::listener::{self, Door};
+use crate::observe::access_log::AccessLog;
 use crate::shutdown::{Ending, Order};
 use crate::worker::Worker;
 

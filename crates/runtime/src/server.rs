@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 
 use crate::config::Config;
+use crate::listener;
+use crate::os::{placement, sys};
 use crate::report::{Report, StartError};
 use crate::start::{self, Workers};
-use crate::{listener, placement, sys};
 
 /// A running server.
 ///

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::sys::BlockedSignals;
+use crate::os::sys::BlockedSignals;
 
 /// What a worker is told, a byte each, over its control socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,15 +8,15 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
-use crate::arena::Arena;
 use crate::config::{Config, Io, SendTier};
-use crate::driver::{self, Driver, Refusal};
-use crate::process::Process;
+use crate::os::driver::{self, Driver, Refusal};
+use crate::os::sys;
 use crate::report::{Report, StartError};
+use crate::send::arena::Arena;
+use crate::send::tier::{self, Means, Tiers};
 use crate::serve::{self, Sockets};
+use crate::shared::Shared;
 use crate::shutdown::Order;
-use crate::sys;
-use crate::tier::{self, Means, Tiers};
 use crate::worker::Worker;
 
 /// Stack of a worker thread. Sessions live on the heap; the deepest calls are a few kilobytes.
@@ -38,15 +38,15 @@ pub(crate) fn start(
 ) -> Result<Workers, StartError> {
     let starting = Starting::new(&config, cpus)?;
     let report = starting.choose(&config, descriptors)?;
-    let process = Arc::new(Process::new(config, &report, descriptors));
-    starting.serve(process, report, listeners)
+    let shared = Arc::new(Shared::new(config, &report, descriptors));
+    starting.serve(shared, report, listeners)
 }
 
 /// The workers of a server. Dropping them ends them at once.
 #[derive(Debug)]
 pub(crate) struct Workers {
     pub(crate) report: Report,
-    process: Arc<Process>,
+    shared: Arc<Shared>,
     controls: Vec<UnixStream>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -54,7 +54,7 @@ pub(crate) struct Workers {
 impl Workers {
     /// Begins the drain; a second call ends them at once.
     pub(crate) fn stop(&self) {
-        let was_ready = self.process.ready.swap(false, Ordering::Relaxed);
+        let was_ready = self.shared.ready.swap(false, Ordering::Relaxed);
         self.give(if was_ready { Order::Drain } else { Order::Quit });
     }
 
@@ -88,7 +88,7 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.process.ready.store(false, Ordering::Relaxed);
+        self.shared.ready.store(false, Ordering::Relaxed);
         self.give(Order::Quit);
         self.join();
     }
@@ -111,7 +111,7 @@ struct Build {
 
 /// What a worker is told once the choice has been made.
 struct Plan {
-    process: Arc<Process>,
+    shared: Arc<Shared>,
     use_uring: bool,
     sockets: Sockets,
 }
@@ -203,19 +203,19 @@ impl Starting {
 
     fn serve(
         self,
-        process: Arc<Process>,
+        shared: Arc<Shared>,
         report: Report,
         listeners: Vec<std::net::TcpListener>,
     ) -> Result<Workers, StartError> {
         let use_uring = report.driver == "io_uring";
-        let mut workers = Workers { report, process, controls: Vec::new(), threads: self.threads };
+        let mut workers = Workers { report, shared, controls: Vec::new(), threads: self.threads };
         for (plan, listener) in self.plans.iter().zip(listeners) {
             let sockets = workers
                 .control(listener)
                 .map_err(|error| StartError::System("cannot make a socket pair", error))?;
-            let process = Arc::clone(&workers.process);
+            let shared = Arc::clone(&workers.shared);
             // A worker that is gone is told by its missing start.
-            let _ = plan.send(Plan { process, use_uring, sockets });
+            let _ = plan.send(Plan { shared, use_uring, sockets });
         }
         for _ in &workers.threads {
             self.starts
@@ -271,7 +271,7 @@ fn run_worker(cpu: usize, io: Io, send: SendTier, lines: &Lines) {
             driver::build_epoll()
         }
     };
-    let worker = Rc::new(Worker::new(plan.process, lines.index, arena, means));
+    let worker = Rc::new(Worker::new(plan.shared, lines.index, arena, means));
     let is_epoll = matches!(driver, Ok(Driver::Epoll(_)));
     let driver = plan.sockets.set_nonblocking(is_epoll).and(driver);
     match driver {

@@ -1,5 +1,5 @@
 //! Owns what the sessions of one core share. Acts on nothing: `serve` runs it, `admission` gives it
-//! connections. Nothing here is shared with another worker but the [`Process`].
+//! connections. Nothing here is shared with another worker but the [`Shared`].
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -7,22 +7,22 @@ use std::sync::atomic::Ordering;
 
 use heartbeat_protocol::{Facts, Site};
 
-use crate::access_log::AccessLog;
-use crate::arena::{Arena, Slot};
-use crate::buffers::{Buffers, VectorLists};
-use crate::clock::Clock;
 use crate::config::Config;
+use crate::connection::buffers::{Buffers, VectorLists};
 use crate::deadlines::Deadlines;
 use crate::handover::{Giver, Inbox};
-use crate::metrics::Counters;
-use crate::payload_pipe::PayloadPipe;
-use crate::process::Process;
-use crate::send_ring::SendRing;
-use crate::tier::Means;
+use crate::observe::access_log::AccessLog;
+use crate::observe::metrics::Counters;
+use crate::os::clock::Clock;
+use crate::send::arena::{Arena, Slot};
+use crate::send::pipe::PayloadPipe;
+use crate::send::ring::SendRing;
+use crate::send::tier::Means;
+use crate::shared::Shared;
 
 /// What the sessions of a worker share.
 pub(crate) struct Worker {
-    process: Arc<Process>,
+    shared: Arc<Shared>,
     /// Its place among the workers.
     index: usize,
     log: Option<AccessLog>,
@@ -40,11 +40,11 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// A worker that sends large payloads by `means`, which were built for `arena`.
-    pub(crate) fn new(process: Arc<Process>, index: usize, arena: Arena, means: Means) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, index: usize, arena: Arena, means: Means) -> Self {
         let log =
-            process.config.log.map(|format| AccessLog::new(format, Arc::clone(&process.log_sink)));
+            shared.config.log.map(|format| AccessLog::new(format, Arc::clone(&shared.log_sink)));
         Self {
-            process,
+            shared,
             index,
             log,
             means,
@@ -58,13 +58,13 @@ impl Worker {
         }
     }
 
-    pub(crate) fn process(&self) -> &Process {
-        &self.process
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// This worker's counters: nobody else writes to them.
     pub(crate) fn counters(&self) -> &Counters {
-        &self.process.counters[self.index]
+        &self.shared.counters[self.index]
     }
 
     /// The access log, where it is on.
@@ -73,18 +73,18 @@ impl Worker {
     }
 
     pub(crate) fn config(&self) -> &Config {
-        &self.process.config
+        &self.shared.config
     }
 
     pub(crate) fn site(&self) -> &Site {
-        &self.process.config.site
+        &self.shared.config.site
     }
 
     pub(crate) fn facts(&self) -> Facts<'_> {
         Facts {
-            ready: self.process.ready.load(Ordering::Relaxed),
-            version: &self.process.version,
-            version_json: &self.process.version_json,
+            ready: self.shared.ready.load(Ordering::Relaxed),
+            version: &self.shared.version,
+            version_json: &self.shared.version_json,
         }
     }
 
@@ -134,7 +134,7 @@ impl Worker {
 
     /// Whether epoll carries the event loop.
     pub(crate) fn is_epoll(&self) -> bool {
-        self.process.driver == "epoll"
+        self.shared.driver == "epoll"
     }
 
     /// Gives a head's slot back, once no operation can refer to it.
@@ -146,7 +146,7 @@ impl Worker {
     }
 
     pub(crate) fn inbox(&self) -> &Inbox {
-        &self.process.inboxes[self.index]
+        &self.shared.inboxes[self.index]
     }
 
     /// Whether no connection is left, nor waits in the inbox.

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use heartbeat_protocol::{Route, Status};
 
-use crate::access_log::{AccessLog, Entry, escape};
-use crate::metrics::{Answered, Counters};
+use crate::observe::access_log::{AccessLog, Entry, escape};
+use crate::observe::metrics::{Answered, Counters};
 
 /// Capacity of an outbox, in bytes of gathered answers.
 pub(crate) const OUTBOX_BYTES: usize = 8 * 1024;

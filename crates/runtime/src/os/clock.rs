@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use heartbeat_protocol::DateLine;
 
-use crate::sys::{CoarseClock, coarse_time};
+use crate::os::sys::{CoarseClock, coarse_time};
 
 /// A worker's clock.
 #[derive(Debug)]

@@ -14,11 +14,11 @@ use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent};
 use monoio::net::TcpStream;
 
-use crate::cgroup::Memory;
 use crate::config::SendTier;
-use crate::outbound::{Outbound, VECTORS_MAX, WriteError};
-use crate::sys::{self, Way};
-use crate::tier::{RING_BYTES_MIN, SPLICE_BYTES_MIN};
+use crate::os::cgroup::Memory;
+use crate::os::sys::{self, Way};
+use crate::send::outbound::{Outbound, VECTORS_MAX, WriteError};
+use crate::send::tier::{RING_BYTES_MIN, SPLICE_BYTES_MIN};
 use crate::worker::Worker;
 
 /// Most bytes thrown away by one call.
@@ -224,7 +224,7 @@ impl Socket {
     /// waits for others to be read.
     async fn be_frugal(&mut self) {
         loop {
-            let Some(gauge) = &self.worker.process().memory else { return };
+            let Some(gauge) = &self.worker.shared().memory else { return };
             let memory = gauge.read();
             if memory == Memory::Ample {
                 return;
@@ -360,7 +360,7 @@ impl Stream for Socket {
         }
         // Within a memory limit nothing is left to the kernel to go on with unasked.
         if outbound.payload_bytes() >= FRUGAL_BYTES_MIN
-            && self.worker.process().memory.is_some()
+            && self.worker.shared().memory.is_some()
             && let Some(result) = self.send_at_once(outbound, Self::write_copied).await
         {
             return result;
@@ -386,9 +386,9 @@ mod tests {
     use heartbeat_protocol::Payload;
 
     use super::*;
-    use crate::cgroup::{self, MemoryGauge};
-    use crate::driver::{self, Driver};
-    use crate::simulation::{worker, worker_within};
+    use crate::connection::simulation::{worker, worker_within};
+    use crate::os::cgroup::{self, MemoryGauge};
+    use crate::os::driver::{self, Driver};
 
     /// Takes the last bytes that there will be, as the operation before the others' turn.
     async fn discard_the_last(far: std::net::TcpStream) -> io::Result<usize> {

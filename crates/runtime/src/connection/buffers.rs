@@ -3,8 +3,8 @@
 
 use std::cell::RefCell;
 
-use crate::exchange::Outbox;
-use crate::outbound::VECTORS_MAX;
+use crate::connection::exchange::Outbox;
+use crate::send::outbound::VECTORS_MAX;
 
 /// Capacity of the buffer that a connection waits with: enough for the head of a prober or a load
 /// generator, little enough to hold ten thousand of.

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 
 use heartbeat_protocol::Payload;
 
-use crate::arena::{Arena, BLOCK_BYTES, Slot};
+use crate::send::arena::{Arena, BLOCK_BYTES, Slot};
 
 /// Most bytes handed to the kernel by one operation. Larger ones save nothing more, and keep the
 /// other connections of the worker waiting.

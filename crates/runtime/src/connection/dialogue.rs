@@ -9,9 +9,9 @@ use heartbeat_protocol::{
     route,
 };
 
-use crate::buffers::{LARGE_BYTES, SMALL_BYTES};
-use crate::exchange::{Exchange, Name, OUTBOX_BYTES, Outbox};
-use crate::scrape;
+use crate::connection::buffers::{LARGE_BYTES, SMALL_BYTES};
+use crate::connection::exchange::{Exchange, Name, OUTBOX_BYTES, Outbox};
+use crate::observe::scrape;
 use crate::worker::Worker;
 
 /// Longest payload that is copied behind its head into one contiguous write; longer ones go out
@@ -225,7 +225,7 @@ impl<'w> Dialogue<'w> {
             self.request.take().expect("a message ends after its head");
         let exchange = Exchange::new(routed.route, routed.response.status, started, bytes_in);
         if routed.route == Route::Metrics && routed.response.status == Status::Ok {
-            let text = scrape::render(self.worker.process());
+            let text = scrape::render(self.worker.shared());
             let content = Content::Text { media_type: scrape::MEDIA_TYPE, text: &text };
             return self.answer(&Response::with_content(content), exchange);
         }

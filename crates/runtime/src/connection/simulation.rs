@@ -11,17 +11,17 @@ use std::task::{Context, Poll, Waker};
 
 use heartbeat_protocol::Site;
 
-use crate::arena::{Arena, SLOTS};
-use crate::cgroup::MemoryGauge;
 use crate::config::Config;
+use crate::connection::session::Session;
+use crate::connection::socket::Stream;
 use crate::deadlines::Wait;
-use crate::end::End;
-use crate::outbound::Outbound;
-use crate::process::Process;
+use crate::observe::end::End;
+use crate::os::cgroup::MemoryGauge;
 use crate::report::Report;
-use crate::session::Session;
-use crate::socket::Stream;
-use crate::tier::Means;
+use crate::send::arena::{Arena, SLOTS};
+use crate::send::outbound::Outbound;
+use crate::send::tier::Means;
+use crate::shared::Shared;
 use crate::worker::Worker;
 
 /// A xorshift generator: small, and the same on every machine.
@@ -186,8 +186,8 @@ pub(crate) fn worker_within(memory: Option<MemoryGauge>) -> Rc<Worker> {
         send_reason: String::new(),
         max_connections: 1,
     };
-    let process = Process { memory, ..Process::new(Config::new(site), &report, 0) };
-    Rc::new(Worker::new(Arc::new(process), 0, Arena::new().unwrap(), Means::default()))
+    let shared = Shared { memory, ..Shared::new(Config::new(site), &report, 0) };
+    Rc::new(Worker::new(Arc::new(shared), 0, Arena::new().unwrap(), Means::default()))
 }
 
 fn run(worker: &Rc<Worker>, script: &Script) -> Run {

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::{Mutex, TryLockError};
 
-use crate::sys::{self, FileKind};
+use crate::os::sys::{self, FileKind};
 
 /// PIPE_BUF (pipe(7)): a pipe that is writable has room for this much, and takes it as one.
 const PIPE_CHUNK_BYTES: usize = 4096;

@@ -14,8 +14,8 @@ use std::os::unix::net::UnixStream;
 
 use heartbeat_protocol::PATTERN;
 
-use crate::arena::{Arena, BLOCK_BYTES};
-use crate::sys;
+use crate::os::sys;
+use crate::send::arena::{Arena, BLOCK_BYTES};
 
 /// A pipe full of the payload, and what it takes to hand it on.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ fn fill(arena: &Arena) -> io::Result<(PipeReader, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::tcp_pair;
+    use crate::os::sys::tcp_pair;
 
     #[test]
     fn sends_the_payload_from_any_byte_on() {

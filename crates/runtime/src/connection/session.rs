@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use heartbeat_protocol::{CloseReason, Next};
 
-use crate::arena::Slot;
+use crate::connection::dialogue::{Action, Delivery, Dialogue, Large};
+use crate::connection::socket::Stream;
 use crate::deadlines::{Wait, Watch};
-use crate::dialogue::{Action, Delivery, Dialogue, Large};
-use crate::end::End;
-use crate::outbound::Outbound;
-use crate::socket::Stream;
+use crate::observe::end::End;
+use crate::send::arena::Slot;
+use crate::send::outbound::Outbound;
 use crate::worker::Worker;
 
 /// How long a peer that is told to close gets to see the answer and close (RFC 9112 section 9.6).

@@ -7,22 +7,22 @@ use std::time::UNIX_EPOCH;
 
 use heartbeat_protocol::{Route, Status};
 
-use crate::end::End;
-use crate::metrics::{BUCKETS, Counter, Counters, Histogram, SIZE_CLASSES};
-use crate::process::Process;
-use crate::sys;
+use crate::observe::end::End;
+use crate::observe::metrics::{BUCKETS, Counter, Counters, Histogram, SIZE_CLASSES};
+use crate::os::sys;
+use crate::shared::Shared;
 
 /// The Content-Type of a scrape.
 pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The text of a scrape.
-pub(crate) fn render(process: &Process) -> String {
+pub(crate) fn render(shared: &Shared) -> String {
     let mut text = String::with_capacity(8 * 1024);
-    let workers = &process.counters;
+    let workers = &shared.counters;
     let sum = |counter: &dyn Fn(&Counters) -> &Counter| {
         workers.iter().map(|worker| counter(worker).value()).sum::<u64>()
     };
-    info(&mut text, process);
+    info(&mut text, shared);
     requests(&mut text, workers);
     durations(&mut text, workers);
     let mut total = |name: &str, help: &str, value: u64| {
@@ -59,9 +59,9 @@ pub(crate) fn render(process: &Process) -> String {
         &mut text,
         "heartbeat_connections",
         "Connections at the moment.",
-        process.connections.load(Ordering::Relaxed) as f64,
+        shared.connections.load(Ordering::Relaxed) as f64,
     );
-    let is_draining = !process.ready.load(Ordering::Relaxed);
+    let is_draining = !shared.ready.load(Ordering::Relaxed);
     gauge(
         &mut text,
         "heartbeat_draining",
@@ -69,7 +69,7 @@ pub(crate) fn render(process: &Process) -> String {
         f64::from(u8::from(is_draining)),
     );
     gauge(&mut text, "heartbeat_threads", "Worker threads.", workers.len() as f64);
-    of_process(&mut text, process);
+    of_process(&mut text, shared);
     text
 }
 
@@ -82,8 +82,8 @@ fn gauge(text: &mut String, name: &str, help: &str, value: f64) {
     let _ = writeln!(text, "{name} {value}");
 }
 
-fn info(text: &mut String, process: &Process) {
-    let config = &process.config;
+fn info(text: &mut String, shared: &Shared) {
+    let config = &shared.config;
     family(text, "heartbeat_build_info", "gauge", "What is running.");
     let _ = writeln!(
         text,
@@ -94,7 +94,7 @@ fn info(text: &mut String, process: &Process) {
     let _ = writeln!(
         text,
         "heartbeat_io_info{{driver=\"{}\",send=\"{}\",reason=\"{}\"}} 1",
-        process.driver, process.send, process.driver_label
+        shared.driver, shared.send, shared.driver_label
     );
 }
 
@@ -169,7 +169,7 @@ fn zerocopy(text: &mut String, copied: u64, not_copied: u64) {
 }
 
 /// The metrics that every Prometheus client library gives, by their names.
-fn of_process(text: &mut String, process: &Process) {
+fn of_process(text: &mut String, shared: &Shared) {
     let name = "process_cpu_seconds_total";
     family(text, name, "counter", "Total user and system CPU time spent in seconds.");
     let _ = writeln!(text, "{name} {}", sys::process_cpu_time().as_secs_f64());
@@ -184,13 +184,13 @@ fn of_process(text: &mut String, process: &Process) {
         gauge(text, name, "Number of open file descriptors.", descriptors as f64);
     }
     let name = "process_max_fds";
-    gauge(text, name, "Maximum number of open file descriptors.", process.descriptors as f64);
+    gauge(text, name, "Maximum number of open file descriptors.", shared.descriptors as f64);
     let name = "process_start_time_seconds";
     gauge(
         text,
         name,
         "Start time of the process since unix epoch in seconds.",
-        process.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
+        shared.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
     );
 }
 
@@ -214,7 +214,7 @@ fn open_descriptors() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Answered;
+    use crate::observe::metrics::Answered;
 
     #[test]
     fn only_size_classes_that_were_answered_are_written() {

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use heartbeat_protocol::{push_decimal, rfc3339_seconds};
 
 use crate::config::LogFormat;
-use crate::log_sink::{LogSink, Outcome};
+use crate::observe::log_sink::{LogSink, Outcome};
 
 /// Waiting lines that a worker keeps, in bytes; a line beyond is dropped.
 const WAITING_BYTES_MAX: usize = 256 * 1024;

@@ -2,10 +2,10 @@
 
 use std::io;
 
-use crate::arena::{ARENA_BYTES, Arena};
 use crate::config::SendTier;
-use crate::payload_pipe::PayloadPipe;
-use crate::send_ring::{Operation, SendRing};
+use crate::send::arena::{ARENA_BYTES, Arena};
+use crate::send::pipe::PayloadPipe;
+use crate::send::ring::{Operation, SendRing};
 
 /// Payloads from this many bytes on go through the companion ring.
 ///

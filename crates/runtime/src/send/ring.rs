@@ -13,8 +13,8 @@ use std::os::unix::net::UnixStream;
 
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types};
 
-use crate::arena::{Arena, SLOTS, Slot};
-use crate::outbound::WriteError;
+use crate::send::arena::{Arena, SLOTS, Slot};
+use crate::send::outbound::WriteError;
 
 /// Submission queue entries: one write at a time.
 const ENTRIES: u32 = 8;
@@ -250,8 +250,8 @@ mod tests {
     use heartbeat_protocol::Segment;
 
     use super::*;
-    use crate::arena::BLOCK_BYTES;
-    use crate::sys::tcp_pair;
+    use crate::os::sys::tcp_pair;
+    use crate::send::arena::BLOCK_BYTES;
 
     /// A ring of the kind, where this kernel has it.
     fn ring(arena: &Arena, operation: Operation) -> Option<SendRing> {

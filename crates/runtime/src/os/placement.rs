@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::{cgroup, sys};
+use crate::os::{cgroup, sys};
 
 /// The CPU of each worker, in order.
 ///

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use heartbeat_protocol::{Route, Status};
 
-use crate::end::End;
-use crate::send_ring::ZeroCopyCounts;
+use crate::observe::end::End;
+use crate::send::ring::ZeroCopyCounts;
 
 /// Upper bounds of the duration buckets: one per decade, because every bucket of every size class
 /// is a series on every node.

@@ -8,16 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::SystemTime;
 
-use crate::cgroup::MemoryGauge;
 use crate::config::{Config, Io};
 use crate::handover::Inbox;
-use crate::log_sink::LogSink;
-use crate::metrics::Counters;
+use crate::observe::log_sink::LogSink;
+use crate::observe::metrics::Counters;
+use crate::os::cgroup::MemoryGauge;
 use crate::report::Report;
 
 /// What all workers of a process share.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) max_connections: usize,
     pub(crate) version: String,
@@ -42,7 +42,7 @@ pub(crate) struct Process {
     pub(crate) memory: Option<MemoryGauge>,
 }
 
-impl Process {
+impl Shared {
     pub(crate) fn new(config: Config, report: &Report, descriptors: u64) -> Self {
         let site = &config.site;
         let version_json = format!(

@@ -1,0 +1,10 @@
+//! One connection. `dialogue` is what is said and performs nothing, `socket` is how bytes move,
+//! and `session` performs on the socket what the dialogue asks for.
+
+pub(crate) mod buffers;
+pub(crate) mod dialogue;
+pub(crate) mod exchange;
+pub(crate) mod session;
+#[cfg(test)]
+pub(crate) mod simulation;
+pub(crate) mod socket;

@@ -1,0 +1,7 @@
+//! What the kernel offers: system calls, clocks, cgroups, CPUs, and the event loop's driver.
+
+pub(crate) mod cgroup;
+pub(crate) mod clock;
+pub(crate) mod driver;
+pub(crate) mod placement;
+pub(crate) mod sys;
