@@ -171,7 +171,7 @@ const OPTIONS: [(&str, &str, &str, &str, &str); 16] = [
     ("", "max-connections", "N", "",
         "Above it one is answered 503 [default: from RLIMIT_NOFILE]"),
     ("", "header-timeout", "TIME", "10s", "Longest time for a whole request head"),
-    ("", "idle-timeout", "TIME", "120s", "Longest wait for the next request of a connection"),
+    ("", "idle-timeout", "TIME", "620s", "Longest wait for the next request of a connection"),
     ("", "stall-timeout", "TIME", "60s", "Longest time without progress in a body, either way"),
     ("", "drain-delay", "TIME", "3s", "Time to serve on after SIGTERM or SIGINT"),
     ("", "drain-timeout", "TIME", "25s", "Longest time for work in flight after that"),

@@ -1,37 +1,83 @@
-//! Owns the life of the server: start, banner, signals, drain, exit code.
+//! Owns the life of the server: limits, start, banner, signals, drain, exit code.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use heartbeat_runtime::{Config, Report, Server, Signals};
+use heartbeat_runtime::{Config, Report, Server, Signals, StartError};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::failure::Failure;
 
 /// How often a drain is asked whether it is over.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 
+/// How long the workers may take to end once they must, before the process ends without them.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a port counts as not yet given back, and how often it is tried. The kernel ends the
+/// rings of a process that was killed after the process itself, and its listeners with them.
+const PORT_PATIENCE: Duration = Duration::from_secs(2);
+const PORT_POLL: Duration = Duration::from_millis(20);
+
 /// Serves until a signal ends it: the first begins the drain, a second one ends it at once.
 pub(crate) fn serve(config: Config) -> Result<ExitCode, Failure> {
-    let signals = Signals::take_over().map_err(|error| Failure::fault("signals", error))?;
-    let server = Server::start(config.clone()).map_err(|error| Failure::fault("start", error))?;
+    let signals = Signals::take_over().map_err(|error| {
+        let cause = "likely a seccomp profile without rt_sigprocmask or rt_sigtimedwait";
+        Failure::fault("start", format_args!("cannot wait for signals: {error}: {cause}"))
+    })?;
+    raise_descriptor_limit();
+    let Some(server) = start(&config, &signals)? else { return Ok(ExitCode::SUCCESS) };
     tell(&banner(&config, &server));
-    server.trim();
     signals.wait();
     tell(&format!(
-        "heartbeat: draining: serving for {:?}, then up to {:?} for what is in flight\n",
+        "heartbeat: draining: serving for {:?}, then up to {:?} for what is in flight; a second \
+         signal ends it at once\n",
         config.drain_delay, config.drain_timeout
     ));
     server.stop();
-    while !server.is_finished() {
-        if signals.wait_for(DRAIN_POLL) {
+    let deadline = Instant::now() + config.drain_delay + config.drain_timeout;
+    while !server.is_finished() && Instant::now() < deadline {
+        // If signals can not be waited for any more, nothing else could end the drain early.
+        if signals.wait_for(DRAIN_POLL).unwrap_or(true) {
             tell("heartbeat: second signal: ending at once\n");
             server.stop();
             break;
         }
     }
-    server.wait();
-    Ok(ExitCode::SUCCESS)
+    if !server.wait_for(END_TIMEOUT) {
+        tell("heartbeat: a worker hangs in a system call: ending without it\n");
+    }
+    // Not by returning: a thread that hangs must not hold up the process.
+    std::process::exit(0)
+}
+
+/// Starts the server, and tries again as long as the port may be that of a process that has just
+/// been killed. None if a signal ends the start.
+fn start(config: &Config, signals: &Signals) -> Result<Option<Server>, Failure> {
+    let begun = Instant::now();
+    loop {
+        match Server::start(config.clone()) {
+            Ok(server) => return Ok(Some(server)),
+            Err(StartError::Bind { source, .. })
+                if source.kind() == io::ErrorKind::AddrInUse && begun.elapsed() < PORT_PATIENCE => {
+            }
+            Err(StartError::Uring(refusal)) => {
+                let text = format_args!("--io uring: {refusal}; or start with --io auto");
+                return Err(Failure::fault("start", text));
+            }
+            Err(error) => return Err(Failure::fault("start", error)),
+        }
+        if signals.wait_for(PORT_POLL).unwrap_or(true) {
+            return Ok(None);
+        }
+    }
+}
+
+/// Raises the soft limit of open descriptors to the hard one. A refusal leaves fewer connections.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// What runs, on what, and why.
@@ -40,13 +86,20 @@ fn banner(config: &Config, server: &Server) -> String {
         server.report();
     let site = &config.site;
     let log = config.log.map_or("off".to_string(), |format| format!("{format:?}").to_lowercase());
-    let warning = match &server.report().refusal {
-        Some(refusal) => format!("heartbeat: warning: io_uring is not used: {refusal}\n"),
-        None => String::new(),
-    };
-    let reason = if warning.is_empty() { driver_reason.as_str() } else { "io_uring refused" };
+    let mut warnings = String::new();
+    if let Some(refusal) = &server.report().refusal {
+        warnings += &format!("heartbeat: warning: io_uring is not used: {refusal}\n");
+    }
+    if let Some(asked) = server.report().max_connections_refused {
+        warnings += &format!(
+            "heartbeat: warning: --max-connections {asked} is taken down to {max_connections}, \
+             which is what the limits of this process allow (ulimit -n)\n"
+        );
+    }
+    let is_refused = server.report().refusal.is_some();
+    let reason = if is_refused { "io_uring refused" } else { driver_reason.as_str() };
     format!(
-        "{warning}\
+        "{warnings}\
          heartbeat {} ({})\n  \
          address  {}\n  \
          uri      {}{{n}}, {} to {} bytes\n  \
@@ -63,7 +116,7 @@ fn banner(config: &Config, server: &Server) -> String {
     )
 }
 
-/// One write to standard error; where it is closed, nobody wanted to know.
+/// One write to standard error; if it is closed, nobody wants to know.
 fn tell(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }

@@ -60,6 +60,7 @@ impl<'a> Settings<'a> {
             drain_timeout: self.required("drain-timeout", values::timeout)?,
             version: env!("CARGO_PKG_VERSION"),
             revision: revision(),
+            lane: true,
             site: self.site()?,
         })
     }
@@ -207,6 +208,7 @@ mod tests {
             drain_timeout: secs(5),
             version: env!("CARGO_PKG_VERSION"),
             revision: revision(),
+            lane: true,
         };
         let values = [
             ("port", "0"),

@@ -1,77 +1,213 @@
-//! Owns how a connection gets to its worker: accepted, handed over, turned down, and counted for
-//! as long as it is there.
+//! Owns the way of a connection through its worker: accepted, handed over or kept, into the lane,
+//! into a session and back, and counted as long as it is there.
 
-use std::net::SocketAddr;
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
+use std::pin::pin;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
+use std::task::{Poll, Waker};
 
-use monoio::net::TcpStream;
-
-use crate::connection::session::Session;
+use crate::connection::session::{Outcome, Session, Start};
 use crate::connection::socket::Socket;
-use crate::handover::Accepted;
-use crate::observe::end::End;
+use crate::handover::{Accepted, Rank};
+use crate::lane::{Client, Departure, Lane};
 use crate::os::sys;
+use crate::place::{self, Place};
+use crate::shutdown::Stage;
+use crate::turns::Turn;
 use crate::worker::Worker;
 
-/// Connections above the maximum that still get an answer; more are closed without one, because
-/// the answer costs the descriptor that there is none of.
-const TURNED_DOWN_MAX: usize = 64;
+/// Tasks without a connection that are kept for the next session, so that a session allocates no
+/// task of its own.
+const SPARE_TASKS_MAX: usize = 64;
 
-/// Hands a connection that has been accepted to a worker that has fewer, or serves it, or
-/// turns it down where there are too many.
-pub(crate) fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    let number = worker.shared().connections.fetch_add(1, Ordering::Relaxed) + 1;
-    match worker.giver().find_room(&worker.shared().inboxes, worker.clock()) {
-        Some(room) => room.fill(Accepted { stream: sys::leave_loop(stream), peer, number }),
-        None => {
-            worker.inbox().note_open();
-            let place = Place { worker: Rc::clone(worker), number };
-            begin(worker, stream, peer, place);
-        }
-    }
-}
-
-/// Takes over what others have accepted for this worker.
-pub(crate) fn adopt(worker: &Rc<Worker>, handed_over: Vec<Accepted>) {
-    for Accepted { stream, peer, number } in handed_over {
-        let place = Place { worker: Rc::clone(worker), number };
-        // Where epoll takes no more, the connection is closed, as one just accepted is.
-        if let Ok(stream) = TcpStream::from_std(stream) {
-            begin(worker, stream, peer, place);
-        }
-    }
-}
-
-fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, place: Place) {
-    worker.counters().note_connection();
-    let socket = Socket::new(stream, Rc::clone(worker));
-    let remote = peer.ip();
-    monoio::spawn(async move {
-        let worker = &*place.worker;
-        let watch = worker.deadlines().watch(socket.fd());
-        let excess = place.number.saturating_sub(worker.shared().max_connections);
-        let mut session = Session::new(worker, &watch, remote, socket);
-        let end = match excess {
-            0 => session.run().await,
-            1..=TURNED_DOWN_MAX => session.turn_down().await,
-            _ => End::TurnedDown,
-        };
-        worker.counters().note_end(end);
-    });
-}
-
-/// A connection's place among those of the process and of its worker, where it has been counted;
-/// given back when it is dropped.
-struct Place {
+/// The connections of one worker.
+pub(crate) struct Admission {
     worker: Rc<Worker>,
-    /// Connections of the process when it was accepted, itself included.
-    number: usize,
+    lane: Option<Lane>,
+    spare_tasks: RefCell<Vec<Rc<SpareTask>>>,
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.worker.shared().connections.fetch_sub(1, Ordering::Relaxed);
-        self.worker.inbox().note_close();
+/// A task that waits for its next session.
+#[derive(Default)]
+struct SpareTask {
+    departure: RefCell<Option<Departure>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Admission {
+    /// The connections of `worker`, without a lane if there is none: then each has a task.
+    pub(crate) fn new(worker: Rc<Worker>, lane: Option<Lane>) -> Self {
+        Self { worker, lane, spare_tasks: RefCell::default() }
     }
+
+    /// Hands a connection that has been accepted to a worker that has fewer, or keeps it.
+    pub(crate) fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let worker = &self.worker;
+        let rank = place::rank(worker);
+        match worker.balance().find_vacancy(&worker.shared().inboxes, worker.clock()) {
+            Some(vacancy) => vacancy.fill(Accepted { stream, peer, rank }),
+            None => {
+                worker.inbox().note_open();
+                self.begin(stream, peer, rank);
+            }
+        }
+    }
+
+    /// Whether another connection can be accepted: if it were above the limit, it could be told so.
+    pub(crate) fn has_room(&self) -> bool {
+        place::has_room_above(&self.worker)
+    }
+
+    /// Takes over what others have accepted for this worker.
+    pub(crate) fn take_over(self: &Rc<Self>, handed_over: Vec<Accepted>) {
+        for Accepted { stream, peer, rank } in handed_over {
+            self.begin(stream, peer, rank);
+        }
+    }
+
+    fn begin(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, rank: Rank) {
+        self.worker.counters().note_connection();
+        let place = Place::new(&self.worker, rank);
+        let client = Client { stream, remote: peer.ip(), is_fresh: true, place };
+        match &self.lane {
+            Some(lane) if rank == Rank::Within => lane.insert(&self.worker, client),
+            _ => self.start(Departure::Serve(client, Start::default())),
+        }
+    }
+
+    /// Runs the lane until [`Admission::end`]. `ready` becomes readable with it.
+    pub(crate) async fn run_lane(self: Rc<Self>, ready: monoio::net::UnixStream) {
+        let Some(lane) = &self.lane else { return };
+        let mut turn = Turn::default();
+        while !self.is_over() {
+            let mut readable = pin!(ready.readable(false));
+            let mut is_readable = false;
+            while !is_readable && !self.is_over() {
+                while !lane.turn(&self.worker, &mut |departure| self.start(departure)) {
+                    if turn.is_over() {
+                        self.worker.turns().give_way().await;
+                        turn.restart();
+                    }
+                }
+                is_readable = poll_fn(|context| {
+                    if lane.poll_dirty(context.waker()).is_ready() || self.is_over() {
+                        return Poll::Ready(false);
+                    }
+                    let polled = readable.as_mut().poll(context).map(|_| true);
+                    if polled.is_pending() {
+                        turn.restart();
+                    }
+                    polled
+                })
+                .await;
+                if turn.is_over() {
+                    self.worker.turns().give_way().await;
+                    turn.restart();
+                }
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.worker.life().has_reached(Stage::Over)
+    }
+
+    /// Ends the tasks that wait for a connection: the worker is over.
+    pub(crate) fn end(&self) {
+        if let Some(lane) = &self.lane {
+            lane.wake();
+        }
+        for task in self.spare_tasks.borrow_mut().drain(..) {
+            task.wake();
+        }
+    }
+
+    /// The descriptor that is readable when the lane has something to do.
+    pub(crate) fn lane_descriptor(&self) -> Option<std::os::fd::RawFd> {
+        self.lane.as_ref().map(AsRawFd::as_raw_fd)
+    }
+
+    /// Gives a connection a task.
+    fn start(self: &Rc<Self>, departure: Departure) {
+        if let Some(task) = self.spare_tasks.borrow_mut().pop() {
+            *task.departure.borrow_mut() = Some(departure);
+            return task.wake();
+        }
+        monoio::spawn(Rc::clone(self).run_task(departure));
+    }
+
+    /// Serves one connection after the other.
+    async fn run_task(self: Rc<Self>, first: Departure) {
+        let task = Rc::new(SpareTask::default());
+        let mut next = Some(first);
+        while let Some(departure) = next.take() {
+            if let Some(client) = serve(departure).await
+                && let Some(lane) = &self.lane
+            {
+                lane.insert(&self.worker, client);
+            }
+            if self.is_over() || self.spare_tasks.borrow().len() >= SPARE_TASKS_MAX {
+                return;
+            }
+            self.spare_tasks.borrow_mut().push(Rc::clone(&task));
+            next = poll_fn(|context| {
+                let departure = task.departure.borrow_mut().take();
+                if departure.is_some() || self.is_over() {
+                    return Poll::Ready(departure);
+                }
+                *task.waker.borrow_mut() = Some(context.waker().clone());
+                Poll::Pending
+            })
+            .await;
+        }
+    }
+}
+
+impl SpareTask {
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+/// Serves a connection in a session. Some if it is idle afterwards.
+async fn serve(departure: Departure) -> Option<Client> {
+    let (client, start, closing) = match departure {
+        Departure::Serve(client, start) => (client, start, None),
+        Departure::Close(client, end) => (client, Start::default(), Some(end)),
+    };
+    let Client { stream, remote, is_fresh, place } = client;
+    let worker = Rc::clone(place.worker());
+    let watch = worker.deadlines().watch(stream.as_raw_fd());
+    let socket = Socket::new(stream, Rc::clone(&worker));
+    let mut session = Session::new(&worker, &watch, remote, is_fresh, socket);
+    let outcome = match (closing, place.rank()) {
+        (Some(end), _) => Outcome::Over(session.close(end).await),
+        (None, Rank::Above) => Outcome::Over(session.turn_down().await),
+        (None, Rank::Within) => session.run(start).await,
+    };
+    let socket = session.into_stream();
+    drop(watch);
+    match outcome {
+        Outcome::Idle => {
+            let stream = socket.into_stream()?;
+            Some(Client { stream, remote, is_fresh: false, place })
+        }
+        Outcome::Over(end) => {
+            worker.counters().note_end(end);
+            None
+        }
+    }
+}
+
+/// Makes an event loop watch a descriptor that is not its own.
+///
+/// # Errors
+/// Those of fcntl(2) and epoll_ctl(2).
+pub(crate) fn watch(descriptor: std::os::fd::RawFd) -> std::io::Result<monoio::net::UnixStream> {
+    monoio::net::UnixStream::from_std(sys::duplicate(descriptor)?)
 }

@@ -1,4 +1,4 @@
-//! Owns what a server is told once, before it starts. Immutable from then on.
+//! Owns the configuration of a server. It does not change once the server has started.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,30 +8,31 @@ use heartbeat_protocol::Site;
 /// Most worker threads that can be asked for.
 pub const THREADS_MAX: usize = 1024;
 
-/// Everything a server is told. [`Config::new`] has the defaults of the command line.
+/// The configuration of a server. [`Config::new`] has the defaults of the command line.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// TCP port; 0 picks a free one, which [`crate::Server::address`] then tells.
+    /// TCP port; 0 picks a free one, which [`crate::Server::address`] then returns.
     pub port: u16,
-    /// Address to listen on; none means every address of IPv6 and IPv4, or of IPv4 alone where
+    /// Address to listen on; None means every address of IPv6 and IPv4, or of IPv4 alone if
     /// IPv6 is switched off.
     pub address: Option<IpAddr>,
     /// The prefix and the sizes below it.
     pub site: Site,
-    /// Worker threads, 1 to [`THREADS_MAX`]; none means one per CPU that this process may use.
+    /// Worker threads, 1 to [`THREADS_MAX`]; None means one per CPU that this process may use.
     pub threads: Option<usize>,
     /// Which I/O driver.
     pub io: Io,
     /// Which send tier.
     pub send: SendTier,
-    /// The access log on standard output; none means off.
+    /// The access log on standard output; None means off.
     pub log: Option<LogFormat>,
-    /// Most connections at a time, all workers together; none means as many as RLIMIT_NOFILE has
-    /// room for.
+    /// Most connections at a time, all workers together, at least 1; None means as many as the
+    /// limits of the process allow. More than that is taken down to it.
     pub max_connections: Option<usize>,
     /// How long a peer may take for a whole head.
     pub header_timeout: Duration,
-    /// How long a connection may wait for its next request.
+    /// How long a connection may wait for its next request. The default is longer than the 600 s
+    /// for which Google's load balancers keep a connection: whoever closes first loses requests.
     pub idle_timeout: Duration,
     /// How long a body may make no progress, either way.
     pub stall_timeout: Duration,
@@ -39,10 +40,13 @@ pub struct Config {
     pub drain_delay: Duration,
     /// How long work in flight may take after that.
     pub drain_timeout: Duration,
-    /// The version that `/version` tells.
+    /// The version that `/version` answers.
     pub version: &'static str,
     /// The revision that the version was built from.
     pub revision: &'static str,
+    /// Whether idle connections wait without a task each. Without it every connection has a task,
+    /// which costs memory and time; tests use it to show that both ways behave alike.
+    pub lane: bool,
 }
 
 impl Config {
@@ -59,31 +63,34 @@ impl Config {
             log: None,
             max_connections: None,
             header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(120),
+            idle_timeout: Duration::from_secs(620),
             stall_timeout: Duration::from_secs(60),
             drain_delay: Duration::from_secs(3),
             drain_timeout: Duration::from_secs(25),
             version: env!("CARGO_PKG_VERSION"),
             revision: "unknown",
+            lane: true,
         }
     }
 }
 
-/// Which I/O driver carries the event loops.
+/// Which I/O driver is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Io {
     /// io_uring where the kernel and its seccomp profile allow it, epoll otherwise.
     Auto,
-    /// io_uring, or no start.
+    /// io_uring; the start fails if it is refused.
     Uring,
     /// epoll.
     Epoll,
 }
 
-/// How large answers leave.
+/// How large answers are asked to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SendTier {
-    /// Splice to peers on this host; to all others registered where it works, copy otherwise.
+    /// The cheapest way that works: splice if the kernel allows it, copy otherwise.
     Auto,
     /// Ordinary vectored writes.
     Copy,
@@ -91,12 +98,13 @@ pub enum SendTier {
     Registered,
     /// SENDMSG_ZC from registered buffers (Linux 6.15).
     Zerocopy,
-    /// References to the kernel's own pages, from a pipe (splice(2)), to every peer.
+    /// References to the kernel's own pages, from a pipe (splice(2)).
     Splice,
 }
 
 /// The format of the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LogFormat {
     /// Tab-separated values.
     Tsv,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::os::clock::Clock;
 use crate::os::sys::{self, Way};
-use crate::shutdown::Ending;
+use crate::shutdown::Life;
 
 /// Longest pause between two sweeps.
 const SWEEP_MAX: Duration = Duration::from_millis(500);
@@ -37,63 +37,106 @@ pub(crate) enum Wait {
 #[derive(Debug)]
 struct Entry {
     socket: RawFd,
-    /// None while nothing is waited for.
-    due_ms: Option<u64>,
-    limit_ms: u64,
     wait: Wait,
-    /// What waited for the peer's acknowledgement when a wait for room was last looked at.
-    unacknowledged: Option<i32>,
     expired: bool,
+    limit_ms: u32,
+    /// [`NEVER`] while nothing is waited for.
+    due_ms: u64,
+    /// What waited for the peer's acknowledgement when a wait for room was last looked at.
+    unacknowledged: Option<usize>,
 }
+
+/// A moment that does not come.
+const NEVER: u64 = u64::MAX;
 
 /// The deadlines of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
     entries: RefCell<Vec<Option<Entry>>>,
-    free: RefCell<Vec<usize>>,
+    free: RefCell<Vec<WatchId>>,
     watched: Cell<usize>,
     sweeper: RefCell<Option<Waker>>,
 }
+
+/// A connection's place in the table.
+pub(crate) type WatchId = u32;
 
 /// A connection's place in the table; it leaves when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Watch<'w> {
     deadlines: &'w Deadlines,
-    index: usize,
+    id: WatchId,
 }
 
 impl Deadlines {
     /// Watches a socket, which stays open as long as the watch lives.
     pub(crate) fn watch(&self, socket: RawFd) -> Watch<'_> {
-        let entry = Entry {
+        Watch { deadlines: self, id: self.add(socket) }
+    }
+
+    /// Adds a socket, which stays open until [`Deadlines::remove`].
+    pub(crate) fn add(&self, socket: RawFd) -> WatchId {
+        let entry = Some(Entry {
             socket,
-            due_ms: None,
-            limit_ms: 0,
             wait: Wait::Idle,
-            unacknowledged: None,
             expired: false,
-        };
+            limit_ms: 0,
+            due_ms: NEVER,
+            unacknowledged: None,
+        });
         let mut entries = self.entries.borrow_mut();
-        let index = match self.free.borrow_mut().pop() {
-            Some(index) => {
-                entries[index] = Some(entry);
-                index
+        let id = match self.free.borrow_mut().pop() {
+            Some(id) => {
+                entries[id as usize] = entry;
+                id
             }
             None => {
-                entries.push(Some(entry));
-                entries.len() - 1
+                entries.push(entry);
+                (entries.len() - 1) as WatchId
             }
         };
         self.watched.set(self.watched.get() + 1);
         if let Some(sweeper) = self.sweeper.borrow_mut().take() {
             sweeper.wake();
         }
-        Watch { deadlines: self, index }
+        id
+    }
+
+    /// Forgets a socket.
+    pub(crate) fn remove(&self, id: WatchId) {
+        self.entries.borrow_mut()[id as usize] = None;
+        self.free.borrow_mut().push(id);
+        self.watched.set(self.watched.get() - 1);
+    }
+
+    /// Starts to wait: the wait ends `limit` after `now_ms`. A wait for a head that has been
+    /// started goes on as it is: its limit is for the whole head, however it trickles in.
+    pub(crate) fn arm(&self, id: WatchId, wait: Wait, limit: Duration, now_ms: u64) {
+        let limit_ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+        self.with_entry(id, |entry| {
+            let goes_on = wait == Wait::Head && entry.wait == wait && entry.due_ms != NEVER;
+            if !goes_on {
+                entry.wait = wait;
+                entry.due_ms = now_ms.saturating_add(limit_ms.into());
+                entry.limit_ms = limit_ms;
+                entry.unacknowledged = None;
+            }
+        });
+    }
+
+    /// Which wait has been ended, if one has.
+    pub(crate) fn expired(&self, id: WatchId) -> Option<Wait> {
+        self.with_entry(id, |entry| entry.expired.then_some(entry.wait))
+    }
+
+    fn with_entry<R>(&self, id: WatchId, with: impl FnOnce(&mut Entry) -> R) -> R {
+        let mut entries = self.entries.borrow_mut();
+        with(entries[id as usize].as_mut().expect("a watch keeps its entry"))
     }
 
     /// Sweeps until the end, and sleeps while nobody is watched. `shortest` is the shortest time
     /// limit there is: a sweep comes several times within it.
-    pub(crate) async fn sweep(&self, clock: &Clock, shortest: Duration, ending: &Ending) {
+    pub(crate) async fn sweep(&self, clock: &Clock, shortest: Duration, life: &Life) {
         let pause = (shortest / 8).clamp(SWEEP_MIN, SWEEP_MAX);
         let somebody = |context: &mut Context<'_>| {
             if self.watched.get() > 0 {
@@ -102,20 +145,18 @@ impl Deadlines {
             *self.sweeper.borrow_mut() = Some(context.waker().clone());
             Poll::Pending
         };
-        while !ending.or_ready(somebody).await && !ending.sleep(pause).await {
+        while !life.or_ready(somebody).await && !life.sleep(pause).await {
             self.expire(clock.now_ms());
         }
     }
 
     fn expire(&self, now_ms: u64) {
         for entry in self.entries.borrow_mut().iter_mut().flatten() {
-            entry.note_progress(now_ms);
-            if entry.due_ms.is_some_and(|due_ms| due_ms <= now_ms) {
-                let way = match entry.wait {
-                    Wait::Idle | Wait::Head | Wait::Receive => Way::Read,
-                    Wait::Send | Wait::Linger => Way::Both,
-                };
-                entry.end(way);
+            if entry.wait == Wait::Send {
+                entry.note_progress(now_ms);
+            }
+            if entry.due_ms != NEVER && entry.due_ms <= now_ms {
+                entry.end();
             }
         }
     }
@@ -123,8 +164,8 @@ impl Deadlines {
     /// Ends every wait for a next request; what is already here is still read.
     pub(crate) fn end_idle(&self) {
         for entry in self.entries.borrow_mut().iter_mut().flatten() {
-            if entry.due_ms.is_some() && entry.wait == Wait::Idle {
-                entry.end(Way::Read);
+            if entry.due_ms != NEVER && entry.wait == Wait::Idle {
+                entry.shut(Way::Read);
             }
         }
     }
@@ -132,7 +173,7 @@ impl Deadlines {
     /// Ends every connection.
     pub(crate) fn end_all(&self) {
         for entry in self.entries.borrow_mut().iter_mut().flatten() {
-            entry.end(Way::Both);
+            entry.shut(Way::Both);
         }
     }
 }
@@ -142,7 +183,7 @@ impl Deadlines {
     /// What is being waited for, connection by connection.
     pub(crate) fn armed(&self) -> Vec<Wait> {
         let entries = self.entries.borrow();
-        let armed = entries.iter().flatten().filter(|entry| entry.due_ms.is_some());
+        let armed = entries.iter().flatten().filter(|entry| entry.due_ms != NEVER);
         armed.map(|entry| entry.wait).collect()
     }
 }
@@ -151,18 +192,32 @@ impl Entry {
     /// A socket has room again only once a third of its buffer is gone, which may be megabytes.
     /// A peer that takes some of them meanwhile is slow, and has not stalled.
     fn note_progress(&mut self, now_ms: u64) {
-        if self.due_ms.is_none() || self.wait != Wait::Send {
+        if self.due_ms == NEVER {
             return;
         }
         let unacknowledged = sys::unacknowledged_bytes(self.socket).ok();
         let before = std::mem::replace(&mut self.unacknowledged, unacknowledged);
         if before.is_some() && before != unacknowledged {
-            self.due_ms = Some(now_ms.saturating_add(self.limit_ms));
+            self.due_ms = now_ms.saturating_add(self.limit_ms.into());
         }
     }
 
-    fn end(&mut self, way: Way) {
-        self.due_ms = None;
+    /// The wait has taken too long.
+    fn end(&mut self) {
+        match self.wait {
+            // A peer that has not read its last answer by now would leave the kernel with it: the
+            // close becomes a reset.
+            Wait::Idle if sys::unacknowledged_bytes(self.socket).is_ok_and(|bytes| bytes > 0) => {
+                let _ = sys::reset_on_close(self.socket);
+                self.shut(Way::Both);
+            }
+            Wait::Idle | Wait::Head | Wait::Receive => self.shut(Way::Read),
+            Wait::Send | Wait::Linger => self.shut(Way::Both),
+        }
+    }
+
+    fn shut(&mut self, way: Way) {
+        self.due_ms = NEVER;
         self.expired = true;
         // ENOTCONN: the peer has reset the connection, and its session is about to see it.
         let _ = sys::shutdown(self.socket, way);
@@ -170,48 +225,30 @@ impl Entry {
 }
 
 impl Watch<'_> {
-    /// Starts to wait: the wait ends `limit` from now. A wait for a head that has been started
-    /// goes on as it is: its limit is for the whole head, however it trickles in.
+    /// Starts to wait, as [`Deadlines::arm`].
     pub(crate) fn arm(&self, wait: Wait, limit: Duration, clock: &Clock) {
-        let limit_ms = limit.as_millis() as u64;
-        let due_ms = clock.now_ms().saturating_add(limit_ms);
-        self.with_entry(|entry| {
-            let goes_on = wait == Wait::Head && entry.wait == wait && entry.due_ms.is_some();
-            if !goes_on {
-                entry.wait = wait;
-                entry.due_ms = Some(due_ms);
-                entry.limit_ms = limit_ms;
-                entry.unacknowledged = None;
-            }
-        });
+        self.deadlines.arm(self.id, wait, limit, clock.now_ms());
     }
 
     /// Stops waiting.
     pub(crate) fn disarm(&self) {
-        self.with_entry(|entry| entry.due_ms = None);
+        self.deadlines.with_entry(self.id, |entry| entry.due_ms = NEVER);
     }
 
     /// Whether a head is being waited for: its limit goes on until it is complete.
     pub(crate) fn is_for_head(&self) -> bool {
-        self.with_entry(|entry| entry.wait == Wait::Head)
+        self.deadlines.with_entry(self.id, |entry| entry.wait == Wait::Head)
     }
 
-    /// Whether a wait has been ended, and which.
+    /// Which wait has been ended, if one has.
     pub(crate) fn expired(&self) -> Option<Wait> {
-        self.with_entry(|entry| entry.expired.then_some(entry.wait))
-    }
-
-    fn with_entry<R>(&self, with: impl FnOnce(&mut Entry) -> R) -> R {
-        let mut entries = self.deadlines.entries.borrow_mut();
-        with(entries[self.index].as_mut().expect("a watch keeps its entry"))
+        self.deadlines.expired(self.id)
     }
 }
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        self.deadlines.entries.borrow_mut()[self.index] = None;
-        self.deadlines.free.borrow_mut().push(self.index);
-        self.deadlines.watched.set(self.deadlines.watched.get() - 1);
+        self.deadlines.remove(self.id);
     }
 }
 

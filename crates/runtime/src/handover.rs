@@ -1,5 +1,5 @@
 //! Owns the balance of connections among workers: how many each one has, and the inbox through
-//! which another one that has accepted too many hands it some. Nothing here is touched but when a
+//! which another one that has accepted too many hands it some. All of it is used only when a
 //! connection opens or closes.
 
 use std::cell::Cell;
@@ -7,35 +7,35 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::os::clock::Clock;
-use crate::os::sys::{self, FileKind};
+use crate::os::sys;
 use crate::shutdown::Order;
 
-/// Connections that wait in an inbox at most. Whoever does not get round to them has enough to
-/// do, and each is a descriptor that no session closes yet.
+/// Connections that wait in an inbox at most. A worker that does not come round to them has enough
+/// to do, and each is a descriptor that nobody closes yet.
 const WAITING_MAX: usize = 64;
 
-/// Other workers that are asked how many connections they have, at most: each answer is a cache
-/// line of another CPU. Above, who is asked changes from connection to connection.
+/// Other workers whose connections are looked up at most: each is a cache line of another CPU. If
+/// there are more workers, each connection looks at others.
 const ASKED_MAX: usize = 16;
 
 /// The share of its connections by which a worker may be ahead of another, beyond one connection:
 /// with thousands of them a hand-over costs more than it evens out.
 const SLACK_DIVISOR: usize = 64;
 
-/// Hand-overs of a worker are one in a millisecond, and this many at once after a pause. One costs
-/// about 5 us; where connections come faster than this, they also go, and even out by themselves.
+/// A worker hands over one connection in a millisecond, and this many at once after a pause. One
+/// costs about 5 us; connections that come faster than this also go, and even out by themselves.
 const BURST_MS: u64 = 256;
 
 /// A worker's place in the balance, on cache lines of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Inbox {
-    /// Connections that the worker has, those that wait here included.
+    /// Connections that the worker has, including those that wait here.
     connections: AtomicUsize,
-    /// None while the worker takes nothing: before it serves, and from its drain on.
+    /// None while the worker takes nothing: before it serves, and once it drains.
     waiting: Mutex<Option<Waiting>>,
 }
 
@@ -43,27 +43,34 @@ pub(crate) struct Inbox {
 struct Waiting {
     connections: Vec<Accepted>,
     /// The far end of the worker's control socket.
-    bell: UnixStream,
+    control: Arc<UnixStream>,
 }
 
-/// A connection that one worker has accepted for another, in nobody's event loop.
+/// Whether a connection is within the limit of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rank {
+    Within,
+    /// Only `/healthz` and `/readyz` are answered; everything else is turned down.
+    Above,
+}
+
+/// A connection that one worker has accepted for another, registered with no event loop.
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) stream: TcpStream,
     pub(crate) peer: SocketAddr,
-    /// Connections of the process when it was accepted, itself included.
-    pub(crate) number: usize,
+    pub(crate) rank: Rank,
 }
 
-/// Room for one connection in the inbox of a worker that has been told to look.
-pub(crate) struct Room<'a> {
+/// Room for one connection in the inbox of a worker that has been told about it.
+pub(crate) struct Vacancy<'a> {
     inbox: &'a Inbox,
     waiting: MutexGuard<'a, Option<Waiting>>,
 }
 
 /// What a worker remembers of the connections that it has handed over.
 #[derive(Debug)]
-pub(crate) struct Giver {
+pub(crate) struct Balance {
     /// The worker's place among the workers.
     index: usize,
     /// Changes from connection to connection.
@@ -72,14 +79,18 @@ pub(crate) struct Giver {
     used_up_to_ms: Cell<u64>,
 }
 
-impl Giver {
+impl Balance {
     pub(crate) fn new(index: usize) -> Self {
         Self { index, turn: Cell::new(index), used_up_to_ms: Cell::new(0) }
     }
 
-    /// Room with another worker for a connection that this one has accepted: with the one that
-    /// has the fewest connections, where that is enough fewer. None where the connection stays.
-    pub(crate) fn find_room<'a>(&self, inboxes: &'a [Inbox], clock: &Clock) -> Option<Room<'a>> {
+    /// Room for a connection that this worker has accepted: with the worker that has the fewest, if
+    /// it has enough fewer. None if the connection stays.
+    pub(crate) fn find_vacancy<'a>(
+        &self,
+        inboxes: &'a [Inbox],
+        clock: &Clock,
+    ) -> Option<Vacancy<'a>> {
         let turn = self.turn.replace(self.turn.get().wrapping_add(1));
         let others = (0..inboxes.len())
             .map(|step| turn.wrapping_add(step) % inboxes.len())
@@ -88,13 +99,13 @@ impl Giver {
             .map(|index| (inboxes[index].connections(), &inboxes[index]));
         let (fewest, inbox) = others.min_by_key(|(connections, _)| *connections)?;
         let own = inboxes[self.index].connections();
-        if own <= fewest + own / SLACK_DIVISOR || !self.may_give(clock.now_ms()) {
+        if own <= fewest + own / SLACK_DIVISOR || !self.may_hand_over(clock.now_ms()) {
             return None;
         }
-        inbox.room()
+        inbox.vacancy()
     }
 
-    fn may_give(&self, now_ms: u64) -> bool {
+    fn may_hand_over(&self, now_ms: u64) -> bool {
         let used = self.used_up_to_ms.get().max(now_ms.saturating_sub(BURST_MS));
         let may = used < now_ms;
         self.used_up_to_ms.set(used + u64::from(may));
@@ -103,9 +114,9 @@ impl Giver {
 }
 
 impl Inbox {
-    /// Begins to take connections, each announced on `bell` by [`Order::Adopt`].
-    pub(crate) fn open(&self, bell: UnixStream) {
-        *self.waiting() = Some(Waiting { connections: Vec::new(), bell });
+    /// Begins to take connections, each announced on `bell` by [`Order::TakeOver`].
+    pub(crate) fn open(&self, control: Arc<UnixStream>) {
+        *self.waiting() = Some(Waiting { connections: Vec::new(), control });
     }
 
     /// What waits.
@@ -136,17 +147,17 @@ impl Inbox {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn room(&self) -> Option<Room<'_>> {
+    fn vacancy(&self) -> Option<Vacancy<'_>> {
         let waiting = self.waiting();
         let open = waiting.as_ref()?;
         match open.connections.len() {
-            // Rung beforehand, and under the lock: after it, nothing can go wrong.
-            0 => open.ring()?,
-            // The worker has not yet answered the bell.
+            // Before the connection is put there, and under the lock: after it, nothing can fail.
+            0 => open.announce()?,
+            // The worker has not yet taken the others.
             1..WAITING_MAX => {}
             _ => return None,
         }
-        Some(Room { inbox: self, waiting })
+        Some(Vacancy { inbox: self, waiting })
     }
 
     fn waiting(&self) -> MutexGuard<'_, Option<Waiting>> {
@@ -155,14 +166,14 @@ impl Inbox {
 }
 
 impl Waiting {
-    /// None where that fails.
-    fn ring(&self) -> Option<()> {
-        let order = [Order::Adopt.to_byte()];
-        sys::write_at_once(self.bell.as_raw_fd(), FileKind::Socket, &order).ok().map(|_| ())
+    /// Tells the worker to look. None if that fails.
+    fn announce(&self) -> Option<()> {
+        let order = [Order::TakeOver.to_byte()];
+        sys::send_at_once(self.control.as_raw_fd(), &order).ok().map(|_| ())
     }
 }
 
-impl Room<'_> {
+impl Vacancy<'_> {
     /// Puts a connection there; it belongs to that worker from now on.
     pub(crate) fn fill(mut self, accepted: Accepted) {
         if let Some(waiting) = self.waiting.as_mut() {
@@ -180,14 +191,14 @@ mod tests {
 
     fn open_inboxes(workers: usize) -> (Vec<Inbox>, Vec<UnixStream>) {
         let inboxes: Vec<_> = (0..workers).map(|_| Inbox::default()).collect();
-        let bells = inboxes.iter().map(|inbox| {
-            let (bell, ear) = UnixStream::pair().unwrap();
-            ear.set_nonblocking(true).unwrap();
-            inbox.open(bell);
-            ear
+        let controls = inboxes.iter().map(|inbox| {
+            let (far, control) = UnixStream::pair().unwrap();
+            control.set_nonblocking(true).unwrap();
+            inbox.open(Arc::new(far));
+            control
         });
-        let ears = bells.collect();
-        (inboxes, ears)
+        let controls = controls.collect();
+        (inboxes, controls)
     }
 
     fn has(inbox: &Inbox, connections: usize) {
@@ -197,20 +208,20 @@ mod tests {
     fn accepted() -> (std::net::TcpStream, Accepted) {
         let (near, stream) = sys::tcp_pair();
         let peer = near.local_addr().unwrap();
-        (near, Accepted { stream, peer, number: 1 })
+        (near, Accepted { stream, peer, rank: Rank::Within })
     }
 
-    fn is_rung(mut ear: &UnixStream) -> bool {
+    fn is_announced(mut control: &UnixStream) -> bool {
         let mut byte = [0; 2];
-        match ear.read(&mut byte) {
-            Ok(1) => Order::from_byte(byte[0]) == Order::Adopt,
-            other => other.map(|_| panic!("rung twice")).unwrap_or(false),
+        match control.read(&mut byte) {
+            Ok(1) => Order::from_byte(byte[0]) == Order::TakeOver,
+            other => other.map(|_| panic!("announced twice")).unwrap_or(false),
         }
     }
 
     #[test]
     fn a_worker_that_has_one_more_hands_over_the_next() {
-        let (inboxes, _ears) = open_inboxes(3);
+        let (inboxes, _controls) = open_inboxes(3);
         for (counts, to) in [
             ([0, 0, 0], None),
             ([1, 1, 1], None),
@@ -222,8 +233,9 @@ mod tests {
             ([64 + 2, 64, 64], Some(1)),
         ] {
             inboxes.iter().zip(counts).for_each(|(inbox, count)| has(inbox, count));
-            let room = Giver::new(0).find_room(&inboxes, &Clock::new());
-            let found = room.map(|room| inboxes.iter().position(|to| std::ptr::eq(to, room.inbox)));
+            let vacancy = Balance::new(0).find_vacancy(&inboxes, &Clock::new());
+            let found = vacancy
+                .map(|vacancy| inboxes.iter().position(|to| std::ptr::eq(to, vacancy.inbox)));
             assert_eq!(found.flatten().is_some(), to.is_some(), "{counts:?}");
             let fewest = found.flatten().map(|index| counts[index]);
             assert_eq!(fewest, to.map(|index: usize| counts[index]), "{counts:?}");
@@ -232,23 +244,23 @@ mod tests {
 
     #[test]
     fn a_worker_without_others_keeps_everything() {
-        let (inboxes, _ears) = open_inboxes(1);
+        let (inboxes, _controls) = open_inboxes(1);
         has(&inboxes[0], 1000);
-        assert!(Giver::new(0).find_room(&inboxes, &Clock::new()).is_none());
+        assert!(Balance::new(0).find_vacancy(&inboxes, &Clock::new()).is_none());
     }
 
     #[test]
-    fn the_first_of_those_that_wait_rings_the_bell_and_all_are_counted() {
-        let (inboxes, ears) = open_inboxes(2);
-        let (inbox, ear) = (&inboxes[1], &ears[1]);
+    fn the_first_of_those_that_wait_is_announced_and_all_are_counted() {
+        let (inboxes, controls) = open_inboxes(2);
+        let (inbox, control) = (&inboxes[1], &controls[1]);
         for round in [1, 2] {
             let mut peers = Vec::new();
             for _ in 0..3 {
                 let (near, accepted) = accepted();
                 peers.push(near);
-                inbox.room().unwrap().fill(accepted);
+                inbox.vacancy().unwrap().fill(accepted);
             }
-            assert!(is_rung(ear) && !is_rung(ear));
+            assert!(is_announced(control) && !is_announced(control));
             assert_eq!(inbox.take().len(), 3);
             assert_eq!(inbox.connections(), 3 * round);
         }
@@ -259,43 +271,43 @@ mod tests {
 
     #[test]
     fn a_full_inbox_takes_nothing_until_it_has_been_emptied() {
-        let (inboxes, _ears) = open_inboxes(1);
+        let (inboxes, _controls) = open_inboxes(1);
         let (_near, first) = accepted();
         for _ in 0..WAITING_MAX {
             let stream = first.stream.try_clone().unwrap();
-            inboxes[0].room().unwrap().fill(Accepted { stream, ..first });
+            inboxes[0].vacancy().unwrap().fill(Accepted { stream, ..first });
         }
-        assert!(inboxes[0].room().is_none());
+        assert!(inboxes[0].vacancy().is_none());
         assert_eq!(inboxes[0].take().len(), WAITING_MAX);
-        assert!(inboxes[0].room().is_some());
+        assert!(inboxes[0].vacancy().is_some());
     }
 
     #[test]
-    fn an_inbox_that_closes_gives_out_what_waits_and_takes_nothing_more() {
-        let (inboxes, _ears) = open_inboxes(1);
+    fn an_inbox_that_closes_returns_what_waits_and_takes_nothing_more() {
+        let (inboxes, _controls) = open_inboxes(1);
         let (mut near, accepted) = accepted();
-        inboxes[0].room().unwrap().fill(accepted);
+        inboxes[0].vacancy().unwrap().fill(accepted);
         let waiting = inboxes[0].close();
-        assert!(inboxes[0].room().is_none() && inboxes[0].close().is_empty());
+        assert!(inboxes[0].vacancy().is_none() && inboxes[0].close().is_empty());
         assert_eq!(waiting.len(), 1);
-        // Nobody else has a hand on the connection: it ends with what was given out.
+        // Nothing else refers to the connection: it ends with what was returned.
         drop(waiting);
         assert_eq!(near.read(&mut [0]).unwrap(), 0);
     }
 
     #[test]
-    fn a_bell_that_can_not_be_rung_leaves_the_connection_where_it_is() {
-        let (inboxes, ears) = open_inboxes(1);
-        drop(ears);
-        assert!(inboxes[0].room().is_none());
+    fn a_worker_that_can_not_be_told_gets_no_connection() {
+        let (inboxes, controls) = open_inboxes(1);
+        drop(controls);
+        assert!(inboxes[0].vacancy().is_none());
         assert_eq!(inboxes[0].connections(), 0);
     }
 
     #[test]
     fn hand_overs_are_bounded_in_number_and_rate() {
-        let giver = Giver::new(0);
+        let balance = Balance::new(0);
         let start = 1_000_000;
-        let given = |now_ms| (0..10_000).filter(|_| giver.may_give(now_ms)).count() as u64;
+        let given = |now_ms| (0..10_000).filter(|_| balance.may_hand_over(now_ms)).count() as u64;
         assert_eq!(given(start), BURST_MS);
         assert_eq!(given(start), 0);
         assert_eq!(given(start + 1), 1);
@@ -305,12 +317,12 @@ mod tests {
 
     #[test]
     fn of_many_workers_each_is_asked_sooner_or_later() {
-        let (inboxes, _ears) = open_inboxes(ASKED_MAX * 3);
+        let (inboxes, _controls) = open_inboxes(ASKED_MAX * 3);
         inboxes.iter().for_each(|inbox| has(inbox, 9));
         has(&inboxes[ASKED_MAX * 2], 0);
-        let giver = Giver::new(0);
+        let balance = Balance::new(0);
         let found =
-            (0..inboxes.len()).filter(|_| giver.find_room(&inboxes, &Clock::new()).is_some());
+            (0..inboxes.len()).filter(|_| balance.find_vacancy(&inboxes, &Clock::new()).is_some());
         assert_eq!(found.count(), ASKED_MAX);
     }
 }

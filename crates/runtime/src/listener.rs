@@ -3,15 +3,15 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
-use std::rc::Rc;
 use std::time::Duration;
 
-use monoio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::os::sys::{self, Way};
+use crate::report::StartError;
+use crate::turns::Turns;
 
 /// Connections that wait to be accepted at most; the kernel takes the lower of this and
 /// net.core.somaxconn, whose default it is.
@@ -27,71 +27,77 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// How long queued connections are waited for at most while a listener closes.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
 
-/// What the accept loop and whoever ends it know of each other.
-#[derive(Debug, Default)]
-pub(crate) struct Door {
-    accepted: Cell<u64>,
-    is_closed: Cell<bool>,
-}
+/// Connections accepted in a row before other tasks get their turn.
+const IN_A_ROW_MAX: usize = 16;
 
-/// Binds one listening socket per worker, and tells their address.
+/// Binds one listening socket per worker, and returns their address.
 ///
-/// `address` none means every address, of both families where the machine has IPv6.
+/// No `address` means every address, of both families if the machine has IPv6.
 ///
 /// # Errors
-/// Those of bind(2), with the address they are about.
+/// The system call that was refused, with the address that it is about.
 pub(crate) fn bind(
     address: Option<IpAddr>,
     port: u16,
     workers: usize,
-) -> Result<(Vec<std::net::TcpListener>, SocketAddr), (SocketAddr, io::Error)> {
+) -> Result<(Vec<TcpListener>, SocketAddr), StartError> {
     let Some(address) = address else {
         let any_v6 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
         return match bind(Some(any_v6), port, workers) {
-            Err((_, error)) if is_without_ipv6(&error) => {
+            Err(StartError::Bind { source, .. }) if is_without_ipv6(&source) => {
                 bind(Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), port, workers)
             }
             result => result,
         };
     };
-    let wanted = SocketAddr::new(address, port);
-    bind_to(wanted, workers).map_err(|error| (wanted, error))
+    let address = SocketAddr::new(address, port);
+    bind_to(address, workers).map_err(|Refused(call, source)| StartError::Bind {
+        address,
+        call,
+        source,
+    })
 }
 
-fn bind_to(
-    wanted: SocketAddr,
-    workers: usize,
-) -> io::Result<(Vec<std::net::TcpListener>, SocketAddr)> {
+/// A system call that was refused, and why.
+struct Refused(&'static str, io::Error);
+
+fn by(call: &'static str) -> impl Fn(io::Error) -> Refused {
+    move |error| Refused(call, error)
+}
+
+fn bind_to(wanted: SocketAddr, workers: usize) -> Result<(Vec<TcpListener>, SocketAddr), Refused> {
     let shared = workers > 1;
     if shared && wanted.port() != 0 {
         // With SO_REUSEPORT a second server of the same user would quietly take half of the
         // connections; without it, a taken port is an error.
         bound_socket(wanted, false)?;
     }
-    let first: std::net::TcpListener = bound_socket(wanted, shared)?.into();
-    let address = first.local_addr()?;
+    let first: TcpListener = bound_socket(wanted, shared)?.into();
+    let address = first.local_addr().map_err(by("getsockname"))?;
     let mut listeners = vec![first];
     for _ in 1..workers {
         listeners.push(bound_socket(address, shared)?.into());
     }
     for listener in &listeners {
-        SockRef::from(listener).listen(BACKLOG)?;
+        SockRef::from(listener).listen(BACKLOG).map_err(by("listen"))?;
     }
     Ok((listeners, address))
 }
 
-fn bound_socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+fn bound_socket(address: SocketAddr, shared: bool) -> Result<Socket, Refused> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
+        .map_err(by("socket"))?;
+    let set = by("setsockopt");
     if address.is_ipv6() {
-        socket.set_only_v6(false)?;
+        socket.set_only_v6(false).map_err(&set)?;
     }
     // A restart must not wait for connections of the last run to leave TIME_WAIT.
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(shared)?;
+    socket.set_reuse_address(true).map_err(&set)?;
+    socket.set_reuse_port(shared).map_err(&set)?;
     // Accepted sockets inherit it (tcp(7)). Answers are written whole: nothing is gained by
     // waiting for more, and a short last segment would wait for an acknowledgement.
-    socket.set_nodelay(true)?;
-    socket.bind(&address.into())?;
+    socket.set_nodelay(true).map_err(&set)?;
+    socket.bind(&address.into()).map_err(by("bind"))?;
     Ok(socket)
 }
 
@@ -99,30 +105,92 @@ fn is_without_ipv6(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
-/// Accepts until [`close`] has ended the listener.
-///
-/// One accept is in flight at any time, and never dropped: monoio 0.2.4 would lose the socket.
-pub(crate) async fn accept(
+/// Accepts connections on one listener.
+pub(crate) struct Acceptor {
     listener: TcpListener,
-    door: Rc<Door>,
-    admit: impl Fn(TcpStream, SocketAddr),
-) {
-    let mut back_off = BACK_OFF_MIN;
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                back_off = BACK_OFF_MIN;
-                door.accepted.set(door.accepted.get() + 1);
-                admit(stream, peer);
+    /// The same socket as the event loop knows it: monoio's own accept has no place for a limit.
+    ready: monoio::net::UnixStream,
+    accepted: Cell<u64>,
+}
+
+impl Acceptor {
+    /// Registers a listener with the event loop of the calling thread, and proves that accept4(2)
+    /// is allowed. The listener does not block.
+    ///
+    /// # Errors
+    /// Those of fcntl(2), epoll_ctl(2) and accept4(2).
+    pub(crate) fn new(listener: &TcpListener) -> io::Result<Self> {
+        let ready = monoio::net::UnixStream::from_std(sys::duplicate(listener.as_raw_fd())?)?;
+        sys::may_accept(listener.as_raw_fd())?;
+        Ok(Self { listener: listener.try_clone()?, ready, accepted: Cell::new(0) })
+    }
+
+    /// Accepts until `is_closed`, and gives each connection to `admit`. While there is no room for
+    /// another one, it stays in the queue of the listener.
+    pub(crate) async fn run(
+        &self,
+        is_blocking: bool,
+        is_closed: impl Fn() -> bool,
+        has_room: impl Fn() -> bool,
+        admit: impl Fn(TcpStream, SocketAddr),
+        turns: &Turns,
+    ) {
+        let mut back_off = BACK_OFF_MIN;
+        let mut in_a_row = 0;
+        while !is_closed() {
+            if !has_room() {
+                monoio::time::sleep(BACK_OFF_MIN).await;
+                continue;
             }
-            Err(_) if door.is_closed.get() => return,
-            Err(error) if is_of_the_connection(&error) => {}
-            // No descriptor, no memory: the queue keeps the connection, and asking again at once
-            // would spin. Whatever else this may be, it gets the same patience.
-            Err(_) => {
-                monoio::time::sleep(back_off).await;
-                back_off = (back_off * 2).min(BACK_OFF_MAX);
+            if in_a_row == IN_A_ROW_MAX {
+                in_a_row = 0;
+                turns.give_way().await;
             }
+            match self.listener.accept() {
+                Ok((stream, peer)) => {
+                    back_off = BACK_OFF_MIN;
+                    in_a_row += 1;
+                    self.accepted.set(self.accepted.get() + 1);
+                    // Only a socket that is gone refuses it, which the first read reports.
+                    let _ = stream.set_nonblocking(!is_blocking);
+                    admit(stream, peer);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    in_a_row = 0;
+                    // An error here is found again by the accept.
+                    let _ = self.ready.readable(false).await;
+                }
+                Err(error) if is_of_the_connection(&error) => {}
+                // No descriptor, no memory: the queue keeps the connection, and asking again at
+                // once would spin. Every other error gets the same patience.
+                Err(_) if !is_closed() => {
+                    monoio::time::sleep(back_off).await;
+                    back_off = (back_off * 2).min(BACK_OFF_MAX);
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Keeps new handshakes out, and waits until everybody who has connected has been accepted.
+    ///
+    /// Closing a listening socket resets what waits in its queue. So new handshakes are kept out
+    /// first, by a packet filter that drops pure SYNs: a client repeats its SYN after a second,
+    /// and finds the next server, or the port closed. Then the queue runs dry while
+    /// [`Acceptor::run`] goes on.
+    pub(crate) async fn let_queue_run_dry(&self, listener: &TcpListener) {
+        // A kernel without socket filters leaves the race of a SYN against the last accept.
+        let _ = SockRef::from(listener).attach_filter(&DROP_SYN);
+        let mut waited = Duration::ZERO;
+        let mut accepted = self.accepted.get();
+        loop {
+            monoio::time::sleep(SETTLE).await;
+            waited += SETTLE;
+            let now = self.accepted.get();
+            if now == accepted || waited >= SETTLE_MAX {
+                return;
+            }
+            accepted = now;
         }
     }
 }
@@ -146,32 +214,9 @@ fn is_of_the_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Ends a listener so that nobody who has connected is reset.
-///
-/// Closing a listening socket resets what waits in its queue. So new handshakes are kept out
-/// first, by a packet filter that drops pure SYNs: a client repeats its SYN after a second, and
-/// finds the next server, or the port closed. Then the queue runs dry while [`accept`] goes on.
-pub(crate) async fn close(listener: &std::net::TcpListener, door: &Door) {
-    // A kernel without socket filters leaves the race of a SYN against the last accept.
-    let _ = SockRef::from(listener).attach_filter(&DROP_SYN);
-    let mut waited = Duration::ZERO;
-    let mut accepted = door.accepted.get();
-    loop {
-        monoio::time::sleep(SETTLE).await;
-        waited += SETTLE;
-        let now = door.accepted.get();
-        if now == accepted || waited >= SETTLE_MAX {
-            break;
-        }
-        accepted = now;
-    }
-    close_at_once(listener, door);
-}
-
-/// Ends a listener and resets what waits in its queue.
-pub(crate) fn close_at_once(listener: &std::net::TcpListener, door: &Door) {
-    door.is_closed.set(true);
-    // The accept in flight ends with EINVAL.
+/// Ends a listener, and resets what waits in its queue. The wait for the next connection ends, and
+/// accept(2) reports EINVAL.
+pub(crate) fn close(listener: &TcpListener) {
     let _ = sys::shutdown(listener.as_raw_fd(), Way::Read);
 }
 
@@ -207,8 +252,12 @@ mod tests {
             assert_eq!(listener.local_addr().unwrap(), address);
         }
         for workers in [1, 2] {
-            let (wanted, error) = bind(Some(LOOPBACK), address.port(), workers).unwrap_err();
-            assert_eq!((wanted, error.kind()), (address, io::ErrorKind::AddrInUse));
+            match bind(Some(LOOPBACK), address.port(), workers).unwrap_err() {
+                StartError::Bind { address: wanted, source, .. } => {
+                    assert_eq!((wanted, source.kind()), (address, io::ErrorKind::AddrInUse));
+                }
+                other => panic!("{other}"),
+            }
         }
     }
 
@@ -216,8 +265,8 @@ mod tests {
     fn no_address_means_both_families() {
         let (listeners, address) = bind(None, 0, 1).unwrap();
         if address.is_ipv6() {
-            std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, address.port())).unwrap();
-            std::net::TcpStream::connect((Ipv6Addr::LOCALHOST, address.port())).unwrap();
+            TcpStream::connect((Ipv4Addr::LOCALHOST, address.port())).unwrap();
+            TcpStream::connect((Ipv6Addr::LOCALHOST, address.port())).unwrap();
         }
         drop(listeners);
     }
@@ -225,16 +274,16 @@ mod tests {
     #[test]
     fn accepted_sockets_do_not_delay() {
         let (listeners, address) = bind(Some(LOOPBACK), 0, 1).unwrap();
-        let _peer = std::net::TcpStream::connect(address).unwrap();
+        let _peer = TcpStream::connect(address).unwrap();
         assert!(listeners[0].accept().unwrap().0.nodelay().unwrap());
     }
 
     #[test]
     fn the_filter_keeps_new_handshakes_out_and_old_connections_in() {
         let (listeners, address) = bind(Some(LOOPBACK), 0, 1).unwrap();
-        let before = std::net::TcpStream::connect(address).unwrap();
+        let before = TcpStream::connect(address).unwrap();
         SockRef::from(&listeners[0]).attach_filter(&DROP_SYN).unwrap();
-        let late = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(100));
+        let late = TcpStream::connect_timeout(&address, Duration::from_millis(100));
         assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut);
         let (accepted, _) = listeners[0].accept().unwrap();
         io::Write::write_all(&mut &before, b"x").unwrap();

@@ -1,139 +1,128 @@
 //! Owns the life of a worker inside its event loop: accept, keep house, drain, end.
 
-use std::cell::Cell;
 use std::io;
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
-use std::sync::mpsc::Sender;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use monoio::io::AsyncReadRent;
-use monoio::net::TcpListener;
 
-use crate::admission;
-use crate::listener::{self, Door};
+use crate::admission::{self, Admission};
+use crate::listener::{self, Acceptor};
 use crate::observe::access_log::AccessLog;
-use crate::shutdown::{Ending, Order};
+use crate::shutdown::{Order, Stage};
 use crate::worker::Worker;
 
 /// How long sessions that have been ended may take to notice.
-const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
+const QUIT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long an access log line waits at most, as long as standard output takes what it gets.
 const LOG_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the last lines may take to be written.
-const LOG_TIMEOUT: Duration = Duration::from_millis(500);
+const LOG_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// How often a drain looks at what it waits for.
 const DRAIN_TICK: Duration = Duration::from_millis(10);
 
 /// What a worker needs besides its own state.
 pub(crate) struct Sockets {
-    pub(crate) listener: std::net::TcpListener,
+    pub(crate) listener: TcpListener,
+    /// The worker gets its orders here.
     pub(crate) control: UnixStream,
-    /// The far end of `control`, by which other workers announce what they hand over. None where
-    /// there are no others.
-    pub(crate) bell: Option<UnixStream>,
+    /// The far end of `control`, by which other workers announce what they hand over.
+    pub(crate) near: Arc<UnixStream>,
 }
 
-impl Sockets {
-    /// Readies them for a driver: epoll needs sockets that do not block, and io_uring would only
-    /// hand their EAGAIN on.
-    pub(crate) fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.listener.set_nonblocking(nonblocking)?;
-        self.control.set_nonblocking(nonblocking)
-    }
-}
-
-/// Runs inside the worker's event loop until it is told to end and has ended.
+/// Runs inside the worker's event loop until it is ordered to end and has ended.
 ///
-/// Tells `start` once it serves, or why it does not. Returns whether every session is over: if
-/// not, the loop must not be dropped, because the kernel may still write to the buffers of their
-/// operations.
+/// Calls `started` once it serves. Returns whether every connection is over: if not, the event
+/// loop must not be dropped, because the kernel may still write to the buffers of operations.
+///
+/// # Errors
+/// The system call that keeps it from serving, and why.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
+    admission: Rc<Admission>,
     sockets: Sockets,
-    start: &Sender<io::Result<()>>,
-) -> bool {
-    let InLoop { accepting, listener, mut control, control_end, bell } = match into_loop(sockets) {
-        Ok(sockets) => sockets,
-        Err(error) => {
-            let _ = start.send(Err(error));
-            return true;
-        }
+    started: impl FnOnce(),
+) -> Result<bool, (&'static str, io::Error)> {
+    let refused = |call| move |error| (call, error);
+    let Sockets { listener, control, near } = sockets;
+    let acceptor = Rc::new(Acceptor::new(&listener).map_err(refused("accept4"))?);
+    let control_end = control.try_clone().map_err(refused("fcntl"))?;
+    let mut control = monoio::net::UnixStream::from_std(control).map_err(refused("epoll_ctl"))?;
+    let lane = match admission.lane_descriptor() {
+        Some(descriptor) => Some(admission::watch(descriptor).map_err(refused("epoll_ctl"))?),
+        None => None,
     };
-    let (door, ending) = (Rc::new(Door::default()), Rc::new(Ending::default()));
-    // A second order has come: no more waiting.
-    let quit = Rc::new(Cell::new(false));
-    let admit = {
-        let worker = Rc::clone(&worker);
-        move |stream, peer| admission::admit(&worker, stream, peer)
-    };
-    let accept_loop = monoio::spawn(listener::accept(accepting, Rc::clone(&door), admit));
-    let sweeping = monoio::spawn(sweep(Rc::clone(&worker), Rc::clone(&ending)));
-    let logging = monoio::spawn(write_log(Rc::clone(&worker), Rc::clone(&ending)));
-    if let Some(bell) = bell {
-        worker.inbox().open(bell);
+    let lane = lane.map(|ready| monoio::spawn(Rc::clone(&admission).run_lane(ready)));
+    let accepting =
+        monoio::spawn(accept(Rc::clone(&worker), Rc::clone(&admission), Rc::clone(&acceptor)));
+    let sweeping = monoio::spawn(sweep(Rc::clone(&worker)));
+    let logging = monoio::spawn(write_log(Rc::clone(&worker)));
+    if worker.shared().report.threads > 1 {
+        worker.inbox().open(near);
     }
-    let _ = start.send(Ok(()));
+    started();
 
-    let order = order_beside_adoptions(&mut control, &worker).await;
-    // From now on whoever accepts a connection keeps it.
-    admission::adopt(&worker, worker.inbox().close());
-    if order == Order::Quit {
-        quit.set(true);
+    let order = next_order(&mut control, &worker, &admission).await;
+    // From now on every worker keeps what it accepts.
+    admission.take_over(worker.inbox().close());
+    worker.life().reach(Stage::Draining);
+    if order != Some(Order::Drain) {
+        worker.life().reach(Stage::Quitting);
     }
-    worker.begin_drain();
-    let orders = monoio::spawn(quit_on_order(control, Rc::clone(&worker), Rc::clone(&quit)));
-    pause(worker.config().drain_delay, || quit.get()).await;
-    let closing = Instant::now();
-    if quit.get() {
-        listener::close_at_once(&listener, &door);
-    } else {
-        listener::close(&listener, &door).await;
-    }
-    accept_loop.await;
+    let orders = monoio::spawn(obey(control, Rc::clone(&worker), Rc::clone(&admission)));
+    drain(&worker, &listener, &acceptor).await;
+    accepting.await;
     drop(listener);
-
-    // The queue of the listener was work in flight too.
-    let drain_timeout = worker.config().drain_timeout.saturating_sub(closing.elapsed());
-    pause(drain_timeout, || {
-        // Again and again: a session may only now have come to its wait.
-        worker.deadlines().end_idle();
-        worker.is_done() || quit.get()
-    })
-    .await;
-    worker.deadlines().end_all();
     pause(QUIT_TIMEOUT, || worker.is_done()).await;
     pause(LOG_TIMEOUT, || worker.log().is_none_or(AccessLog::flush)).await;
     // The read of the next order would outlive its buffer.
     let _ = control_end.shutdown(Shutdown::Both);
     orders.await;
-    ending.announce();
+    worker.life().reach(Stage::Over);
+    admission.end();
+    if let Some(lane) = lane {
+        lane.await;
+    }
     sweeping.await;
     logging.await;
-    worker.is_done()
+    Ok(worker.is_done())
 }
 
-/// The sockets in the hands of the event loop, and a second hand on each.
-struct InLoop {
-    accepting: TcpListener,
-    listener: std::net::TcpListener,
-    control: monoio::net::UnixStream,
-    control_end: UnixStream,
-    bell: Option<UnixStream>,
-}
-
-fn into_loop(sockets: Sockets) -> io::Result<InLoop> {
-    Ok(InLoop {
-        listener: sockets.listener.try_clone()?,
-        accepting: TcpListener::from_std(sockets.listener)?,
-        control_end: sockets.control.try_clone()?,
-        control: monoio::net::UnixStream::from_std(sockets.control)?,
-        bell: sockets.bell,
+/// Serves new connections for the drain delay, closes the listener, and lets work in flight finish
+/// within the drain timeout.
+async fn drain(worker: &Worker, listener: &TcpListener, acceptor: &Acceptor) {
+    let has_quit = || worker.life().has_reached(Stage::Quitting);
+    pause(worker.config().drain_delay, has_quit).await;
+    let closing = Instant::now();
+    if !has_quit() {
+        acceptor.let_queue_run_dry(listener).await;
+    }
+    worker.life().reach(Stage::Closed);
+    listener::close(listener);
+    // The queue of the listener was work in flight too.
+    let drain_timeout = worker.config().drain_timeout.saturating_sub(closing.elapsed());
+    pause(drain_timeout, || {
+        // Again and again: a connection may only now have come to its wait.
+        worker.deadlines().end_idle();
+        worker.is_done() || has_quit()
     })
+    .await;
+    worker.life().reach(Stage::Quitting);
+    worker.deadlines().end_all();
+}
+
+async fn accept(worker: Rc<Worker>, admission: Rc<Admission>, acceptor: Rc<Acceptor>) {
+    let is_closed = || worker.life().has_reached(Stage::Closed);
+    let has_room = || admission.has_room();
+    let is_blocking = !worker.driver().is_epoll();
+    let admit = |stream, peer| admission.admit(stream, peer);
+    acceptor.run(is_blocking, is_closed, has_room, admit, worker.turns()).await;
 }
 
 /// Waits until `done` or until `limit` has passed.
@@ -148,48 +137,50 @@ async fn pause(limit: Duration, done: impl Fn() -> bool) {
     }
 }
 
-/// Takes over what is handed over until another order comes.
-async fn order_beside_adoptions(
+/// Waits for an order that ends the worker, and carries out the others. None at the end of the
+/// control socket.
+async fn next_order(
     control: &mut monoio::net::UnixStream,
-    worker: &Rc<Worker>,
-) -> Order {
+    worker: &Worker,
+    admission: &Rc<Admission>,
+) -> Option<Order> {
+    let mut byte = vec![0; 1];
     loop {
-        match next_order(control).await {
-            Order::Adopt => admission::adopt(worker, worker.inbox().take()),
-            order => return order,
+        let (result, buffer) = control.read(byte).await;
+        byte = buffer;
+        match result {
+            Ok(1) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            _ => return None,
+        }
+        match Order::from_byte(byte[0]) {
+            Order::TakeOver => admission.take_over(worker.inbox().take()),
+            Order::Resume => worker.turns().resume(),
+            order => return Some(order),
         }
     }
 }
 
-/// The next order, or to quit where whoever gave them is gone.
-async fn next_order(control: &mut monoio::net::UnixStream) -> Order {
-    let (result, byte) = control.read(vec![0; 1]).await;
-    match result {
-        Ok(1) => Order::from_byte(byte[0]),
-        _ => Order::Quit,
+/// Carries out the orders that come once the drain has begun, up to the end of the control socket.
+async fn obey(mut control: monoio::net::UnixStream, worker: Rc<Worker>, admission: Rc<Admission>) {
+    while next_order(&mut control, &worker, &admission).await.is_some() {
+        worker.life().reach(Stage::Quitting);
     }
-}
-
-async fn quit_on_order(
-    mut control: monoio::net::UnixStream,
-    worker: Rc<Worker>,
-    quit: Rc<Cell<bool>>,
-) {
-    order_beside_adoptions(&mut control, &worker).await;
-    quit.set(true);
+    // Nobody would resume a task that gave way from now on.
+    worker.turns().close();
 }
 
 /// Flushes the access log now and then, as long as there is one.
-async fn write_log(worker: Rc<Worker>, ending: Rc<Ending>) {
+async fn write_log(worker: Rc<Worker>) {
     let Some(log) = worker.log() else { return };
-    while !ending.sleep(LOG_PAUSE).await {
+    while !worker.life().sleep(LOG_PAUSE).await {
         log.flush();
         worker.counters().note_dropped_log_lines(log.take_dropped());
     }
 }
 
-async fn sweep(worker: Rc<Worker>, ending: Rc<Ending>) {
+async fn sweep(worker: Rc<Worker>) {
     let config = worker.config();
     let shortest = config.header_timeout.min(config.idle_timeout).min(config.stall_timeout);
-    worker.deadlines().sweep(worker.clock(), shortest, &ending).await;
+    worker.deadlines().sweep(worker.clock(), shortest, worker.life()).await;
 }

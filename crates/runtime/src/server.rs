@@ -1,27 +1,15 @@
 //! Owns a server as its embedder sees it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use crate::config::Config;
+use crate::config::{Config, THREADS_MAX};
 use crate::listener;
 use crate::os::{placement, sys};
 use crate::report::{Report, StartError};
 use crate::start::{self, Workers};
 
-/// A running server.
-///
-/// ```
-/// use heartbeat_protocol::Site;
-/// use heartbeat_runtime::{Config, Server};
-///
-/// let site = Site::new("/heartbeat/", 1, 1 << 20).unwrap();
-/// let server = Server::start(Config { port: 0, ..Config::new(site) }).unwrap();
-/// println!("serving on {}", server.address());
-/// server.stop();
-/// server.wait();
-/// ```
-///
-/// Dropping it ends it at once.
+/// A running server. Dropping it ends it at once.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
@@ -29,24 +17,24 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the workers and returns once all of them serve.
+    /// Starts the workers, and returns once all of them serve.
     ///
     /// # Errors
     /// As [`StartError`] lists them; nothing is left running.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let _ = sys::refuse_huge_pages();
-        let descriptors = sys::raise_descriptor_limit()
-            .map_err(|error| StartError::System("cannot read RLIMIT_NOFILE", error))?;
+        check(&config)?;
+        let descriptors = sys::descriptor_limit()
+            .map_err(|source| StartError::System { call: "getrlimit", source })?;
         let seed = std::process::id() as usize;
         let cpus = placement::worker_cpus(config.threads, seed)
-            .map_err(|error| StartError::System("cannot read the CPU affinity", error))?;
-        let (listeners, address) = listener::bind(config.address, config.port, cpus.len())
-            .map_err(|(address, error)| StartError::Bind(address, error))?;
-        let workers = start::start(config, descriptors, &cpus, listeners)?;
+            .map_err(|source| StartError::System { call: "sched_getaffinity", source })?;
+        let limits = start::limits(&config, descriptors, cpus.len())?;
+        let (listeners, address) = listener::bind(config.address, config.port, cpus.len())?;
+        let workers = start::start(&config, limits, &cpus, &listeners)?;
         Ok(Self { address, workers })
     }
 
-    /// The address that is listened on, its port included where it was picked.
+    /// The address that is listened on, with the port that was picked.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -55,13 +43,7 @@ impl Server {
     /// What the server runs on.
     #[must_use]
     pub fn report(&self) -> &Report {
-        &self.workers.report
-    }
-
-    /// Gives memory back that only the start needed: the pages of the process's code, of which
-    /// serving brings the better part of a megabyte less back. Called once all has been said.
-    pub fn trim(&self) {
-        sys::release_code_pages();
+        self.workers.report()
     }
 
     /// Begins the drain: not ready from now on, new connections served for the drain delay, then
@@ -76,8 +58,62 @@ impl Server {
         self.workers.is_finished()
     }
 
-    /// Waits until every worker has ended.
+    /// Waits until every worker has ended. A worker that hangs in a system call never ends: see
+    /// [`Server::wait_for`].
     pub fn wait(mut self) {
         self.workers.join();
+    }
+
+    /// Waits up to `timeout` until every worker has ended. False if some have not: they are left
+    /// to the process, which can only exit.
+    #[must_use]
+    pub fn wait_for(self, timeout: Duration) -> bool {
+        self.workers.join_for(timeout)
+    }
+}
+
+/// Refuses values that no server can run with.
+fn check(config: &Config) -> Result<(), StartError> {
+    let refuse = |field, allowed| Err(StartError::Config { field, allowed });
+    if config.threads.is_some_and(|threads| !(1..=THREADS_MAX).contains(&threads)) {
+        return refuse("threads", "1 to 1024");
+    }
+    if config.max_connections == Some(0) {
+        return refuse("max_connections", "at least 1");
+    }
+    for (field, timeout) in [
+        ("header_timeout", config.header_timeout),
+        ("idle_timeout", config.idle_timeout),
+        ("stall_timeout", config.stall_timeout),
+    ] {
+        if timeout.is_zero() {
+            return refuse(field, "more than zero");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use heartbeat_protocol::Site;
+
+    use super::*;
+
+    #[test]
+    fn values_that_no_server_can_run_with_are_refused_by_their_field() {
+        let good = || Config::new(Site::new("/heartbeat/", 1, 1 << 20).unwrap());
+        assert!(check(&good()).is_ok());
+        for (config, field) in [
+            (Config { threads: Some(0), ..good() }, "threads"),
+            (Config { threads: Some(THREADS_MAX + 1), ..good() }, "threads"),
+            (Config { max_connections: Some(0), ..good() }, "max_connections"),
+            (Config { idle_timeout: Duration::ZERO, ..good() }, "idle_timeout"),
+        ] {
+            let error = Server::start(config).unwrap_err();
+            assert!(error.to_string().starts_with(field), "{error}");
+        }
+        for threads in [1, THREADS_MAX] {
+            assert!(check(&Config { threads: Some(threads), ..good() }).is_ok());
+        }
     }
 }

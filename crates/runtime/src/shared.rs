@@ -1,5 +1,5 @@
-//! Owns what all workers of a process share: immutable, but for what is touched when a connection
-//! opens or closes, and when a drain begins.
+//! Owns what all workers of a process share. It does not change, except for counts of connections,
+//! which change when one opens or closes, and for readiness, which ends with the first drain.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -19,64 +19,73 @@ use crate::report::Report;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    pub(crate) max_connections: usize,
+    pub(crate) report: Report,
+    pub(crate) limits: Limits,
     pub(crate) version: String,
     pub(crate) version_json: String,
     /// False once a drain has begun.
-    pub(crate) ready: AtomicBool,
-    /// Connections at the moment, touched when one opens or closes.
+    pub(crate) is_ready: AtomicBool,
+    /// Connections at the moment, within the limit and above it.
     pub(crate) connections: AtomicUsize,
+    pub(crate) above_limit: AtomicUsize,
     /// Each worker's own; the others hand over to it.
     pub(crate) inboxes: Box<[Inbox]>,
     /// Each worker's own; the others read them for a scrape.
     pub(crate) counters: Box<[Counters]>,
-    pub(crate) driver: &'static str,
-    /// Why that driver, in one word.
-    pub(crate) driver_label: &'static str,
-    pub(crate) send: &'static str,
-    /// RLIMIT_NOFILE.
-    pub(crate) descriptors: u64,
     pub(crate) started: SystemTime,
     pub(crate) log_sink: Arc<LogSink>,
-    /// The memory limit around this process, where there is one.
+    /// The memory limit around this process if there is one.
     pub(crate) memory: Option<MemoryGauge>,
 }
 
+/// How many connections a process can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// RLIMIT_NOFILE.
+    pub(crate) descriptors: u64,
+    pub(crate) connections_max: usize,
+    /// Connections above `connections_max` that can be told so at a time.
+    pub(crate) above_limit_max: usize,
+}
+
 impl Shared {
-    pub(crate) fn new(config: Config, report: &Report, descriptors: u64) -> Self {
+    pub(crate) fn new(config: Config, report: Report, limits: Limits) -> Self {
         let site = &config.site;
         let version_json = format!(
             "{{\"version\":\"{}\",\"revision\":\"{}\",\"driver\":\"{}\",\"send\":\"{}\",\
              \"threads\":{},\"uri\":\"{}\",\"min\":{},\"max\":{}}}\n",
             config.version,
             config.revision,
-            report.driver,
-            report.send,
+            report.driver.name(),
+            report.send.name(),
             report.threads,
             site.uri(),
             site.min(),
             site.max()
         );
         Self {
-            max_connections: report.max_connections,
+            limits,
             version: format!("{}\n", config.version),
             version_json,
-            ready: AtomicBool::new(true),
+            is_ready: AtomicBool::new(true),
             connections: AtomicUsize::new(0),
+            above_limit: AtomicUsize::new(0),
             inboxes: (0..report.threads).map(|_| Inbox::default()).collect(),
             counters: (0..report.threads).map(|_| Counters::default()).collect(),
-            driver: report.driver,
-            driver_label: match &report.refusal {
-                Some(refusal) => refusal.label(),
-                None if config.io == Io::Epoll => "forced",
-                None => "ok",
-            },
-            send: report.send,
-            descriptors,
             started: SystemTime::now(),
             log_sink: Arc::new(LogSink::new(io::stdout().as_raw_fd())),
             memory: MemoryGauge::find(Path::new("/")),
+            report,
             config,
+        }
+    }
+
+    /// Why the driver is what it is, in one word.
+    pub(crate) fn driver_label(&self) -> &'static str {
+        match &self.report.refusal {
+            Some(refusal) => refusal.label(),
+            None if self.config.io == Io::Epoll => "forced",
+            None => "ok",
         }
     }
 }

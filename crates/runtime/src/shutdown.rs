@@ -1,4 +1,5 @@
-//! Owns the way a process is told to end: the orders that begin and end a drain, and the signals that begin it.
+//! Owns how a process ends: the stages that a worker goes through, the orders that it gets, and the
+//! signals that begin it.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -9,15 +10,17 @@ use std::time::Duration;
 
 use crate::os::sys::BlockedSignals;
 
-/// What a worker is told, a byte each, over its control socket.
+/// An order to a worker: one byte on its control socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
     /// Begin the drain.
     Drain,
     /// End now.
     Quit,
-    /// Look into the inbox.
-    Adopt,
+    /// Take the connections out of the inbox.
+    TakeOver,
+    /// Resume the tasks that have given way.
+    Resume,
 }
 
 impl Order {
@@ -25,47 +28,71 @@ impl Order {
         match self {
             Self::Drain => b'd',
             Self::Quit => b'q',
-            Self::Adopt => b'a',
+            Self::TakeOver => b't',
+            Self::Resume => b'r',
         }
     }
 
     pub(crate) fn from_byte(byte: u8) -> Self {
         match byte {
             b'd' => Self::Drain,
-            b'a' => Self::Adopt,
+            b't' => Self::TakeOver,
+            b'r' => Self::Resume,
             _ => Self::Quit,
         }
     }
 }
 
-/// The end of a worker, as its housekeeping waits for it: a task that slept on would be leaked
-/// with the event loop, and the worker with it.
+/// Where a worker is on its way to its end. It never goes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    #[default]
+    Serving,
+    /// New connections are served, and every answer closes its connection.
+    Draining,
+    /// The listener is closed; work in flight finishes.
+    Closed,
+    /// Nothing is waited for any more.
+    Quitting,
+    /// Every connection is over; housekeeping ends.
+    Over,
+}
+
+/// The stage of a worker, and the tasks that wait for its last one. A task that slept on would be
+/// leaked with the event loop, and the worker with it.
 #[derive(Debug, Default)]
-pub(crate) struct Ending {
-    is_over: Cell<bool>,
+pub(crate) struct Life {
+    stage: Cell<Stage>,
     sleepers: RefCell<Vec<Waker>>,
 }
 
-impl Ending {
-    /// Wakes every sleeper, for good.
-    pub(crate) fn announce(&self) {
-        self.is_over.set(true);
-        self.sleepers.borrow_mut().drain(..).for_each(Waker::wake);
+impl Life {
+    /// Whether the worker has reached `stage`.
+    pub(crate) fn has_reached(&self, stage: Stage) -> bool {
+        self.stage.get() >= stage
     }
 
-    /// Sleeps for `duration`, or until the end. True where that has come.
+    /// Goes on to `stage`, unless the worker is there already.
+    pub(crate) fn reach(&self, stage: Stage) {
+        self.stage.set(self.stage.get().max(stage));
+        if stage == Stage::Over {
+            self.sleepers.borrow_mut().drain(..).for_each(Waker::wake);
+        }
+    }
+
+    /// Sleeps for `duration`, or until the worker is over. True in the second case.
     pub(crate) async fn sleep(&self, duration: Duration) -> bool {
         let mut sleep = pin!(monoio::time::sleep(duration));
         self.or_ready(|context| sleep.as_mut().poll(context)).await
     }
 
-    /// Waits until `poll` is ready, or until the end. True where that has come.
+    /// Waits until `poll` is ready, or until the worker is over. True in the second case.
     pub(crate) async fn or_ready(
         &self,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<()>,
     ) -> bool {
         poll_fn(|context| {
-            if self.is_over.get() {
+            if self.has_reached(Stage::Over) {
                 return Poll::Ready(true);
             }
             let mut sleepers = self.sleepers.borrow_mut();
@@ -84,22 +111,49 @@ pub struct Signals(BlockedSignals);
 
 impl Signals {
     /// Takes the signals over from their default, which is to kill, and which the kernel leaves
-    /// out for PID 1. Called before any thread is started.
+    /// out for PID 1. SIGHUP is ignored. Called before any thread is started.
     ///
     /// # Errors
-    /// Those of pthread_sigmask(3).
+    /// Those of pthread_sigmask(3) and sigtimedwait(2): a seccomp profile may refuse them.
     pub fn take_over() -> io::Result<Self> {
-        BlockedSignals::new().map(Self)
+        let signals = Self(BlockedSignals::new()?);
+        // Proves that the process can wait for signals, so that `wait` can not spin.
+        signals.wait_for(Duration::ZERO)?;
+        Ok(signals)
     }
 
-    /// Waits for the next one.
+    /// Waits for the next one. An error counts as a signal: nothing could end the process then.
     pub fn wait(&self) {
-        while self.0.wait(None).is_none() {}
+        while let Ok(false) = self.0.wait(None) {}
     }
 
-    /// Waits up to `timeout` for the next one, and tells whether it came.
-    #[must_use]
-    pub fn wait_for(&self, timeout: Duration) -> bool {
-        self.0.wait(Some(timeout)).is_some()
+    /// Waits up to `timeout` for the next one, and says whether it came.
+    ///
+    /// # Errors
+    /// Those of sigtimedwait(2).
+    pub fn wait_for(&self, timeout: Duration) -> io::Result<bool> {
+        self.0.wait(Some(timeout))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_never_goes_back() {
+        let life = Life::default();
+        life.reach(Stage::Quitting);
+        life.reach(Stage::Draining);
+        assert!(life.has_reached(Stage::Closed) && life.has_reached(Stage::Quitting));
+        assert!(!life.has_reached(Stage::Over));
+    }
+
+    #[test]
+    fn an_order_is_one_byte_and_an_unknown_byte_ends_the_worker() {
+        for order in [Order::Drain, Order::Quit, Order::TakeOver, Order::Resume] {
+            assert_eq!(Order::from_byte(order.to_byte()), order);
+        }
+        assert_eq!(Order::from_byte(0), Order::Quit);
     }
 }

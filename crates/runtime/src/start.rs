@@ -1,61 +1,112 @@
-//! Owns the start of the workers, and the ends by which they are told to stop.
+//! Owns the start of the workers, and the orders that end them.
+//!
+//! One attempt starts every worker on one driver. If io_uring is refused to any of them, the
+//! attempt is dropped with all its threads, and the next one uses epoll. A worker waits for the
+//! others only at a channel whose sender the attempt owns: dropping the attempt ends every wait.
 
-use std::io::{self, Write};
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use crate::config::{Config, Io, SendTier};
-use crate::os::driver::{self, Driver, Refusal};
+use crate::admission::Admission;
+use crate::config::{Config, Io};
+use crate::lane::Lane;
+use crate::os::event_loop::{self, Driver, EventLoop, Refusal};
 use crate::os::sys;
 use crate::report::{Report, StartError};
 use crate::send::arena::Arena;
-use crate::send::tier::{self, Means, Tiers};
+use crate::send::tier::{self, Choice};
 use crate::serve::{self, Sockets};
-use crate::shared::Shared;
+use crate::shared::{Limits, Shared};
 use crate::shutdown::Order;
-use crate::worker::Worker;
+use crate::turns::Turns;
+use crate::worker::{Parts, Worker};
 
 /// Stack of a worker thread. Sessions live on the heap; the deepest calls are a few kilobytes.
 const STACK_BYTES: usize = 256 * 1024;
 
-/// Descriptors kept back from the connections: rings, listeners, control sockets, standard
-/// streams, and a few for the process around.
-const DESCRIPTORS_RESERVED: u64 = 32;
+/// Descriptors of the process itself: standard streams, the files that a scrape reads, and a few
+/// for a program around the server.
+const DESCRIPTORS_RESERVED: u64 = 8;
 
-/// Descriptors that each worker needs for itself.
-const DESCRIPTORS_PER_WORKER: u64 = 12;
+/// Descriptors that each worker needs for itself: listener, control socket, rings and sets, pipes.
+const DESCRIPTORS_PER_WORKER: u64 = 18;
+
+/// Connections above the limit that are answered at a time, at most: one in eight of those that
+/// there is room for. Further ones wait in the listener's queue.
+const ABOVE_LIMIT_MAX: usize = 64;
+const ABOVE_LIMIT_SHARE: usize = 8;
+
+/// How often [`Workers::join_for`] looks.
+const JOIN_POLL: Duration = Duration::from_millis(5);
+
+/// How many connections `descriptors` leave room for.
+///
+/// # Errors
+/// If they leave room for none.
+pub(crate) fn limits(
+    config: &Config,
+    descriptors: u64,
+    threads: usize,
+) -> Result<Limits, StartError> {
+    let reserved = DESCRIPTORS_RESERVED + DESCRIPTORS_PER_WORKER * threads as u64;
+    // One connection, and one that is told that there are too many.
+    let needed = reserved + 2;
+    if descriptors < needed {
+        return Err(StartError::Descriptors { limit: descriptors, needed, threads });
+    }
+    let room = usize::try_from(descriptors - reserved).unwrap_or(usize::MAX);
+    let above_limit_max = (room / ABOVE_LIMIT_SHARE).clamp(1, ABOVE_LIMIT_MAX);
+    let room = room - above_limit_max;
+    let connections_max = config.max_connections.map_or(room, |asked| asked.min(room));
+    Ok(Limits { descriptors, connections_max, above_limit_max })
+}
 
 /// Starts a worker on each of `cpus`, and returns once all of them serve.
 pub(crate) fn start(
-    config: Config,
-    descriptors: u64,
+    config: &Config,
+    limits: Limits,
     cpus: &[usize],
-    listeners: Vec<std::net::TcpListener>,
+    listeners: &[TcpListener],
 ) -> Result<Workers, StartError> {
-    let starting = Starting::new(&config, cpus)?;
-    let report = starting.choose(&config, descriptors)?;
-    let shared = Arc::new(Shared::new(config, &report, descriptors));
-    starting.serve(shared, report, listeners)
+    if config.io == Io::Epoll {
+        let reason = Reason { text: "asked for".to_string(), refusal: None };
+        return attempt(Driver::Epoll, reason, config, limits, cpus, listeners);
+    }
+    let reason = Reason { text: String::new(), refusal: None };
+    match attempt(Driver::IoUring, reason, config, limits, cpus, listeners) {
+        Err(StartError::Uring(refusal)) if config.io == Io::Auto => {
+            let reason = Reason { text: refusal.to_string(), refusal: Some(refusal) };
+            attempt(Driver::Epoll, reason, config, limits, cpus, listeners)
+        }
+        result => result,
+    }
 }
 
 /// The workers of a server. Dropping them ends them at once.
 #[derive(Debug)]
 pub(crate) struct Workers {
-    pub(crate) report: Report,
     shared: Arc<Shared>,
-    controls: Vec<UnixStream>,
+    controls: Vec<Arc<UnixStream>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Workers {
-    /// Begins the drain; a second call ends them at once.
+    pub(crate) fn report(&self) -> &Report {
+        &self.shared.report
+    }
+
+    /// Begins the drain; a second call ends the workers at once.
     pub(crate) fn stop(&self) {
-        let was_ready = self.shared.ready.swap(false, Ordering::Relaxed);
-        self.give(if was_ready { Order::Drain } else { Order::Quit });
+        let was_ready = self.shared.is_ready.swap(false, Ordering::Relaxed);
+        order(&self.controls, if was_ready { Order::Drain } else { Order::Quit });
     }
 
     pub(crate) fn is_finished(&self) -> bool {
@@ -69,225 +120,244 @@ impl Workers {
         }
     }
 
-    /// Makes the control socket of the next worker, which gets the far end.
-    fn control(&mut self, listener: std::net::TcpListener) -> io::Result<Sockets> {
-        let (near, control) = UnixStream::pair()?;
-        let has_others = self.report.threads > 1;
-        let bell = if has_others { Some(near.try_clone()?) } else { None };
-        self.controls.push(near);
-        Ok(Sockets { listener, control, bell })
-    }
-
-    fn give(&self, order: Order) {
-        for mut control in &self.controls {
-            // A worker that has ended has closed its side.
-            let _ = control.write_all(&[order.to_byte()]);
+    /// Waits up to `timeout` for all to end, and says whether they have. Those that have not are
+    /// not waited for any more.
+    pub(crate) fn join_for(mut self, timeout: Duration) -> bool {
+        let start = Instant::now();
+        while !self.is_finished() {
+            if start.elapsed() >= timeout {
+                self.threads.clear();
+                return false;
+            }
+            thread::sleep(JOIN_POLL);
         }
+        true
+    }
+}
+
+/// Gives an order to every worker.
+fn order(controls: &[Arc<UnixStream>], order: Order) {
+    for control in controls {
+        // A worker that has ended has closed its side, and one that hangs may have filled its
+        // socket: nobody waits for either.
+        let _ = sys::send_at_once(control.as_raw_fd(), &[order.to_byte()]);
     }
 }
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.shared.ready.store(false, Ordering::Relaxed);
-        self.give(Order::Quit);
+        self.shared.is_ready.store(false, Ordering::Relaxed);
+        order(&self.controls, Order::Quit);
         self.join();
     }
 }
 
-/// Workers between their threads' start and their first connection: each has built what the
-/// kernel lets it have, and waits to hear what is used.
-struct Starting {
+/// Why an attempt uses its driver.
+struct Reason {
+    text: String,
+    refusal: Option<Refusal>,
+}
+
+/// Worker threads that do not serve yet.
+struct Attempt {
     threads: Vec<JoinHandle<()>>,
-    plans: Vec<Sender<Plan>>,
-    builds: Receiver<Build>,
-    starts: Receiver<io::Result<()>>,
+    /// Each worker takes a step when it gets one of these, and ends when there will be none.
+    steps: Vec<Sender<Option<Arc<Shared>>>>,
+    controls: Vec<Arc<UnixStream>>,
 }
 
-/// What a worker could build: its ring's flags, where io_uring was wanted at all.
-struct Build {
-    uring: Option<Result<&'static str, Refusal>>,
-    tiers: io::Result<Tiers>,
-}
-
-/// What a worker is told once the choice has been made.
-struct Plan {
-    shared: Arc<Shared>,
-    use_uring: bool,
-    sockets: Sockets,
-}
-
-impl Starting {
-    fn new(config: &Config, cpus: &[usize]) -> Result<Self, StartError> {
-        let (build, builds) = channel();
-        let (start, starts) = channel();
-        let (ring_built, rings_built) = channel();
-        let mut gates = Vec::new();
-        let mut starting = Self { threads: Vec::new(), plans: Vec::new(), builds, starts };
-        for (index, cpu) in cpus.iter().copied().enumerate() {
-            let (plan, plans) = channel();
-            let (gate, all_rings_built) = channel();
-            gates.push(gate);
-            let (build, start) = (build.clone(), start.clone());
-            let ring_built = ring_built.clone();
-            let lines = Lines { index, ring_built, all_rings_built, build, plans, start };
-            let (io, send) = (config.io, config.send);
-            let thread = thread::Builder::new()
-                .name(format!("worker-{index}"))
-                .stack_size(STACK_BYTES)
-                .spawn(move || run_worker(cpu, io, send, &lines))
-                .map_err(|error| StartError::System("cannot start a thread", error))?;
-            starting.threads.push(thread);
-            starting.plans.push(plan);
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        // Those that wait for a step end, and so do those that serve already.
+        self.steps.clear();
+        order(&self.controls, Order::Quit);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
         }
-        for _ in cpus {
-            // A worker that is gone is told by its missing build.
-            let _ = rings_built.recv();
-        }
-        // Also where it has failed above: a gate that is dropped is open.
-        drop(gates);
-        Ok(starting)
-    }
-
-    /// One choice for all workers: io_uring where every one of them has built its ring.
-    fn choose(&self, config: &Config, descriptors: u64) -> Result<Report, StartError> {
-        let workers = self.threads.len();
-        let reserved = DESCRIPTORS_RESERVED + DESCRIPTORS_PER_WORKER * workers as u64;
-        let room = usize::try_from(descriptors.saturating_sub(reserved)).unwrap_or(usize::MAX);
-        let mut report = Report {
-            threads: workers,
-            driver: "epoll",
-            driver_reason: "asked for".to_string(),
-            refusal: None,
-            send: "copy",
-            send_reason: String::new(),
-            max_connections: config.max_connections.unwrap_or(room).max(1),
-        };
-        let mut least: Option<Tiers> = None;
-        for _ in 0..workers {
-            let build = self
-                .builds
-                .recv()
-                .map_err(|_| StartError::System("cannot set up a worker", gone()))?;
-            match build.uring {
-                None => {}
-                Some(Ok(flags)) if report.refusal.is_none() => {
-                    report.driver = "io_uring";
-                    report.driver_reason = flags.to_string();
-                }
-                Some(Ok(_)) => {}
-                Some(Err(refusal)) if config.io == Io::Uring => {
-                    return Err(StartError::Uring(refusal));
-                }
-                Some(Err(refusal)) => {
-                    report.driver = "epoll";
-                    report.driver_reason = refusal.to_string();
-                    report.refusal = Some(refusal);
-                }
-            }
-            let tiers = build
-                .tiers
-                .map_err(|error| StartError::System("cannot map the payload block", error))?;
-            // RLIMIT_MEMLOCK may have room for some workers: what all of them have is told.
-            least = Some(match least {
-                None => tiers,
-                Some(least) => tiers.lesser(least),
-            });
-        }
-        if let Some(Tiers { uring, epoll }) = least {
-            let tier = if report.driver == "io_uring" { uring } else { epoll };
-            report.send = tier.name;
-            report.send_reason = tier.reason;
-        }
-        Ok(report)
-    }
-
-    fn serve(
-        self,
-        shared: Arc<Shared>,
-        report: Report,
-        listeners: Vec<std::net::TcpListener>,
-    ) -> Result<Workers, StartError> {
-        let use_uring = report.driver == "io_uring";
-        let mut workers = Workers { report, shared, controls: Vec::new(), threads: self.threads };
-        for (plan, listener) in self.plans.iter().zip(listeners) {
-            let sockets = workers
-                .control(listener)
-                .map_err(|error| StartError::System("cannot make a socket pair", error))?;
-            let shared = Arc::clone(&workers.shared);
-            // A worker that is gone is told by its missing start.
-            let _ = plan.send(Plan { shared, use_uring, sockets });
-        }
-        for _ in &workers.threads {
-            self.starts
-                .recv()
-                .unwrap_or_else(|_| Err(gone()))
-                .map_err(|error| StartError::System("cannot start a worker", error))?;
-        }
-        Ok(workers)
     }
 }
 
-fn gone() -> io::Error {
-    io::Error::other("it ended early")
+/// What a worker says about the step that it has taken.
+enum Progress {
+    /// The event loop has been built, with these flags.
+    Built(&'static str),
+    /// Its ways to send have been built.
+    Equipped(Choice),
+    Serving,
+    Failed(StartError),
 }
 
-/// How a worker's thread talks to [`Starting`].
-struct Lines {
-    index: usize,
-    ring_built: Sender<()>,
-    /// Hears the end of it, and nothing else.
-    all_rings_built: Receiver<()>,
-    build: Sender<Build>,
-    plans: Receiver<Plan>,
-    start: Sender<io::Result<()>>,
+/// Starts all workers on `driver`.
+fn attempt(
+    driver: Driver,
+    reason: Reason,
+    config: &Config,
+    limits: Limits,
+    cpus: &[usize],
+    listeners: &[TcpListener],
+) -> Result<Workers, StartError> {
+    let (progress, reports) = channel();
+    let mut attempt = Attempt { threads: Vec::new(), steps: Vec::new(), controls: Vec::new() };
+    for (index, (cpu, listener)) in cpus.iter().copied().zip(listeners).enumerate() {
+        let (near, sockets) = sockets(driver, listener)?;
+        attempt.controls.push(near);
+        let (step, steps) = channel();
+        attempt.steps.push(step);
+        let (config, progress) = (config.clone(), progress.clone());
+        let thread = thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                if let Err(error) =
+                    run_worker(driver, cpu, index, &config, sockets, &steps, &progress)
+                {
+                    let _ = progress.send(Progress::Failed(error));
+                }
+            })
+            .map_err(|source| StartError::System { call: "clone", source })?;
+        attempt.threads.push(thread);
+    }
+    drop(progress);
+
+    // Event loops first: if RLIMIT_MEMLOCK has not enough room, the registered buffers of some
+    // workers are missing, and not the event loop of one.
+    let mut flags = "";
+    for _ in cpus {
+        if let Progress::Built(built) = next(&reports)? {
+            flags = built;
+        }
+    }
+    attempt.step(None);
+    let mut choice: Option<Choice> = None;
+    for _ in cpus {
+        if let Progress::Equipped(other) = next(&reports)? {
+            choice = Some(choice.map_or(other.clone(), |choice| choice.weaker(other)));
+        }
+    }
+    let Some(choice) = choice else { return Err(ended_early()) };
+    let asked = config.max_connections;
+    let report = Report {
+        threads: cpus.len(),
+        driver,
+        driver_reason: if reason.text.is_empty() { flags.to_string() } else { reason.text },
+        refusal: reason.refusal,
+        send: choice.tier,
+        send_reason: choice.reason,
+        max_connections: limits.connections_max,
+        max_connections_refused: asked.filter(|asked| *asked > limits.connections_max),
+    };
+    let shared = Arc::new(Shared::new(config.clone(), report, limits));
+    attempt.step(Some(&shared));
+    for _ in cpus {
+        next(&reports)?;
+    }
+    let threads = std::mem::take(&mut attempt.threads);
+    let controls = std::mem::take(&mut attempt.controls);
+    Ok(Workers { shared, controls, threads })
+}
+
+impl Attempt {
+    fn step(&self, shared: Option<&Arc<Shared>>) {
+        for step in &self.steps {
+            // A worker that has ended has said why.
+            let _ = step.send(shared.cloned());
+        }
+    }
+}
+
+/// The next report of a worker. They all take the same step, so any of them will do.
+fn next(reports: &Receiver<Progress>) -> Result<Progress, StartError> {
+    match reports.recv() {
+        Ok(Progress::Failed(error)) => Err(error),
+        Ok(progress) => Ok(progress),
+        Err(_) => Err(ended_early()),
+    }
+}
+
+fn ended_early() -> StartError {
+    StartError::System { call: "clone", source: io::Error::other("a worker ended early") }
+}
+
+/// The sockets of a worker, and the far end of its control socket.
+fn sockets(
+    driver: Driver,
+    listener: &TcpListener,
+) -> Result<(Arc<UnixStream>, Sockets), StartError> {
+    let refused = |call| move |source| StartError::System { call, source };
+    let (near, control) = UnixStream::pair().map_err(refused("socketpair"))?;
+    let listener = listener.try_clone().map_err(refused("fcntl"))?;
+    // The accept loop waits for readiness, whatever the driver.
+    listener.set_nonblocking(true).map_err(refused("ioctl"))?;
+    // epoll needs sockets that do not block, and io_uring would only report their EAGAIN.
+    control.set_nonblocking(driver.is_epoll()).map_err(refused("ioctl"))?;
+    let near = Arc::new(near);
+    Ok((Arc::clone(&near), Sockets { listener, control, near }))
 }
 
 /// The life of a worker's thread.
-fn run_worker(cpu: usize, io: Io, send: SendTier, lines: &Lines) {
+fn run_worker(
+    driver: Driver,
+    cpu: usize,
+    index: usize,
+    config: &Config,
+    sockets: Sockets,
+    steps: &Receiver<Option<Arc<Shared>>>,
+    progress: &Sender<Progress>,
+) -> Result<(), StartError> {
     // A CPU may have gone offline since; an unpinned loop serves as well.
     let _ = sys::pin_thread(cpu);
-    let uring = (io != Io::Epoll).then(driver::build_uring);
-    // Event loops first: where RLIMIT_MEMLOCK has not room for everything, it is the registered
-    // buffers of some workers that are missing, and not the event loop of one.
-    let _ = lines.ring_built.send(());
-    let _ = lines.all_rings_built.recv();
-    let arena = Arena::new();
-    let (mut means, tiers) = match &arena {
-        Ok(arena) => {
-            let (means, tiers) = tier::build(send, arena, matches!(uring, Some(Ok(_))));
-            (means, Ok(tiers))
-        }
-        Err(error) => (Means::default(), Err(io::Error::from(error.kind()))),
+    let (event_loop, lane, flags) = build(driver, config)?;
+    let _ = progress.send(Progress::Built(flags));
+    let Ok(None) = steps.recv() else { return Ok(()) };
+
+    let arena = Arena::new().map_err(|source| StartError::System { call: "mmap", source })?;
+    let (means, choice) = tier::build(config.send, &arena, driver);
+    let _ = progress.send(Progress::Equipped(choice));
+    let Ok(Some(shared)) = steps.recv() else { return Ok(()) };
+
+    let turns = Turns::new(Some(Arc::clone(&sockets.near)));
+    let parts = Parts { arena, means, turns, has_lane: lane.is_some() };
+    let worker = Rc::new(Worker::new(shared, index, parts));
+    let admission = Rc::new(Admission::new(Rc::clone(&worker), lane));
+    let started = || drop(progress.send(Progress::Serving));
+    let serving = serve::serve(worker, Rc::clone(&admission), sockets, started);
+    let (result, event_loop) = match event_loop {
+        EventLoop::Uring(mut runtime) => (runtime.block_on(serving), EventLoop::Uring(runtime)),
+        EventLoop::Epoll(mut runtime) => (runtime.block_on(serving), EventLoop::Epoll(runtime)),
     };
-    let told = uring.as_ref().map(|built| built.as_ref().map(|(_, flags)| *flags));
-    let told = told.map(|built| built.map_err(|refusal| *refusal));
-    let _ = lines.build.send(Build { uring: told, tiers });
-    // Where the start is given up, no plan comes.
-    let (Ok(arena), Ok(plan)) = (arena, lines.plans.recv()) else { return };
-    let driver = match uring {
-        Some(Ok((driver, _))) if plan.use_uring => Ok(driver),
-        _ => {
-            means.ring = None;
-            driver::build_epoll()
+    match result {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            // The kernel may still write to the buffers of operations in flight.
+            std::mem::forget((event_loop, admission));
+            Ok(())
         }
-    };
-    let worker = Rc::new(Worker::new(plan.shared, lines.index, arena, means));
-    let is_epoll = matches!(driver, Ok(Driver::Epoll(_)));
-    let driver = plan.sockets.set_nonblocking(is_epoll).and(driver);
-    match driver {
-        Ok(driver) => run_loop(driver, worker, plan.sockets, &lines.start),
-        Err(error) => drop(lines.start.send(Err(error))),
+        Err((call, source)) => Err(StartError::System { call, source }),
     }
 }
 
-fn run_loop(driver: Driver, worker: Rc<Worker>, sockets: Sockets, start: &Sender<io::Result<()>>) {
-    let serving = serve::serve(worker, sockets, start);
-    let (all_over, driver) = match driver {
-        Driver::Uring(mut runtime) => (runtime.block_on(serving), Driver::Uring(runtime)),
-        Driver::Epoll(mut runtime) => (runtime.block_on(serving), Driver::Epoll(runtime)),
-    };
-    if !all_over {
-        // The kernel may still write to the buffers of operations in flight.
-        std::mem::forget(driver);
+/// The event loop of a worker, its lane, and the flags of its ring.
+fn build(
+    driver: Driver,
+    config: &Config,
+) -> Result<(EventLoop, Option<Lane>, &'static str), StartError> {
+    match driver {
+        Driver::IoUring => {
+            let (event_loop, flags) = event_loop::build_uring().map_err(StartError::Uring)?;
+            let lane = config
+                .lane
+                .then(|| Lane::new(driver))
+                .transpose()
+                .map_err(|error| StartError::Uring(Refusal::new("io_uring_setup", &error)))?;
+            Ok((event_loop, lane, flags))
+        }
+        Driver::Epoll => {
+            let refused = |(call, source)| StartError::System { call, source };
+            event_loop::prove_epoll().map_err(refused)?;
+            let event_loop =
+                event_loop::build_epoll().map_err(|source| refused(("epoll_create1", source)))?;
+            let lane = config.lane.then(|| Lane::new(driver)).transpose();
+            Ok((event_loop, lane.map_err(|source| refused(("epoll_create1", source)))?, ""))
+        }
     }
 }

@@ -1,7 +1,6 @@
-//! Owns what the sessions of one core share. Acts on nothing: `serve` runs it, `admission` gives it
-//! connections. Nothing here is shared with another worker but the [`Shared`].
+//! Owns what the connections of one core share. Acts on nothing: `serve` runs it, `admission` gives
+//! it connections. Nothing here is shared with another worker but the [`Shared`].
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,51 +9,63 @@ use heartbeat_protocol::{Facts, Site};
 use crate::config::Config;
 use crate::connection::buffers::{Buffers, VectorLists};
 use crate::deadlines::Deadlines;
-use crate::handover::{Giver, Inbox};
+use crate::handover::{Balance, Inbox};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Counters;
 use crate::os::clock::Clock;
-use crate::send::arena::{Arena, Slot};
-use crate::send::pipe::PayloadPipe;
-use crate::send::ring::SendRing;
+use crate::os::event_loop::Driver;
+use crate::send::arena::Arena;
 use crate::send::tier::Means;
 use crate::shared::Shared;
+use crate::shutdown::{Life, Stage};
+use crate::turns::Turns;
 
-/// What the sessions of a worker share.
+/// What the connections of a worker share.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     /// Its place among the workers.
     index: usize,
     log: Option<AccessLog>,
-    // Before the arena: the ring's registration ends first.
     means: Means,
     arena: Arena,
     buffers: Buffers,
     vector_lists: VectorLists,
     deadlines: Deadlines,
     clock: Clock,
-    giver: Giver,
-    /// Every answer closes its connection.
-    is_draining: Cell<bool>,
+    balance: Balance,
+    turns: Turns,
+    /// Whether idle connections wait in a lane.
+    has_lane: bool,
+    life: Life,
+}
+
+/// What a worker is made of, besides what it shares with others.
+pub(crate) struct Parts {
+    pub(crate) arena: Arena,
+    /// Ways to send large payloads, built for `arena`.
+    pub(crate) means: Means,
+    pub(crate) turns: Turns,
+    pub(crate) has_lane: bool,
 }
 
 impl Worker {
-    /// A worker that sends large payloads by `means`, which were built for `arena`.
-    pub(crate) fn new(shared: Arc<Shared>, index: usize, arena: Arena, means: Means) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, index: usize, parts: Parts) -> Self {
         let log =
             shared.config.log.map(|format| AccessLog::new(format, Arc::clone(&shared.log_sink)));
         Self {
             shared,
             index,
             log,
-            means,
-            arena,
+            means: parts.means,
+            arena: parts.arena,
             buffers: Buffers::default(),
             vector_lists: VectorLists::default(),
             deadlines: Deadlines::default(),
             clock: Clock::new(),
-            giver: Giver::new(index),
-            is_draining: Cell::new(false),
+            balance: Balance::new(index),
+            turns: parts.turns,
+            has_lane: parts.has_lane,
+            life: Life::default(),
         }
     }
 
@@ -67,7 +78,7 @@ impl Worker {
         &self.shared.counters[self.index]
     }
 
-    /// The access log, where it is on.
+    /// The access log if it is on.
     pub(crate) fn log(&self) -> Option<&AccessLog> {
         self.log.as_ref()
     }
@@ -82,7 +93,7 @@ impl Worker {
 
     pub(crate) fn facts(&self) -> Facts<'_> {
         Facts {
-            ready: self.shared.ready.load(Ordering::Relaxed),
+            ready: self.shared.is_ready.load(Ordering::Relaxed),
             version: &self.shared.version,
             version_json: &self.shared.version_json,
         }
@@ -90,6 +101,11 @@ impl Worker {
 
     pub(crate) fn arena(&self) -> &Arena {
         &self.arena
+    }
+
+    /// The ways in which large answers may leave.
+    pub(crate) fn means(&self) -> &Means {
+        &self.means
     }
 
     pub(crate) fn buffers(&self) -> &Buffers {
@@ -108,41 +124,34 @@ impl Worker {
         &self.clock
     }
 
-    /// The companion ring, where there is one that works.
-    pub(crate) fn send_ring(&self) -> Option<&SendRing> {
-        self.means.ring.as_ref().filter(|ring| !ring.is_broken())
+    /// How a task gives way to others.
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.turns
     }
 
-    /// The payload to splice, where there is one that works.
-    pub(crate) fn payload_pipe(&self) -> Option<&PayloadPipe> {
-        self.means.pipe.as_ref().filter(|pipe| !pipe.is_broken())
+    /// Who hands over what this worker has accepted.
+    pub(crate) fn balance(&self) -> &Balance {
+        &self.balance
+    }
+
+    /// Whether idle connections wait in a lane.
+    pub(crate) fn has_lane(&self) -> bool {
+        self.has_lane
     }
 
     /// Whether answers close their connections.
     pub(crate) fn is_draining(&self) -> bool {
-        self.is_draining.get()
+        self.life.has_reached(Stage::Draining)
     }
 
-    pub(crate) fn begin_drain(&self) {
-        self.is_draining.set(true);
+    /// Where the worker is on its way to its end.
+    pub(crate) fn life(&self) -> &Life {
+        &self.life
     }
 
-    /// Who hands over what this worker has accepted.
-    pub(crate) fn giver(&self) -> &Giver {
-        &self.giver
-    }
-
-    /// Whether epoll carries the event loop.
-    pub(crate) fn is_epoll(&self) -> bool {
-        self.shared.driver == "epoll"
-    }
-
-    /// Gives a head's slot back, once no operation can refer to it.
-    pub(crate) fn release_slot(&self, slot: Slot) {
-        match &self.means.ring {
-            Some(ring) => ring.release(slot, &self.arena),
-            None => self.arena.release(slot),
-        }
+    /// What carries the event loop.
+    pub(crate) fn driver(&self) -> Driver {
+        self.shared.report.driver
     }
 
     pub(crate) fn inbox(&self) -> &Inbox {

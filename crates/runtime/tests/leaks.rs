@@ -100,7 +100,9 @@ fn starts_that_fail_leave_nothing() {
         for (io, threads) in [(Io::Auto, 1), (Io::Epoll, 2)] {
             let wanted = support::config(io, SendTier::Auto);
             let error = Server::start(Config { port, threads: Some(threads), ..wanted });
-            assert!(matches!(error, Err(StartError::Bind(address, _)) if address.port() == port));
+            assert!(
+                matches!(error, Err(StartError::Bind { address, .. }) if address.port() == port)
+            );
         }
     }
     before.expect_again();

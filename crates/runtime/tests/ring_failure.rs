@@ -31,13 +31,13 @@ fn answers_go_on_by_ordinary_writes_where_the_companion_ring_fails() {
     }) {
         let mut client = Client::connect(server.address());
         assert_eq!(client.get("/heartbeat/1048576").content_length(), 1 << 20);
-        if server.report().send == "registered" {
+        if server.report().send.name() == "registered" {
             let ring = companion_ring().expect("a ring of the registered tier");
             let nothing = File::open("/dev/null").expect("a file that is no ring");
             // SAFETY: dup2 takes no memory; the ring's descriptor stays open, as another file.
             assert_eq!(unsafe { libc::dup2(nothing.as_raw_fd(), ring) }, ring);
         } else {
-            eprintln!("no registered tier on {}", server.report().driver);
+            eprintln!("no registered tier on {}", server.report().driver.name());
         }
         for _ in 0..3 {
             assert_eq!(client.get("/heartbeat/1048576").content_length(), 1 << 20);

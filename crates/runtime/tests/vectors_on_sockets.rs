@@ -33,7 +33,7 @@ fn vectors_hold_on_both_drivers() {
             }
         }
         assert!(played > 900, "{played} cases");
-        println!("{played} vectors hold on {}", server.report().driver);
+        println!("{played} vectors hold on {}", server.report().driver.name());
     }
 }
 

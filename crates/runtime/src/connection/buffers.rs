@@ -3,7 +3,8 @@
 
 use std::cell::RefCell;
 
-use crate::connection::exchange::Outbox;
+use crate::connection::outbox::{OUTBOX_BYTES, Outbox};
+use crate::observe::name::Name;
 use crate::send::outbound::VECTORS_MAX;
 
 /// Capacity of the buffer that a connection waits with: enough for the head of a prober or a load
@@ -24,6 +25,9 @@ pub(crate) struct Buffers {
     // Boxed, because a connection without answers holds none.
     #[expect(clippy::vec_box)]
     outboxes: RefCell<Vec<Box<Outbox>>>,
+    // Boxed, because it is there only with an access log.
+    #[expect(clippy::vec_box)]
+    names: RefCell<Vec<Box<Name>>>,
 }
 
 impl Buffers {
@@ -50,15 +54,25 @@ impl Buffers {
 
     /// An empty outbox.
     pub(crate) fn outbox(&self) -> Box<Outbox> {
-        take(&self.outboxes).unwrap_or_else(|| Box::new(Outbox::new()))
+        take(&self.outboxes).unwrap_or_else(|| Box::new(Outbox::with_capacity(OUTBOX_BYTES)))
     }
 
     /// Takes an outbox back, whatever is in it.
     pub(crate) fn give_outbox(&self, mut outbox: Box<Outbox>) {
-        if outbox.is_standard() {
+        if outbox.bytes.capacity() == OUTBOX_BYTES {
             outbox.clear();
             give(&self.outboxes, outbox);
         }
+    }
+
+    /// A name, whatever is in it.
+    pub(crate) fn name(&self) -> Box<Name> {
+        take(&self.names).unwrap_or_default()
+    }
+
+    /// Takes a name back.
+    pub(crate) fn give_name(&self, name: Box<Name>) {
+        give(&self.names, name);
     }
 }
 

@@ -1,50 +1,45 @@
-//! Owns what is said on one connection: requests out of the received bytes, answers into the
-//! outbox. Performs no operation and never waits; `session` does.
+//! Owns what is said on one connection: requests out of the received bytes, answers into an
+//! outbox. Performs no operation and never waits; `session` and the lane do.
 
 use std::net::IpAddr;
 use std::time::Instant;
 
 use heartbeat_protocol::{
-    CONTINUE, Connection, Content, Event, Next, Payload, Response, Route, Routed, Status, limits,
-    route,
+    Connection, Content, Event, Next, Payload, Persistence, Rejection, Response, Route, Routed,
+    Status, limits, route,
 };
 
-use crate::connection::buffers::{LARGE_BYTES, SMALL_BYTES};
-use crate::connection::exchange::{Exchange, Name, OUTBOX_BYTES, Outbox};
+use crate::connection::outbox::{OUTBOX_BYTES, Outbox};
+use crate::observe::exchange::{Exchange, NameBytes};
+use crate::observe::name::Name;
 use crate::observe::scrape;
 use crate::worker::Worker;
 
 /// Longest payload that is copied behind its head into one contiguous write; longer ones go out
 /// as vectors.
-const CONTIGUOUS_PAYLOAD_BYTES_MAX: u64 = 4096;
+pub(crate) const CONTIGUOUS_PAYLOAD_BYTES_MAX: u64 = 4096;
 
-/// Gathered answers are sent once they are this long, however many requests are still here.
-const GATHER_BYTES_MAX: usize =
-    OUTBOX_BYTES - limits::RESPONSE_HEAD_BYTES_MAX - CONTIGUOUS_PAYLOAD_BYTES_MAX as usize;
+/// Longest answer that is copied into an outbox, its head included.
+pub(crate) const CONTIGUOUS_BYTES_MAX: usize =
+    limits::RESPONSE_HEAD_BYTES_MAX + CONTIGUOUS_PAYLOAD_BYTES_MAX as usize;
 
-/// Content that comes in a row and is at least this long is thrown away by the kernel, instead of
-/// being read.
-const DISCARD_BYTES_MIN: u64 = LARGE_BYTES as u64;
+/// Gathered answers are sent once they are this long, even if more requests are here.
+pub(crate) const GATHER_BYTES_MAX: usize = OUTBOX_BYTES - CONTIGUOUS_BYTES_MAX;
 
 /// One connection's requests and answers.
 pub(crate) struct Dialogue<'w> {
     worker: &'w Worker,
     remote: IpAddr,
     connection: Connection,
-    /// What has been received; bytes before `input_start` are done with.
-    input: Vec<u8>,
-    input_start: usize,
-    /// Answers that wait to be sent; none while there are none.
-    outbox: Option<Box<Outbox>>,
     /// The request that is being read.
     request: Option<Open<'w>>,
-    /// Its name, where there is an access log.
+    /// Its name, if there is an access log.
     name: Option<Box<Name>>,
-    /// No request has come yet.
+    /// Whether no request has come yet.
     is_fresh: bool,
 }
 
-/// A request whose head is here.
+/// A request whose head is complete.
 struct Open<'w> {
     routed: Routed<'w>,
     started: Instant,
@@ -52,26 +47,42 @@ struct Open<'w> {
 }
 
 /// What there is to do next.
+#[derive(Debug)]
 pub(crate) enum Action {
-    /// Nothing yet.
+    /// Nothing yet: there are further events in the input.
     GoOn,
-    /// Send the outbox, then get more of what the peer sends.
+    /// Send what waits, then get more of what the peer sends.
     Receive,
-    /// See to an answer that is in the outbox.
-    Deliver(Delivery),
+    /// Send [`heartbeat_protocol::CONTINUE`].
+    Continue,
+    /// Answer by [`Dialogue::answer`].
+    Answer(Reply),
     /// Nothing further.
     Stop,
 }
 
+/// What is to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// The request that has been read.
+    Request,
+    /// A message that was not understood.
+    Rejection(Rejection),
+    /// A message that did not come in time.
+    Timeout,
+}
+
 /// An answer that has been encoded.
+#[derive(Debug)]
 pub(crate) struct Delivery {
     /// The part that is too long for the outbox.
     pub(crate) large: Option<Large>,
-    /// What comes after it.
+    /// What comes after the answer.
     pub(crate) next: Next,
 }
 
 /// A payload that goes out as vectors, behind a head that starts at `head_start` of the outbox.
+#[derive(Debug)]
 pub(crate) struct Large {
     pub(crate) head_start: usize,
     pub(crate) payload: Payload,
@@ -79,42 +90,32 @@ pub(crate) struct Large {
 }
 
 impl<'w> Dialogue<'w> {
-    pub(crate) fn new(worker: &'w Worker, remote: IpAddr) -> Self {
+    /// A connection that waits for a request, its first one if `is_fresh`.
+    pub(crate) fn new(worker: &'w Worker, remote: IpAddr, is_fresh: bool) -> Self {
         Self {
             worker,
             remote,
             connection: Connection::new(),
-            input: worker.buffers().small(),
-            input_start: 0,
-            outbox: None,
             request: None,
-            name: worker.log().map(|_| Box::default()),
-            is_fresh: true,
+            name: worker.log().map(|_| worker.buffers().name()),
+            is_fresh,
         }
     }
 
-    /// Moves on by one event.
-    pub(crate) fn advance(&mut self) -> Action {
-        let input = &self.input[self.input_start..];
+    /// Moves on by one event, and says how many bytes of `input` it has used.
+    pub(crate) fn advance(&mut self, input: &[u8]) -> (usize, Action) {
         let received = self.connection.receive(input);
-        self.input_start += received.consumed;
-        match received.event {
+        let action = match received.event {
             Event::NeedData => Action::Receive,
             Event::Data(data) => {
                 self.note_received(data.len());
                 Action::GoOn
             }
-            Event::EndOfMessage => Action::Deliver(self.answer_request()),
-            Event::ExpectsContinue => {
-                self.outbox().bytes.extend_from_slice(CONTINUE);
-                Action::GoOn
-            }
+            Event::EndOfMessage => Action::Answer(Reply::Request),
+            Event::ExpectsContinue => Action::Continue,
             Event::Rejected(rejection) => {
-                // Within a body the head has given the name.
-                if let (None, Some(name)) = (&self.request, &mut self.name) {
-                    name.guess(input);
-                }
-                Action::Deliver(self.refuse(&Response::rejection(rejection)))
+                self.guess_name(&input[received.consumed..]);
+                Action::Answer(Reply::Rejection(rejection))
             }
             Event::Closed => Action::Stop,
             Event::Request(request) => {
@@ -129,12 +130,13 @@ impl<'w> Dialogue<'w> {
                 self.request = Some(Open { routed, started: Instant::now(), bytes_in: 0 });
                 Action::GoOn
             }
-        }
+        };
+        (received.consumed, action)
     }
 
-    /// Whether not a byte of a request is here, and the connection may close without loss.
-    pub(crate) fn waits_for_nothing(&self) -> bool {
-        self.connection.is_idle() && !self.has_unread()
+    /// Whether no part of a request has arrived, so that the connection may close without loss.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.connection.is_idle()
     }
 
     /// Whether no request has come yet.
@@ -147,15 +149,9 @@ impl<'w> Dialogue<'w> {
         self.connection.is_in_body()
     }
 
-    /// Whether the peer has sent more than has been read.
-    pub(crate) fn has_unread(&self) -> bool {
-        self.input_start < self.input.len()
-    }
-
-    /// Bytes of content that may be thrown away unseen, where that is worth it.
-    pub(crate) fn discardable(&self) -> Option<u64> {
-        let ahead = self.connection.content_ahead();
-        (ahead >= DISCARD_BYTES_MIN && !self.has_unread()).then_some(ahead)
+    /// Bytes of content that come next, in a row.
+    pub(crate) fn content_ahead(&self) -> u64 {
+        self.connection.content_ahead()
     }
 
     /// Notes that content has been thrown away unseen.
@@ -164,90 +160,83 @@ impl<'w> Dialogue<'w> {
         self.note_received(bytes);
     }
 
-    /// The read buffer, with room behind what is left in it. It comes back by
-    /// [`Dialogue::set_input`].
-    pub(crate) fn take_input(&mut self) -> Vec<u8> {
-        self.make_room();
-        std::mem::take(&mut self.input)
+    /// Whether the answer to the request that has been read is short, needs nothing but an outbox,
+    /// and keeps the connection.
+    pub(crate) fn is_brief(&self) -> bool {
+        let Some(Open { routed, .. }) = &self.request else { return false };
+        let bytes = match routed.response.content {
+            Content::Wire { message_bytes, .. } => message_bytes,
+            content => content.bytes(),
+        };
+        bytes <= CONTIGUOUS_PAYLOAD_BYTES_MAX
+            && routed.route != Route::Metrics
+            && !self.connection.is_in_body()
+            && self.connection.persistence() != Persistence::Close
+            && !self.worker.is_draining()
     }
 
-    pub(crate) fn set_input(&mut self, input: Vec<u8>) {
-        self.input = input;
-    }
-
-    /// The answers that wait to be sent. They come back by [`Dialogue::settle`].
-    pub(crate) fn take_outbox(&mut self) -> Option<Box<Outbox>> {
-        self.outbox.take()
-    }
-
-    /// Whether so much waits to be sent that it is not gathered further.
-    pub(crate) fn is_gathered(&self) -> bool {
-        self.outbox.as_ref().is_some_and(|outbox| outbox.bytes.len() > GATHER_BYTES_MAX)
-    }
-
-    /// The outbox is out: counts and logs its exchanges, and gives it back.
-    pub(crate) fn settle(&mut self, mut outbox: Box<Outbox>) {
-        outbox.settle(self.worker.counters(), self.worker.log(), self.remote);
-        self.worker.buffers().give_outbox(outbox);
-    }
-
-    /// A large answer is out.
-    pub(crate) fn settle_large(&mut self, exchange: Exchange) {
-        self.remember(exchange);
-        if let Some(outbox) = self.outbox.take() {
-            self.settle(outbox);
-        }
-    }
-
-    /// The answer of a request that did not come in time.
-    pub(crate) fn time_out(&mut self) -> Delivery {
-        if let (None, Some(name)) = (&self.request, &mut self.name) {
-            name.guess(&self.input[self.input_start..]);
-        }
-        self.refuse(&Response::new(Status::RequestTimeout))
-    }
-
-    /// The answer of a connection too many. It is no request's: nothing is counted or logged.
-    pub(crate) fn turn_down(&mut self) -> Delivery {
-        self.connection.close_after_answer();
-        self.encode(&Response::new(Status::ServiceUnavailable));
-        Delivery { large: None, next: self.connection.finish() }
-    }
-
-    /// The outbox, from the spare ones where there is none yet.
-    pub(crate) fn outbox(&mut self) -> &mut Outbox {
-        self.outbox.get_or_insert_with(|| self.worker.buffers().outbox())
-    }
-
-    /// Answers the request that has been read.
-    fn answer_request(&mut self) -> Delivery {
-        let Open { routed, started, bytes_in } =
-            self.request.take().expect("a message ends after its head");
-        let exchange = Exchange::new(routed.route, routed.response.status, started, bytes_in);
-        if routed.route == Route::Metrics && routed.response.status == Status::Ok {
+    /// Puts the answer to `reply` into `outbox`, behind those that wait there.
+    pub(crate) fn answer(&mut self, reply: Reply, outbox: &mut Outbox) -> Delivery {
+        let open = self.request.take();
+        let response = match (reply, &open) {
+            (Reply::Request, Some(open)) => open.routed.response,
+            (Reply::Request, None) => unreachable!("a message ends after its head"),
+            (Reply::Rejection(rejection), _) => Response::rejection(rejection),
+            (Reply::Timeout, _) => Response::new(Status::RequestTimeout),
+        };
+        let route = match (&open, reply) {
+            (Some(open), Reply::Request) => open.routed.route,
+            _ => Route::Other,
+        };
+        let exchange = Exchange {
+            route,
+            status: response.status,
+            started: open.as_ref().map_or_else(Instant::now, |open| open.started),
+            remote: self.remote,
+            payload_bytes: None,
+            bytes_out: 0,
+            bytes_in: open.as_ref().map_or(0, |open| open.bytes_in),
+            name: NameBytes::default(),
+        };
+        if route == Route::Metrics && response.status == Status::Ok {
             let text = scrape::render(self.worker.shared());
             let content = Content::Text { media_type: scrape::MEDIA_TYPE, text: &text };
-            return self.answer(&Response::with_content(content), exchange);
+            return self.encode_answer(&Response::with_content(content), exchange, outbox);
         }
-        self.answer(&routed.response, exchange)
+        self.encode_answer(&response, exchange, outbox)
     }
 
-    /// Answers what was not understood, or did not come in time.
-    fn refuse(&mut self, response: &Response<'_>) -> Delivery {
-        let open = self.request.take();
-        let (started, bytes_in) =
-            open.map_or_else(|| (Instant::now(), 0), |open| (open.started, open.bytes_in));
-        let exchange = Exchange::new(Route::Other, response.status, started, bytes_in);
-        self.answer(response, exchange)
+    /// Notes that an answer's last byte has been sent, once the outbox before it is empty.
+    pub(crate) fn remember(&mut self, exchange: Exchange, outbox: &mut Outbox) {
+        outbox.push(exchange, self.name.as_deref());
     }
 
-    /// Puts an answer into the outbox, behind those that wait there.
-    fn answer(&mut self, response: &Response<'_>, mut exchange: Exchange) -> Delivery {
+    /// Guesses the name of a message that was not understood or did not come in time.
+    pub(crate) fn guess_name(&mut self, input: &[u8]) {
+        // The head of a request that is being read has given the name.
+        if let (None, Some(name)) = (&self.request, &mut self.name) {
+            name.guess(input);
+        }
+    }
+
+    /// Puts the answer to a connection above the limit into `outbox`. It belongs to no request:
+    /// nothing is counted or logged.
+    pub(crate) fn turn_down(&mut self, outbox: &mut Outbox) {
+        self.connection.close_after_answer();
+        self.encode(&Response::new(Status::ServiceUnavailable), outbox);
+    }
+
+    fn encode_answer(
+        &mut self,
+        response: &Response<'_>,
+        mut exchange: Exchange,
+        outbox: &mut Outbox,
+    ) -> Delivery {
         if self.worker.is_draining() {
             self.connection.close_after_answer();
         }
-        let head_start = self.outbox().bytes.len();
-        let (status, content) = self.encode(response);
+        let head_start = outbox.bytes.len();
+        let (status, content) = self.encode(response, outbox);
         exchange.status = status;
         exchange.bytes_out = content.bytes();
         match content {
@@ -258,27 +247,22 @@ impl<'w> Dialogue<'w> {
                     return Delivery { large, next: self.connection.finish() };
                 }
                 let block = &self.worker.arena().block()[..payload.bytes as usize];
-                self.outbox().bytes.extend_from_slice(block);
+                outbox.bytes.extend_from_slice(block);
             }
-            Content::Text { text, .. } => self.outbox().bytes.extend_from_slice(text.as_bytes()),
+            Content::Text { text, .. } => outbox.bytes.extend_from_slice(text.as_bytes()),
             Content::None | Content::Wire { .. } => {}
         }
-        self.remember(exchange);
+        self.remember(exchange, outbox);
         Delivery { large: None, next: self.connection.finish() }
     }
 
-    fn remember(&mut self, exchange: Exchange) {
-        let name = self.name.take();
-        self.outbox().push(exchange, name.as_deref());
-        self.name = name;
-    }
-
-    fn encode<'r>(&mut self, response: &Response<'r>) -> (Status, Content<'r>) {
-        let mut bytes = std::mem::take(&mut self.outbox().bytes);
+    fn encode<'r>(
+        &mut self,
+        response: &Response<'r>,
+        outbox: &mut Outbox,
+    ) -> (Status, Content<'r>) {
         let clock = self.worker.clock();
-        let sent = clock.with_date(|date| self.connection.send(response, date, &mut bytes));
-        self.outbox().bytes = bytes;
-        sent
+        clock.with_date(|date| self.connection.send(response, date, &mut outbox.bytes))
     }
 
     fn note_received(&mut self, bytes: usize) {
@@ -286,47 +270,12 @@ impl<'w> Dialogue<'w> {
             request.bytes_in += bytes as u64;
         }
     }
-
-    /// Makes room behind what is left of the input, in a buffer of the size that the last read
-    /// has shown to be right.
-    fn make_room(&mut self) {
-        let left = self.input.len() - self.input_start;
-        let buffers = self.worker.buffers();
-        if left == 0 {
-            let was_full = self.input.len() == self.input.capacity();
-            self.input.clear();
-            match self.input.capacity() {
-                SMALL_BYTES if was_full => self.replace_input(buffers.large()),
-                capacity if capacity > SMALL_BYTES && !was_full => {
-                    self.replace_input(buffers.small());
-                }
-                _ => {}
-            }
-        } else {
-            self.input.drain(..self.input_start);
-            if left == SMALL_BYTES {
-                let mut larger = buffers.large();
-                larger.extend_from_slice(&self.input);
-                self.replace_input(larger);
-            } else if left == self.input.capacity() {
-                // A head of its full length; the limits of the protocol end it there.
-                self.input.reserve(limits::HEAD_BYTES_MAX);
-            }
-        }
-        self.input_start = 0;
-    }
-
-    fn replace_input(&mut self, input: Vec<u8>) {
-        self.worker.buffers().give(std::mem::replace(&mut self.input, input));
-    }
 }
 
 impl Drop for Dialogue<'_> {
     fn drop(&mut self) {
-        let buffers = self.worker.buffers();
-        buffers.give(std::mem::take(&mut self.input));
-        if let Some(outbox) = self.outbox.take() {
-            buffers.give_outbox(outbox);
+        if let Some(name) = self.name.take() {
+            self.worker.buffers().give_name(name);
         }
     }
 }

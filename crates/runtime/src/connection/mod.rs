@@ -3,7 +3,8 @@
 
 pub(crate) mod buffers;
 pub(crate) mod dialogue;
-pub(crate) mod exchange;
+pub(crate) mod input;
+pub(crate) mod outbox;
 pub(crate) mod session;
 #[cfg(test)]
 pub(crate) mod simulation;

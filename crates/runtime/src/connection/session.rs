@@ -1,15 +1,19 @@
-//! Owns one connection while it is served: performs on a stream what its dialogue asks for, under
-//! the time limits. Must not know header names, nor which system calls move the bytes.
+//! Owns one connection while it needs a task: performs on a stream what its dialogue asks for,
+//! under the time limits. Must not know header names, nor which system calls move the bytes.
 //!
-//! The future of a session is what an idle connection costs, so little is kept across a wait.
+//! If the worker has a lane, a session ends as soon as its connection is idle, and the connection
+//! waits for its next request there. Otherwise the session waits itself.
 
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use heartbeat_protocol::{CloseReason, Next};
+use heartbeat_protocol::{CONTINUE, CloseReason, Next};
 
-use crate::connection::dialogue::{Action, Delivery, Dialogue, Large};
+use crate::connection::buffers::LARGE_BYTES;
+use crate::connection::dialogue::{Action, Delivery, Dialogue, GATHER_BYTES_MAX, Large, Reply};
+use crate::connection::input::Input;
+use crate::connection::outbox::Outbox;
 use crate::connection::socket::Stream;
 use crate::deadlines::{Wait, Watch};
 use crate::observe::end::End;
@@ -17,11 +21,15 @@ use crate::send::arena::Slot;
 use crate::send::outbound::Outbound;
 use crate::worker::Worker;
 
-/// How long a peer that is told to close gets to see the answer and close (RFC 9112 section 9.6).
+/// How long a peer gets to see the last answer and to close (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_secs(5);
 
 /// How much it may still send meanwhile, in bytes.
 const LINGER_BYTES_MAX: u64 = 256 << 20;
+
+/// Content that comes in a row and is at least this long is thrown away by the kernel, instead of
+/// being read.
+const DISCARD_BYTES_MIN: u64 = LARGE_BYTES as u64;
 
 /// A connection being served.
 pub(crate) struct Session<'w, S> {
@@ -29,111 +37,153 @@ pub(crate) struct Session<'w, S> {
     watch: &'w Watch<'w>,
     stream: S,
     dialogue: Dialogue<'w>,
+    input: Input,
+    /// Answers that wait to be sent; none while there are none.
+    outbox: Option<Box<Outbox>>,
+}
+
+/// What a session begins with.
+#[derive(Debug, Default)]
+pub(crate) struct Start {
+    /// What has been received and not been used.
+    pub(crate) input: Input,
+    /// Answers of which the first `sent` bytes have been sent.
+    pub(crate) outbox: Option<Box<Outbox>>,
+    pub(crate) sent: usize,
+}
+
+/// How a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The connection waits for its next request, in the lane.
+    Idle,
+    /// The connection is over.
+    Over(End),
 }
 
 /// How a wait for the peer went on.
 enum Received {
     Bytes,
-    /// The answer of a request that did not come in time, and which wait that was.
-    TimedOut(Delivery, Wait),
+    /// The peer's message did not come in time.
+    TimedOut(Wait),
     End(End),
-    /// The end, but not before the peer has seen this side's.
+    /// Half-close, drain, then close.
     Close(End),
 }
 
 impl<'w, S: Stream> Session<'w, S> {
-    pub(crate) fn new(worker: &'w Worker, watch: &'w Watch<'w>, remote: IpAddr, stream: S) -> Self {
-        Self { worker, watch, stream, dialogue: Dialogue::new(worker, remote) }
+    pub(crate) fn new(
+        worker: &'w Worker,
+        watch: &'w Watch<'w>,
+        remote: IpAddr,
+        is_fresh: bool,
+        stream: S,
+    ) -> Self {
+        let dialogue = Dialogue::new(worker, remote, is_fresh);
+        Self { worker, watch, stream, dialogue, input: Input::default(), outbox: None }
     }
 
-    /// Serves the connection to its end.
-    pub(crate) async fn run(&mut self) -> End {
-        // Why the connection closes once the delivery below is out, where that is settled.
-        let mut timed_out = None;
+    /// Serves the connection until it is idle or over.
+    pub(crate) async fn run(&mut self, start: Start) -> Outcome {
+        self.input = start.input;
+        self.outbox = start.outbox;
+        if let Err(end) = self.flush_from(start.sent).await {
+            return Outcome::Over(end);
+        }
         loop {
-            let mut delivery = match self.dialogue.advance() {
+            let (used, action) = self.dialogue.advance(self.input.unused());
+            self.input.consume(used);
+            let step = match action {
                 Action::GoOn => continue,
-                Action::Deliver(delivery) => delivery,
-                Action::Stop => return End::Peer,
-                Action::Receive => {
-                    if let Err(end) = self.flush().await {
-                        return end;
-                    }
-                    match self.receive().await {
-                        Received::Bytes => continue,
-                        Received::End(end) => return end,
-                        Received::Close(end) => {
-                            self.linger().await;
-                            return end;
-                        }
-                        Received::TimedOut(delivery, wait) => {
-                            timed_out = Some(End::TimedOut(wait));
-                            delivery
-                        }
-                    }
+                Action::Stop => return Outcome::Over(End::Peer),
+                Action::Continue => {
+                    self.outbox().bytes.extend_from_slice(CONTINUE);
+                    continue;
                 }
+                Action::Receive => self.receive().await,
+                Action::Answer(reply) => self.deliver(reply).await,
             };
-            if let Some(Large { head_start, payload, exchange }) = delivery.large.take() {
-                let slot = self.take_slot(head_start);
-                let mut outbound = Outbound::new(slot, payload);
-                let mut sent = self.flush().await;
-                if sent.is_ok() {
-                    sent = self.send_outbound(&mut outbound).await;
-                }
-                if let Some(slot) = outbound.abandon() {
-                    self.worker.release_slot(slot);
-                }
-                match sent {
-                    Ok(()) => self.dialogue.settle_large(exchange),
-                    Err(end) => return end,
-                }
-            }
-            match delivery.next {
-                Next::KeepAlive if !self.dialogue.is_gathered() => continue,
-                Next::KeepAlive | Next::Close(_) => {
-                    if let Err(end) = self.flush().await {
-                        return end;
-                    }
-                }
-            }
-            if let Next::Close(reason) = delivery.next {
-                // Unless the peer has closed and nothing of it is unread, a close would be a
-                // reset, and take the answer with it.
-                if reason != CloseReason::Peer || self.dialogue.has_unread() {
-                    self.linger().await;
-                }
-                return timed_out.unwrap_or_else(|| ended_by(reason));
+            if let Some(outcome) = step {
+                return outcome;
             }
         }
     }
 
     /// Tells the peer that there are too many connections, and closes.
     pub(crate) async fn turn_down(&mut self) -> End {
-        self.dialogue.turn_down();
+        let outbox = self.outbox.get_or_insert_with(|| self.worker.buffers().outbox());
+        self.dialogue.turn_down(outbox);
         if self.flush().await.is_ok() {
             self.linger().await;
         }
         End::TurnedDown
     }
 
-    /// Gets more of what the peer sends, or throws it away where nobody would look at it.
-    async fn receive(&mut self) -> Received {
+    /// Half-closes, drains and closes a connection that is over because of `end`.
+    pub(crate) async fn close(&mut self, end: End) -> End {
+        self.linger().await;
+        end
+    }
+
+    /// Gives the buffers back, and returns the stream.
+    pub(crate) fn into_stream(mut self) -> S {
+        let buffers = self.worker.buffers();
+        self.input.release(buffers);
+        if let Some(outbox) = self.outbox.take() {
+            buffers.give_outbox(outbox);
+        }
+        self.stream
+    }
+
+    /// The answers that wait, from the spare outboxes if there are none yet.
+    fn outbox(&mut self) -> &mut Outbox {
+        self.outbox.get_or_insert_with(|| self.worker.buffers().outbox())
+    }
+
+    /// Whether nothing of a next request has arrived.
+    fn is_idle(&self) -> bool {
+        self.dialogue.is_idle() && self.input.unused().is_empty()
+    }
+
+    /// Sends what waits, then gets more of what the peer sends. Some if the session ends.
+    async fn receive(&mut self) -> Option<Outcome> {
+        if let Err(end) = self.flush().await {
+            return Some(Outcome::Over(end));
+        }
+        if self.is_idle() && !self.dialogue.is_fresh() && self.worker.has_lane() {
+            return Some(Outcome::Idle);
+        }
+        match self.receive_some().await {
+            Received::Bytes => None,
+            Received::End(end) => Some(Outcome::Over(end)),
+            Received::Close(end) => Some(Outcome::Over(self.close(end).await)),
+            Received::TimedOut(wait) => {
+                self.dialogue.guess_name(self.input.unused());
+                let ended = self.deliver(Reply::Timeout).await;
+                Some(match ended {
+                    Some(Outcome::Over(End::Aborted)) => Outcome::Over(End::Aborted),
+                    _ => Outcome::Over(End::TimedOut(wait)),
+                })
+            }
+        }
+    }
+
+    /// Waits for more of what the peer sends, or throws it away if nobody would look at it.
+    async fn receive_some(&mut self) -> Received {
         let (wait, limit) = self.receive_wait();
         self.watch.arm(wait, limit, self.worker.clock());
-        let result = match self.dialogue.discardable() {
-            Some(bytes_max) => {
-                let result = self.stream.discard(bytes_max).await;
-                if let Ok(bytes) = result {
-                    self.dialogue.discarded(bytes);
-                }
-                result
+        let ahead = self.dialogue.content_ahead();
+        let result = if ahead >= DISCARD_BYTES_MIN && self.input.unused().is_empty() {
+            let result = self.stream.discard(ahead).await;
+            if let Ok(bytes) = result {
+                self.dialogue.discarded(bytes);
             }
-            None => {
-                let input = self.dialogue.take_input();
-                let (result, input) = self.stream.receive(input).await;
-                self.dialogue.set_input(input);
-                result
-            }
+            result
+        } else {
+            let buffer = self.input.take(self.worker.buffers());
+            let (result, buffer) = self.stream.receive(buffer).await;
+            self.input.put(buffer);
+            result
         };
         match result {
             Ok(0) => self.receive_ended(),
@@ -154,69 +204,100 @@ impl<'w, S: Stream> Session<'w, S> {
         let config = self.worker.config();
         if self.dialogue.is_in_body() {
             (Wait::Receive, config.stall_timeout)
-        } else if self.dialogue.waits_for_nothing() && !self.dialogue.is_fresh() {
+        } else if self.is_idle() && !self.dialogue.is_fresh() {
             (Wait::Idle, config.idle_timeout)
         } else {
             (Wait::Head, config.header_timeout)
         }
     }
 
-    /// The peer has finished sending, or a deadline has made it look so.
+    /// EOF, real or caused by a deadline's shutdown(2).
     fn receive_ended(&mut self) -> Received {
-        let waits_for_nothing = self.dialogue.waits_for_nothing();
+        let is_idle = self.is_idle();
         match self.watch.expired() {
-            None if waits_for_nothing => Received::End(End::Peer),
+            None if is_idle => Received::End(End::Peer),
             // An incomplete message is not answered (RFC 9112 section 8).
             None => Received::End(End::Aborted),
-            // A connection that waits for nothing closes without a word, but not before what may
-            // be on its way from the peer has met this side's end.
-            Some(_) if waits_for_nothing && self.worker.is_draining() => {
-                Received::Close(End::Drained)
-            }
-            Some(wait) if waits_for_nothing => Received::Close(End::TimedOut(wait)),
-            Some(wait) => Received::TimedOut(self.dialogue.time_out(), wait),
+            // An idle connection closes without an answer, but not before what may be on its way
+            // from the peer has met this side's end.
+            Some(_) if is_idle && self.worker.is_draining() => Received::Close(End::Drained),
+            Some(wait) if is_idle => Received::Close(End::TimedOut(wait)),
+            Some(wait) => Received::TimedOut(wait),
         }
     }
 
-    /// Moves the head of a large answer from the end of the outbox into a slot; where there is
-    /// none, it stays and goes out with what waits there.
-    fn take_slot(&mut self, head_start: usize) -> Option<Slot> {
-        let outbox = self.dialogue.outbox();
-        let slot = self.worker.arena().take_slot(&outbox.bytes[head_start..])?;
-        outbox.bytes.truncate(head_start);
-        Some(slot)
+    /// Sends the answer to `reply`, or gathers it with those before it. Some if the session ends.
+    async fn deliver(&mut self, reply: Reply) -> Option<Outcome> {
+        let outbox = self.outbox.get_or_insert_with(|| self.worker.buffers().outbox());
+        let Delivery { large, next } = self.dialogue.answer(reply, outbox);
+        if let Some(large) = large
+            && let Err(end) = self.send_large(large).await
+        {
+            return Some(Outcome::Over(end));
+        }
+        let is_gathered =
+            self.outbox.as_ref().is_some_and(|outbox| outbox.bytes.len() > GATHER_BYTES_MAX);
+        if next == Next::KeepAlive && !is_gathered {
+            return None;
+        }
+        if let Err(end) = self.flush().await {
+            return Some(Outcome::Over(end));
+        }
+        let Next::Close(reason) = next else { return None };
+        // Unless the peer has closed and none of its bytes is unread, a close would be a reset and
+        // take the answer with it.
+        if reason != CloseReason::Peer || !self.input.unused().is_empty() {
+            self.linger().await;
+        }
+        Some(Outcome::Over(ended_by(reason)))
     }
 
-    async fn send_outbound(&mut self, outbound: &mut Outbound) -> Result<(), End> {
+    /// Sends an answer that is too long for the outbox, behind what waits there.
+    async fn send_large(&mut self, large: Large) -> Result<(), End> {
+        let slot = self.take_slot(large.head_start);
+        let mut outbound = Outbound::new(slot, large.payload);
+        self.flush().await?;
         while !outbound.is_done() {
             self.watch.arm(Wait::Send, self.worker.config().stall_timeout, self.worker.clock());
-            match self.stream.send_outbound(outbound).await {
+            match self.stream.send_outbound(&outbound).await {
                 Ok(0) => return Err(End::Aborted),
-                Ok(sent) => {
-                    if let Some(slot) = outbound.advance(sent) {
-                        self.worker.release_slot(slot);
-                    }
-                }
+                Ok(sent) => outbound.advance(sent),
                 Err(error) if is_interrupted(&error) => {}
                 Err(_) => return Err(self.failed()),
             }
         }
         self.watch.disarm();
+        let outbox = self.outbox.get_or_insert_with(|| self.worker.buffers().outbox());
+        self.dialogue.remember(large.exchange, outbox);
+        self.settle();
         Ok(())
     }
 
-    /// Sends everything that waits to be sent.
+    /// Moves the head of a large answer from the end of the outbox into a slot. If there is none,
+    /// it stays, and is sent with what waits there.
+    fn take_slot(&mut self, head_start: usize) -> Option<Slot> {
+        let arena = self.worker.arena();
+        let outbox = self.outbox.as_mut()?;
+        let slot = arena.take_slot(&outbox.bytes[head_start..])?;
+        outbox.bytes.truncate(head_start);
+        Some(slot)
+    }
+
     async fn flush(&mut self) -> Result<(), End> {
-        let Some(mut outbox) = self.dialogue.take_outbox() else { return Ok(()) };
-        let mut sent = 0;
-        while sent < outbox.bytes.len() {
+        self.flush_from(0).await
+    }
+
+    /// Sends everything that waits to be sent, but for the first `sent` bytes.
+    async fn flush_from(&mut self, mut sent: usize) -> Result<(), End> {
+        let Some(outbox) = &mut self.outbox else { return Ok(()) };
+        let mut bytes = std::mem::take(&mut outbox.bytes);
+        while sent < bytes.len() {
             self.watch.arm(Wait::Send, self.worker.config().stall_timeout, self.worker.clock());
-            let bytes = std::mem::take(&mut outbox.bytes);
-            let (result, bytes) = self.stream.send(bytes, sent).await;
-            outbox.bytes = bytes;
+            let (result, buffer) = self.stream.send(bytes, sent).await;
+            bytes = buffer;
             match result {
                 Ok(0) => return Err(End::Aborted),
-                Ok(bytes) => sent += bytes,
+                Ok(count) => sent += count,
                 Err(error) if is_interrupted(&error) => {}
                 Err(_) => return Err(self.failed()),
             }
@@ -224,8 +305,19 @@ impl<'w, S: Stream> Session<'w, S> {
         if sent > 0 {
             self.watch.disarm();
         }
-        self.dialogue.settle(outbox);
+        if let Some(outbox) = &mut self.outbox {
+            outbox.bytes = bytes;
+        }
+        self.settle();
         Ok(())
+    }
+
+    /// The outbox has been sent: counts and logs its exchanges, and gives it back.
+    fn settle(&mut self) {
+        if let Some(mut outbox) = self.outbox.take() {
+            outbox.settle_all(self.worker.counters(), self.worker.log());
+            self.worker.buffers().give_outbox(outbox);
+        }
     }
 
     /// Half-closes, and throws away what the peer sends until it closes too, for a while.

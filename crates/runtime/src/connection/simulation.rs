@@ -1,9 +1,12 @@
 //! Runs sessions over a scripted stream: reads and writes of any length, interruptions, the end
-//! and errors at every offset, from seeds that a failure prints. Thousands of runs a second, no sockets.
+//! and errors at every offset, from seeds that a failure prints. Thousands of runs a second, and no
+//! sockets. Each run is made twice: by one session, and by a session for each time that the
+//! connection is not idle, as it is beside a lane.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future as _;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,17 +15,22 @@ use std::task::{Context, Poll, Waker};
 use heartbeat_protocol::Site;
 
 use crate::config::Config;
-use crate::connection::session::Session;
+use crate::connection::buffers::SMALL_BYTES;
+use crate::connection::outbox::{Mark, Outbox};
+use crate::connection::session::{Outcome, Session, Start};
 use crate::connection::socket::Stream;
 use crate::deadlines::Wait;
+use crate::lane::{Verdict, answer, session_start};
 use crate::observe::end::End;
 use crate::os::cgroup::MemoryGauge;
+use crate::os::event_loop::Driver;
 use crate::report::Report;
 use crate::send::arena::{Arena, SLOTS};
 use crate::send::outbound::Outbound;
-use crate::send::tier::Means;
-use crate::shared::Shared;
-use crate::worker::Worker;
+use crate::send::tier::{Means, Tier};
+use crate::shared::{Limits, Shared};
+use crate::turns::Turns;
+use crate::worker::{Parts, Worker};
 
 /// A xorshift generator: small, and the same on every machine.
 #[derive(Clone, Debug)]
@@ -171,29 +179,45 @@ struct Run {
 
 /// A worker without an event loop.
 pub(crate) fn worker() -> Rc<Worker> {
-    worker_within(None)
+    worker_within(None, false)
 }
 
-/// A worker without an event loop, within a memory limit.
-pub(crate) fn worker_within(memory: Option<MemoryGauge>) -> Rc<Worker> {
+/// A worker without an event loop, within a memory limit, with or without a lane beside it.
+pub(crate) fn worker_within(memory: Option<MemoryGauge>, has_lane: bool) -> Rc<Worker> {
     let site = Site::new("/heartbeat/", 1, 1 << 20).unwrap();
     let report = Report {
         threads: 1,
-        driver: "scripted",
+        driver: Driver::Epoll,
         driver_reason: String::new(),
         refusal: None,
-        send: "copy",
+        send: Tier::Copy,
         send_reason: String::new(),
         max_connections: 1,
+        max_connections_refused: None,
     };
-    let shared = Shared { memory, ..Shared::new(Config::new(site), &report, 0) };
-    Rc::new(Worker::new(Arc::new(shared), 0, Arena::new().unwrap(), Means::default()))
+    let limits = Limits { descriptors: 0, connections_max: 1, above_limit_max: 1 };
+    let shared = Shared { memory, ..Shared::new(Config::new(site), report, limits) };
+    let arena = Arena::new().unwrap();
+    let parts = Parts { arena, means: Means::default(), turns: Turns::new(None), has_lane };
+    Rc::new(Worker::new(Arc::new(shared), 0, parts))
 }
 
+/// Both ways of a connection must come to the same.
 fn run(worker: &Rc<Worker>, script: &Script) -> Run {
+    thread_local! {
+        static BESIDE_A_LANE: Rc<Worker> = worker_within(None, true);
+    }
+    let alone = run_on(worker, script);
+    let beside_a_lane = BESIDE_A_LANE.with(|worker| run_on(worker, script));
+    assert_eq!(alone.end, beside_a_lane.end);
+    assert!(alone.output == beside_a_lane.output);
+    alone
+}
+
+fn run_on(worker: &Rc<Worker>, script: &Script) -> Run {
     let output = Rc::new(RefCell::new(Vec::new()));
     let waits = Rc::new(RefCell::new(Vec::new()));
-    let stream = Scripted {
+    let mut stream = Scripted {
         script: script.clone(),
         read: 0,
         random: Random::new(script.seed),
@@ -202,19 +226,67 @@ fn run(worker: &Rc<Worker>, script: &Script) -> Run {
         waits: Rc::clone(&waits),
         worker: Rc::clone(worker),
     };
-    let remote = std::net::IpAddr::from([127, 0, 0, 1]);
-    let watch = worker.deadlines().watch(-1);
-    let end = {
-        let mut session = Session::new(worker, &watch, remote, stream);
-        let mut serving = pin!(session.run());
-        match serving.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(end) => end,
-            Poll::Pending => panic!("a scripted stream never waits"),
+    let mut is_fresh = true;
+    let mut start = Start::default();
+    let end = loop {
+        let watch = worker.deadlines().watch(-1);
+        let mut session = Session::new(worker, &watch, REMOTE, is_fresh, stream);
+        let outcome = {
+            let mut serving = pin!(session.run(start));
+            match serving.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(outcome) => outcome,
+                Poll::Pending => panic!("a scripted stream never waits"),
+            }
+        };
+        stream = session.into_stream();
+        is_fresh = false;
+        match outcome {
+            Outcome::Over(end) => break end,
+            Outcome::Idle => match stream.stay_in_lane() {
+                Ok(next) => start = next,
+                Err(end) => break end,
+            },
         }
     };
     assert_eq!(worker.arena().free_slots(), SLOTS, "a slot was not given back");
     Run { end, output: without_dates(&output.take()), waits: waits.take() }
 }
+
+impl Scripted {
+    /// What the lane does with an idle connection, up to what the next session starts with.
+    fn stay_in_lane(&mut self) -> Result<Start, End> {
+        let worker = Rc::clone(&self.worker);
+        let mut outbox = Outbox::with_capacity(0);
+        loop {
+            let start = self.read;
+            match self.read_some(SMALL_BYTES) {
+                Ok(0) => return Err(End::Peer),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return Err(End::Aborted),
+            }
+            let input = self.script.input[start..self.read].to_vec();
+            let buffers = worker.buffers();
+            match answer(&worker, REMOTE, &mut false, &input, &mut outbox) {
+                Verdict::Answered => {}
+                Verdict::Unusual { used } => {
+                    let marks = (Mark::START, outbox.mark());
+                    return Ok(session_start(buffers, &outbox, marks, 0, &input[used..]));
+                }
+            }
+            let bytes = outbox.bytes.len();
+            let sent = self.write_some(bytes).unwrap_or(0);
+            self.output.borrow_mut().extend_from_slice(&outbox.bytes[..sent]);
+            if sent < bytes {
+                let marks = (Mark::START, outbox.mark());
+                return Ok(session_start(buffers, &outbox, marks, sent, &[]));
+            }
+            outbox.settle_all(worker.counters(), worker.log());
+        }
+    }
+}
+
+const REMOTE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// The second may change between two runs.
 fn without_dates(output: &[u8]) -> Vec<u8> {

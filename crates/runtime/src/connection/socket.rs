@@ -1,47 +1,34 @@
-//! Owns the operations of a session on its stream: the trait, and the TCP socket of monoio behind
-//! it, where the send tier decides how vectors leave.
+//! Owns the operations of a session on its stream: the trait, and the TCP socket behind it.
+//!
+//! Every operation tries its system call first and waits only if the kernel says so. A socket is
+//! registered with the event loop when it waits for the first time: most sessions never do.
 
-use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
-use std::net::IpAddr;
+use std::net::TcpStream;
 use std::os::fd::{AsRawFd, RawFd};
-use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
-use monoio::buf::{IoBuf, IoBufMut};
-use monoio::io::{AsyncReadRent, AsyncWriteRent};
-use monoio::net::TcpStream;
+use monoio::buf::IoBuf;
+use monoio::io::AsyncWriteRent;
 
-use crate::config::SendTier;
 use crate::os::cgroup::Memory;
 use crate::os::sys::{self, Way};
 use crate::send::outbound::{Outbound, VECTORS_MAX, WriteError};
-use crate::send::tier::{RING_BYTES_MIN, SPLICE_BYTES_MIN};
+use crate::send::tier::{self, Means};
+use crate::turns::Turn;
 use crate::worker::Worker;
 
 /// Most bytes thrown away by one call.
 const DISCARD_BYTES_MAX: u64 = 1 << 30;
 
-/// Operations of a connection that may end at once, one after the other, before the other
-/// connections of the worker get their turn.
-const IN_A_ROW_MAX: u32 = 16;
-
-/// How long a connection that has had its turn stands back on epoll. There, nothing but a timer
-/// lets the loop come round: a task that wakes itself goes first again (monoio 0.2.4).
-const STAND_BACK: Duration = Duration::from_millis(1);
-
 /// Answers from this many bytes on look at the memory limit first: smaller ones fit in the least
 /// send buffer there is.
 const FRUGAL_BYTES_MIN: u64 = 16 * 1024;
 
-// Every tier that never waits looks at it.
-const _: () = assert!(FRUGAL_BYTES_MIN <= SPLICE_BYTES_MIN && FRUGAL_BYTES_MIN <= RING_BYTES_MIN);
-
 /// Send buffer of a socket where memory is scarce, in bytes. The kernel doubles it for its own
 /// needs (socket(7)), and fills up the packet that it has begun.
-const FRUGAL_SEND_BUFFER_BYTES: i32 = 8 * 1024;
+const FRUGAL_SEND_BUFFER_BYTES: usize = 8 * 1024;
 
 /// How long an answer waits before it looks again whether there is memory.
 const FRUGAL_PAUSE: Duration = Duration::from_millis(20);
@@ -70,114 +57,108 @@ pub(crate) trait Stream {
 
 /// A TCP connection of a worker.
 pub(crate) struct Socket {
-    stream: TcpStream,
+    handle: Handle,
     worker: Rc<Worker>,
-    in_a_row: u32,
+    turn: Turn,
     /// Whether the last write found less room than it had bytes: the next one waits first.
     is_full: bool,
-    /// Whether its send buffer has been made small for want of memory.
+    /// Whether its send buffer has been made small because memory is scarce.
     is_frugal: bool,
-    /// Whether the peer is on this host, once that has been asked.
-    is_local: Option<bool>,
 }
 
-/// What a tier that never waits has done.
+/// A socket on its own, or registered with the event loop.
+enum Handle {
+    Plain(TcpStream),
+    Registered(monoio::net::TcpStream),
+    /// Only while the one becomes the other, and after the event loop has refused it.
+    Lost,
+}
+
+/// What a write that never waits has done.
 struct Written {
     bytes: usize,
     is_full: bool,
 }
 
-type WriteFn = fn(&Socket, &Outbound) -> Result<Written, WriteError>;
-
 impl Socket {
     pub(crate) fn new(stream: TcpStream, worker: Rc<Worker>) -> Self {
-        Self { stream, worker, in_a_row: 0, is_full: false, is_frugal: false, is_local: None }
+        let (turn, handle) = (Turn::default(), Handle::Plain(stream));
+        Self { handle, worker, turn, is_full: false, is_frugal: false }
     }
 
     pub(crate) fn fd(&self) -> RawFd {
-        self.stream.as_raw_fd()
+        match &self.handle {
+            Handle::Plain(stream) => stream.as_raw_fd(),
+            Handle::Registered(stream) => stream.as_raw_fd(),
+            Handle::Lost => -1,
+        }
     }
 
-    /// Lets the others have their turn where many operations in a row did not have to wait. Comes
+    /// The socket, registered with no event loop any more. None if it has been lost.
+    pub(crate) fn into_stream(self) -> Option<TcpStream> {
+        match self.handle {
+            Handle::Plain(stream) => Some(stream),
+            Handle::Registered(stream) => Some(sys::leave_loop(stream)),
+            Handle::Lost => None,
+        }
+    }
+
+    /// The socket as the event loop knows it.
+    fn registered(&mut self) -> io::Result<&mut monoio::net::TcpStream> {
+        if let Handle::Plain(_) = self.handle
+            && let Handle::Plain(stream) = std::mem::replace(&mut self.handle, Handle::Lost)
+        {
+            self.handle = Handle::Registered(monoio::net::TcpStream::from_std(stream)?);
+        }
+        match &mut self.handle {
+            Handle::Registered(stream) => Ok(stream),
+            Handle::Plain(_) | Handle::Lost => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Lets the others have their turn if this connection has run for long without a wait. Comes
     /// before an operation: after the last one of a request there may be nothing to wait for.
-    async fn take_turn(&mut self, direction: Direction) -> io::Result<()> {
-        if self.in_a_row < IN_A_ROW_MAX {
-            return Ok(());
-        }
-        self.in_a_row = 0;
-        if self.worker.is_epoll() {
-            // Boxed: it is rare, and would add half again to what every connection costs.
-            Box::pin(monoio::time::sleep(STAND_BACK)).await;
-            return Ok(());
-        }
-        // What is ready is told at once, but by way of the ring.
-        match direction {
-            Direction::Receive => self.stream.readable(false).await,
-            Direction::Send => self.stream.writable(false).await,
+    async fn take_turn(&mut self) {
+        if self.turn.is_over() {
+            self.worker.turns().give_way().await;
+            self.turn.restart();
         }
     }
 
-    fn note_turn(&mut self, turn: Turn) {
-        self.in_a_row = match turn {
-            Turn::Waited => 0,
-            Turn::AtOnce => self.in_a_row + 1,
-        };
+    async fn wait_readable(&mut self) -> io::Result<()> {
+        self.turn.restart();
+        self.registered()?.readable(false).await
     }
 
-    /// Sends by a tier that never waits, waiting through monoio where the socket is full. None
-    /// where the tier can not.
-    ///
-    /// io_uring ends every poll of a socket whose peer has finished sending (EPOLLRDHUP), room or
-    /// not. So where a wait has brought no room, an ordinary write takes over, which waits itself.
-    async fn send_at_once(
-        &mut self,
-        outbound: &Outbound,
-        tier: WriteFn,
-    ) -> Option<io::Result<usize>> {
-        if self.is_full {
-            self.is_full = false;
-            self.in_a_row = 0;
-            if let Err(error) = self.stream.writable(false).await {
-                return Some(Err(error));
-            }
-        }
-        let mut has_waited = false;
-        loop {
-            self.be_frugal().await;
-            match tier(self, outbound) {
-                Ok(Written { bytes, is_full }) => {
-                    self.note_turn(Turn::AtOnce);
-                    self.is_full = is_full;
-                    return Some(Ok(bytes));
-                }
-                Err(WriteError::WouldBlock) if has_waited => return None,
-                Err(WriteError::WouldBlock) => {
-                    self.in_a_row = 0;
-                    has_waited = true;
-                    if let Err(error) = self.stream.writable(false).await {
-                        return Some(Err(error));
-                    }
-                }
-                Err(WriteError::Socket(error)) => return Some(Err(error)),
-                Err(WriteError::Unable(_) | WriteError::Broken(_)) => return None,
-            }
+    async fn wait_writable(&mut self) -> io::Result<()> {
+        self.turn.restart();
+        self.registered()?.writable(false).await
+    }
+
+    /// What one operation of a large answer sends, without waiting.
+    fn write(&self, way: tier::Way, outbound: &Outbound) -> Result<Written, WriteError> {
+        let means = self.worker.means();
+        match way {
+            tier::Way::Splice => self.write_spliced(means, outbound),
+            tier::Way::Ring => self.write_registered(means, outbound),
+            tier::Way::Copy => self.write_copied(outbound),
         }
     }
 
-    /// Through the companion ring.
-    fn write_registered(&self, outbound: &Outbound) -> Result<Written, WriteError> {
+    /// Through the ring with the registered buffers.
+    fn write_registered(&self, means: &Means, outbound: &Outbound) -> Result<Written, WriteError> {
         let worker = &self.worker;
-        let ring = worker.send_ring().ok_or_else(unsupported)?;
+        let ring = means.ring().ok_or_else(unsupported)?;
         let mut vectors = worker.vector_lists().take();
         outbound.vectors(worker.arena(), &mut vectors);
         let offered: usize = vectors.iter().map(|vector| vector.iov_len).sum();
-        let written = ring.write(self.fd(), &vectors, outbound.head(), worker.arena());
+        let written = ring.write(self.fd(), &vectors, outbound.head());
         worker.vector_lists().give(vectors);
         worker.counters().set_zerocopy(ring.zerocopy_counts());
         written.map(|bytes| Written { bytes, is_full: bytes < offered })
     }
 
-    /// All by a copy, as [`Socket::send_copy`], but without waiting.
+    /// All of it by a copy.
     fn write_copied(&self, outbound: &Outbound) -> Result<Written, WriteError> {
         let mut slices = [IoSlice::new(&[]); VECTORS_MAX];
         let count = outbound.slices(self.worker.arena(), &mut slices);
@@ -188,20 +169,20 @@ impl Socket {
     }
 
     /// The head by a copy, the payload by reference.
-    fn write_spliced(&self, outbound: &Outbound) -> Result<Written, WriteError> {
+    fn write_spliced(&self, means: &Means, outbound: &Outbound) -> Result<Written, WriteError> {
         let worker = &self.worker;
-        let pipe = worker.payload_pipe().ok_or_else(unsupported)?;
+        let pipe = means.pipe().ok_or_else(unsupported)?;
         let mut head_sent = 0;
-        if let Some(head) = outbound.head_rest(worker.arena()) {
+        if let Some(head) = outbound.head_rest() {
             head_sent = sys::send_ahead(self.fd(), head)?;
             if head_sent < head.len() {
                 return Ok(Written { bytes: head_sent, is_full: true });
             }
         }
         let (from, bytes) = outbound.payload_rest();
-        // splice(2) asks the socket's flag, which io_uring must not find set: it would hand EAGAIN
-        // on instead of waiting. Nothing else is under way on this socket meanwhile.
-        let is_blocking = !worker.is_epoll();
+        // splice(2) asks the socket's flag. io_uring must not find it set: it would report EAGAIN
+        // instead of waiting. Nothing else is in flight on this socket meanwhile.
+        let is_blocking = !worker.driver().is_epoll();
         if is_blocking {
             sys::set_nonblocking(self.fd(), true)?;
         }
@@ -231,40 +212,26 @@ impl Socket {
             }
             if !self.is_frugal {
                 self.is_frugal = true;
-                // Refused by nothing but a socket that is gone, which the write tells.
+                // Only a socket that is gone refuses it, which the write reports.
                 let _ = sys::set_send_buffer(self.fd(), FRUGAL_SEND_BUFFER_BYTES);
             }
             if memory == Memory::Scarce {
                 return;
             }
-            self.in_a_row = 0;
-            // Boxed for the reason that it is in `take_turn`.
+            self.turn.restart();
+            // Boxed: it is rare, and would add half again to what every session costs.
             Box::pin(monoio::time::sleep(FRUGAL_PAUSE)).await;
         }
     }
 
-    /// Whether answers to this peer are spliced: asked for, or the peer is on this host, where a
-    /// copy would only move the payload from one core's cache to another's.
-    fn is_spliced_to(&mut self) -> bool {
-        if self.worker.payload_pipe().is_none() {
-            return false;
-        }
-        if self.worker.config().send == SendTier::Splice {
-            return true;
-        }
-        let stream = &self.stream;
-        *self.is_local.get_or_insert_with(|| match (stream.local_addr(), stream.peer_addr()) {
-            (Ok(local), Ok(peer)) => is_same_host(local.ip(), peer.ip()),
-            _ => false,
-        })
-    }
-
-    async fn send_copy(&mut self, outbound: &Outbound) -> io::Result<usize> {
+    /// Writes through the event loop, which waits for room by itself.
+    async fn write_waiting(&mut self, outbound: &Outbound) -> io::Result<usize> {
+        self.turn.restart();
         let mut vectors = self.worker.vector_lists().take();
         outbound.vectors(self.worker.arena(), &mut vectors);
-        let ((result, vectors), turn) = turn_of(pin!(self.stream.writev(vectors))).await;
-        self.worker.vector_lists().give(vectors);
-        self.note_turn(turn);
+        let worker = Rc::clone(&self.worker);
+        let (result, vectors) = self.registered()?.writev(vectors).await;
+        worker.vector_lists().give(vectors);
         result
     }
 }
@@ -273,103 +240,101 @@ fn unsupported() -> io::Error {
     io::ErrorKind::Unsupported.into()
 }
 
-/// Whether both ends of a connection are on one host, as far as their addresses tell.
-fn is_same_host(local: IpAddr, peer: IpAddr) -> bool {
-    local == peer || peer.to_canonical().is_loopback()
-}
-
-/// Which way an operation goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Direction {
-    Receive,
-    Send,
-}
-
-/// Whether an operation ended at once or had to wait, and so let the others have their turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
-    AtOnce,
-    Waited,
-}
-
-/// Awaits an operation, and tells which it was. The operation stays with the caller: a future
-/// that is moved into another takes its room twice.
-fn turn_of<F: Future>(mut operation: Pin<&mut F>) -> impl Future<Output = (F::Output, Turn)> {
-    let mut turn = Turn::AtOnce;
-    poll_fn(move |context| match operation.as_mut().poll(context) {
-        Poll::Ready(output) => Poll::Ready((output, turn)),
-        Poll::Pending => {
-            turn = Turn::Waited;
-            Poll::Pending
-        }
-    })
+fn is_would_block(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
 }
 
 impl Stream for Socket {
-    async fn receive(&mut self, buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
-        if let Err(error) = self.take_turn(Direction::Receive).await {
-            return (Err(error), buffer);
+    async fn receive(&mut self, mut buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
+        self.take_turn().await;
+        loop {
+            match sys::receive(self.fd(), &mut buffer) {
+                Err(error) if is_would_block(&error) => {
+                    if let Err(error) = self.wait_readable().await {
+                        return (Err(error), buffer);
+                    }
+                }
+                result => return (result, buffer),
+            }
         }
-        let spare = buffer.len()..buffer.capacity();
-        debug_assert!(!spare.is_empty());
-        let ((result, slice), turn) =
-            turn_of(pin!(self.stream.read(buffer.slice_mut(spare)))).await;
-        self.note_turn(turn);
-        (result, slice.into_inner())
     }
 
     async fn discard(&mut self, bytes_max: u64) -> io::Result<usize> {
+        self.take_turn().await;
         let bytes_max = bytes_max.min(DISCARD_BYTES_MAX) as usize;
-        self.take_turn(Direction::Receive).await?;
         loop {
             match sys::discard_received(self.fd(), bytes_max) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.in_a_row = 0;
-                    self.stream.readable(false).await?;
-                }
-                result => {
-                    self.note_turn(Turn::AtOnce);
-                    return result;
-                }
+                Err(error) if is_would_block(&error) => self.wait_readable().await?,
+                result => return result,
             }
         }
     }
 
     async fn send(&mut self, bytes: Vec<u8>, from: usize) -> (io::Result<usize>, Vec<u8>) {
-        if let Err(error) = self.take_turn(Direction::Send).await {
-            return (Err(error), bytes);
+        self.take_turn().await;
+        let mut has_waited = false;
+        loop {
+            match sys::send_at_once(self.fd(), &bytes[from..]) {
+                Err(error) if is_would_block(&error) && !has_waited => {
+                    has_waited = true;
+                    if let Err(error) = self.wait_writable().await {
+                        return (Err(error), bytes);
+                    }
+                }
+                // As in `send_outbound`.
+                Err(error) if is_would_block(&error) => {
+                    return match self.registered() {
+                        Ok(stream) => {
+                            let (result, slice) = stream.write(bytes.slice(from..)).await;
+                            (result, slice.into_inner())
+                        }
+                        Err(error) => (Err(error), bytes),
+                    };
+                }
+                result => return (result, bytes),
+            }
         }
-        let ((result, slice), turn) = turn_of(pin!(self.stream.write(bytes.slice(from..)))).await;
-        self.note_turn(turn);
-        (result, slice.into_inner())
     }
 
+    /// io_uring ends every poll of a socket whose peer has finished sending (EPOLLRDHUP), even if
+    /// there is no room. So if a wait has brought no room, the event loop writes, and waits itself.
     async fn send_outbound(&mut self, outbound: &Outbound) -> io::Result<usize> {
-        self.take_turn(Direction::Send).await?;
-        if outbound.payload_bytes() >= SPLICE_BYTES_MIN
-            && self.is_spliced_to()
-            && let Some(result) = self.send_at_once(outbound, Self::write_spliced).await
-        {
-            return result;
+        self.take_turn().await;
+        if std::mem::take(&mut self.is_full) {
+            self.wait_writable().await?;
         }
-        if outbound.payload_bytes() >= RING_BYTES_MIN
-            && self.worker.send_ring().is_some()
-            && let Some(result) = self.send_at_once(outbound, Self::write_registered).await
-        {
-            return result;
+        let mut has_waited = false;
+        loop {
+            if outbound.payload_bytes() >= FRUGAL_BYTES_MIN {
+                self.be_frugal().await;
+            }
+            let way = self.worker.means().way(outbound.payload_bytes());
+            match self.write(way, outbound) {
+                Ok(Written { bytes, is_full }) => {
+                    self.is_full = is_full;
+                    return Ok(bytes);
+                }
+                Err(WriteError::WouldBlock) if has_waited => {
+                    return self.write_waiting(outbound).await;
+                }
+                Err(WriteError::WouldBlock) => {
+                    has_waited = true;
+                    self.wait_writable().await?;
+                }
+                Err(WriteError::Socket(error)) => return Err(error),
+                Err(WriteError::Unable(error) | WriteError::Broken(error))
+                    if way == tier::Way::Copy =>
+                {
+                    return Err(error);
+                }
+                Err(WriteError::Unable(_)) => return self.write_waiting(outbound).await,
+                Err(WriteError::Broken(_)) => self.worker.means().give_up(way),
+            }
         }
-        // Within a memory limit nothing is left to the kernel to go on with unasked.
-        if outbound.payload_bytes() >= FRUGAL_BYTES_MIN
-            && self.worker.shared().memory.is_some()
-            && let Some(result) = self.send_at_once(outbound, Self::write_copied).await
-        {
-            return result;
-        }
-        self.send_copy(outbound).await
     }
 
     fn shutdown_send(&mut self) {
-        // ENOTCONN: the peer has reset the connection, which the next read tells.
+        // ENOTCONN: the peer has reset the connection, which the next read reports.
         let _ = sys::shutdown(self.fd(), Way::Write);
     }
 
@@ -380,44 +345,22 @@ impl Stream for Socket {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
     use std::path::Path;
+    use std::pin::pin;
 
     use heartbeat_protocol::Payload;
 
     use super::*;
-    use crate::connection::simulation::{worker, worker_within};
+    use crate::connection::simulation::worker_within;
     use crate::os::cgroup::{self, MemoryGauge};
-    use crate::os::driver::{self, Driver};
-
-    /// Takes the last bytes that there will be, as the operation before the others' turn.
-    async fn discard_the_last(far: std::net::TcpStream) -> io::Result<usize> {
-        let mut socket = Socket::new(TcpStream::from_std(far)?, worker());
-        socket.in_a_row = IN_A_ROW_MAX - 1;
-        let discarding = pin!(socket.discard(10));
-        monoio::time::timeout(Duration::from_secs(5), discarding)
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
-    }
-
-    #[test]
-    fn a_peer_with_this_hosts_address_is_on_it() {
-        let host =
-            |local: &str, peer: &str| is_same_host(local.parse().unwrap(), peer.parse().unwrap());
-        assert!(host("127.0.0.1", "127.0.0.2"));
-        assert!(host("::1", "::1"));
-        assert!(host("::ffff:127.0.0.1", "::ffff:127.0.0.1"));
-        assert!(host("10.0.0.1", "10.0.0.1"));
-        assert!(!host("10.0.0.1", "10.0.0.2"));
-        assert!(!host("fe80::1", "fe80::2"));
-    }
+    use crate::os::event_loop::{self, EventLoop};
 
     /// Sends a large answer where memory is used up, and again where it is scarce.
     async fn send_within_a_limit(far: std::net::TcpStream, gauge: MemoryGauge, current: &Path) {
         far.set_nonblocking(true).unwrap();
         let peer = far.try_clone().unwrap();
-        let worker = worker_within(Some(gauge));
-        let mut socket = Socket::new(TcpStream::from_std(far).unwrap(), worker);
+        let worker = worker_within(Some(gauge), false);
+        let mut socket = Socket::new(far, worker);
         let outbound = Outbound::new(None, Payload { bytes: 1 << 20 });
         {
             let sending = pin!(socket.send_outbound(&outbound));
@@ -443,26 +386,10 @@ mod tests {
             ],
         );
         let (_near, far) = sys::tcp_pair();
-        let Ok(Driver::Epoll(mut runtime)) = driver::build_epoll() else { panic!("no epoll") };
+        let Ok(EventLoop::Epoll(mut runtime)) = event_loop::build_epoll() else { panic!() };
         let gauge = MemoryGauge::find(&root).unwrap();
         let current = root.join("sys/fs/cgroup/memory.current");
         runtime.block_on(send_within_a_limit(far, gauge, &current));
         std::fs::remove_dir_all(root).unwrap();
-    }
-
-    #[test]
-    fn a_turn_is_given_before_an_operation_and_never_after_the_last() {
-        let uring = driver::build_uring().map(|(driver, _)| driver).ok();
-        let drivers = uring.into_iter().chain(driver::build_epoll());
-        for driver in drivers {
-            let (mut near, far) = sys::tcp_pair();
-            near.write_all(b"0123456789").unwrap();
-            far.set_nonblocking(matches!(driver, Driver::Epoll(_))).unwrap();
-            let discarded = match driver {
-                Driver::Uring(mut runtime) => runtime.block_on(discard_the_last(far)),
-                Driver::Epoll(mut runtime) => runtime.block_on(discard_the_last(far)),
-            };
-            assert_eq!(discarded.unwrap(), 10);
-        }
     }
 }

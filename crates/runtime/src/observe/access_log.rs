@@ -4,11 +4,12 @@
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use heartbeat_protocol::{push_decimal, rfc3339_seconds};
 
 use crate::config::LogFormat;
+use crate::observe::exchange::Exchange;
 use crate::observe::log_sink::{LogSink, Outcome};
 
 /// Waiting lines that a worker keeps, in bytes; a line beyond is dropped.
@@ -16,23 +17,6 @@ const WAITING_BYTES_MAX: usize = 256 * 1024;
 
 /// Waiting lines that are handed on without waiting for the next flush, in bytes.
 const FLUSH_BYTES: usize = 32 * 1024;
-
-/// Longest path in a line, in bytes before escaping; the rest is cut off.
-pub(crate) const PATH_BYTES_MAX: usize = 256;
-
-/// One answered request, as the log sees it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry<'a> {
-    pub(crate) status: u16,
-    /// Content sent and received, in bytes.
-    pub(crate) bytes_out: u64,
-    pub(crate) bytes_in: u64,
-    pub(crate) duration_us: u64,
-    pub(crate) remote: IpAddr,
-    /// Method and path as they were sent, escaped by [`escape`].
-    pub(crate) verb: &'a str,
-    pub(crate) path: &'a str,
-}
 
 /// The waiting lines of one worker.
 #[derive(Debug)]
@@ -66,16 +50,16 @@ impl AccessLog {
         }
     }
 
-    /// Adds a line.
-    pub(crate) fn write(&self, entry: &Entry<'_>) {
+    /// Adds a line. `verb` and `path` are escaped already.
+    pub(crate) fn write(&self, exchange: &Exchange, duration: Duration, verb: &str, path: &str) {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() >= WAITING_BYTES_MAX {
             self.note_dropped(1);
             return;
         }
         self.with_stamp(|stamp| match self.format {
-            LogFormat::Tsv => write_tsv(stamp, entry, &mut waiting),
-            LogFormat::Json => write_json(stamp, entry, &mut waiting),
+            LogFormat::Tsv => write_tsv(stamp, exchange, duration, verb, path, &mut waiting),
+            LogFormat::Json => write_json(stamp, exchange, duration, verb, path, &mut waiting),
         });
         let is_due = waiting.len() >= FLUSH_BYTES;
         drop(waiting);
@@ -148,34 +132,50 @@ impl AccessLog {
     }
 }
 
-fn write_tsv(stamp: &str, entry: &Entry<'_>, out: &mut Vec<u8>) {
+fn write_tsv(
+    stamp: &str,
+    exchange: &Exchange,
+    duration: Duration,
+    verb: &str,
+    path: &str,
+    out: &mut Vec<u8>,
+) {
     push_all(out, &[stamp]);
-    for number in [u64::from(entry.status), entry.bytes_out, entry.bytes_in, entry.duration_us] {
+    let status = u64::from(exchange.status.code());
+    let duration_us = duration.as_micros() as u64;
+    for number in [status, exchange.bytes_out, exchange.bytes_in, duration_us] {
         out.push(b'\t');
         push_decimal(number, out);
     }
     out.push(b'\t');
-    push_address(out, entry.remote);
-    push_all(out, &["\t", entry.verb, "\t", entry.path, "\n"]);
+    push_address(out, exchange.remote);
+    push_all(out, &["\t", verb, "\t", path, "\n"]);
 }
 
-fn write_json(stamp: &str, entry: &Entry<'_>, out: &mut Vec<u8>) {
+fn write_json(
+    stamp: &str,
+    exchange: &Exchange,
+    duration: Duration,
+    verb: &str,
+    path: &str,
+    out: &mut Vec<u8>,
+) {
     push_all(out, &["{\"date\":\"", stamp, "\",\"status\":"]);
-    push_decimal(u64::from(entry.status), out);
+    push_decimal(u64::from(exchange.status.code()), out);
     for (name, number) in [
-        (",\"bytesOut\":", entry.bytes_out),
-        (",\"bytesIn\":", entry.bytes_in),
-        (",\"durationUs\":", entry.duration_us),
+        (",\"bytesOut\":", exchange.bytes_out),
+        (",\"bytesIn\":", exchange.bytes_in),
+        (",\"durationUs\":", duration.as_micros() as u64),
     ] {
         push_all(out, &[name]);
         push_decimal(number, out);
     }
     push_all(out, &[",\"remote\":\""]);
-    push_address(out, entry.remote);
+    push_address(out, exchange.remote);
     push_all(out, &["\",\"verb\":\""]);
-    push_json(out, entry.verb);
+    push_json(out, verb);
     push_all(out, &["\",\"path\":\""]);
-    push_json(out, entry.path);
+    push_json(out, path);
     push_all(out, &["\"}\n"]);
 }
 
@@ -211,51 +211,34 @@ fn push_json(out: &mut Vec<u8>, escaped: &str) {
     }
 }
 
-/// Appends `bytes`, cut at [`PATH_BYTES_MAX`], so that they fit a column and a JSON string:
-/// control bytes, double quotes, backslashes and what is not UTF-8 become `\xHH`. Nothing at all
-/// becomes `-`.
-pub(crate) fn escape(bytes: &[u8], out: &mut String) {
-    if bytes.is_empty() {
-        out.push('-');
-    }
-    for chunk in bytes[..bytes.len().min(PATH_BYTES_MAX)].utf8_chunks() {
-        for character in chunk.valid().chars() {
-            if character.is_control() || matches!(character, '"' | '\\') {
-                let mut encoded = [0; 4];
-                push_hex(out, character.encode_utf8(&mut encoded).as_bytes());
-            } else {
-                out.push(character);
-            }
-        }
-        push_hex(out, chunk.invalid());
-    }
-}
-
-fn push_hex(out: &mut String, bytes: &[u8]) {
-    use std::fmt::Write;
-    for byte in bytes {
-        let _ = write!(out, "\\x{byte:02x}");
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Instant;
 
-    fn line(write: fn(&str, &Entry<'_>, &mut Vec<u8>), verb: &str, path: &[u8]) -> String {
+    use heartbeat_protocol::{Route, Status};
+
+    use super::*;
+    use crate::observe::exchange::NameBytes;
+    use crate::observe::name::escape;
+
+    type Write = fn(&str, &Exchange, Duration, &str, &str, &mut Vec<u8>);
+
+    fn line(write: Write, verb: &str, path: &[u8]) -> String {
         let mut escaped = String::new();
         escape(path, &mut escaped);
-        let entry = Entry {
-            status: 200,
+        let exchange = Exchange {
+            route: Route::Heartbeat,
+            status: Status::Ok,
+            started: Instant::now(),
+            remote: "::ffff:10.1.2.3".parse().unwrap(),
+            payload_bytes: Some(17),
             bytes_out: 17,
             bytes_in: 0,
-            duration_us: 12,
-            remote: "::ffff:10.1.2.3".parse().unwrap(),
-            verb,
-            path: &escaped,
+            name: NameBytes::default(),
         };
         let mut out = Vec::new();
-        write("2026-11-22T10:00:00.000001Z", &entry, &mut out);
+        let duration = Duration::from_micros(12);
+        write("2026-11-22T10:00:00.000001Z", &exchange, duration, verb, &escaped, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -275,25 +258,5 @@ mod tests {
              \"bytesIn\":0,\"durationUs\":12,\"remote\":\"10.1.2.3\",\"verb\":\"GET\",\
              \"path\":\"/a\\\\x22b\"}\n"
         );
-    }
-
-    #[test]
-    fn what_would_break_a_line_is_escaped() {
-        let escaped = |bytes: &[u8]| {
-            let mut out = String::new();
-            escape(bytes, &mut out);
-            out
-        };
-        assert_eq!(escaped(b""), "-");
-        assert_eq!(escaped(b"/a\tb\nc\x00\x7f"), "/a\\x09b\\x0ac\\x00\\x7f");
-        assert_eq!(escaped(b"/\xff\xfe"), "/\\xff\\xfe");
-        assert_eq!(escaped("/é".as_bytes()), "/é");
-        assert_eq!(escaped("\u{85}".as_bytes()), "\\xc2\\x85");
-        assert_eq!(escaped(b"\\x09"), "\\x5cx09");
-        assert_eq!(escaped(&[b'a'; PATH_BYTES_MAX]).len(), PATH_BYTES_MAX);
-        assert_eq!(escaped(&[b'a'; PATH_BYTES_MAX + 1]).len(), PATH_BYTES_MAX);
-        // A character cut in two is escaped, not lost.
-        let cut = ["a".repeat(PATH_BYTES_MAX - 1), "é".to_string()].concat();
-        assert!(escaped(cut.as_bytes()).ends_with("a\\xc3"));
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use heartbeat_protocol::{Route, Status};
 
 use crate::observe::end::End;
+use crate::observe::exchange::Exchange;
 use crate::send::ring::ZeroCopyCounts;
 
 /// Upper bounds of the duration buckets: one per decade, because every bucket of every size class
@@ -69,30 +70,19 @@ pub(crate) struct Counters {
     pub(crate) zerocopy_not_copied: Counter,
 }
 
-/// An answered request, as metrics see it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Answered {
-    pub(crate) route: Route,
-    pub(crate) status: Status,
-    /// The payload that was sent, where the answer was one.
-    pub(crate) payload_bytes: Option<u64>,
-    pub(crate) response_body_bytes: u64,
-    pub(crate) request_body_bytes: u64,
-    pub(crate) duration_ns: u64,
-}
-
 impl Counters {
-    pub(crate) fn note_answer(&self, answered: &Answered) {
-        self.requests[answered.route.index()][answered.status.index()].add(1);
-        self.response_body_bytes.add(answered.response_body_bytes);
-        self.request_body_bytes.add(answered.request_body_bytes);
-        let Some(bytes) = answered.payload_bytes else { return };
+    /// Counts an answer that took `duration`, from the end of its request's head to its last byte.
+    pub(crate) fn note_answer(&self, exchange: &Exchange, duration: Duration) {
+        self.requests[exchange.route.index()][exchange.status.index()].add(1);
+        self.response_body_bytes.add(exchange.bytes_out);
+        self.request_body_bytes.add(exchange.bytes_in);
+        let Some(bytes) = exchange.payload_bytes else { return };
         let class = SIZE_CLASSES.iter().position(|(bound, _)| bytes <= *bound);
         let histogram = &self.durations[class.unwrap_or(SIZE_CLASSES.len() - 1)];
-        let within = |(bound, _): &(Duration, _)| answered.duration_ns <= bound.as_nanos() as u64;
+        let within = |(bound, _): &(Duration, _)| duration <= *bound;
         let bucket = BUCKETS.iter().position(within).unwrap_or(BUCKETS.len());
         histogram.buckets[bucket].add(1);
-        histogram.sum_ns.add(answered.duration_ns);
+        histogram.sum_ns.add(duration.as_nanos() as u64);
     }
 
     pub(crate) fn note_connection(&self) {
@@ -123,7 +113,10 @@ impl Counters {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+    use crate::observe::exchange::NameBytes;
 
     #[test]
     fn bounds_are_written_as_they_are() {
@@ -135,17 +128,22 @@ mod tests {
     #[test]
     fn durations_fall_into_the_bucket_that_holds_them() {
         let counters = Counters::default();
-        let answered = |payload_bytes, duration_ns| Answered {
-            route: Route::Heartbeat,
-            status: Status::Ok,
-            payload_bytes: Some(payload_bytes),
-            response_body_bytes: payload_bytes,
-            request_body_bytes: 0,
-            duration_ns,
+        let note = |payload_bytes, nanoseconds| {
+            let exchange = Exchange {
+                route: Route::Heartbeat,
+                status: Status::Ok,
+                started: Instant::now(),
+                remote: [127, 0, 0, 1].into(),
+                payload_bytes: Some(payload_bytes),
+                bytes_out: payload_bytes,
+                bytes_in: 0,
+                name: NameBytes::default(),
+            };
+            counters.note_answer(&exchange, Duration::from_nanos(nanoseconds));
         };
-        counters.note_answer(&answered(1024, 10_000));
-        counters.note_answer(&answered(1025, 10_001));
-        counters.note_answer(&answered(1 << 30, u64::MAX / 2));
+        note(1024, 10_000);
+        note(1025, 10_001);
+        note(1 << 30, u64::MAX / 2);
         assert_eq!(counters.durations[0].buckets[0].value(), 1);
         assert_eq!(counters.durations[1].buckets[1].value(), 1);
         assert_eq!(counters.durations[4].buckets[BUCKETS.len()].value(), 1);

@@ -2,6 +2,8 @@
 
 pub(crate) mod access_log;
 pub(crate) mod end;
+pub(crate) mod exchange;
 pub(crate) mod log_sink;
 pub(crate) mod metrics;
+pub(crate) mod name;
 pub(crate) mod scrape;

@@ -59,9 +59,10 @@ pub(crate) fn render(shared: &Shared) -> String {
         &mut text,
         "heartbeat_connections",
         "Connections at the moment.",
-        shared.connections.load(Ordering::Relaxed) as f64,
+        (shared.connections.load(Ordering::Relaxed) + shared.above_limit.load(Ordering::Relaxed))
+            as f64,
     );
-    let is_draining = !shared.ready.load(Ordering::Relaxed);
+    let is_draining = !shared.is_ready.load(Ordering::Relaxed);
     gauge(
         &mut text,
         "heartbeat_draining",
@@ -94,7 +95,9 @@ fn info(text: &mut String, shared: &Shared) {
     let _ = writeln!(
         text,
         "heartbeat_io_info{{driver=\"{}\",send=\"{}\",reason=\"{}\"}} 1",
-        shared.driver, shared.send, shared.driver_label
+        shared.report.driver.name(),
+        shared.report.send.name(),
+        shared.driver_label()
     );
 }
 
@@ -184,7 +187,7 @@ fn of_process(text: &mut String, shared: &Shared) {
         gauge(text, name, "Number of open file descriptors.", descriptors as f64);
     }
     let name = "process_max_fds";
-    gauge(text, name, "Maximum number of open file descriptors.", shared.descriptors as f64);
+    gauge(text, name, "Maximum number of open file descriptors.", shared.limits.descriptors as f64);
     let name = "process_start_time_seconds";
     gauge(
         text,
@@ -213,21 +216,28 @@ fn open_descriptors() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
+    use heartbeat_protocol::{Route, Status};
+
     use super::*;
-    use crate::observe::metrics::Answered;
+    use crate::observe::exchange::{Exchange, NameBytes};
 
     #[test]
     fn only_size_classes_that_were_answered_are_written() {
         let counters = Counters::default();
         for (bytes, duration_ns) in [(1025, 10_001), (1 << 30, u64::MAX / 2)] {
-            counters.note_answer(&Answered {
+            let exchange = Exchange {
                 route: Route::Heartbeat,
                 status: Status::Ok,
+                started: Instant::now(),
+                remote: [127, 0, 0, 1].into(),
                 payload_bytes: Some(bytes),
-                response_body_bytes: bytes,
-                request_body_bytes: 0,
-                duration_ns,
-            });
+                bytes_out: bytes,
+                bytes_in: 0,
+                name: NameBytes::default(),
+            };
+            counters.note_answer(&exchange, Duration::from_nanos(duration_ns));
         }
         let mut text = String::new();
         durations(&mut text, &[counters]);

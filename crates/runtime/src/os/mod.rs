@@ -2,6 +2,6 @@
 
 pub(crate) mod cgroup;
 pub(crate) mod clock;
-pub(crate) mod driver;
+pub(crate) mod event_loop;
 pub(crate) mod placement;
 pub(crate) mod sys;

@@ -3,7 +3,8 @@
 
 use std::ffi::c_int;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 /// Turns the -1 of a system call into the errno it left.
@@ -40,8 +41,8 @@ pub(crate) fn reset_on_close(socket: RawFd) -> io::Result<()> {
 
 /// Bounds what a socket holds of unread answers (SO_SNDBUF, socket(7)): the kernel keeps twice
 /// `bytes`, and up to a packet more.
-pub(crate) fn set_send_buffer(socket: RawFd, bytes: c_int) -> io::Result<()> {
-    set_option(socket, libc::SO_SNDBUF, &bytes)
+pub(crate) fn set_send_buffer(socket: RawFd, bytes: usize) -> io::Result<()> {
+    set_option(socket, libc::SO_SNDBUF, &c_int::try_from(bytes).unwrap_or(c_int::MAX))
 }
 
 /// setsockopt(2) at level SOL_SOCKET. `T` is the type that socket(7) gives for the option.
@@ -52,11 +53,11 @@ fn set_option<T>(socket: RawFd, name: c_int, value: &T) -> io::Result<()> {
 }
 
 /// Bytes that wait in a socket for the peer to acknowledge them (SIOCOUTQ, tcp(7)).
-pub(crate) fn unacknowledged_bytes(socket: RawFd) -> io::Result<c_int> {
+pub(crate) fn unacknowledged_bytes(socket: RawFd) -> io::Result<usize> {
     let mut bytes: c_int = 0;
     // SAFETY: SIOCOUTQ, which is TIOCOUTQ, writes one int, which is live for the call.
     check(unsafe { libc::ioctl(socket, libc::TIOCOUTQ, &raw mut bytes) })?;
-    Ok(bytes)
+    Ok(usize::try_from(bytes).unwrap_or(0))
 }
 
 /// Throws away up to `bytes_max` bytes that have arrived on a TCP socket, without copying them
@@ -69,13 +70,129 @@ pub(crate) fn discard_received(socket: RawFd, bytes_max: usize) -> io::Result<us
     usize::try_from(received).map_err(|_| io::Error::last_os_error())
 }
 
+/// Receives into the spare capacity of `buffer`, which is not empty, without waiting (recv(2)).
+pub(crate) fn receive(socket: RawFd, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    let spare = buffer.spare_capacity_mut();
+    let (room, bytes) = (spare.as_mut_ptr().cast(), spare.len());
+    // SAFETY: the kernel writes at most `bytes` bytes to the spare capacity.
+    let received = unsafe { libc::recv(socket, room, bytes, libc::MSG_DONTWAIT) };
+    let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: the kernel has initialised the `received` bytes behind the current length.
+    unsafe { buffer.set_len(buffer.len() + received) };
+    Ok(received)
+}
+
+/// Sends as much of `bytes` as a socket takes at once (send(2)).
+pub(crate) fn send_at_once(socket: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    send_with(socket, bytes, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+}
+
 /// Sends as much of `bytes` as a socket takes at once, and says that more follows: a short head
 /// waits for its payload instead of leaving in a packet of its own (MSG_MORE, tcp(7)).
 pub(crate) fn send_ahead(socket: RawFd, bytes: &[u8]) -> io::Result<usize> {
-    let flags = libc::MSG_MORE | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    send_with(socket, bytes, libc::MSG_MORE | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+}
+
+fn send_with(socket: RawFd, bytes: &[u8], flags: c_int) -> io::Result<usize> {
     // SAFETY: the bytes are live for the call, and their number is passed with them.
     let sent = unsafe { libc::send(socket, bytes.as_ptr().cast(), bytes.len(), flags) };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// Whether a listener that does not block may accept (accept4(2)): EPERM and ENOSYS say that a
+/// seccomp profile refuses it. A connection that waits already is left in the queue.
+pub(crate) fn may_accept(listener: RawFd) -> io::Result<()> {
+    // SAFETY: the flag is not valid, so the call fails before it takes anything from the queue; a
+    // null address is allowed.
+    let result = unsafe {
+        libc::accept4(listener, std::ptr::null_mut(), std::ptr::null_mut(), INVALID_FLAG)
+    };
+    debug_assert!(result < 0);
+    match io::Error::last_os_error() {
+        error if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        error => Err(error),
+    }
+}
+
+/// A flag that accept4(2) does not know.
+const INVALID_FLAG: c_int = 1;
+
+/// An epoll set whose sockets are edge-triggered and watched for what arrives.
+#[derive(Debug)]
+pub(crate) struct Epoll(OwnedFd);
+
+/// A socket of an [`Epoll`] set that has something to read, or whose peer has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ready {
+    /// The number that the socket was added with.
+    pub(crate) index: u32,
+    /// Whether the end of the peer is behind what there is to read.
+    pub(crate) has_ended: bool,
+}
+
+impl Epoll {
+    /// An empty set (epoll_create1(2)).
+    pub(crate) fn new() -> io::Result<Self> {
+        // SAFETY: epoll_create1(2) takes no memory.
+        let descriptor = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+        // SAFETY: the descriptor is new and open, and nobody else has it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(descriptor) }))
+    }
+
+    /// Adds a socket. What is there already is reported at once (epoll_ctl(2)).
+    pub(crate) fn add(&self, socket: RawFd, index: u32) -> io::Result<()> {
+        let events = (libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET) as u32;
+        let mut event = libc::epoll_event { events, u64: index.into() };
+        let (set, operation) = (self.as_raw_fd(), libc::EPOLL_CTL_ADD);
+        // SAFETY: the event is live for the call.
+        check(unsafe { libc::epoll_ctl(set, operation, socket, &raw mut event) }).map(|_| ())
+    }
+
+    /// Removes a socket.
+    pub(crate) fn remove(&self, socket: RawFd) {
+        let (set, operation) = (self.as_raw_fd(), libc::EPOLL_CTL_DEL);
+        // SAFETY: since Linux 2.6.9 the event of EPOLL_CTL_DEL may be null.
+        unsafe { libc::epoll_ctl(set, operation, socket, std::ptr::null_mut()) };
+    }
+
+    /// Replaces `events` by those that are there now, as many as it has capacity for, without
+    /// waiting (epoll_wait(2)). EINTR counts as none.
+    pub(crate) fn wait(&self, events: &mut Vec<libc::epoll_event>) -> io::Result<()> {
+        events.clear();
+        let room = i32::try_from(events.capacity()).unwrap_or(i32::MAX);
+        // SAFETY: the kernel writes at most `room` events, for which there is capacity.
+        let count = unsafe { libc::epoll_wait(self.as_raw_fd(), events.as_mut_ptr(), room, 0) };
+        match check(count) {
+            Ok(count) => {
+                // SAFETY: the kernel has initialised the first `count` events.
+                unsafe { events.set_len(count as usize) };
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What an event says.
+    pub(crate) fn ready(event: &libc::epoll_event) -> Ready {
+        const ENDED: u32 = (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32;
+        Ready { index: event.u64 as u32, has_ended: event.events & ENDED != 0 }
+    }
+}
+
+impl AsRawFd for Epoll {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// Duplicates a descriptor (fcntl(2), F_DUPFD_CLOEXEC). The type is one that event loops can
+/// watch; nothing is read from it or written to it.
+pub(crate) fn duplicate(descriptor: RawFd) -> io::Result<UnixStream> {
+    // SAFETY: F_DUPFD_CLOEXEC takes no memory; a descriptor that is not open is EBADF.
+    let duplicate = check(unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 0) })?;
+    // SAFETY: the descriptor is new and open, and nobody else has it.
+    Ok(unsafe { UnixStream::from_raw_fd(duplicate) })
 }
 
 /// Sends what a socket takes at once of `slices`, which are at most 1024 (IOV_MAX) (sendmsg(2)).
@@ -158,48 +275,12 @@ pub(crate) fn pin_thread(cpu: usize) -> io::Result<()> {
     check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) }).map(|_| ())
 }
 
-/// Raises the soft limit of open descriptors to the hard one, and returns it (getrlimit(2)).
-pub(crate) fn raise_descriptor_limit() -> io::Result<u64> {
+/// The soft limit of open descriptors (getrlimit(2)).
+pub(crate) fn descriptor_limit() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the limit is live for the call.
     check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
-    if limit.rlim_cur < limit.rlim_max {
-        let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
-        // SAFETY: the limit is live for the call.
-        if check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) }).is_ok() {
-            limit = raised;
-        }
-    }
     Ok(limit.rlim_cur)
-}
-
-/// Gives the pages of this program's code back to the page cache (madvise(2), MADV_DONTNEED):
-/// what is still needed comes back on demand, and what only the start needed does not.
-pub(crate) fn release_code_pages() {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    for line in maps.lines() {
-        let Some((start, end)) = code_range(line) else { continue };
-        // SAFETY: the range is a private, never written mapping of a file that is executable and
-        // not writable: the kernel reads its pages anew, the same bytes, at the next access.
-        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
-    }
-}
-
-/// The addresses of a line of proc_pid_maps(5), where it is code of a file.
-fn code_range(line: &str) -> Option<(usize, usize)> {
-    let mut words = line.split_ascii_whitespace();
-    let (start, end) = words.next()?.split_once('-')?;
-    if words.next()? != "r-xp" || !words.nth(3)?.starts_with('/') {
-        return None;
-    }
-    Some((usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?))
-}
-
-/// Keeps transparent huge pages out of this process (prctl(2), PR_SET_THP_DISABLE): an allocator's
-/// arena would otherwise turn its first kilobytes into 2 MiB pages.
-pub(crate) fn refuse_huge_pages() -> io::Result<()> {
-    // SAFETY: this prctl takes no memory.
-    check(unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) }).map(|_| ())
 }
 
 /// Time of a clock that only moves with the tick, some milliseconds, and costs no system call
@@ -310,9 +391,9 @@ impl BlockedSignals {
         if error != 0 { Err(io::Error::from_raw_os_error(error)) } else { Ok(Self { set }) }
     }
 
-    /// Takes one of the signals, waiting up to `timeout` for it; none means without end
-    /// (sigtimedwait(2)).
-    pub(crate) fn wait(&self, timeout: Option<Duration>) -> Option<c_int> {
+    /// Takes one of the signals, waiting up to `timeout` for it; None means without end. False if
+    /// the time is over or another signal has interrupted it (sigtimedwait(2)).
+    pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<bool> {
         let timeout = timeout.map(|timeout| libc::timespec {
             tv_sec: timeout.as_secs() as libc::time_t,
             tv_nsec: timeout.subsec_nanos().into(),
@@ -321,7 +402,13 @@ impl BlockedSignals {
         // SAFETY: the set has been initialised, the timespec is live or null, and a null siginfo
         // is allowed.
         let signal = unsafe { libc::sigtimedwait(&self.set, std::ptr::null_mut(), timeout) };
-        (signal > 0).then_some(signal)
+        if signal > 0 {
+            return Ok(true);
+        }
+        match io::Error::last_os_error() {
+            error if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => Ok(false),
+            error => Err(error),
+        }
     }
 }
 
@@ -364,22 +451,6 @@ mod tests {
         })
         .join()
         .unwrap();
-    }
-
-    #[test]
-    fn only_code_of_files_is_released() {
-        let line = "55d0c0a00000-55d0c0b00000 r-xp 00100000 fe:00 1234   /usr/bin/heartbeat";
-        assert_eq!(code_range(line), Some((0x55d0_c0a0_0000, 0x55d0_c0b0_0000)));
-        for line in [
-            "55d0c0a00000-55d0c0b00000 r--p 00100000 fe:00 1234   /usr/bin/heartbeat",
-            "55d0c0a00000-55d0c0b00000 rw-p 00100000 fe:00 1234   /usr/bin/heartbeat",
-            "7ffd1c9f0000-7ffd1c9f2000 r-xp 00000000 00:00 0      [vdso]",
-            "7f0000000000-7f0000001000 r-xp 00000000 00:00 0",
-            "",
-        ] {
-            assert_eq!(code_range(line), None, "{line}");
-        }
-        release_code_pages();
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! Owns a worker's payload memory: one page-aligned mapping that holds the block (the repeated
 //! pattern, written once) and the head slots. Every vector that leaves points into it, so that it
-//! can be registered with io_uring as one buffer, and an operation never outlives its memory.
+//! can be registered with io_uring as one buffer. Whoever refers to the memory keeps it: slots and
+//! the ring that has registered it hold it as the arena does.
 
 use std::cell::RefCell;
 use std::io;
 use std::ptr::NonNull;
+use std::rc::Rc;
 
-use heartbeat_protocol::{PATTERN, Segment};
+use heartbeat_protocol::PATTERN;
+#[cfg(test)]
+use heartbeat_protocol::Segment;
 
 /// Bytes of the block. It stays in a core's second-level cache, where the kernel copies from it.
 /// Measured on loopback (medians of nine rounds, CPU per answer), 32 and 64 KiB are the same:
@@ -26,34 +30,38 @@ pub(crate) const ARENA_BYTES: usize = BLOCK_BYTES + SLOTS * SLOT_BYTES;
 
 const _: () = assert!(ARENA_BYTES <= 128 * 1024);
 
-/// The mapping, and which slots are free.
-#[derive(Debug)]
+/// A worker's payload memory.
+#[derive(Clone, Debug)]
 pub(crate) struct Arena {
-    base: NonNull<u8>,
-    free_slots: RefCell<Vec<usize>>,
+    memory: Rc<Memory>,
 }
 
-/// A head in the arena. It goes back by [`Arena::release`].
+/// The mapping, and which slots of it are free.
+#[derive(Debug)]
+struct Memory {
+    base: NonNull<u8>,
+    slots: RefCell<Slots>,
+}
+
+#[derive(Debug)]
+struct Slots {
+    free: Vec<usize>,
+    /// Per slot: zero-copy sends that name it and that the network may still read.
+    sends: [u32; SLOTS],
+    /// Slots whose owner is gone while a send still names them.
+    orphans: [bool; SLOTS],
+}
+
+/// A head in the arena. It gives itself back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Slot {
+    memory: Rc<Memory>,
     index: usize,
     bytes: usize,
 }
 
-impl Slot {
-    /// Its place among the slots, below [`SLOTS`].
-    pub(crate) fn index(&self) -> usize {
-        self.index
-    }
-
-    /// Length of the head, in bytes.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-}
-
 impl Arena {
-    /// Maps and fills the memory (mmap(2)); it is given back when the arena is dropped.
+    /// Maps and fills the memory (mmap(2)); it is unmapped when nothing refers to it any more.
     ///
     /// # Errors
     /// Those of mmap(2): ENOMEM.
@@ -79,64 +87,92 @@ impl Arena {
         for chunk in block.chunks_exact_mut(PATTERN.len()) {
             chunk.copy_from_slice(PATTERN);
         }
-        Ok(Self { base, free_slots: RefCell::new((0..SLOTS).rev().collect()) })
+        let slots =
+            Slots { free: (0..SLOTS).rev().collect(), sends: [0; SLOTS], orphans: [false; SLOTS] };
+        Ok(Self { memory: Rc::new(Memory { base, slots: RefCell::new(slots) }) })
     }
 
     /// The repeated pattern.
     pub(crate) fn block(&self) -> &[u8] {
         // SAFETY: the mapping starts with BLOCK_BYTES initialised bytes, lives as long as self,
         // and `new` was the last to write to them.
-        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), BLOCK_BYTES) }
+        unsafe { std::slice::from_raw_parts(self.memory.base.as_ptr(), BLOCK_BYTES) }
     }
 
-    /// Copies a head into a free slot; none where it is longer than a slot or all are taken.
+    /// Copies a head into a free slot; none if it is longer than a slot or all are taken.
     pub(crate) fn take_slot(&self, head: &[u8]) -> Option<Slot> {
         if head.len() > SLOT_BYTES {
             return None;
         }
-        let index = self.free_slots.borrow_mut().pop()?;
-        // SAFETY: slot `index` lies in the mapping behind the block, is SLOT_BYTES long, and was
-        // free: no operation in flight refers to it, and `head` can not.
+        let index = self.memory.slots.borrow_mut().free.pop()?;
+        // SAFETY: slot `index` lies in the mapping behind the block and is SLOT_BYTES long. It was
+        // free, so no `Slot` and no operation in flight refers to it, and `head` can not.
         unsafe {
-            let start = self.base.as_ptr().add(slot_start(index));
+            let start = self.memory.base.as_ptr().add(slot_start(index));
             std::ptr::copy_nonoverlapping(head.as_ptr(), start, head.len());
         }
-        Some(Slot { index, bytes: head.len() })
-    }
-
-    /// Gives a slot back. The caller has seen the end of every operation that refers to it.
-    pub(crate) fn release(&self, slot: Slot) {
-        self.free_slots.borrow_mut().push(slot.index);
-    }
-
-    /// A head from byte `from` on.
-    pub(crate) fn head<'a>(&'a self, slot: &'a Slot, from: usize) -> &'a [u8] {
-        let vector = self.head_vector(slot, from);
-        // SAFETY: the range lies in the slot, whose bytes `take_slot` has written, and which
-        // nothing writes to before `release` takes the slot, which is borrowed as long.
-        unsafe { std::slice::from_raw_parts(vector.iov_base.cast(), vector.iov_len) }
-    }
-
-    /// The vector of a head from byte `from` on.
-    pub(crate) fn head_vector(&self, slot: &Slot, from: usize) -> libc::iovec {
-        assert!(from < slot.bytes);
-        self.vector(slot_start(slot.index) + from, slot.bytes - from)
+        Some(Slot { memory: Rc::clone(&self.memory), index, bytes: head.len() })
     }
 
     /// The vector of a range of the block.
+    #[cfg(test)]
     pub(crate) fn block_vector(&self, segment: Segment) -> libc::iovec {
         assert!(segment.start + segment.bytes <= BLOCK_BYTES);
-        self.vector(segment.start, segment.bytes)
+        self.memory.vector(segment.start, segment.bytes)
     }
 
     /// The whole mapping, as io_uring registers it.
     pub(crate) fn whole(&self) -> libc::iovec {
-        self.vector(0, ARENA_BYTES)
+        self.memory.vector(0, ARENA_BYTES)
     }
 
+    /// Notes that a zero-copy send names slot `index`.
+    pub(crate) fn note_send(&self, index: usize) {
+        self.memory.slots.borrow_mut().sends[index] += 1;
+    }
+
+    /// Notes that the network has no further use for a zero-copy send that named slot `index`.
+    pub(crate) fn note_sent(&self, index: usize) {
+        let mut slots = self.memory.slots.borrow_mut();
+        slots.sends[index] -= 1;
+        if slots.sends[index] == 0 && std::mem::take(&mut slots.orphans[index]) {
+            slots.free.push(index);
+        }
+    }
+}
+
+impl Memory {
     fn vector(&self, start: usize, bytes: usize) -> libc::iovec {
         assert!(bytes > 0 && start + bytes <= ARENA_BYTES);
         libc::iovec { iov_base: self.base.as_ptr().wrapping_add(start).cast(), iov_len: bytes }
+    }
+}
+
+impl Slot {
+    /// Its place among the slots, below [`SLOTS`].
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The head.
+    pub(crate) fn head(&self) -> &[u8] {
+        // SAFETY: the range lies in the mapping, which this slot keeps, and `take_slot` has
+        // initialised it. Nothing writes to it before the slot is dropped and taken again.
+        unsafe {
+            let start = self.memory.base.as_ptr().add(slot_start(self.index));
+            std::slice::from_raw_parts(start, self.bytes)
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut slots = self.memory.slots.borrow_mut();
+        if slots.sends[self.index] == 0 {
+            slots.free.push(self.index);
+        } else {
+            slots.orphans[self.index] = true;
+        }
     }
 }
 
@@ -144,7 +180,7 @@ impl Arena {
 impl Arena {
     /// The bytes that a vector names.
     pub(crate) fn bytes_of(&self, vector: &libc::iovec) -> &[u8] {
-        let start = vector.iov_base as usize - self.base.as_ptr() as usize;
+        let start = vector.iov_base as usize - self.memory.base.as_ptr() as usize;
         assert!(start + vector.iov_len <= ARENA_BYTES);
         // SAFETY: the range lies in the mapping, which self keeps, and whose bytes are all
         // initialised: an anonymous mapping is zeroes.
@@ -153,15 +189,14 @@ impl Arena {
 
     /// How many slots are free.
     pub(crate) fn free_slots(&self) -> usize {
-        self.free_slots.borrow().len()
+        self.memory.slots.borrow().free.len()
     }
 }
 
-impl Drop for Arena {
+impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: the mapping is this arena's own. Sessions hold the worker that holds it, so
-        // that none of their operations is in flight; a zero-copy send that the network still
-        // needs has its own hold on the pages.
+        // SAFETY: the mapping is this value's own, and the last reference to it is gone: no slot
+        // and no ring names it. A zero-copy send that the network still needs keeps the pages.
         unsafe { libc::munmap(self.base.as_ptr().cast(), ARENA_BYTES) };
     }
 }
@@ -178,25 +213,48 @@ mod tests {
     fn the_block_is_the_pattern() {
         let arena = Arena::new().unwrap();
         assert_eq!(arena.block(), PATTERN.repeat(BLOCK_BYTES / PATTERN.len()));
-        assert_eq!(arena.base.as_ptr() as usize % 4096, 0);
+        assert_eq!(arena.memory.base.as_ptr() as usize % 4096, 0);
         let segment = Segment { start: BLOCK_BYTES - 1, bytes: 1 };
         assert_eq!(arena.bytes_of(&arena.block_vector(segment)), b"F");
     }
 
     #[test]
-    fn slots_hold_their_heads_and_run_out() {
+    fn slots_hold_their_heads_run_out_and_give_themselves_back() {
         let arena = Arena::new().unwrap();
         let head = |index: usize| vec![index as u8; SLOT_BYTES];
         let slots: Vec<Slot> =
             (0..SLOTS).map(|index| arena.take_slot(&head(index)).unwrap()).collect();
         assert!(arena.take_slot(b"x").is_none());
-        for (index, slot) in slots.into_iter().enumerate() {
-            assert_eq!(arena.bytes_of(&arena.head_vector(&slot, 0)), head(index));
-            assert_eq!(arena.head(&slot, 1), &head(index)[1..]);
-            assert_eq!(arena.bytes_of(&arena.head_vector(&slot, SLOT_BYTES - 1)).len(), 1);
-            arena.release(slot);
+        for (index, slot) in slots.iter().enumerate() {
+            assert_eq!(slot.head(), head(index));
         }
+        drop(slots);
+        assert_eq!(arena.free_slots(), SLOTS);
         assert!(arena.take_slot(&[0; SLOT_BYTES]).is_some());
         assert!(arena.take_slot(&[0; SLOT_BYTES + 1]).is_none());
+    }
+
+    #[test]
+    fn a_slot_that_the_network_still_reads_is_not_free() {
+        let arena = Arena::new().unwrap();
+        let slot = arena.take_slot(b"head").unwrap();
+        let index = slot.index();
+        arena.note_send(index);
+        arena.note_send(index);
+        drop(slot);
+        assert_eq!(arena.free_slots(), SLOTS - 1);
+        arena.note_sent(index);
+        assert_eq!(arena.free_slots(), SLOTS - 1);
+        arena.note_sent(index);
+        assert_eq!(arena.free_slots(), SLOTS);
+        arena.note_send(index);
+        arena.note_sent(index);
+        assert_eq!(arena.free_slots(), SLOTS, "a slot is given back once");
+    }
+
+    #[test]
+    fn a_slot_keeps_its_memory_when_the_arena_is_gone() {
+        let slot = Arena::new().unwrap().take_slot(b"head").unwrap();
+        assert_eq!(slot.head(), b"head");
     }
 }

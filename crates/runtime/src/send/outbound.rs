@@ -23,16 +23,16 @@ pub(crate) struct Outbound {
     payload_sent: u64,
 }
 
-/// Why an operation of a tier did not send.
+/// Why an operation did not send.
 #[derive(Debug)]
 pub(crate) enum WriteError {
     /// The socket takes nothing at the moment.
     WouldBlock,
     /// The connection is at its end.
     Socket(io::Error),
-    /// The tier can not, this time: the answer goes on by ordinary writes.
+    /// This way can not send, this time: the answer goes on by ordinary writes.
     Unable(io::Error),
-    /// The tier can not do it at all.
+    /// This way can not send at all.
     Broken(io::Error),
 }
 
@@ -76,7 +76,7 @@ impl Outbound {
             left -= bytes;
             (bytes > 0).then(|| &arena.block()[segment.start..segment.start + bytes])
         });
-        self.head_rest(arena).into_iter().chain(payload)
+        self.head_rest().into_iter().chain(payload)
     }
 
     /// Appends the next bytes to `vectors`, which name memory of the arena.
@@ -99,8 +99,8 @@ impl Outbound {
     }
 
     /// The rest of the head, as long as some of it is still to go.
-    pub(crate) fn head_rest<'a>(&'a self, arena: &'a Arena) -> Option<&'a [u8]> {
-        self.head.as_ref().map(|slot| arena.head(slot, self.head_sent))
+    pub(crate) fn head_rest(&self) -> Option<&[u8]> {
+        self.head.as_ref().map(|slot| &slot.head()[self.head_sent..])
     }
 
     /// The rest of the payload: from which byte on, and how many.
@@ -113,31 +113,23 @@ impl Outbound {
         self.head.as_ref()
     }
 
-    /// Moves the cursor on by what an operation has sent, and returns the head's slot once all of
-    /// it is out.
+    /// Moves the cursor on by what an operation has sent. Once all of the head has been sent, its
+    /// slot is free again.
     ///
     /// # Panics
-    /// Where more was sent than there was: exactly n means exactly n.
-    pub(crate) fn advance(&mut self, mut sent: usize) -> Option<Slot> {
-        let mut finished = None;
-        if let Some(slot) = self.head.take() {
-            let left = slot.bytes() - self.head_sent;
+    /// If more was sent than there was: exactly n means exactly n.
+    pub(crate) fn advance(&mut self, mut sent: usize) {
+        if let Some(head) = self.head_rest() {
+            let left = head.len();
             if sent < left {
                 self.head_sent += sent;
-                self.head = Some(slot);
-                return None;
+                return;
             }
             sent -= left;
-            finished = Some(slot);
+            self.head = None;
         }
         self.payload_sent += sent as u64;
         assert!(self.payload_sent <= self.payload.bytes, "more sent than the answer has");
-        finished
-    }
-
-    /// Gives up, and returns the head's slot where some of it was still to go.
-    pub(crate) fn abandon(&mut self) -> Option<Slot> {
-        self.head.take()
     }
 }
 
@@ -187,9 +179,7 @@ mod tests {
                     let offered: usize = lengths.iter().sum();
                     assert_eq!(offered as u64, total - sent, "nothing is left out");
                     let written = offered.min(step);
-                    if let Some(slot) = outbound.advance(written) {
-                        arena.release(slot);
-                    }
+                    outbound.advance(written);
                     sent += written as u64;
                 }
                 assert_eq!(sent, total);
@@ -201,7 +191,7 @@ mod tests {
     fn one_operation_is_bounded_in_bytes_and_vectors() {
         let arena = Arena::new().unwrap();
         let mut outbound = Outbound::new(arena.take_slot(b"head"), Payload { bytes: 1 << 30 });
-        arena.release(outbound.advance(5).unwrap());
+        outbound.advance(5);
         let lengths = lengths(&outbound, &arena);
         assert_eq!(lengths.iter().sum::<usize>(), OPERATION_BYTES_MAX);
         assert!(lengths.len() <= VECTORS_MAX);
@@ -209,12 +199,23 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_given_up_returns_its_slot_once() {
+    fn an_answer_given_up_returns_its_slot() {
         let arena = Arena::new().unwrap();
+        let free = arena.free_slots();
         let mut outbound = Outbound::new(arena.take_slot(b"head"), Payload { bytes: 1 });
-        assert!(outbound.advance(3).is_none());
-        assert!(outbound.abandon().is_some());
-        assert!(outbound.abandon().is_none());
+        outbound.advance(3);
+        assert_eq!(arena.free_slots(), free - 1);
+        drop(outbound);
+        assert_eq!(arena.free_slots(), free);
+    }
+
+    #[test]
+    fn an_errno_is_about_the_socket_or_about_the_way() {
+        let error = |errno| WriteError::from(io::Error::from_raw_os_error(errno));
+        assert!(matches!(error(libc::EAGAIN), WriteError::WouldBlock));
+        assert!(matches!(error(libc::EPIPE), WriteError::Socket(_)));
+        assert!(matches!(error(libc::ENOBUFS), WriteError::Unable(_)));
+        assert!(matches!(error(libc::EPERM), WriteError::Broken(_)));
     }
 
     #[test]

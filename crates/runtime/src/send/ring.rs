@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types};
 
-use crate::send::arena::{Arena, SLOTS, Slot};
+use crate::send::arena::{Arena, Slot};
 use crate::send::outbound::WriteError;
 
 /// Submission queue entries: one write at a time.
@@ -35,11 +35,13 @@ const WAS_COPIED: i32 = i32::MIN;
 
 /// A ring with the arena registered in it.
 pub(crate) struct SendRing {
+    // Before the arena: dropping the ring ends the registration of its memory.
     ring: RefCell<IoUring>,
+    arena: Arena,
     operation: Operation,
-    /// Set where the ring itself has failed: it is not used again.
-    broken: Cell<bool>,
-    zerocopy: RefCell<ZeroCopy>,
+    /// Whether the ring itself has failed: it is not used again.
+    is_broken: Cell<bool>,
+    counts: Cell<ZeroCopyCounts>,
 }
 
 /// How a ring writes.
@@ -49,16 +51,6 @@ pub(crate) enum Operation {
     WritevFixed,
     /// SENDMSG_ZC with fixed buffers (Linux 6.15).
     SendmsgZc,
-}
-
-/// Zero-copy sends whose pages the network may still read.
-#[derive(Debug, Default)]
-struct ZeroCopy {
-    /// Per slot: sends that name it and have not been notified.
-    slot_uses: [u32; SLOTS],
-    /// Slots that answers have given back while a send still named them.
-    parked: Vec<Slot>,
-    counts: ZeroCopyCounts,
 }
 
 /// Zero-copy sends that the kernel has reported on.
@@ -91,24 +83,25 @@ impl SendRing {
         if !probe.is_supported(opcode::WritevFixed::CODE) || !probe.is_supported(wanted) {
             return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
         }
-        // SAFETY: the arena's mapping stays until the worker is dropped, and the worker drops
-        // this ring, which ends the registration, before the arena.
+        // SAFETY: the ring ends the registration when it is dropped. The value below holds the
+        // arena and drops the ring first, so the mapping outlives the registration.
         unsafe { ring.submitter().register_buffers(&[arena.whole()]) }?;
         let ring = Self {
             ring: RefCell::new(ring),
+            arena: arena.clone(),
             operation: Operation::WritevFixed,
-            broken: Cell::new(false),
-            zerocopy: RefCell::default(),
+            is_broken: Cell::new(false),
+            counts: Cell::default(),
         };
-        ring.prove(arena)?;
+        ring.prove()?;
         Ok(Self { operation, ..ring })
     }
 
     /// One byte of the block through a socket pair.
-    fn prove(&self, arena: &Arena) -> io::Result<()> {
+    fn prove(&self) -> io::Result<()> {
         let (near, _far) = UnixStream::pair()?;
-        let segment = heartbeat_protocol::Segment { start: 0, bytes: 1 };
-        match self.write(near.as_raw_fd(), &[arena.block_vector(segment)], None, arena) {
+        let vector = libc::iovec { iov_len: 1, ..self.arena.whole() };
+        match self.write(near.as_raw_fd(), &[vector], None) {
             Ok(1) => Ok(()),
             Ok(_) | Err(WriteError::WouldBlock) => Err(io::Error::from_raw_os_error(libc::EIO)),
             Err(
@@ -119,27 +112,22 @@ impl SendRing {
 
     /// Whether the ring has failed.
     pub(crate) fn is_broken(&self) -> bool {
-        self.broken.get()
+        self.is_broken.get()
     }
 
-    /// Writes what the socket takes at once of `vectors`, which all lie inside `arena`, the one
-    /// this ring was made for. `head` is the slot that the first vector lies in, if it does.
+    /// Writes what the socket takes at once of `vectors`, which all lie inside the arena that this
+    /// ring was made for; the kernel refuses others. `head` is the slot of the first vector, if it
+    /// lies in one.
     pub(crate) fn write(
         &self,
         socket: RawFd,
         vectors: &[libc::iovec],
         head: Option<&Slot>,
-        arena: &Arena,
     ) -> Result<usize, WriteError> {
-        let mut message = libc::msghdr {
-            msg_name: std::ptr::null_mut(),
-            msg_namelen: 0,
-            msg_iov: vectors.as_ptr().cast_mut(),
-            msg_iovlen: vectors.len() as _,
-            msg_control: std::ptr::null_mut(),
-            msg_controllen: 0,
-            msg_flags: 0,
-        };
+        // SAFETY: an all-zero msghdr names no memory.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_iov = vectors.as_ptr().cast_mut();
+        message.msg_iovlen = vectors.len() as _;
         let tag = head.map_or(0, |slot| slot.index() as u64 + 1);
         let entry = match self.operation {
             Operation::WritevFixed => {
@@ -153,21 +141,20 @@ impl SendRing {
                 .flags((libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32)
                 .build(),
         };
-        let result = self.perform(&entry.user_data(tag), arena).map_err(|error| {
-            self.broken.set(true);
+        let result = self.perform(&entry.user_data(tag)).map_err(|error| {
+            self.is_broken.set(true);
             WriteError::Broken(error)
         })?;
         usize::try_from(result).map_err(|_| {
             let error = WriteError::from(io::Error::from_raw_os_error(-result));
-            self.broken.set(matches!(error, WriteError::Broken(_)));
+            self.is_broken.set(matches!(error, WriteError::Broken(_)));
             error
         })
     }
 
     /// Submits one operation and returns its result; notifications that come along are noted.
-    fn perform(&self, entry: &squeue::Entry, arena: &Arena) -> io::Result<i32> {
+    fn perform(&self, entry: &squeue::Entry) -> io::Result<i32> {
         let mut ring = self.ring.borrow_mut();
-        let mut zerocopy = self.zerocopy.borrow_mut();
         let (submitter, mut submission, mut completion) = ring.split();
         // SAFETY: what the entry points to, the vectors and the message, outlives this call, and
         // the operation is over when the call returns; the vectors lie in the arena, which the
@@ -178,18 +165,21 @@ impl SendRing {
             match submitter.submit_and_wait(1) {
                 Ok(_) => {}
                 Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
-                // The completion queue is over its brim: reap, then try again.
+                // The completion queue has overflowed: reap, then try again.
                 Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
                 Err(error) => return Err(error),
             }
             completion.sync();
             let mut result = None;
             for entry in &mut completion {
+                let slot = entry.user_data().checked_sub(1).map(|index| index as usize);
                 if cqueue::notif(entry.flags()) {
-                    zerocopy.note(&entry, arena);
+                    self.note_notification(entry.result(), slot);
                 } else {
-                    if cqueue::more(entry.flags()) {
-                        zerocopy.begin(entry.user_data());
+                    if cqueue::more(entry.flags())
+                        && let Some(index) = slot
+                    {
+                        self.arena.note_send(index);
                     }
                     result = Some(entry.result());
                 }
@@ -200,46 +190,23 @@ impl SendRing {
         }
     }
 
-    /// Takes back the slot of a head that is out, once the network is done with it.
-    pub(crate) fn release(&self, slot: Slot, arena: &Arena) {
-        let mut zerocopy = self.zerocopy.borrow_mut();
-        if zerocopy.slot_uses[slot.index()] == 0 {
-            arena.release(slot);
+    /// The network has no further use for the pages of a zero-copy send.
+    fn note_notification(&self, result: i32, slot: Option<usize>) {
+        let mut counts = self.counts.get();
+        if result & WAS_COPIED != 0 {
+            counts.copied += 1;
         } else {
-            zerocopy.parked.push(slot);
+            counts.not_copied += 1;
+        }
+        self.counts.set(counts);
+        if let Some(index) = slot {
+            self.arena.note_sent(index);
         }
     }
 
     /// What the kernel has reported on zero-copy sends so far.
     pub(crate) fn zerocopy_counts(&self) -> ZeroCopyCounts {
-        self.zerocopy.borrow().counts
-    }
-}
-
-impl ZeroCopy {
-    /// A send is under way that will be notified.
-    fn begin(&mut self, tag: u64) {
-        if let Some(index) = tag.checked_sub(1) {
-            self.slot_uses[index as usize] += 1;
-        }
-    }
-
-    /// The network is done with a send.
-    fn note(&mut self, entry: &cqueue::Entry, arena: &Arena) {
-        if entry.result() & WAS_COPIED != 0 {
-            self.counts.copied += 1;
-        } else {
-            self.counts.not_copied += 1;
-        }
-        let Some(index) = entry.user_data().checked_sub(1) else { return };
-        let uses = &mut self.slot_uses[index as usize];
-        *uses -= 1;
-        if *uses > 0 {
-            return;
-        }
-        if let Some(at) = self.parked.iter().position(|slot| slot.index() as u64 == index) {
-            arena.release(self.parked.swap_remove(at));
-        }
+        self.counts.get()
     }
 }
 
@@ -251,7 +218,11 @@ mod tests {
 
     use super::*;
     use crate::os::sys::tcp_pair;
-    use crate::send::arena::BLOCK_BYTES;
+    use crate::send::arena::{BLOCK_BYTES, SLOTS};
+
+    fn vector_of(bytes: &[u8]) -> libc::iovec {
+        libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
+    }
 
     /// A ring of the kind, where this kernel has it.
     fn ring(arena: &Arena, operation: Operation) -> Option<SendRing> {
@@ -270,22 +241,21 @@ mod tests {
             let (near, mut far) = tcp_pair();
             let slot = arena.take_slot(b"head").unwrap();
             let block = arena.block_vector(Segment { start: 0, bytes: 16 });
-            let vectors = [arena.head_vector(&slot, 0), block, block];
-            let written = ring.write(near.as_raw_fd(), &vectors, Some(&slot), &arena).unwrap();
+            let vectors = [vector_of(slot.head()), block, block];
+            let written = ring.write(near.as_raw_fd(), &vectors, Some(&slot)).unwrap();
             assert_eq!(written, 36);
             let mut got = [0; 36];
             far.read_exact(&mut got).unwrap();
             assert_eq!(&got, b"head0123456789ABCDEF0123456789ABCDEF");
-            ring.release(slot, &arena);
+            drop(slot);
 
             let whole = [arena.block_vector(Segment { start: 0, bytes: BLOCK_BYTES })];
-            let full =
-                (0..10_000).find_map(|_| ring.write(near.as_raw_fd(), &whole, None, &arena).err());
+            let full = (0..10_000).find_map(|_| ring.write(near.as_raw_fd(), &whole, None).err());
             assert!(matches!(full, Some(WriteError::WouldBlock)), "{full:?}");
             drop(far);
             let ended = (0..100).find_map(|_| {
                 std::thread::sleep(std::time::Duration::from_millis(1));
-                match ring.write(near.as_raw_fd(), &whole, None, &arena) {
+                match ring.write(near.as_raw_fd(), &whole, None) {
                     Err(WriteError::Socket(error)) => Some(error),
                     _ => None,
                 }
@@ -302,11 +272,11 @@ mod tests {
         let (near, mut far) = tcp_pair();
         for _ in 0..10 * SLOTS {
             let Some(slot) = arena.take_slot(b"head") else { panic!("a slot was lost") };
-            let vectors = [arena.head_vector(&slot, 0)];
-            let written = ring.write(near.as_raw_fd(), &vectors, Some(&slot), &arena).unwrap();
+            let vectors = [vector_of(slot.head())];
+            let written = ring.write(near.as_raw_fd(), &vectors, Some(&slot)).unwrap();
             assert_eq!(written, 4);
             far.read_exact(&mut [0; 4]).unwrap();
-            ring.release(slot, &arena);
+            drop(slot);
         }
         let counts = ring.zerocopy_counts();
         assert!(counts.copied > 0 && counts.not_copied == 0, "{counts:?}");
@@ -319,7 +289,7 @@ mod tests {
         let (near, _far) = tcp_pair();
         let elsewhere = [0_u8; 16];
         let vector = libc::iovec { iov_base: elsewhere.as_ptr().cast_mut().cast(), iov_len: 16 };
-        let refused = ring.write(near.as_raw_fd(), &[vector], None, &arena);
+        let refused = ring.write(near.as_raw_fd(), &[vector], None);
         assert!(matches!(refused, Err(WriteError::Broken(_))), "{refused:?}");
         assert!(ring.is_broken());
     }

@@ -1,107 +1,161 @@
-//! Owns the choice of the send tier: tries what was asked for, says why it is what it is.
+//! Owns how large answers leave: which tier a worker gets, and which way an answer takes. Nothing
+//! else knows these thresholds and fallbacks.
 
+use std::cell::Cell;
+use std::fmt;
 use std::io;
 
 use crate::config::SendTier;
+use crate::os::event_loop::Driver;
 use crate::send::arena::{ARENA_BYTES, Arena};
 use crate::send::pipe::PayloadPipe;
 use crate::send::ring::{Operation, SendRing};
 
-/// Payloads from this many bytes on go through the companion ring.
+/// Payloads from this many bytes on go through the ring with the registered buffers.
 ///
 /// Measured on loopback (Linux 6.18, 64 connections, a client that discards, medians of nine
 /// rounds of CPU per answer, copy against registered): 8 KiB 2.8 and 3.4 us, 64 KiB 8.9 and 9.6,
 /// 128 KiB 9.2 and 10.2, 256 KiB 18.3 and 20.1, 1 MiB 60 and 77. The second io_uring_enter is a
 /// fifth of a small answer and a tenth of one this long; what registration saves, the look-up of
 /// pages, loopback does not show.
-pub(crate) const RING_BYTES_MIN: u64 = 256 * 1024;
+const RING_BYTES_MIN: u64 = 256 * 1024;
 
-/// Payloads from this many bytes on are spliced, where the peer is one to splice to.
+/// Payloads from this many bytes on are spliced.
 ///
 /// Measured as above, cycles of the CPU per answer in thousands, copy against splice: to a client
 /// that discards 16 KiB 11.0 and 10.4, 64 KiB 23 and 22, 256 KiB 52 and 40, 1 MiB 188 and 155; to
 /// one that reads 64 KiB 40 and 34, 256 KiB 126 and 76, 1 MiB 195 and 102.
-pub(crate) const SPLICE_BYTES_MIN: u64 = 64 * 1024;
+const SPLICE_BYTES_MIN: u64 = 64 * 1024;
+
+/// How large answers leave a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Tier {
+    /// Ordinary vectored writes.
+    Copy,
+    /// References to the kernel's own pages, from a pipe (splice(2)).
+    Splice,
+    /// Vectored writes from registered buffers (WRITEV_FIXED, Linux 6.15).
+    Registered,
+    /// SENDMSG_ZC from registered buffers (Linux 6.15).
+    Zerocopy,
+}
+
+/// The way that one operation of one answer takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Copy,
+    Splice,
+    Ring,
+}
 
 /// What a worker sends large payloads with, besides ordinary writes.
 #[derive(Default)]
 pub(crate) struct Means {
-    pub(crate) ring: Option<SendRing>,
-    pub(crate) pipe: Option<PayloadPipe>,
+    ring: Option<SendRing>,
+    pipe: Option<PayloadPipe>,
+    /// The kernel has refused to splice.
+    splice_is_refused: Cell<bool>,
 }
 
-/// The tier of a worker on either driver: which one it gets is known when all have built theirs.
+/// The tier of a worker, and why it is this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Tiers {
-    pub(crate) uring: Tier,
-    pub(crate) epoll: Tier,
-}
-
-/// How large answers leave, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Tier {
-    pub(crate) name: &'static str,
+pub(crate) struct Choice {
+    pub(crate) tier: Tier,
     pub(crate) reason: String,
 }
 
-/// Builds what was asked for, where it can be had; the ring only for a worker with io_uring.
-pub(crate) fn build(asked: SendTier, arena: &Arena, has_uring: bool) -> (Means, Tiers) {
-    let mut means = Means::default();
-    let mut pipe_error = None;
-    if matches!(asked, SendTier::Auto | SendTier::Splice) {
-        match PayloadPipe::new(arena) {
-            Ok(pipe) => means.pipe = Some(pipe),
-            Err(error) => pipe_error = Some(error),
-        }
-    }
-    let (operation, name) = match asked {
-        SendTier::Copy => return (means, Tiers::same(Tier::copy("asked for".to_string()))),
-        SendTier::Splice => {
-            let tier = match pipe_error {
-                None => Tier { name: "splice", reason: "asked for".to_string() },
-                Some(error) => Tier::copy(format!("splice refused: {error}")),
-            };
-            return (means, Tiers::same(tier));
-        }
-        SendTier::Auto | SendTier::Registered => (Operation::WritevFixed, "registered"),
-        SendTier::Zerocopy => (Operation::SendmsgZc, "zerocopy"),
-    };
-    let mut tiers = Tiers::same(Tier::copy("registered buffers need io_uring".to_string()));
-    if has_uring {
-        tiers.uring = match SendRing::new(arena, operation) {
-            Ok(ring) => {
-                means.ring = Some(ring);
-                Tier { name, reason: format!("{} KiB registered per worker", ARENA_BYTES / 1024) }
-            }
-            Err(error) => Tier::copy(refusal(&error)),
-        };
-    }
-    if means.pipe.is_some() {
-        for tier in [&mut tiers.uring, &mut tiers.epoll] {
-            tier.reason.push_str("; splice to peers on this host");
-        }
-    }
-    (means, tiers)
-}
-
-impl Tiers {
-    fn same(tier: Tier) -> Self {
-        Self { uring: tier.clone(), epoll: tier }
-    }
-
-    /// Of two workers' tiers the lesser ones: what all workers have is told.
-    pub(crate) fn lesser(self, other: Self) -> Self {
-        Self { uring: self.uring.lesser(other.uring), epoll: self.epoll.lesser(other.epoll) }
-    }
-}
-
 impl Tier {
-    fn copy(reason: String) -> Self {
-        Self { name: "copy", reason }
+    /// The word for it in options, metrics and the banner.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Copy => "copy",
+            Self::Splice => "splice",
+            Self::Registered => "registered",
+            Self::Zerocopy => "zerocopy",
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl Means {
+    /// How the next bytes of an answer with this payload leave.
+    pub(crate) fn way(&self, payload_bytes: u64) -> Way {
+        if payload_bytes >= SPLICE_BYTES_MIN && self.pipe().is_some() {
+            Way::Splice
+        } else if payload_bytes >= RING_BYTES_MIN && self.ring().is_some() {
+            Way::Ring
+        } else {
+            Way::Copy
+        }
     }
 
-    fn lesser(self, other: Self) -> Self {
-        if self.name != "copy" && other.name == "copy" { other } else { self }
+    /// Never chooses `way` again: the kernel refuses it.
+    pub(crate) fn give_up(&self, way: Way) {
+        match way {
+            Way::Splice => self.splice_is_refused.set(true),
+            // The ring has noted it itself, and ordinary writes are always possible.
+            Way::Ring | Way::Copy => {}
+        }
+    }
+
+    /// The ring with the registered buffers if there is one that works.
+    pub(crate) fn ring(&self) -> Option<&SendRing> {
+        self.ring.as_ref().filter(|ring| !ring.is_broken())
+    }
+
+    /// The payload to splice if there is one that works.
+    pub(crate) fn pipe(&self) -> Option<&PayloadPipe> {
+        self.pipe.as_ref().filter(|pipe| !pipe.is_broken() && !self.splice_is_refused.get())
+    }
+}
+
+/// Builds what was asked for as far as the kernel allows it. A refusal is never fatal: ordinary
+/// writes are always possible.
+pub(crate) fn build(asked: SendTier, arena: &Arena, driver: Driver) -> (Means, Choice) {
+    match asked {
+        SendTier::Copy => (Means::default(), Choice::new(Tier::Copy, "asked for")),
+        SendTier::Auto | SendTier::Splice => match PayloadPipe::new(arena) {
+            Ok(pipe) => {
+                let reason = if asked == SendTier::Auto { "no copies" } else { "asked for" };
+                (Means { pipe: Some(pipe), ..Means::default() }, Choice::new(Tier::Splice, reason))
+            }
+            Err(error) => {
+                (Means::default(), Choice::new(Tier::Copy, format!("splice refused: {error}")))
+            }
+        },
+        SendTier::Registered => with_ring(arena, driver, Operation::WritevFixed, Tier::Registered),
+        SendTier::Zerocopy => with_ring(arena, driver, Operation::SendmsgZc, Tier::Zerocopy),
+    }
+}
+
+fn with_ring(arena: &Arena, driver: Driver, operation: Operation, tier: Tier) -> (Means, Choice) {
+    if driver != Driver::IoUring {
+        return (Means::default(), Choice::new(Tier::Copy, "registered buffers need io_uring"));
+    }
+    match SendRing::new(arena, operation) {
+        Ok(ring) => {
+            let reason = format!("{} KiB registered per worker", ARENA_BYTES / 1024);
+            (Means { ring: Some(ring), ..Means::default() }, Choice::new(tier, reason))
+        }
+        Err(error) => (Means::default(), Choice::new(Tier::Copy, refusal(&error))),
+    }
+}
+
+impl Choice {
+    fn new(tier: Tier, reason: impl Into<String>) -> Self {
+        Self { tier, reason: reason.into() }
+    }
+
+    /// The weaker of two workers' choices, because the banner must hold for every worker.
+    pub(crate) fn weaker(self, other: Self) -> Self {
+        if self.tier != Tier::Copy && other.tier == Tier::Copy { other } else { self }
     }
 }
 
@@ -122,36 +176,49 @@ mod tests {
     use super::*;
 
     #[test]
-    fn copy_is_had_for_the_asking() {
+    fn copy_needs_nothing() {
         let arena = Arena::new().unwrap();
-        let (means, tiers) = build(SendTier::Copy, &arena, true);
+        let (means, choice) = build(SendTier::Copy, &arena, Driver::IoUring);
         assert!(means.ring.is_none() && means.pipe.is_none());
-        assert_eq!(tiers.uring, Tier { name: "copy", reason: "asked for".to_string() });
-        assert_eq!(tiers.epoll, tiers.uring);
+        assert_eq!(choice, Choice::new(Tier::Copy, "asked for"));
+        assert_eq!(means.way(1 << 30), Way::Copy);
     }
 
     #[test]
-    fn splice_needs_no_io_uring_and_is_part_of_auto() {
+    fn auto_splices_on_both_drivers_from_its_threshold_on() {
         let arena = Arena::new().unwrap();
-        let (means, tiers) = build(SendTier::Splice, &arena, false);
-        assert!(means.ring.is_none() && means.pipe.is_some());
-        assert_eq!(tiers.epoll.name, "splice");
-        let (means, tiers) = build(SendTier::Auto, &arena, false);
-        assert!(means.ring.is_none() && means.pipe.is_some());
-        assert_eq!(tiers.epoll.name, "copy");
-        assert!(tiers.epoll.reason.ends_with("splice to peers on this host"), "{tiers:?}");
-        let (means, _) = build(SendTier::Registered, &arena, false);
-        assert!(means.pipe.is_none(), "what was asked for and nothing else");
+        for driver in [Driver::IoUring, Driver::Epoll] {
+            for asked in [SendTier::Auto, SendTier::Splice] {
+                let (means, choice) = build(asked, &arena, driver);
+                assert_eq!(choice.tier, Tier::Splice);
+                assert_eq!(means.way(SPLICE_BYTES_MIN), Way::Splice);
+                assert_eq!(means.way(SPLICE_BYTES_MIN - 1), Way::Copy);
+                means.give_up(Way::Splice);
+                assert_eq!(means.way(SPLICE_BYTES_MIN), Way::Copy, "never again");
+            }
+        }
     }
 
     #[test]
-    fn the_least_of_the_workers_is_told() {
-        let tier = |name| Tier { name, reason: name.to_string() };
-        let had = Tiers { uring: tier("registered"), epoll: tier("copy") };
-        let refused = Tiers::same(tier("copy"));
-        assert_eq!(had.clone().lesser(refused.clone()), refused);
-        assert_eq!(refused.clone().lesser(had.clone()), refused);
-        assert_eq!(had.clone().lesser(had.clone()), had);
+    fn registered_buffers_are_used_from_their_threshold_on_and_need_io_uring() {
+        let arena = Arena::new().unwrap();
+        let (means, choice) = build(SendTier::Registered, &arena, Driver::Epoll);
+        assert_eq!((means.way(1 << 30), choice.tier), (Way::Copy, Tier::Copy));
+        let (means, choice) = build(SendTier::Registered, &arena, Driver::IoUring);
+        if choice.tier == Tier::Registered {
+            assert_eq!(means.way(RING_BYTES_MIN), Way::Ring);
+            assert_eq!(means.way(RING_BYTES_MIN - 1), Way::Copy);
+        }
+        assert!(means.pipe.is_none(), "nothing but what was asked for");
+    }
+
+    #[test]
+    fn the_weakest_choice_of_the_workers_is_reported() {
+        let splice = Choice::new(Tier::Splice, "no copies");
+        let copy = Choice::new(Tier::Copy, "refused");
+        assert_eq!(splice.clone().weaker(copy.clone()), copy);
+        assert_eq!(copy.clone().weaker(splice.clone()), copy);
+        assert_eq!(splice.clone().weaker(splice.clone()), splice);
     }
 
     #[test]

@@ -100,13 +100,14 @@ struct Kind(Io, SendTier);
 impl Kind {
     /// Whether the server has got what it was asked for.
     fn is(&self, server: &Server) -> bool {
-        let send = server.report().send;
+        let send = server.report().send.name();
         match self.1 {
             SendTier::Auto => true,
             SendTier::Copy => send == "copy",
             SendTier::Registered => send == "registered",
             SendTier::Zerocopy => send == "zerocopy",
             SendTier::Splice => send == "splice",
+            _ => false,
         }
     }
 

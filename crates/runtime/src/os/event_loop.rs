@@ -1,13 +1,17 @@
-//! Owns the choice of the I/O driver: builds a worker's real event loop over io_uring with the
-//! best flags the kernel has, or says who refused it and what would help.
+//! Owns the event loop of a worker: builds it over io_uring with the best flags that the kernel
+//! has, or over epoll, or says what refused it and what would help.
 
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 
 use io_uring_06::{Builder, IoUring};
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, Runtime, RuntimeBuilder};
+
+use crate::os::sys;
 
 /// Submission queue entries of a worker's ring. monoio submits when it is full, so that this
 /// bounds a batch and not the connections.
@@ -21,8 +25,40 @@ const COMPLETION_ENTRIES: u32 = 1024;
 /// Events that one epoll_wait(2) returns at most.
 const EPOLL_EVENTS: u32 = 512;
 
+/// What carries the event loops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Driver {
+    /// io_uring.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+impl Driver {
+    /// The word for it in metrics and the banner.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::IoUring => "io_uring",
+            Self::Epoll => "epoll",
+        }
+    }
+
+    /// Whether it is epoll.
+    pub(crate) fn is_epoll(self) -> bool {
+        self == Self::Epoll
+    }
+}
+
+impl fmt::Display for Driver {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
 /// A worker's event loop.
-pub(crate) enum Driver {
+pub(crate) enum EventLoop {
     Uring(Runtime<TimeDriver<IoUringDriver>>),
     Epoll(Runtime<TimeDriver<LegacyDriver>>),
 }
@@ -62,7 +98,7 @@ const LADDER: [Rung; 4] = [
 ///
 /// # Errors
 /// Where every rung is refused, or the kernel is older than 5.7 and would wait in threads.
-pub(crate) fn build_uring() -> Result<(Driver, &'static str), Refusal> {
+pub(crate) fn build_uring() -> Result<(EventLoop, &'static str), Refusal> {
     let mut last = None;
     for rung in &LADDER {
         let mut builder = IoUring::builder();
@@ -76,7 +112,7 @@ pub(crate) fn build_uring() -> Result<(Driver, &'static str), Refusal> {
         match built {
             Ok(runtime) => {
                 check_enter()?;
-                return Ok((Driver::Uring(runtime), rung.flags));
+                return Ok((EventLoop::Uring(runtime), rung.flags));
             }
             Err(error) => {
                 let refusal = Refusal::new("io_uring_setup", &error);
@@ -95,12 +131,29 @@ pub(crate) fn build_uring() -> Result<(Driver, &'static str), Refusal> {
 ///
 /// # Errors
 /// Those of epoll_create1(2).
-pub(crate) fn build_epoll() -> io::Result<Driver> {
+pub(crate) fn build_epoll() -> io::Result<EventLoop> {
     RuntimeBuilder::<LegacyDriver>::new()
         .with_entries(EPOLL_EVENTS)
         .enable_timer()
         .build()
-        .map(Driver::Epoll)
+        .map(EventLoop::Epoll)
+}
+
+/// Proves by use that epoll and the calls of every connection are allowed: monoio passes over
+/// errors of epoll_wait(2), and a worker would spin.
+///
+/// # Errors
+/// The system call that was refused, and why.
+pub(crate) fn prove_epoll() -> Result<(), (&'static str, io::Error)> {
+    let refused = |call| move |error| (call, error);
+    let (near, far) = UnixStream::pair().map_err(refused("socketpair"))?;
+    let epoll = sys::Epoll::new().map_err(refused("epoll_create1"))?;
+    epoll.add(far.as_raw_fd(), 0).map_err(refused("epoll_ctl"))?;
+    sys::send_at_once(near.as_raw_fd(), b"x").map_err(refused("sendto"))?;
+    let mut events = Vec::with_capacity(1);
+    epoll.wait(&mut events).map_err(refused("epoll_wait"))?;
+    sys::receive(far.as_raw_fd(), &mut Vec::with_capacity(1)).map_err(refused("recvfrom"))?;
+    Ok(())
 }
 
 /// A ring that can be set up may still be refused where it is entered, and monoio passes over
@@ -116,7 +169,7 @@ fn check_enter() -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Who refused io_uring, and how.
+/// What refused io_uring, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
     call: &'static str,
@@ -124,7 +177,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn new(call: &'static str, error: &io::Error) -> Self {
+    pub(crate) fn new(call: &'static str, error: &io::Error) -> Self {
         Self { call, errno: error.raw_os_error().unwrap_or(libc::EINVAL) }
     }
 

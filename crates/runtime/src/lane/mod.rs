@@ -1,0 +1,102 @@
+//! Owns the connections that need no task: those that wait for their next request, and those whose
+//! requests are whole and whose answers are short. Everything else moves to a session, and comes
+//! back when it is idle.
+//!
+//! The lane reads requests with the dialogue that a session uses, one read at a time. As soon as a
+//! request is unusual (a part of a head, a long body, a large answer, an answer that closes), a
+//! session takes over at the first byte of that request, behind the answers that came before it.
+//! So no request is half read in the lane.
+
+mod epoll;
+mod ring;
+mod roster;
+mod uring;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::task::{Poll, Waker};
+
+pub(crate) use self::roster::{Client, Departure};
+#[cfg(test)]
+pub(crate) use self::roster::{Verdict, answer, session_start};
+use crate::os::event_loop::Driver;
+use crate::worker::Worker;
+
+/// The lane of one worker.
+pub(crate) struct Lane {
+    backend: RefCell<Backend>,
+    /// Whether a connection has come that the kernel does not know yet.
+    is_dirty: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+enum Backend {
+    Uring(uring::Backend),
+    Epoll(epoll::Backend),
+}
+
+impl Lane {
+    /// An empty lane for a worker on `driver`, built in the thread of the worker.
+    ///
+    /// # Errors
+    /// What refused its ring or its epoll set.
+    pub(crate) fn new(driver: Driver) -> io::Result<Self> {
+        let backend = match driver {
+            Driver::IoUring => Backend::Uring(uring::Backend::new()?),
+            Driver::Epoll => Backend::Epoll(epoll::Backend::new()?),
+        };
+        Ok(Self {
+            backend: RefCell::new(backend),
+            is_dirty: Cell::new(false),
+            waker: RefCell::default(),
+        })
+    }
+
+    /// Takes a connection in, which waits for a request.
+    pub(crate) fn insert(&self, worker: &Worker, client: Client) {
+        match &mut *self.backend.borrow_mut() {
+            Backend::Uring(backend) => {
+                backend.insert(worker, client);
+                self.is_dirty.set(true);
+                self.wake();
+            }
+            Backend::Epoll(backend) => backend.insert(worker, client),
+        }
+    }
+
+    /// Wakes the task that has polled [`Lane::poll_dirty`].
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether there is something to submit; if not, `waker` is woken when that changes.
+    pub(crate) fn poll_dirty(&self, waker: &Waker) -> Poll<()> {
+        if self.is_dirty.get() {
+            return Poll::Ready(());
+        }
+        *self.waker.borrow_mut() = Some(waker.clone());
+        Poll::Pending
+    }
+
+    /// Answers some of what has arrived. True if nothing is left of it.
+    pub(crate) fn turn(&self, worker: &Worker, depart: &mut dyn FnMut(Departure)) -> bool {
+        self.is_dirty.set(false);
+        match &mut *self.backend.borrow_mut() {
+            Backend::Uring(backend) => backend.turn(worker, depart),
+            Backend::Epoll(backend) => backend.turn(worker, depart),
+        }
+    }
+}
+
+/// The descriptor that is readable when the lane has something to do.
+impl AsRawFd for Lane {
+    fn as_raw_fd(&self) -> RawFd {
+        match &*self.backend.borrow() {
+            Backend::Uring(backend) => backend.as_raw_fd(),
+            Backend::Epoll(backend) => backend.as_raw_fd(),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Owns the lane of a worker on io_uring: the answers to all that has arrived in a turn are sent
+//! by one system call, together with the receives that come after them.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Instant;
+
+use crate::connection::outbox::{Mark, Outbox};
+use crate::lane::ring::{Ring, Send};
+use crate::lane::roster::{self, Client, Departure, Roster, Verdict};
+use crate::worker::Worker;
+
+/// Answers are sent once they are this long, even if more requests are here.
+const GATHER_BYTES: usize = 64 * 1024;
+
+/// The ring and its connections.
+pub(super) struct Backend {
+    ring: Ring,
+    roster: Roster,
+    outbox: Outbox,
+    sends: Vec<Send>,
+    /// By place in `sends`: whose answers they are.
+    answers: Vec<Answers>,
+}
+
+/// The answers to one connection in the outbox of a turn.
+#[derive(Clone, Copy, Debug)]
+struct Answers {
+    index: u32,
+    from: Mark,
+    until: Mark,
+}
+
+impl Backend {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            ring: Ring::new()?,
+            roster: Roster::default(),
+            outbox: Outbox::with_capacity(GATHER_BYTES),
+            sends: Vec::new(),
+            answers: Vec::new(),
+        })
+    }
+
+    pub(super) fn insert(&mut self, worker: &Worker, client: Client) {
+        let index = self.roster.insert(worker, client);
+        self.receive(worker, index);
+    }
+
+    /// One round: sends and receives are submitted, then what has arrived is answered into the
+    /// outbox, which the next round sends. True if there is no next round.
+    pub(super) fn turn(&mut self, worker: &Worker, depart: &mut dyn FnMut(Departure)) -> bool {
+        // A worker whose ring does not work any more can do nothing: the process ends.
+        self.ring.perform(&self.outbox.bytes, &mut self.sends).expect("the ring of a lane works");
+        self.settle(worker, depart);
+        while self.outbox.bytes.len() < GATHER_BYTES
+            && let Some((index, result)) = self.ring.next_received()
+        {
+            self.read(worker, index, result, depart);
+        }
+        self.sends.is_empty() && !self.ring.has_queued()
+    }
+
+    /// Every send has its result: those whose answers are out wait for the next request.
+    fn settle(&mut self, worker: &Worker, depart: &mut dyn FnMut(Departure)) {
+        if self.sends.is_empty() {
+            return;
+        }
+        let (now, now_ms) = (Instant::now(), worker.clock().now_ms());
+        for place in 0..self.sends.len() {
+            let (send, Answers { index, from, until }) = (self.sends[place], self.answers[place]);
+            let sent = usize::try_from(send.result).unwrap_or(0);
+            if sent == send.end - send.start {
+                self.outbox.settle(from, until, now, worker.counters(), worker.log());
+                self.roster.wait_on(worker, index, now_ms);
+                self.receive(worker, index);
+            } else if let Some(client) = self.remove(worker, index) {
+                // The socket is full, or its peer is gone: the session's write finds out.
+                let marks = (from, until);
+                let start = roster::session_start(worker.buffers(), &self.outbox, marks, sent, &[]);
+                depart(Departure::Serve(client, start));
+            }
+        }
+        self.sends.clear();
+        self.answers.clear();
+        self.outbox.clear();
+    }
+
+    /// A receive has ended, with this result of recv(2) or -errno.
+    fn read(
+        &mut self,
+        worker: &Worker,
+        index: u32,
+        result: i32,
+        depart: &mut dyn FnMut(Departure),
+    ) {
+        let Some(socket) = self.roster.socket(index) else { return };
+        let bytes = match result {
+            1.. => result as usize,
+            0 => {
+                let departure = self.roster.end(worker, index);
+                self.ring.release(index);
+                return departure.into_iter().for_each(depart);
+            }
+            _ if matches!(-result, libc::EINTR | libc::EAGAIN) => {
+                return self.receive(worker, index);
+            }
+            _ => {
+                self.ring.release(index);
+                return self.roster.fail(worker, index);
+            }
+        };
+        let from = self.outbox.mark();
+        let input = self.ring.bytes(index, bytes);
+        let verdict = self.roster.answer(worker, index, input, &mut self.outbox);
+        let until = self.outbox.mark();
+        match verdict {
+            Verdict::Answered => {
+                let (start, end) = (from.bytes, until.bytes);
+                self.sends.push(Send { socket, start, end, result: 0 });
+                self.answers.push(Answers { index, from, until });
+            }
+            Verdict::Unusual { used } => {
+                let (buffers, marks) = (worker.buffers(), (from, until));
+                let start = roster::session_start(buffers, &self.outbox, marks, 0, &input[used..]);
+                self.outbox.truncate(from);
+                if let Some(client) = self.remove(worker, index) {
+                    depart(Departure::Serve(client, start));
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self, worker: &Worker, index: u32) {
+        let Some(socket) = self.roster.socket(index) else { return };
+        if self.ring.receive(index, socket).is_err() {
+            self.ring.release(index);
+            self.roster.fail(worker, index);
+        }
+    }
+
+    fn remove(&mut self, worker: &Worker, index: u32) -> Option<Client> {
+        self.ring.release(index);
+        self.roster.remove(worker, index)
+    }
+}
+
+impl AsRawFd for Backend {
+    fn as_raw_fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+}

@@ -1,0 +1,64 @@
+//! Owns how connections are counted, and which of them are above the limit.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use crate::handover::Rank;
+use crate::worker::Worker;
+
+/// Counts a connection among those of its process and its worker, until it is dropped.
+pub(crate) struct Place {
+    worker: Rc<Worker>,
+    rank: Rank,
+}
+
+impl Place {
+    /// The place of a connection that [`rank`] and the worker's inbox have counted.
+    pub(crate) fn new(worker: &Rc<Worker>, rank: Rank) -> Self {
+        Self { worker: Rc::clone(worker), rank }
+    }
+
+    pub(crate) fn rank(&self) -> Rank {
+        self.rank
+    }
+
+    pub(crate) fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+}
+
+/// Counts a connection that has just been accepted.
+pub(crate) fn rank(worker: &Worker) -> Rank {
+    let shared = worker.shared();
+    let before = shared.connections.fetch_add(1, Ordering::Relaxed);
+    if before < shared.limits.connections_max {
+        return Rank::Within;
+    }
+    shared.connections.fetch_sub(1, Ordering::Relaxed);
+    shared.above_limit.fetch_add(1, Ordering::Relaxed);
+    Rank::Above
+}
+
+/// Whether another connection above the limit can be answered.
+pub(crate) fn has_room_above(worker: &Worker) -> bool {
+    let shared = worker.shared();
+    shared.above_limit.load(Ordering::Relaxed) < shared.limits.above_limit_max
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Place").field("rank", &self.rank).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let shared = self.worker.shared();
+        let counter = match self.rank {
+            Rank::Within => &shared.connections,
+            Rank::Above => &shared.above_limit,
+        };
+        counter.fetch_sub(1, Ordering::Relaxed);
+        self.worker.inbox().note_close();
+    }
+}

@@ -1,0 +1,92 @@
+//! Owns how a task of a worker gives way to the others.
+//!
+//! monoio 0.2.4 runs a task that wakes itself before every other task, and looks at sockets and
+//! timers only when no task is ready. So a task that has run for long sends a byte to the worker's
+//! own control socket. The event loop finds that byte when it comes round, together with all else
+//! that has become ready, and resumes the task behind the others. Nobody sleeps: a task without
+//! rivals goes on at once.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::os::sys;
+use crate::shutdown::Order;
+
+/// How long a task runs before it gives way. Going round the event loop costs about 3 us.
+pub(crate) const TURN_MAX: Duration = Duration::from_micros(500);
+
+/// The tasks of a worker that have given way.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    waiting: RefCell<Vec<Waker>>,
+    /// The far end of the worker's control socket. None outside of an event loop.
+    control: Option<Arc<UnixStream>>,
+    /// Nobody reads the control socket any more.
+    is_closed: Cell<bool>,
+}
+
+/// The time that one task has run without waiting.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    began: Option<Instant>,
+}
+
+impl Turns {
+    pub(crate) fn new(control: Option<Arc<UnixStream>>) -> Self {
+        Self { waiting: RefCell::default(), control, is_closed: Cell::new(false) }
+    }
+
+    /// Lets the other tasks run, and the event loop look at sockets and timers.
+    pub(crate) async fn give_way(&self) {
+        let mut has_waited = false;
+        poll_fn(|context| {
+            if has_waited || !self.announce() {
+                return Poll::Ready(());
+            }
+            has_waited = true;
+            self.waiting.borrow_mut().push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Resumes every task that has given way; called for each [`Order::Resume`].
+    pub(crate) fn resume(&self) {
+        self.waiting.borrow_mut().drain(..).for_each(Waker::wake);
+    }
+
+    /// Resumes every task, and lets none give way from now on.
+    pub(crate) fn close(&self) {
+        self.is_closed.set(true);
+        self.resume();
+    }
+
+    /// Makes the event loop come round. False if that is not possible.
+    fn announce(&self) -> bool {
+        if self.is_closed.get() {
+            return false;
+        }
+        let Some(control) = &self.control else { return false };
+        // One byte serves all that wait.
+        !self.waiting.borrow().is_empty()
+            || sys::send_at_once(control.as_raw_fd(), &[Order::Resume.to_byte()]).is_ok()
+    }
+}
+
+impl Turn {
+    /// Begins anew, because the task has waited.
+    pub(crate) fn restart(&mut self) {
+        self.began = None;
+    }
+
+    /// Whether the task has run for [`TURN_MAX`].
+    pub(crate) fn is_over(&mut self) -> bool {
+        let now = Instant::now();
+        now.duration_since(*self.began.get_or_insert(now)) >= TURN_MAX
+    }
+}
