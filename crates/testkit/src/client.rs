@@ -345,3 +345,69 @@ fn wrong(what: String) -> io::Error {
 fn early(place: String) -> io::Error {
     io::Error::new(ErrorKind::UnexpectedEof, format!("the connection ended {place}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    const HEAD: &str = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+                        Content-Type: text/plain\r\nCache-Control: no-cache, no-transform\r\n";
+
+    /// A client of a server that sends this, reads to the end, and closes.
+    fn client_of(answer: String) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            stream.read_to_end(&mut Vec::new()).unwrap();
+        });
+        Client::connect(address)
+    }
+
+    fn answer(body: &str) -> String {
+        format!("{HEAD}Content-Length: {}\r\n\r\n{body}", body.len())
+    }
+
+    #[test]
+    fn reads_answers_one_after_the_other_up_to_the_end() {
+        let long = "0123456789ABCDEF".repeat(READ_BYTES / 8) + "012";
+        let mut client = client_of(answer("0") + &answer(&long) + &answer("Pass\n"));
+        assert!(client.answer().is_payload(1));
+        assert!(client.answer().is_payload(long.len() as u64));
+        assert_eq!(client.get_text("/").1, "Pass\n");
+        let (received, sent) = client.traffic();
+        assert!(received > long.len() as u64);
+        assert_eq!(sent, request("GET", "/").len() as u64);
+        client.finish();
+    }
+
+    #[test]
+    fn notices_a_wrong_byte_wherever_it_is() {
+        for at in [0, 1, 15, 16, 40] {
+            let mut body = "0123456789ABCDEF".repeat(3).into_bytes();
+            body[at] = b'x';
+            let body = String::from_utf8(body).unwrap();
+            let error = client_of(answer(&body)).try_answer().expect_err("a wrong byte");
+            assert_eq!(error.kind(), ErrorKind::InvalidData, "{at}: {error}");
+        }
+    }
+
+    #[test]
+    fn notices_an_answer_that_is_too_short_or_too_long() {
+        let whole = answer("0123456789ABCDEF");
+        for length in [0, 10, whole.len() - 1] {
+            let error = client_of(whole[..length].to_owned()).try_answer().expect_err("an end");
+            assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{length}: {error}");
+        }
+        let mut client = client_of(whole + "0");
+        client.answer();
+        assert_eq!(client.try_end().expect_err("a byte").kind(), ErrorKind::InvalidData);
+        let endless = client_of("x".repeat(HEAD_BYTES_MAX + 1)).try_head().expect_err("no head");
+        assert_eq!(endless.kind(), ErrorKind::InvalidData, "{endless}");
+    }
+}
