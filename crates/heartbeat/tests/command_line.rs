@@ -14,7 +14,7 @@ use heartbeat_testkit::{PATIENCE, finish};
 fn heartbeat(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = program(arguments);
     command.envs(variables.iter().copied());
-    finish(command)
+    finish(&mut command)
 }
 
 /// The one line that a failing run leaves, without its newline.

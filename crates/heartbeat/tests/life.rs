@@ -202,7 +202,7 @@ fn process_1_of_a_container_ends_by_a_signal_too() {
         command.args(plain.get_args()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut server = Program::start(command);
         assert_eq!(server.connect().get("/heartbeat/17").status, 200);
-        let outer = server.id();
+        let outer = server.process().0;
         let children = fs::read_to_string(format!("/proc/{outer}/task/{outer}/children"));
         let inner: u32 = children.expect("procfs").trim().parse().expect("one child");
         let status = fs::read_to_string(format!("/proc/{inner}/status")).expect("procfs");

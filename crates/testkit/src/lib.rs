@@ -1,5 +1,5 @@
 //! What the tests and tools of this workspace share, so that each of them exists once: a strict
-//! HTTP client ([`Client`]), a harness for programs in child processes ([`Program`]), what a
+//! HTTP client ([`Client`]), a harness for programs in child processes ([`Launch`], [`Program`]), what a
 //! child may do ([`Sandbox`]), waiting with a deadline ([`eventually`]), and an allocator that counts
 //! ([`CountingAllocator`]).
 //!
@@ -9,6 +9,7 @@
 mod allocations;
 mod client;
 mod head;
+mod launch;
 mod procfs;
 mod program;
 mod sandbox;
@@ -17,7 +18,8 @@ mod waiting;
 pub use allocations::CountingAllocator;
 pub use client::{Client, request};
 pub use head::Head;
+pub use launch::{Launch, command, failing, finish};
 pub use procfs::Process;
-pub use program::{Program, command, failing, finish};
+pub use program::{Program, address_in};
 pub use sandbox::{Sandbox, Signal, is_root, limit_own, send_signal};
 pub use waiting::{Deadline, PATIENCE, comes_true_within, eventually};

@@ -1,77 +1,22 @@
-//! Owns a program in a child process, as an operator sees it: its banner, its signals, its exit
-//! code, and what the kernel reports of it.
+//! Owns a server that serves, as an operator sees it: its banner, its signals, its exit code, its
+//! answers, and what the kernel reports of it.
 
-use std::ffi::OsStr;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 use std::net::SocketAddr;
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::process::{ChildStdout, Command, ExitStatus};
 
 use crate::waiting::comes_true_within;
-use crate::{Client, Head, PATIENCE, Process, Signal, send_signal};
+use crate::{Client, Head, Launch, PATIENCE, Process, Signal};
 
 /// How the last line of the banner begins.
 const LAST_LINE: &str = "\n  send ";
 
-/// A command with an empty environment, no input, and an output that nobody reads.
-pub fn command(program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
-    let mut command = Command::new(program);
-    command.env_clear().args(arguments);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    command
-}
-
-/// Runs a command to its end, and kills it if it does not end.
-#[track_caller]
-pub fn finish(mut command: Command) -> Output {
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("a program that can be executed");
-    let stdout = read_all(child.stdout.take().expect("a pipe"));
-    let stderr = read_all(child.stderr.take().expect("a pipe"));
-    let mut status = None;
-    let has_ended = comes_true_within(PATIENCE, || {
-        status = child.try_wait().expect("a child");
-        status.is_some()
-    });
-    if !has_ended {
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-    let stdout = stdout.join().expect("a reader");
-    let stderr = stderr.join().expect("a reader");
-    let said = String::from_utf8_lossy(&stderr).into_owned();
-    let status = status.unwrap_or_else(|| panic!("no end after {PATIENCE:?}; it said: {said}"));
-    Output { status, stdout, stderr }
-}
-
-/// Runs a command that must fail with one line on standard error; returns its exit code and the
-/// line.
-#[track_caller]
-pub fn failing(command: Command) -> (Option<i32>, String) {
-    let output = finish(command);
-    let said = String::from_utf8(output.stderr).expect("UTF-8");
-    let is_one_line = said.ends_with('\n') && said.lines().count() == 1;
-    assert!(is_one_line && said.starts_with("heartbeat: "), "{}, {said:?}", output.status);
-    (output.status.code(), said)
-}
-
-fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = pipe.read_to_end(&mut bytes);
-        bytes
-    })
-}
-
-/// A server that runs; it is killed when this is dropped.
+/// A server that serves; it is killed when this is dropped.
 #[derive(Debug)]
 pub struct Program {
-    child: Child,
+    launch: Launch,
     address: SocketAddr,
     banner: String,
-    said: Arc<Mutex<String>>,
-    reader: JoinHandle<()>,
 }
 
 impl Program {
@@ -86,26 +31,14 @@ impl Program {
     ///
     /// # Errors
     /// As exec(2) reports them, or what the program said instead of a banner.
-    pub fn try_start(mut command: Command) -> io::Result<Self> {
-        let mut child = command.spawn().map_err(|error| {
-            let program = command.get_program().display();
-            io::Error::new(error.kind(), format!("{program}: {error}"))
-        })?;
-        let said = Arc::new(Mutex::new(String::new()));
-        let stderr = child.stderr.take().expect("a pipe");
-        let reader = listen(stderr, Arc::clone(&said));
-        let text = || said.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let is_decided = || text().contains(LAST_LINE) || reader.is_finished();
-        comes_true_within(PATIENCE, is_decided);
-        let banner = text();
-        let address = banner.lines().find_map(|line| line.strip_prefix("  address  "));
-        match address.and_then(|text| text.parse().ok()) {
-            Some(address) if banner.contains(LAST_LINE) => {
-                Ok(Self { child, address, banner, said, reader })
-            }
+    pub fn try_start(command: Command) -> io::Result<Self> {
+        let mut launch = Launch::new(command)?;
+        comes_true_within(PATIENCE, || launch.said().contains(LAST_LINE) || launch.is_silent());
+        let banner = launch.said();
+        match address_in(&banner) {
+            Some(address) if banner.contains(LAST_LINE) => Ok(Self { launch, address, banner }),
             _ => {
-                let _ = child.kill();
-                let status = child.wait();
+                let status = launch.ended();
                 Err(io::Error::other(format!("no whole banner: {banner:?}, {status:?}")))
             }
         }
@@ -141,31 +74,25 @@ impl Program {
     /// What the program has written to standard error so far.
     #[must_use]
     pub fn said(&self) -> String {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.launch.said()
     }
 
     /// The pipe that its standard output was connected to.
     #[track_caller]
     pub fn take_stdout(&mut self) -> ChildStdout {
-        self.child.stdout.take().expect("a pipe")
-    }
-
-    /// Its process number.
-    #[must_use]
-    pub fn id(&self) -> u32 {
-        self.child.id()
+        self.launch.take_stdout()
     }
 
     /// What the kernel reports of it.
     #[must_use]
     pub fn process(&self) -> Process {
-        Process(self.child.id())
+        self.launch.process()
     }
 
     /// Sends it a signal.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
-        send_signal(self.child.id(), signal);
+        self.launch.signal(signal);
     }
 
     /// Waits for its end, after which all that it said has been read.
@@ -173,18 +100,10 @@ impl Program {
     /// # Errors
     /// `TimedOut` if it does not end within [`PATIENCE`].
     pub fn try_exit(&mut self) -> io::Result<ExitStatus> {
-        let mut status = None;
-        let has_ended = comes_true_within(PATIENCE, || {
-            status = self.child.try_wait().ok().flatten();
-            status.is_some() && self.reader.is_finished()
-        });
-        match status {
-            Some(status) if has_ended => Ok(status),
-            _ => {
-                let text = format!("still there after {PATIENCE:?}: {}", self.said());
-                Err(io::Error::new(io::ErrorKind::TimedOut, text))
-            }
-        }
+        self.launch.wait(PATIENCE).ok_or_else(|| {
+            let text = format!("still there after {PATIENCE:?}: {}", self.said());
+            io::Error::new(io::ErrorKind::TimedOut, text)
+        })
     }
 
     /// Waits for its end, and returns its exit code.
@@ -196,7 +115,7 @@ impl Program {
     /// It must not have ended.
     #[track_caller]
     pub fn assert_is_running(&mut self) {
-        assert_eq!(self.child.try_wait().expect("a child"), None, "{}", self.said());
+        assert_eq!(self.launch.ended(), None, "{}", self.said());
     }
 
     /// A connection to it.
@@ -249,24 +168,8 @@ impl Program {
     }
 }
 
-impl Drop for Program {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("failed on a program that said: {}", self.said());
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Collects standard error line by line, until its end.
-fn listen(stderr: ChildStderr, said: Arc<Mutex<String>>) -> JoinHandle<()> {
-    thread::spawn(move || {
-        let mut stderr = BufReader::new(stderr);
-        let mut line = String::new();
-        while stderr.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
-            *said.lock().unwrap_or_else(PoisonError::into_inner) += &line;
-            line.clear();
-        }
-    })
+/// The address in a banner, once its line is whole.
+#[must_use]
+pub fn address_in(banner: &str) -> Option<SocketAddr> {
+    banner.split_once("\n  address  ")?.1.split_once('\n')?.0.parse().ok()
 }
