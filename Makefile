@@ -25,9 +25,8 @@ lint: ## Check formatting, lints and documentation
 conformance: ## Compare verdicts with h11, httptools, Node and hyper (installs them)
 	python3 conformance/run.py
 
-soak: build ## Mix requests for minutes and check every byte; ARGS="--seconds 60 --io uring"
-	cargo run --release --package heartbeat --example soak -- \
-		--io both --seconds 600 --program target/release/heartbeat $(ARGS)
+soak: build ## Mix requests, check every byte; ARGS="--seconds 60 --io uring --sizes 1K,64K,1M"
+	cargo run --release --package heartbeat-soak -- --seconds 600 $(ARGS)
 
 clean: ## Remove everything that was built
 	cargo clean

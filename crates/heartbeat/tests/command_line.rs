@@ -1,22 +1,20 @@
 //! The built program, from the outside: what it refuses, what it prints, how it checks health.
 
+mod binary;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// What the program promises, and what a busy machine may add to it.
-const HEALTHCHECK_LIMIT: Duration = Duration::from_secs(2);
-const SLACK: Duration = Duration::from_secs(3);
+use binary::program;
+use heartbeat_testkit::{PATIENCE, finish};
 
 fn heartbeat(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_heartbeat"))
-        .args(arguments)
-        .env_clear()
-        .envs(variables.iter().copied())
-        .output()
-        .expect("the program starts")
+    let mut command = program(arguments);
+    command.envs(variables.iter().copied());
+    finish(&mut command)
 }
 
 /// The one line that a failing run leaves, without its newline.
@@ -215,8 +213,9 @@ fn healthcheck_refuses_urls_that_it_can_not_ask() {
 
 #[test]
 fn healthcheck_ends_in_time_whatever_the_server_does() {
+    // It says nothing for longer than this test waits.
     let silent = stub(|stream, _| {
-        thread::sleep(HEALTHCHECK_LIMIT + SLACK);
+        thread::sleep(2 * PATIENCE);
         drop(stream);
     });
     // Far fewer bytes than the program would read, each well within any single timeout.
@@ -229,18 +228,13 @@ fn healthcheck_ends_in_time_whatever_the_server_does() {
         }
     });
     for address in [silent, dripping] {
-        let start = Instant::now();
         let line = line(&check(address), 1);
         assert!(line.ends_with("no answer within 2s"), "{line}");
-        let elapsed = start.elapsed();
-        assert!(elapsed >= HEALTHCHECK_LIMIT && elapsed < HEALTHCHECK_LIMIT + SLACK, "{elapsed:?}");
     }
 }
 
 #[test]
 fn healthcheck_reads_little_of_an_endless_line() {
     let endless = stub(|mut stream, _| while stream.write_all(&[b'x'; 4096]).is_ok() {});
-    let start = Instant::now();
     assert!(line(&check(endless), 1).ends_with("1024 bytes without an HTTP status line"));
-    assert!(start.elapsed() < HEALTHCHECK_LIMIT);
 }

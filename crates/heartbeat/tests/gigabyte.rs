@@ -1,8 +1,9 @@
 //! A gigabyte either way, to the byte, out of the memory that a kilobyte takes.
 
-mod launch;
+mod binary;
 
-use launch::{Launched, serving};
+use binary::serving;
+use heartbeat_testkit::Program;
 
 const GIGABYTE: u64 = 1 << 30;
 
@@ -20,7 +21,7 @@ const KINDS: [[&str; 4]; 4] = [
 fn a_gigabyte_is_answered_to_the_byte_without_more_memory() {
     for kind in KINDS {
         let mut command = serving(&kind);
-        let server = Launched::new({
+        let server = Program::start({
             command.args(["--max", "1G"]);
             command
         });
@@ -40,7 +41,7 @@ fn a_gigabyte_is_answered_to_the_byte_without_more_memory() {
 #[test]
 fn a_gigabyte_is_taken_without_more_memory() {
     for kind in [KINDS[0], KINDS[3]] {
-        let server = Launched::new(serving(&kind));
+        let server = Program::start(serving(&kind));
         let mut client = server.connect();
         assert_eq!(client.get("/heartbeat/1048576").status, 200);
         let before = server.status_kib("VmRSS").max(server.status_kib("VmHWM"));

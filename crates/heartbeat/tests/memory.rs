@@ -1,11 +1,11 @@
 //! What connections that wait cost the program. The figures are printed: `--nocapture` shows them.
 
-mod process;
+mod binary;
 
-use std::fs;
 use std::io::Write;
 
-use process::{Peer, Program, drivers, eventually};
+use binary::{drivers, start};
+use heartbeat_testkit::{Client, Program, eventually, limit_own};
 
 /// Resident memory of an idle program in KiB. This is the debug profile: release takes less.
 const IDLE_KIB_MAX: u64 = 6 * 1024;
@@ -19,36 +19,18 @@ const SPARE_KIB_MAX: u64 = 1024;
 /// Descriptors that this program needs besides its connections.
 const DESCRIPTORS_RESERVED: u64 = 64;
 
-const RLIMIT_NOFILE: i32 = 7;
-
-#[repr(C)]
-struct Limit {
-    soft: u64,
-    hard: u64,
-}
-
-unsafe extern "C" {
-    fn setrlimit(resource: i32, limit: *const Limit) -> i32;
-}
-
 /// Raises this program's limit of descriptors to the most that it may, and returns it.
 fn raise_descriptors() -> u64 {
-    let limits = fs::read_to_string("/proc/self/limits").expect("procfs");
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
-    let hard = line.and_then(|line| line.split_whitespace().nth(1)).unwrap_or("1024");
-    let hard = hard.parse().unwrap_or(1 << 20);
-    let limit = Limit { soft: hard, hard };
-    // SAFETY: the limit is live for the call, and laid out as on all 64-bit Linux.
-    let result = unsafe { setrlimit(RLIMIT_NOFILE, &limit) };
-    if result == 0 { hard } else { 1024 }
+    limit_own(libc::RLIMIT_NOFILE, u64::MAX);
+    limit_own(libc::RLIMIT_NOFILE, u64::MAX)
 }
 
 /// Opens connections until there are `count`, each of which has been answered and waits.
-fn fill(program: &Program, peers: &mut Vec<Peer>, count: usize) {
+fn fill(program: &Program, peers: &mut Vec<Client>, count: usize) {
     while peers.len() < count {
         let mut peer = program.connect();
-        assert!(peer.get("/heartbeat/17").expect("an answer").is_payload(17));
-        peer.forget_buffer();
+        assert!(peer.get("/heartbeat/17").is_payload(17));
+        peer.free_buffer();
         peers.push(peer);
     }
 }
@@ -57,9 +39,9 @@ fn fill(program: &Program, peers: &mut Vec<Peer>, count: usize) {
 fn an_idle_connection_costs_little_over_an_idle_program() {
     let room = raise_descriptors().saturating_sub(DESCRIPTORS_RESERVED);
     for driver in drivers() {
-        let program = Program::start(driver, &["--threads", "1"]);
+        let program = start(driver, &["--threads", "1"]);
         assert!(program.get("/heartbeat/1048576").is_payload(1 << 20));
-        let idle_kib = program.resident_kib();
+        let idle_kib = program.status_kib("VmRSS");
         let mut told = format!("--io {driver}: idle {idle_kib} KiB");
         assert!(idle_kib <= IDLE_KIB_MAX, "{told}");
         let mut peers = Vec::new();
@@ -69,7 +51,7 @@ fn an_idle_connection_costs_little_over_an_idle_program() {
                 continue;
             }
             fill(&program, &mut peers, count);
-            let more_kib = program.resident_kib().saturating_sub(idle_kib);
+            let more_kib = program.status_kib("VmRSS").saturating_sub(idle_kib);
             let each = more_kib * 1024 / count as u64;
             told += &format!("; {count} connections {more_kib} KiB more, {each} bytes each");
             let allowed_kib = SPARE_KIB_MAX + CONNECTION_BYTES_MAX * count as u64 / 1024;

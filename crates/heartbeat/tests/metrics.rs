@@ -1,14 +1,15 @@
 //! The text of a scrape: held against the exposition format, against the contract's names, against
 //! what was really asked, and against Prometheus's own tool where there is one.
 
-mod process;
+mod binary;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use process::{Program, drivers, eventually, request};
+use binary::{drivers, not_tested, start};
+use heartbeat_testkit::{Program, eventually, request};
 
 /// Most series of a node.
 const SERIES_MAX: usize = 60;
@@ -150,10 +151,10 @@ fn same(a: f64, b: f64) -> bool {
 }
 
 fn scrape(program: &Program) -> String {
-    let answer = program.get("/metrics");
-    let media_type = "\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n";
-    assert!(answer.head.contains(media_type), "{}", answer.head);
-    answer.text()
+    let (head, text) = program.get_text("/metrics");
+    let media_type = "text/plain; version=0.0.4; charset=utf-8";
+    assert_eq!(head.field("Content-Type"), Some(media_type), "{}", head.text);
+    text
 }
 
 /// The value of a series, its labels in any order; none where it is not there.
@@ -169,7 +170,7 @@ fn value(families: &Families, name: &str, labels: &[(&str, &str)]) -> Option<f64
 
 /// A program after everything that a node sees on a normal day.
 fn after_a_normal_day(driver: &str) -> Program {
-    let program = Program::start(driver, &["--threads", "2"]);
+    let program = start(driver, &["--threads", "2"]);
     let mut peer = program.connect();
     // The baseline file of WebV's fleets.
     for (path, status) in [
@@ -188,11 +189,11 @@ fn after_a_normal_day(driver: &str) -> Program {
         ("/version?format=json", 200),
         ("/metrics", 200),
     ] {
-        assert_eq!(peer.get(path).expect("an answer").status, status, "{path}");
+        assert_eq!(peer.get_text(path).0.status, status, "{path}");
     }
     let upload = "POST /heartbeat/17 HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n123456789";
-    peer.send(upload).expect("a connection");
-    assert_eq!(peer.answer().expect("an answer").status, 200);
+    peer.send(upload);
+    assert_eq!(peer.answer().status, 200);
     drop(peer);
     eventually("it is over", || program.metric("heartbeat_connections") < 2.0);
     program
@@ -236,15 +237,15 @@ fn a_normal_day_makes_no_more_series_than_a_node_may_have() {
 #[test]
 fn the_sums_over_two_workers_are_exact() {
     for driver in drivers() {
-        let program = Program::start(driver, &["--threads", "2"]);
+        let program = start(driver, &["--threads", "2"]);
         thread::scope(|scope| {
             for _ in 0..CLIENTS {
                 scope.spawn(|| {
                     for _ in 0..REQUESTS / 20 {
                         let mut peer = program.connect();
-                        peer.send(request("GET", "/heartbeat/17").repeat(20)).expect("it serves");
+                        peer.send(request("GET", "/heartbeat/17").repeat(20));
                         for _ in 0..20 {
-                            assert!(peer.answer().expect("an answer").is_payload(17));
+                            assert!(peer.answer().is_payload(17));
                         }
                     }
                     assert!(program.get("/heartbeat/65536").is_payload(65536));
@@ -303,8 +304,7 @@ fn promtool_has_nothing_to_say() {
                 assert!(output.status.success() && said.trim().is_empty(), "{said}");
             }
             Err(error) => {
-                let line = format!("\nWARNING: NOT TESTED on this machine: promtool: {error}\n");
-                let _ = std::io::stderr().write_all(line.as_bytes());
+                not_tested(&format!("promtool: {error}"));
                 return;
             }
         }

@@ -1,14 +1,15 @@
 //! io_uring refused, by the kernel, a seccomp profile or a limit: the server serves on epoll and
 //! says why once, or says why it does not start.
 
-mod launch;
+mod binary;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use launch::{Client, Launched, PATIENCE, Sandbox, failing, program, serving};
+use binary::{not_tested, program, serving};
+use heartbeat_testkit::{Client, Program, Sandbox, Signal, command, failing};
 
 /// What Docker and containerd answer, what Podman answers, and what old kernels answer.
 const ERRNOS: [(i32, &str, &str); 3] = [
@@ -19,7 +20,7 @@ const ERRNOS: [(i32, &str, &str); 3] = [
 
 /// Every size class, an upload, and the end.
 #[track_caller]
-fn assert_serves(server: &Launched) {
+fn assert_serves(server: &Program) {
     let mut client = server.connect();
     for bytes in [1, 17, 4096, 4097, 65_536, 1 << 20] {
         let head = client.get(&format!("/heartbeat/{bytes}"));
@@ -38,31 +39,36 @@ fn assert_serves(server: &Launched) {
 
 /// It serves on epoll and warns in one line that names `cause` and what to do.
 #[track_caller]
-fn assert_on_epoll(server: &Launched, call: &str, error: &str, cause: &str) {
+fn assert_on_epoll(server: &Program, call: &str, error: &str, cause: &str) {
     let warnings = server.warnings();
-    assert_eq!(warnings.len(), 1, "{}", server.banner);
+    assert_eq!(warnings.len(), 1, "{}", server.banner());
     let start = format!("heartbeat: warning: io_uring is not used: {call} refused: {error}");
     assert!(warnings[0].starts_with(&start), "{}\nis not\n{start}", warnings[0]);
     assert!(warnings[0].contains(cause), "{cause} in {}", warnings[0]);
-    assert!(server.told("driver").starts_with("epoll ("), "{}", server.banner);
-    assert!(server.told("send").starts_with("copy ("), "{}", server.banner);
-    let json = server.version_json();
+    assert!(server.told("driver").starts_with("epoll ("), "{}", server.banner());
+    assert!(server.told("send").starts_with("copy ("), "{}", server.banner());
+    let json = version_json(server);
     assert!(json.contains("\"driver\":\"epoll\",\"send\":\"copy\""), "{json}");
     assert_serves(server);
 }
 
-fn assert_ends_cleanly(server: Launched) {
-    server.signal(libc::SIGTERM);
-    let (status, said) = server.expect_exit(PATIENCE);
-    assert_eq!(status.code(), Some(0), "{said}");
+/// What the server reports of itself.
+#[track_caller]
+fn version_json(server: &Program) -> String {
+    server.get_text("/version?format=json").1
+}
+
+#[track_caller]
+fn assert_ends_cleanly(mut server: Program) {
+    server.signal(Signal::Terminate);
+    assert_eq!(server.expect_exit(), Some(0), "{}", server.said());
 }
 
 /// Whether io_uring is to be had here at all, where nothing refuses it.
 fn has_uring() -> bool {
-    let has = Launched::new(serving(&[])).told("driver").starts_with("io_uring");
+    let has = Program::start(serving(&[])).told("driver").starts_with("io_uring");
     if !has {
-        let line = b"\nWARNING: NOT TESTED on this machine, which refuses io_uring itself\n";
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), line);
+        not_tested("io_uring, which this machine refuses");
     }
     has
 }
@@ -72,7 +78,7 @@ fn a_refused_setup_means_epoll_for_all_workers_and_one_warning() {
     for (errno, error, cause) in ERRNOS {
         for threads in ["1", "2"] {
             let command = serving(&["--threads", threads]).refuse(libc::SYS_io_uring_setup, errno);
-            let server = Launched::new(command);
+            let server = Program::start(command);
             assert_on_epoll(&server, "io_uring_setup", error, cause);
             assert_ends_cleanly(server);
         }
@@ -97,8 +103,8 @@ fn a_refused_setup_is_a_failure_where_io_uring_is_insisted_on() {
 fn epoll_asked_for_never_touches_io_uring_and_warns_of_nothing() {
     for errno in [libc::EPERM, libc::ENOSYS] {
         let command = serving(&["--io", "epoll"]).refuse(libc::SYS_io_uring_setup, errno);
-        let server = Launched::new(command);
-        assert!(server.warnings().is_empty(), "{}", server.banner);
+        let server = Program::start(command);
+        assert!(server.warnings().is_empty(), "{}", server.banner());
         assert_eq!(server.told("driver"), "epoll (asked for)");
         assert_serves(&server);
         assert_ends_cleanly(server);
@@ -112,7 +118,7 @@ fn a_refused_enter_means_epoll_too() {
     }
     for (errno, error, _) in &ERRNOS[..2] {
         let command = serving(&["--threads", "2"]).refuse(libc::SYS_io_uring_enter, *errno);
-        let server = Launched::new(command);
+        let server = Program::start(command);
         assert_on_epoll(&server, "io_uring_enter", error, "seccomp");
         assert_ends_cleanly(server);
 
@@ -133,11 +139,11 @@ fn a_refused_registration_means_io_uring_without_registered_buffers() {
             [["--io", "auto", "--send", "auto"], ["--io", "uring", "--send", "zerocopy"]]
         {
             let command = serving(&arguments).refuse(libc::SYS_io_uring_register, errno);
-            let server = Launched::new(command);
-            assert!(server.told("driver").starts_with("io_uring ("), "{}", server.banner);
+            let server = Program::start(command);
+            assert!(server.told("driver").starts_with("io_uring ("), "{}", server.banner());
             let send = server.told("send");
             assert!(send.starts_with("copy (") && send.contains("io_uring_register"), "{send}");
-            let json = server.version_json();
+            let json = version_json(&server);
             assert!(json.contains("\"driver\":\"io_uring\",\"send\":\"copy\""), "{json}");
             assert_serves(&server);
             assert_ends_cleanly(server);
@@ -158,10 +164,9 @@ impl Copy {
     }
 
     /// The command with this copy as its program.
-    fn of(&self, command: &Command) -> Command {
-        let mut copied = Command::new(&self.0);
-        copied.env_clear().args(command.get_args());
-        copied.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    fn of(&self, original: &Command) -> Command {
+        let mut copied = command(&self.0, &[]);
+        copied.args(original.get_args());
         copied
     }
 }
@@ -180,18 +185,18 @@ fn too_little_locked_memory_means_copies_and_nothing_worse() {
         return;
     }
     let copy = Copy::new("memlock");
-    let best = Launched::new(serving(&["--threads", "2"])).told("send").to_owned();
+    let best = Program::start(serving(&["--threads", "2"])).told("send").to_owned();
     for limit_kib in (0..=512).step_by(64) {
         let command = copy.of(&serving(&["--threads", "2"]));
         let command = command.limit(libc::RLIMIT_MEMLOCK, limit_kib << 10).unprivileged();
-        let server = Launched::new(command);
+        let server = Program::start(command);
         let (driver, send) = (server.told("driver"), server.told("send"));
         if driver.starts_with("epoll") {
             assert_on_epoll(&server, "io_uring_setup", "Cannot allocate memory", "RLIMIT_MEMLOCK");
         } else if send != best {
             assert!(send.starts_with("copy (") && send.contains("RLIMIT_MEMLOCK"), "{send}");
-            assert!(server.warnings().is_empty(), "{}", server.banner);
-            assert!(server.version_json().contains("\"driver\":\"io_uring\",\"send\":\"copy\""));
+            assert!(server.warnings().is_empty(), "{}", server.banner());
+            assert!(version_json(&server).contains("\"driver\":\"io_uring\",\"send\":\"copy\""));
             assert_serves(&server);
         }
         assert!(limit_kib > 0 || send.starts_with("copy ("), "{send}");
@@ -204,9 +209,9 @@ fn tiers_asked_for_are_no_reason_to_fail() {
     let copy = Copy::new("tiers");
     for send in ["registered", "zerocopy"] {
         let command = copy.of(&serving(&["--send", send]));
-        let server = Launched::new(command.limit(libc::RLIMIT_MEMLOCK, 0).unprivileged());
-        assert!(server.told("send").starts_with("copy ("), "{}", server.banner);
-        assert!(server.version_json().contains("\"send\":\"copy\""));
+        let server = Program::start(command.limit(libc::RLIMIT_MEMLOCK, 0).unprivileged());
+        assert!(server.told("send").starts_with("copy ("), "{}", server.banner());
+        assert!(version_json(&server).contains("\"send\":\"copy\""));
         assert_serves(&server);
         assert_ends_cleanly(server);
     }
@@ -215,9 +220,9 @@ fn tiers_asked_for_are_no_reason_to_fail() {
 #[test]
 fn a_user_without_privileges_has_registered_buffers_within_the_usual_limit() {
     let copy = Copy::new("unprivileged");
-    let usual = Launched::new(serving(&[]));
+    let usual = Program::start(serving(&[]));
     let command = copy.of(&serving(&[]));
-    let server = Launched::new(command.limit(libc::RLIMIT_MEMLOCK, 8 << 20).unprivileged());
+    let server = Program::start(command.limit(libc::RLIMIT_MEMLOCK, 8 << 20).unprivileged());
     assert_eq!(server.told("driver"), usual.told("driver"));
     assert_eq!(server.told("send"), usual.told("send"));
     assert_serves(&server);
@@ -226,10 +231,10 @@ fn a_user_without_privileges_has_registered_buffers_within_the_usual_limit() {
 #[test]
 fn the_usual_limit_has_room_for_64_event_loops() {
     let copy = Copy::new("loops");
-    let usual = Launched::new(serving(&[]));
+    let usual = Program::start(serving(&[]));
     let command = copy.of(&serving(&["--threads", "64"]));
-    let server = Launched::new(command.limit(libc::RLIMIT_MEMLOCK, 8 << 20).unprivileged());
-    assert_eq!(server.told("driver"), usual.told("driver"), "{}", server.banner);
+    let server = Program::start(command.limit(libc::RLIMIT_MEMLOCK, 8 << 20).unprivileged());
+    assert_eq!(server.told("driver"), usual.told("driver"), "{}", server.banner());
     assert_serves(&server);
 }
 

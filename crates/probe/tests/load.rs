@@ -8,6 +8,7 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use heartbeat_testkit::Signal;
 use process::{Background, Folder, Outcome, finish, program};
 use serde_json::Value;
 use stub::{Reply, Seen, Stub, answer, heartbeat};
@@ -206,7 +207,7 @@ fn a_signal_ends_it_early_and_the_result_is_printed() {
     let stub = Stub::start(quick);
     let url = format!("{}/heartbeat/17", stub.url());
     let folder = Folder::new();
-    for signal in ["INT", "TERM"] {
+    for signal in [Signal::Interrupt, Signal::Terminate] {
         let line = ["load", &url, "--rate", "100", "--duration", "1h", "--json"];
         let seen = stub.seen().len();
         let running = Background::start(program(&folder).args(line));
@@ -237,7 +238,7 @@ fn requests_under_way_at_a_signal_are_told_apart_from_failed_ones() {
     while stub.seen().len() < 3 {
         std::thread::sleep(Duration::from_millis(10));
     }
-    running.signal("INT");
+    running.signal(Signal::Interrupt);
     let (code, out) = running.end();
     let json: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&json["abandoned"], &json["failed"]), (&3.into(), &0.into()), "{json}");

@@ -6,6 +6,7 @@ mod stub;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use heartbeat_testkit::Signal;
 use process::{Background, Folder, finish, free_port, program, run, wait_for};
 use stub::{Reply, Stub, answer};
 
@@ -85,7 +86,7 @@ fn requests_that_are_not_answered_are_bounded_and_dropped_ticks_counted() {
     let page = wait_for(port, |page| value(page, "dropped_ticks_total").is_some_and(|n| n >= 20.0));
     assert_eq!(value(&page, "requests_in_flight"), Some(5.0));
     assert_eq!(stub.seen().len(), 5);
-    background.signal("TERM");
+    background.signal(Signal::Terminate);
     assert_eq!(background.end().0, 0);
 }
 
@@ -117,7 +118,7 @@ fn a_reader_of_the_log_that_stands_still_holds_nothing_up_and_learns_what_it_mis
     assert!(told as f64 >= before + 20.0, "{told}");
     // A mebibyte of lines, and what is in the pipe, which has 16 pages.
     assert!((120..400).contains(&lines), "{lines}");
-    background.signal("TERM");
+    background.signal(Signal::Terminate);
     assert_eq!(background.end().0, 0);
 }
 
@@ -131,7 +132,7 @@ fn value(page: &str, name: &str) -> Option<f64> {
 
 #[test]
 fn signals_end_it_with_0_and_it_tells_its_start_and_end() {
-    for signal in ["INT", "TERM"] {
+    for signal in [Signal::Interrupt, Signal::Terminate] {
         let stub = ok();
         let folder = Folder::new();
         let more = ["-g", "Json", "-l", "50", "--region", "r", "--tag", "t"];
@@ -144,7 +145,7 @@ fn signals_end_it_with_0_and_it_tells_its_start_and_end() {
         assert!(start.get("Zone").is_none());
         background.signal(signal);
         let (code, rest) = background.end();
-        assert_eq!(code, 0, "{signal}");
+        assert_eq!(code, 0, "{signal:?}");
         let end: serde_json::Value = serde_json::from_str(rest.lines().last().unwrap()).unwrap();
         assert_eq!(end["EventType"], "Shutdown");
     }
@@ -158,11 +159,11 @@ fn a_second_signal_waits_for_nothing() {
     while stub.seen().is_empty() {
         std::thread::sleep(Duration::from_millis(10));
     }
-    background.signal("INT");
+    background.signal(Signal::Interrupt);
     // As often as needed: signals that come close to each other count as one.
     let mut code = None;
     while code.is_none() {
-        background.signal("TERM");
+        background.signal(Signal::Terminate);
         std::thread::sleep(Duration::from_millis(5));
         code = background.code();
     }
@@ -198,7 +199,7 @@ fn a_signal_ends_the_delay_before_the_start_too() {
     command.args(["-s", &stub.url(), "-f", &file, "-r", "-p", &port.to_string()]);
     let background = Background::start(command.args(["--delay-start", "1000"]));
     wait_for(port, |page| !page.is_empty());
-    background.signal("TERM");
+    background.signal(Signal::Terminate);
     assert_eq!(background.end(), (0, String::new()));
     assert_eq!(stub.seen().len(), 0);
 }

@@ -1,9 +1,7 @@
 //! Plays the protocol's vectors over real sockets, on both drivers: the bytes that come back are
 //! those that the protocol alone would send, and nothing behind a close is answered.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use heartbeat_protocol::{Content, PATTERN};
 
@@ -14,7 +12,7 @@ mod support;
 
 use rig::driver::{Ending, Reading, Sent, Transcript, transcript_of};
 use rig::vector::{Case, read_all};
-use support::{PATIENCE, each_driver};
+use support::{Client, each_driver};
 
 /// What follows a case: answered on a connection that is kept, and on no other.
 const NEXT: &[u8] = b"GET /heartbeat/7 HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -64,14 +62,10 @@ fn play(address: SocketAddr, case: &Case) {
 
 /// Sends everything, finishes, and reads to the end.
 fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
-    let mut socket = TcpStream::connect(address).expect("a server that listens");
-    let patience: Duration = PATIENCE;
-    socket.set_read_timeout(Some(patience)).expect("a timeout");
-    socket.write_all(bytes).expect("a server that reads, or throws away");
-    socket.shutdown(Shutdown::Write).expect("half a connection");
-    let mut received = Vec::new();
-    socket.read_to_end(&mut received).expect("the end, and no reset");
-    received
+    let mut client = Client::connect(address);
+    client.send(bytes);
+    client.end_sending();
+    client.read_to_end()
 }
 
 fn what_is_sent(transcript: &Transcript) -> Vec<u8> {

@@ -4,12 +4,10 @@ mod support;
 
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
 
 use heartbeat_runtime::Config;
-use support::{
-    Client, each_driver_with, each_tier_with, narrow, of_each_worker, request, ticks, waits,
-};
+use heartbeat_testkit::Process;
+use support::{Client, each_driver_with, each_tier_with, narrow, of_each_worker, request, waits};
 
 /// Only one test at a time: they look at the threads of the process.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -90,13 +88,7 @@ fn no_connection_makes_an_idle_worker_spin() {
         // Half-closed by the server.
         let refused = send("BAD\r\n\r\n");
         let fresh = Client::connect(server.address());
-        thread::sleep(Duration::from_millis(200));
-        let before = of_each_worker(ticks);
-        thread::sleep(Duration::from_secs(1));
-        let after = of_each_worker(ticks);
-        for ((name, before), (_, after)) in before.iter().zip(&after) {
-            assert!(after - before < 30, "{name}: {} ticks of a second", after - before);
-        }
+        Process(std::process::id()).expect_sleeping_workers();
         drop((clients, halves, refused, fresh));
     }
 }

@@ -9,10 +9,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
-/// For a machine that does much else.
-const PATIENCE: Duration = Duration::from_secs(60);
+use heartbeat_testkit::{Signal, eventually, send_signal};
 
 /// A folder of its own, removed at the end.
 pub(crate) struct Folder(PathBuf);
@@ -62,7 +60,7 @@ pub(crate) fn program(folder: &Folder) -> Command {
 
 /// Runs it to its end.
 pub(crate) fn finish(command: &mut Command) -> Outcome {
-    let output = command.output().unwrap();
+    let output = heartbeat_testkit::finish(command);
     Outcome {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8(output.stdout).unwrap(),
@@ -119,10 +117,8 @@ impl Background {
         line.trim_end().to_owned()
     }
 
-    /// Sends a signal by name, as `kill` knows it.
-    pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.id().to_string()]).status();
-        assert!(status.unwrap().success());
+    pub(crate) fn signal(&self, signal: Signal) {
+        send_signal(self.id(), signal);
     }
 
     /// The exit code, once it has ended.
@@ -162,15 +158,13 @@ pub(crate) fn get(port: u16, path: &str) -> std::io::Result<(String, String)> {
 
 /// Asks for the page of metrics until it is as wanted.
 pub(crate) fn wait_for(port: u16, wanted: impl Fn(&str) -> bool) -> String {
-    let start = Instant::now();
-    loop {
-        let (head, page) = get(port, "/metrics").unwrap_or_default();
-        if head.starts_with("HTTP/1.1 200") && wanted(&page) {
-            return page;
-        }
-        assert!(start.elapsed() < PATIENCE, "{page}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let mut page = String::new();
+    eventually("the page of metrics", || {
+        let (head, body) = get(port, "/metrics").unwrap_or_default();
+        page = body;
+        head.starts_with("HTTP/1.1 200") && wanted(&page)
+    });
+    page
 }
 
 /// Sends a whole request and reads until the end.

@@ -22,15 +22,3 @@ pub(crate) fn waits(task: &str) -> u64 {
     let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches"));
     line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).expect("a count")
 }
-
-/// CPU time of a thread, in ticks of 10 ms.
-pub(crate) fn ticks(task: &str) -> u64 {
-    let stat = fs::read_to_string(format!("{task}/stat")).expect("a live worker");
-    let (_, fields) = stat.rsplit_once(')').expect("a name");
-    fields
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(|field| field.parse::<u64>().expect("ticks"))
-        .sum()
-}

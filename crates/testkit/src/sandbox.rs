@@ -1,11 +1,12 @@
-//! What a program may do once it has started: system calls refused as container runtimes refuse
-//! them, resource limits, a user without privileges.
+//! Owns the system calls of this crate that std does not wrap, each as a safe function: signals,
+//! and what a child process may do (system calls that a seccomp filter refuses, as container
+//! runtimes refuse them, resource limits, a user without privileges).
 
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// The user and group that nobody is.
+/// The user and group `nobody`.
 const NOBODY: u32 = 65534;
 
 /// Offsets in `struct seccomp_data` (seccomp(2)).
@@ -17,21 +18,56 @@ const ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const ARCHITECTURE: u32 = 0xc000_00b7;
 
-/// Whether this process may do what it likes.
-pub(crate) fn is_root() -> bool {
+/// A signal (signal(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Signal {
+    Interrupt = libc::SIGINT as isize,
+    Terminate = libc::SIGTERM as isize,
+    Continue = libc::SIGCONT as isize,
+    Stop = libc::SIGSTOP as isize,
+}
+
+/// Sends a signal to a process that has not been waited for.
+#[track_caller]
+pub fn send_signal(process: u32, signal: Signal) {
+    let process = i32::try_from(process).expect("a process id");
+    // SAFETY: kill(2) takes no memory.
+    let result = check(unsafe { libc::kill(process, signal as i32) });
+    result.unwrap_or_else(|error| panic!("{signal:?} to process {process}: {error}"));
+}
+
+/// Whether this process may do everything.
+#[must_use]
+pub fn is_root() -> bool {
     // SAFETY: geteuid(2) takes no memory and can not fail.
     unsafe { libc::geteuid() == 0 }
 }
 
+/// Sets the soft limit of a resource of this process, and returns the one from before. A value
+/// above the hard limit is taken down to it.
+#[track_caller]
+pub fn limit_own(resource: libc::__rlimit_resource_t, soft: u64) -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: one rlimit is written, which is live for the call.
+    check(unsafe { libc::getrlimit(resource, &raw mut limit) }).expect("getrlimit(2)");
+    let before = limit.rlim_cur;
+    limit.rlim_cur = soft.min(limit.rlim_max);
+    // SAFETY: the limit is live for the call and only read.
+    check(unsafe { libc::setrlimit(resource, &raw const limit) }).expect("setrlimit(2)");
+    before
+}
+
 /// Prepares a program between its fork and its exec.
-pub(crate) trait Sandbox {
+#[must_use = "the command has changed owner"]
+pub trait Sandbox {
     /// Makes a system call fail with an errno.
     fn refuse(self, call: libc::c_long, errno: i32) -> Self;
 
     /// Sets a resource limit, soft and hard.
     fn limit(self, resource: libc::__rlimit_resource_t, value: u64) -> Self;
 
-    /// Takes all privileges away, where there are any.
+    /// Takes all privileges away, if this process has any.
     fn unprivileged(self) -> Self;
 }
 
@@ -46,20 +82,20 @@ impl Sandbox for Command {
     fn limit(mut self, resource: libc::__rlimit_resource_t, value: u64) -> Self {
         let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
         // SAFETY: between fork and exec only setrlimit(2) is called, with a live limit.
-        unsafe { self.pre_exec(move || check(libc::setrlimit(resource, &limit))) };
+        unsafe { self.pre_exec(move || check(libc::setrlimit(resource, &raw const limit))) };
         self
     }
 
     fn unprivileged(mut self) -> Self {
         if is_root() {
-            // Groups beside the first one go as well: std calls setgroups(2).
+            // std also drops the supplementary groups with setgroups(2).
             self.uid(NOBODY).gid(NOBODY);
         }
         self
     }
 }
 
-/// Classic BPF: on this architecture, the call fails; everything else goes through.
+/// A classic BPF program: on this architecture the call fails, and every other call passes.
 fn filter(call: u32, errno: i32) -> [libc::sock_filter; 6] {
     let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     let is = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
@@ -83,8 +119,8 @@ fn statement(code: u32, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
 fn install(filter: &[libc::sock_filter]) -> io::Result<()> {
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
     let mode = libc::c_ulong::from(libc::SECCOMP_MODE_FILTER);
-    // SAFETY: neither call keeps a pointer; the program and its filter live through the second,
-    // which only reads them.
+    // SAFETY: neither call keeps a pointer; the program and its filter live through the second
+    // call, which only reads them.
     unsafe {
         check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
         check(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program))

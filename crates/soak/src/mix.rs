@@ -1,60 +1,49 @@
-//! What the clients do: a random walk over everything that real ones do, good and bad.
+//! Owns what the clients do: a random walk over everything that real clients do, good and bad.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-use crate::Tally;
-use crate::client::Client;
+use fastrand::Rng;
+
+use crate::link::Link;
+use crate::tally::Tally;
 
 const SIZES: [usize; 3] = [1 << 10, 64 << 10, 1 << 20];
 
 /// Requests of a series on a kept connection, at most.
-const SERIES_MAX: u64 = 64;
+const SERIES_MAX: usize = 64;
 
 /// Requests sent before the first answer is read.
-const PIPELINED: u64 = 16;
+const PIPELINED: usize = 16;
 
 /// Longest upload, in bytes.
-const UPLOAD_BYTES_MAX: u64 = 1 << 20;
+const UPLOAD_BYTES_MAX: usize = 1 << 20;
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
+/// The size of a payload: one of those asked for, or a mixture in which small ones are common, as
+/// they are among the requests of real clients.
+fn size(random: &mut Rng, wanted: &[usize]) -> usize {
+    if !wanted.is_empty() {
+        return wanted[random.usize(..wanted.len())];
     }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    /// Mostly short ones, as the clients of a server mostly ask for.
-    fn size(&mut self) -> usize {
-        match self.below(16) {
-            0 => SIZES[2],
-            1..4 => SIZES[1],
-            4..6 => 1 + self.below(1 << 20) as usize,
-            6..8 => 1 + self.below(1 << 13) as usize,
-            _ => SIZES[0],
-        }
+    match random.u8(..16) {
+        0 => SIZES[2],
+        1..4 => SIZES[1],
+        4..6 => random.usize(1..=1 << 20),
+        6..8 => random.usize(1..=1 << 13),
+        _ => SIZES[0],
     }
 }
 
 /// One client until the end.
-pub(crate) fn run(address: SocketAddr, seed: u64, tally: &Tally) {
-    let mut walk = Walk { address, tally, random: Random(seed), kept: None };
+pub(crate) fn run(address: SocketAddr, seed: u64, sizes: &[usize], tally: &Tally) {
+    let mut walk = Walk { address, tally, sizes, random: Rng::with_seed(seed), kept: None };
     while !tally.is_over() {
         if let Err(wrong) = walk.step() {
             tally.error(&wrong);
             walk.kept = None;
-            // Where nobody listens, that is said now and then.
+            // If nobody listens, this repeats.
             thread::sleep(Duration::from_millis(100));
         }
     }
@@ -63,14 +52,16 @@ pub(crate) fn run(address: SocketAddr, seed: u64, tally: &Tally) {
 struct Walk<'t> {
     address: SocketAddr,
     tally: &'t Tally,
-    random: Random,
+    /// The sizes to ask for; none means a mixture.
+    sizes: &'t [usize],
+    random: Rng,
     /// The connection that most of it goes over.
-    kept: Option<Client<'t>>,
+    kept: Option<Link<'t>>,
 }
 
 impl<'t> Walk<'t> {
     fn step(&mut self) -> Result<(), String> {
-        match self.random.below(24) {
+        match self.random.usize(..24) {
             0..8 => self.on_kept(Self::series),
             8..16 => self.on_kept(Self::pipeline),
             16 => self.on_kept(Self::upload),
@@ -84,43 +75,49 @@ impl<'t> Walk<'t> {
         }
     }
 
-    fn fresh(&self) -> Result<Client<'t>, String> {
-        Client::connect(self.address, self.tally)
+    fn size(&mut self) -> usize {
+        size(&mut self.random, self.sizes)
     }
 
-    /// Does something on the kept connection, and keeps it where that went well.
+    fn fresh(&self) -> Result<Link<'t>, String> {
+        Link::connect(self.address, self.tally)
+    }
+
+    /// Does something on the kept connection, and keeps it if that succeeds.
     fn on_kept(
         &mut self,
-        what: impl FnOnce(&mut Self, &mut Client<'t>) -> Result<(), String>,
+        what: impl FnOnce(&mut Self, &mut Link<'t>) -> Result<(), String>,
     ) -> Result<(), String> {
         let mut client = match self.kept.take() {
             Some(client) => client,
             None => self.fresh()?,
         };
         what(self, &mut client)?;
-        // Now and then the client has had enough.
-        if self.random.below(64) > 0 {
+        client.settle();
+        // Now and then a client ends its connection by itself.
+        if self.random.usize(..64) > 0 {
             self.kept = Some(client);
         }
         Ok(())
     }
 
-    fn series(&mut self, client: &mut Client<'t>) -> Result<(), String> {
-        for _ in 0..=self.random.below(SERIES_MAX) {
-            let bytes = self.random.size();
+    fn series(&mut self, client: &mut Link<'t>) -> Result<(), String> {
+        for _ in 0..=self.random.usize(..SERIES_MAX) {
+            let bytes = self.size();
             client.send(get(bytes, ""))?;
             stays(client.answer(bytes)?)?;
         }
         Ok(())
     }
 
-    fn pipeline(&mut self, client: &mut Client<'t>) -> Result<(), String> {
-        // What fits into the sockets' buffers: a client that only sends would wait for itself.
-        let is_small = self.random.below(4) > 0;
+    fn pipeline(&mut self, client: &mut Link<'t>) -> Result<(), String> {
+        // The requests fit into the sockets' buffers. If they did not, this client, which reads
+        // only afterwards, would wait for itself.
+        let is_small = self.random.usize(..4) > 0;
         let mut sizes = Vec::new();
         let mut requests = String::new();
         for _ in 0..PIPELINED {
-            let bytes = if is_small { 1 << self.random.below(11) } else { self.random.size() };
+            let bytes = if is_small { 1 << self.random.u8(..11) } else { self.size() };
             let _ = write!(requests, "GET /heartbeat/{bytes} HTTP/1.1\r\nHost: soak\r\n\r\n");
             sizes.push(bytes);
         }
@@ -131,8 +128,8 @@ impl<'t> Walk<'t> {
         Ok(())
     }
 
-    fn upload(&mut self, client: &mut Client<'t>) -> Result<(), String> {
-        let length = self.random.below(UPLOAD_BYTES_MAX) as usize;
+    fn upload(&mut self, client: &mut Link<'t>) -> Result<(), String> {
+        let length = self.random.usize(..UPLOAD_BYTES_MAX);
         client.send(format!(
             "POST /heartbeat/1024 HTTP/1.1\r\nHost: soak\r\nContent-Length: {length}\r\n\r\n"
         ))?;
@@ -140,12 +137,12 @@ impl<'t> Walk<'t> {
         stays(client.answer(1024)?)
     }
 
-    fn chunked_upload(&mut self, client: &mut Client<'t>) -> Result<(), String> {
+    fn chunked_upload(&mut self, client: &mut Link<'t>) -> Result<(), String> {
         client.send(
             "PUT /heartbeat/17 HTTP/1.1\r\nHost: soak\r\nTransfer-Encoding: chunked\r\n\r\n",
         )?;
-        for _ in 0..self.random.below(32) {
-            let chunk = 1 + self.random.below(UPLOAD_BYTES_MAX / 32) as usize;
+        for _ in 0..self.random.usize(..32) {
+            let chunk = self.random.usize(1..=UPLOAD_BYTES_MAX / 32);
             client.send(format!("{chunk:x}\r\n"))?;
             client.send_pattern(chunk)?;
             client.send("\r\n")?;
@@ -154,13 +151,13 @@ impl<'t> Walk<'t> {
         stays(client.answer(17)?)
     }
 
-    fn wire(&mut self, client: &mut Client<'t>) -> Result<(), String> {
-        let bytes = 512 + self.random.below(1 << 18) as usize;
+    fn wire(&mut self, client: &mut Link<'t>) -> Result<(), String> {
+        let bytes = 512 + self.random.usize(..1 << 18);
         client.send(format!("GET /heartbeat/wire/{bytes} HTTP/1.1\r\nHost: soak\r\n\r\n"))?;
         client.wire_answer(bytes)
     }
 
-    fn refused(&mut self, client: &mut Client<'t>) -> Result<(), String> {
+    fn refused(&mut self, client: &mut Link<'t>) -> Result<(), String> {
         for (path, status) in [("/heartbeat/0", 400), ("/nowhere", 404), ("/", 301)] {
             client.send(format!("GET {path} HTTP/1.1\r\nHost: soak\r\n\r\n"))?;
             client.refusal(status)?;
@@ -170,7 +167,7 @@ impl<'t> Walk<'t> {
 
     /// A connection of its own.
     fn once(&mut self) -> Result<(), String> {
-        let bytes = self.random.size();
+        let bytes = self.size();
         let mut client = self.fresh()?;
         client.send(get(bytes, "Connection: close\r\n"))?;
         if !client.answer(bytes)? {
@@ -181,10 +178,10 @@ impl<'t> Walk<'t> {
 
     /// A client that has nothing further to say still gets its answer.
     fn half_close(&mut self) -> Result<(), String> {
-        let bytes = self.random.size();
+        let bytes = self.size();
         let mut client = self.fresh()?;
         client.send(get(bytes, ""))?;
-        client.end_sending()?;
+        client.try_end_sending().map_err(|error| error.to_string())?;
         client.answer(bytes)?;
         client.end()
     }
@@ -192,11 +189,12 @@ impl<'t> Walk<'t> {
     /// Leaves within an answer; what is unread then makes the close a reset.
     fn abort_answer(&mut self) -> Result<(), String> {
         let mut client = self.fresh()?;
-        for _ in 0..=self.random.below(4) {
+        for _ in 0..=self.random.usize(..4) {
             client.send(get(1 << 20, ""))?;
         }
-        client.head()?;
-        client.payload(self.random.below(1 << 20) as usize)?;
+        let part = self.random.u64(..1 << 20);
+        let read = client.try_head().and_then(|_| client.try_payload(part));
+        read.map_err(|error| error.to_string())?;
         Tally::add(&self.tally.aborts, 1);
         Ok(())
     }
@@ -206,10 +204,10 @@ impl<'t> Walk<'t> {
         let mut client = self.fresh()?;
         let request =
             "POST /heartbeat/1024 HTTP/1.1\r\nHost: soak\r\nContent-Length: 100000\r\n\r\n";
-        let sent = self.random.below(request.len() as u64 + 1) as usize;
+        let sent = self.random.usize(..=request.len());
         client.send(&request[..sent])?;
         if sent == request.len() {
-            client.send_pattern(self.random.below(100_000) as usize)?;
+            client.send_pattern(self.random.usize(..100_000))?;
         }
         Tally::add(&self.tally.aborts, 1);
         Ok(())

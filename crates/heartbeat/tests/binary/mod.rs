@@ -1,0 +1,56 @@
+//! The built program as a command, for the process harness of the testkit.
+
+// Every test file is a program of its own and uses its own part of this.
+#![allow(dead_code)]
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use heartbeat_testkit::{Program, command};
+
+/// The program with an empty environment and these arguments.
+pub(crate) fn program(arguments: &[&str]) -> Command {
+    command(env!("CARGO_BIN_EXE_heartbeat"), arguments)
+}
+
+/// The program on a free port of the loopback, where a signal begins the drain without a delay.
+/// Options given again replace these.
+pub(crate) fn serving(arguments: &[&str]) -> Command {
+    let mut command = program(&["--port", "0", "--address", "127.0.0.1", "--drain-delay", "0s"]);
+    command.args(arguments);
+    command
+}
+
+/// Starts the program over a driver.
+#[track_caller]
+pub(crate) fn start(driver: &str, options: &[&str]) -> Program {
+    Program::start(serving(&[&["--io", driver], options].concat()))
+}
+
+/// Starts the program over a driver, with a standard output that somebody reads.
+#[track_caller]
+pub(crate) fn start_with(driver: &str, options: &[&str], stdout: Stdio) -> Program {
+    let mut command = serving(&[&["--io", driver], options].concat());
+    command.stdout(stdout);
+    Program::start(command)
+}
+
+/// The drivers that this machine has. A warning, which is not captured, names the missing one.
+pub(crate) fn drivers() -> &'static [&'static str] {
+    static HAS_URING: OnceLock<bool> = OnceLock::new();
+    let has_uring = HAS_URING.get_or_init(|| {
+        let has = start("auto", &[]).told("driver").starts_with("io_uring");
+        if !has {
+            not_tested("io_uring, which this machine refuses");
+        }
+        has
+    });
+    if *has_uring { &["uring", "epoll"] } else { &["epoll"] }
+}
+
+/// Writes what can not be tested here past the capture of output.
+pub(crate) fn not_tested(what: &str) {
+    let line = format!("\nWARNING: NOT TESTED on this machine: {what}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}

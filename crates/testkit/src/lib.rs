@@ -1,0 +1,25 @@
+//! What the tests and tools of this workspace share, so that each of them exists once: a strict
+//! HTTP client ([`Client`]), a harness for programs in child processes ([`Launch`], [`Program`]), what a
+//! child may do ([`Sandbox`]), waiting with a deadline ([`eventually`]), and an allocator that counts
+//! ([`CountingAllocator`]).
+//!
+//! Only tests and tools depend on this crate; the server never does. It knows the server only
+//! from outside: its answers, its banner, its signals and what procfs reports of it.
+
+mod allocations;
+mod client;
+mod head;
+mod launch;
+mod procfs;
+mod program;
+mod sandbox;
+mod waiting;
+
+pub use allocations::CountingAllocator;
+pub use client::{Client, request};
+pub use head::Head;
+pub use launch::{Launch, command, failing, finish};
+pub use procfs::Process;
+pub use program::{Program, address_in};
+pub use sandbox::{Sandbox, Signal, is_root, limit_own, send_signal};
+pub use waiting::{Deadline, PATIENCE, comes_true_within, eventually};

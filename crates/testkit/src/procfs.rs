@@ -1,0 +1,54 @@
+//! Owns what the kernel reports of another process (proc(5)).
+
+use std::fs;
+
+use crate::eventually;
+
+/// How often in a row the workers have to be seen asleep.
+const ASLEEP_LOOKS: usize = 20;
+
+/// A process by its number; it must not have been waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Process(pub u32);
+
+impl Process {
+    /// A value of /proc/PID/status in KiB, such as `VmRSS`.
+    #[must_use]
+    pub fn status_kib(self, name: &str) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        line.trim().strip_suffix(" kB")?.parse().ok()
+    }
+
+    /// How many descriptors are open.
+    #[must_use]
+    pub fn descriptors(self) -> Option<usize> {
+        Some(fs::read_dir(format!("/proc/{}/fd", self.0)).ok()?.count())
+    }
+
+    /// The states of its worker threads (`R` runs, `S` sleeps). The kernel's own threads for
+    /// io_uring are not among them.
+    #[must_use]
+    pub fn worker_states(self) -> Vec<char> {
+        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.0)) else { return Vec::new() };
+        let stats =
+            tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());
+        let states = stats.filter_map(|stat| {
+            let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+            if name.starts_with("worker-") { rest.trim_start().chars().next() } else { None }
+        });
+        states.collect()
+    }
+
+    /// Its workers must come to rest: a worker that retries without a pause is never asleep.
+    #[track_caller]
+    pub fn expect_sleeping_workers(self) {
+        let mut looks = 0;
+        eventually("the workers sleep", || {
+            let states = self.worker_states();
+            let are_asleep = !states.is_empty() && states.iter().all(|state| *state == 'S');
+            looks = if are_asleep { looks + 1 } else { 0 };
+            looks >= ASLEEP_LOOKS
+        });
+    }
+}
