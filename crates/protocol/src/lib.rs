@@ -45,6 +45,7 @@ mod request;
 mod response;
 mod route;
 mod site;
+mod status;
 
 pub use chunked::{ChunkedDecoder, Step};
 pub use connection::{CloseReason, Connection, Event, Next, Received};
@@ -54,6 +55,7 @@ pub use framing::Framing;
 pub use payload::{PATTERN, Payload, Segment};
 pub use rejection::Rejection;
 pub use request::{Method, Request, Target, Version};
-pub use response::{CONTINUE, Content, Location, Persistence, Response, Status};
+pub use response::{CONTINUE, Content, Location, Persistence, Response};
 pub use route::{Facts, Route, Routed, route};
 pub use site::{Site, SiteError};
+pub use status::Status;

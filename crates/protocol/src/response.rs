@@ -3,115 +3,10 @@
 
 use crate::decimal::{decimal_digits, push_decimal};
 use crate::limits::RESPONSE_HEAD_BYTES_MAX;
-use crate::{DateLine, Payload, Rejection};
+use crate::{DateLine, Payload, Rejection, Status};
 
 /// The interim response that lets a waiting peer send its body (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
-/// The status codes this server uses (RFC 9110 section 15, RFC 6585).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// 200
-    Ok,
-    /// 204
-    NoContent,
-    /// 301
-    MovedPermanently,
-    /// 400
-    BadRequest,
-    /// 404
-    NotFound,
-    /// 405
-    MethodNotAllowed,
-    /// 408
-    RequestTimeout,
-    /// 413
-    ContentTooLarge,
-    /// 414
-    UriTooLong,
-    /// 417
-    ExpectationFailed,
-    /// 431
-    FieldsTooLarge,
-    /// 501
-    NotImplemented,
-    /// 503
-    ServiceUnavailable,
-    /// 505
-    VersionNotSupported,
-}
-
-impl Status {
-    /// Every status, in the order of [`Status::index`].
-    pub const ALL: [Self; 14] = [
-        Self::Ok,
-        Self::NoContent,
-        Self::MovedPermanently,
-        Self::BadRequest,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::RequestTimeout,
-        Self::ContentTooLarge,
-        Self::UriTooLong,
-        Self::ExpectationFailed,
-        Self::FieldsTooLarge,
-        Self::NotImplemented,
-        Self::ServiceUnavailable,
-        Self::VersionNotSupported,
-    ];
-
-    /// The place of this status in [`Status::ALL`].
-    #[must_use]
-    pub fn index(self) -> usize {
-        self as usize
-    }
-
-    /// The three digits.
-    #[must_use]
-    pub fn code(self) -> u16 {
-        match self {
-            Self::Ok => 200,
-            Self::NoContent => 204,
-            Self::MovedPermanently => 301,
-            Self::BadRequest => 400,
-            Self::NotFound => 404,
-            Self::MethodNotAllowed => 405,
-            Self::RequestTimeout => 408,
-            Self::ContentTooLarge => 413,
-            Self::UriTooLong => 414,
-            Self::ExpectationFailed => 417,
-            Self::FieldsTooLarge => 431,
-            Self::NotImplemented => 501,
-            Self::ServiceUnavailable => 503,
-            Self::VersionNotSupported => 505,
-        }
-    }
-
-    /// Whether the request was turned down (4xx, 5xx).
-    #[must_use]
-    pub fn is_refusal(self) -> bool {
-        self.code() >= 400
-    }
-
-    fn line(self) -> &'static str {
-        match self {
-            Self::Ok => "HTTP/1.1 200 OK\r\n",
-            Self::NoContent => "HTTP/1.1 204 No Content\r\n",
-            Self::MovedPermanently => "HTTP/1.1 301 Moved Permanently\r\n",
-            Self::BadRequest => "HTTP/1.1 400 Bad Request\r\n",
-            Self::NotFound => "HTTP/1.1 404 Not Found\r\n",
-            Self::MethodNotAllowed => "HTTP/1.1 405 Method Not Allowed\r\n",
-            Self::RequestTimeout => "HTTP/1.1 408 Request Timeout\r\n",
-            Self::ContentTooLarge => "HTTP/1.1 413 Content Too Large\r\n",
-            Self::UriTooLong => "HTTP/1.1 414 URI Too Long\r\n",
-            Self::ExpectationFailed => "HTTP/1.1 417 Expectation Failed\r\n",
-            Self::FieldsTooLarge => "HTTP/1.1 431 Request Header Fields Too Large\r\n",
-            Self::NotImplemented => "HTTP/1.1 501 Not Implemented\r\n",
-            Self::ServiceUnavailable => "HTTP/1.1 503 Service Unavailable\r\n",
-            Self::VersionNotSupported => "HTTP/1.1 505 HTTP Version Not Supported\r\n",
-        }
-    }
-}
 
 /// What follows a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -359,16 +254,6 @@ mod tests {
             "HTTP/1.1 204 No Content\r\nAllow: GET\r\n\
              Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nConnection: keep-alive\r\n\r\n"
         );
-    }
-
-    #[test]
-    fn status_lines_tell_their_code() {
-        for (index, status) in Status::ALL.into_iter().enumerate() {
-            assert_eq!(status.index(), index);
-            let line = status.line();
-            assert_eq!(line[9..12], status.code().to_string(), "{line}");
-            assert!(line.starts_with("HTTP/1.1 ") && line.ends_with("\r\n"), "{line}");
-        }
     }
 
     #[test]

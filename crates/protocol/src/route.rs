@@ -49,38 +49,40 @@ pub enum Route {
     Other,
 }
 
+/// Every route once, in the order of the enum, with the name that metrics give it.
+const ROUTES: [(Route, &str); 8] = [
+    (Route::Heartbeat, "heartbeat"),
+    (Route::Upload, "upload"),
+    (Route::Wire, "wire"),
+    (Route::Health, "health"),
+    (Route::Version, "version"),
+    (Route::Metrics, "metrics"),
+    (Route::Redirect, "redirect"),
+    (Route::Other, "other"),
+];
+
 impl Route {
     /// Every route, in the order of [`Route::index`].
-    pub const ALL: [Self; 8] = [
-        Self::Heartbeat,
-        Self::Upload,
-        Self::Wire,
-        Self::Health,
-        Self::Version,
-        Self::Metrics,
-        Self::Redirect,
-        Self::Other,
-    ];
+    pub const ALL: [Self; ROUTES.len()] = {
+        let mut all = [Self::Other; ROUTES.len()];
+        let mut index = 0;
+        while index < ROUTES.len() {
+            all[index] = ROUTES[index].0;
+            index += 1;
+        }
+        all
+    };
 
-    /// The place of this route in [`Route::ALL`].
+    /// The position of this route in [`Route::ALL`].
     #[must_use]
     pub fn index(self) -> usize {
         self as usize
     }
 
-    /// The name by which metrics call it.
+    /// The value of the `route` label in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Heartbeat => "heartbeat",
-            Self::Upload => "upload",
-            Self::Wire => "wire",
-            Self::Health => "health",
-            Self::Version => "version",
-            Self::Metrics => "metrics",
-            Self::Redirect => "redirect",
-            Self::Other => "other",
-        }
+        ROUTES[self.index()].1
     }
 }
 
@@ -273,6 +275,13 @@ mod tests {
         let response = route(&request(method, target), &site, &FACTS).response;
         let location = response.location.map(|location| [location.prefix, location.rest].concat());
         (response.status.code(), response.content.bytes(), location.unwrap_or_default())
+    }
+
+    #[test]
+    fn the_table_of_routes_is_in_the_order_of_the_indexes() {
+        for (index, route) in Route::ALL.into_iter().enumerate() {
+            assert_eq!(route.index(), index, "{route:?}");
+        }
     }
 
     #[test]

@@ -181,23 +181,7 @@ fn answers_parse_back_to_what_they_say() {
 
 #[test]
 fn every_status_is_a_response_in_every_state() {
-    let statuses = [
-        Status::Ok,
-        Status::NoContent,
-        Status::MovedPermanently,
-        Status::BadRequest,
-        Status::NotFound,
-        Status::MethodNotAllowed,
-        Status::RequestTimeout,
-        Status::ContentTooLarge,
-        Status::UriTooLong,
-        Status::ExpectationFailed,
-        Status::FieldsTooLarge,
-        Status::NotImplemented,
-        Status::ServiceUnavailable,
-        Status::VersionNotSupported,
-    ];
-    for status in statuses {
+    for status in Status::ALL {
         for before in ["", "GET / HTTP/1.0\r\n\r\n", "GET /", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
             let mut connection = Connection::new();
             connection.receive(before.as_bytes());
