@@ -224,7 +224,7 @@ impl Connection {
             self.closing.get_or_insert(CloseReason::BodyUnread);
         }
         let persistence = self.persistence();
-        let response = response.resolve(persistence);
+        let response = response.resolve(persistence, out);
         response.encode(date, persistence, out);
         self.state = State::Answer;
         let content = if self.head_only { Content::None } else { response.content };

@@ -16,6 +16,9 @@ use crate::limits::{
 };
 use crate::{Method, Rejection, Request, Target, Version};
 
+/// The only scheme of an absolute-form target that names something here.
+const SCHEME: &[u8] = b"http://";
+
 /// A complete head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head<'i> {
@@ -130,6 +133,7 @@ impl HeadReader {
         let version = line.version();
         let mut host = None;
         let mut host_repeated = false;
+        let mut is_forwarded_https = None;
         let mut framing_fields = FramingFields::default();
         let mut connection = ConnectionOptions::default();
         let mut expectations = Expectations::default();
@@ -148,6 +152,10 @@ impl HeadReader {
                 17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
                     framing_fields.transfer_codings.add(value);
                 }
+                17 if field.name.eq_ignore_ascii_case("x-forwarded-proto") => {
+                    let so_far = is_forwarded_https.unwrap_or(true);
+                    is_forwarded_https = Some(so_far && value.eq_ignore_ascii_case(b"https"));
+                }
                 _ => {}
             }
         }
@@ -162,6 +170,8 @@ impl HeadReader {
             method_token: &head[..line.method_end],
             target: target(line.target(head)).ok_or(Rejection::Target)?,
             target_bytes: line.target(head),
+            authority: authority(line.target(head)).or(host).unwrap_or_default(),
+            is_forwarded_https: is_forwarded_https.unwrap_or(false),
             version,
             framing,
             unknown_expectation: expectations.unknown,
@@ -304,29 +314,29 @@ fn check_form(method: &[u8], target: &[u8]) -> Result<(), Rejection> {
     if good { Ok(()) } else { Err(Rejection::Target) }
 }
 
-/// What a request-target whose bytes have been checked names; none where it has no valid form.
+/// What a request-target whose bytes have been checked names; none if it has no valid form.
 fn target(bytes: &[u8]) -> Option<Target<'_>> {
-    const SCHEME: &[u8] = b"http://";
     if bytes == b"*" {
         return Some(Target::Asterisk);
     }
     if bytes.first() == Some(&b'/') {
         return Some(split_query(bytes));
     }
-    let (scheme, rest) = bytes.split_at_checked(SCHEME.len())?;
-    if !scheme.eq_ignore_ascii_case(SCHEME) {
-        return None;
-    }
-    let authority_end =
-        rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
-    if !is_host(&rest[..authority_end]) {
-        return None;
-    }
+    let authority = authority(bytes).filter(|authority| is_host(authority))?;
     // An empty path is the root (RFC 9110 section 4.2.3).
-    match split_query(&rest[authority_end..]) {
+    match split_query(&bytes[SCHEME.len() + authority.len()..]) {
         Target::Path { path: b"", query } => Some(Target::Path { path: b"/", query }),
         target => Some(target),
     }
+}
+
+/// The authority of an absolute-form target.
+fn authority(target: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = target.split_at_checked(SCHEME.len())?;
+    if !scheme.eq_ignore_ascii_case(SCHEME) {
+        return None;
+    }
+    rest.split(|byte| matches!(byte, b'/' | b'?')).next()
 }
 
 fn split_query(bytes: &[u8]) -> Target<'_> {

@@ -4,7 +4,7 @@
 //! function but [`Connection`], the one state machine, which is driven like this:
 //!
 //! ```
-//! use heartbeat_protocol::{Connection, DateLine, Event, Facts, Next, Site, route};
+//! use heartbeat_protocol::{Connection, DateLine, Door, Event, Facts, Next, Site, route};
 //!
 //! let site = Site::new("/heartbeat/", 1, 1 << 20).unwrap();
 //! let facts = Facts { ready: true, version: "0.5.0\n", version_json: "{}\n" };
@@ -12,15 +12,16 @@
 //! let mut answer = Vec::new();
 //!
 //! let mut input: &[u8] = b"GET /heartbeat/17 HTTP/1.1\r\nHost: example\r\n\r\n";
-//! let response = loop {
+//! let routed = loop {
 //!     let received = connection.receive(input);
 //!     input = &input[received.consumed..];
 //!     match received.event {
-//!         Event::Request(request) => break route(&request, &site, &facts).response,
+//!         Event::Request(request) => break route(&request, Door::Main, &site, &facts),
 //!         other => panic!("{other:?}"),
 //!     }
 //! };
 //! assert!(matches!(connection.receive(input).event, Event::EndOfMessage));
+//! let response = routed.response();
 //! connection.send(&response, &DateLine::new(1_000_000_000), &mut answer);
 //! assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
 //! assert_eq!(response.content.bytes(), 17);
@@ -31,6 +32,7 @@
 //! and no answer. (`100 Continue` is the one exception the RFC asks for: it is left out where the
 //! body is already here.)
 
+mod alias;
 mod chunked;
 mod connection;
 mod date;
@@ -40,12 +42,16 @@ mod framing;
 mod head;
 pub mod limits;
 mod payload;
+mod query;
 mod rejection;
 mod request;
+mod resource;
 mod response;
+mod responsiveness;
 mod route;
 mod site;
 mod status;
+mod timing;
 
 pub use chunked::{ChunkedDecoder, Step};
 pub use connection::{CloseReason, Connection, Event, Next, Received};
@@ -56,6 +62,7 @@ pub use payload::{PATTERN, Payload, Segment};
 pub use rejection::Rejection;
 pub use request::{Method, Request, Target, Version};
 pub use response::{CONTINUE, Content, Location, Persistence, Response};
-pub use route::{Facts, Route, Routed, route};
-pub use site::{Site, SiteError};
+pub use route::{Door, Facts, Route, Routed, route};
+pub use site::{Site, SiteError, SiteOptions};
 pub use status::Status;
+pub use timing::ServerTiming;

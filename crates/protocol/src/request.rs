@@ -77,6 +77,12 @@ pub struct Request<'i> {
     pub target: Target<'i>,
     /// The request-target as it was sent, for the access log.
     pub target_bytes: &'i [u8],
+    /// Host, or the authority of an absolute-form target, which takes its place (RFC 9112 section
+    /// 3.2.2). Its grammar has been checked; it is empty if an HTTP/1.0 request has neither.
+    pub authority: &'i [u8],
+    /// Whether the proxy in front says that its client speaks https: X-Forwarded-Proto is `https`
+    /// in every line of it.
+    pub is_forwarded_https: bool,
     /// The version of the message.
     pub version: Version,
     /// How the body, if any, is delimited.

@@ -3,7 +3,8 @@
 
 use crate::decimal::{decimal_digits, push_decimal};
 use crate::limits::RESPONSE_HEAD_BYTES_MAX;
-use crate::{DateLine, Payload, Rejection, Status};
+use crate::timing::TimingRequest;
+use crate::{DateLine, Payload, Rejection, ServerTiming, Status};
 
 /// The interim response that lets a waiting peer send its body (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -59,15 +60,22 @@ pub struct Response<'a> {
     pub(crate) wire_bytes_min: Option<u64>,
     /// A second space after a colon, which no parser shows: see [`Response::resolve`].
     pub(crate) padded: bool,
+    /// Whether scripts of pages of other origins may read the answer (CORS).
+    pub(crate) cross_origin: bool,
+    /// The measurements that the request asks for.
+    pub(crate) timing_request: Option<TimingRequest>,
+    /// The measurements, once they are known.
+    pub(crate) timing: Option<&'a ServerTiming>,
 }
 
-/// A path made of two parts, so that no redirect allocates.
+/// A path below the prefix, made of two parts, so that no redirect allocates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Location<'a> {
     /// The configured prefix.
     pub prefix: &'a str,
-    /// What follows it.
-    pub rest: &'static str,
+    /// The number that follows it. Such a redirect must not be cached for ever, because the number
+    /// changes with the configuration.
+    pub size: Option<u64>,
 }
 
 /// What the Connection field says about what comes after this answer (RFC 9112 section 9.3).
@@ -92,6 +100,9 @@ impl<'a> Response<'a> {
             allow: None,
             wire_bytes_min: None,
             padded: false,
+            cross_origin: false,
+            timing_request: None,
+            timing: None,
         }
     }
 
@@ -99,6 +110,18 @@ impl<'a> Response<'a> {
     #[must_use]
     pub fn with_content(content: Content<'a>) -> Self {
         Self { content, ..Self::new(Status::Ok) }
+    }
+
+    /// Whether the request asks for measurements: see [`Response::with_timing`].
+    #[must_use]
+    pub fn wants_timing(&self) -> bool {
+        self.timing_request.is_some()
+    }
+
+    /// Adds the measurements of this answer. An answer that wants none does not show them.
+    #[must_use]
+    pub fn with_timing(self, timing: &'a ServerTiming) -> Self {
+        Self { timing: Some(timing), ..self }
     }
 
     /// The answer to a message that was not understood.
@@ -113,15 +136,19 @@ impl<'a> Response<'a> {
     /// Content-Length grows by a digit where the payload does, so that at each power of ten one
     /// message length has no payload; a second space after a colon fills it. Leading whitespace
     /// is no part of a field value (RFC 9110 section 5.5).
+    ///
+    /// `scratch` is left as it was: it lends the memory in which the shortest head is encoded.
     #[must_use]
-    pub(crate) fn resolve(self, persistence: Persistence) -> Self {
+    pub(crate) fn resolve(self, persistence: Persistence, scratch: &mut Vec<u8>) -> Self {
         let Content::Wire { message_bytes, payload_bytes_max } = self.content else { return self };
-        let mut response = Self::with_content(Content::Payload(Payload { bytes: 0 }));
-        let head_bytes_min = response.head_bytes(persistence);
+        let mut response = Self { content: Content::Payload(Payload { bytes: 0 }), ..self };
+        let start = scratch.len();
+        response.encode(&DateLine::new(0), persistence, scratch);
+        let head_bytes_min = (scratch.len() - start) as u64;
+        scratch.truncate(start);
         if message_bytes < head_bytes_min {
-            response = Self::new(Status::BadRequest);
-            response.wire_bytes_min = Some(head_bytes_min);
-            return response;
+            let wire_bytes_min = Some(head_bytes_min);
+            return Self { wire_bytes_min, ..Self::new(Status::BadRequest) };
         }
         // The head without any digit of Content-Length.
         let fixed_bytes = head_bytes_min - 1;
@@ -144,12 +171,6 @@ impl<'a> Response<'a> {
         response
     }
 
-    fn head_bytes(&self, persistence: Persistence) -> u64 {
-        let mut head = Vec::with_capacity(RESPONSE_HEAD_BYTES_MAX);
-        self.encode(&DateLine::new(0), persistence, &mut head);
-        head.len() as u64
-    }
-
     /// Appends the head to `out`: at most [`RESPONSE_HEAD_BYTES_MAX`] bytes.
     pub(crate) fn encode(&self, date: &DateLine, persistence: Persistence, out: &mut Vec<u8>) {
         let start = out.len();
@@ -163,11 +184,20 @@ impl<'a> Response<'a> {
             }
             out.extend_from_slice(self.media_type().as_bytes());
             out.extend_from_slice(b"\r\n");
+            if let (Some(request), Some(timing)) = (self.timing_request, self.timing) {
+                timing.encode(request, out);
+            }
+        }
+        if self.cross_origin {
+            self.encode_cross_origin(out);
         }
         if let Some(location) = &self.location {
             out.extend_from_slice(b"Location: ");
             out.extend_from_slice(location.prefix.as_bytes());
-            out.extend_from_slice(location.rest.as_bytes());
+            if let Some(size) = location.size {
+                push_decimal(size, out);
+                out.extend_from_slice(b"\r\nCache-Control: no-cache");
+            }
             out.extend_from_slice(b"\r\n");
         }
         if let Some(allow) = self.allow {
@@ -193,6 +223,20 @@ impl<'a> Response<'a> {
             Persistence::Close => b"Connection: close\r\n\r\n",
         });
         debug_assert!(out.len() - start <= RESPONSE_HEAD_BYTES_MAX);
+    }
+
+    /// Appends the fields of the Fetch standard that let a script read the answer, and the answer
+    /// to OPTIONS that lets it upload with the fields that LibreSpeed sets.
+    fn encode_cross_origin(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"Access-Control-Allow-Origin: *\r\n");
+        if self.status == Status::NoContent {
+            out.extend_from_slice(
+                b"Access-Control-Allow-Headers: Content-Encoding, Content-Type\r\n",
+            );
+        }
+        if self.timing_request.is_some() {
+            out.extend_from_slice(b"Access-Control-Expose-Headers: Server-Timing\r\n");
+        }
     }
 
     fn media_type(&self) -> &'static str {
@@ -265,7 +309,8 @@ mod tests {
             for message_bytes in &sizes {
                 let content =
                     Content::Wire { message_bytes: *message_bytes, payload_bytes_max: 1 << 30 };
-                let response = Response::with_content(content).resolve(persistence);
+                let response =
+                    Response::with_content(content).resolve(persistence, &mut Vec::new());
                 if *message_bytes < minimum {
                     assert_eq!(response.status, Status::BadRequest, "{message_bytes}");
                     let head = encoded(&response, persistence);
@@ -284,7 +329,7 @@ mod tests {
         let minimum = MINIMUMS[0].1;
         let resolve = |message_bytes| {
             Response::with_content(Content::Wire { message_bytes, payload_bytes_max: 9 })
-                .resolve(Persistence::Implied)
+                .resolve(Persistence::Implied, &mut Vec::new())
         };
         assert_eq!(resolve(minimum + 9).content, Content::Payload(Payload { bytes: 9 }));
         assert_eq!(resolve(minimum + 10).content, Content::Payload(Payload { bytes: 9 }));

@@ -2,8 +2,8 @@
 //! messages, from fixed seeds that a failure names.
 
 use heartbeat_protocol::{
-    CloseReason, Connection, Content, DateLine, Event, Next, Payload, Persistence, Response, Site,
-    Status, route,
+    CloseReason, Connection, Content, DateLine, Door, Event, Next, Payload, Persistence, Response,
+    Site, Status, route,
 };
 
 #[allow(dead_code, reason = "every test uses its part of the rig")]
@@ -229,10 +229,10 @@ fn wire(bytes: u64, persistence: Persistence, site: &Site) -> (Vec<u8>, Content<
     let Event::Request(request) = connection.receive(request.as_bytes()).event else {
         panic!("a wire request is a request")
     };
-    let response = route(&request, site, &FACTS).response;
+    let routed = route(&request, Door::Main, site, &FACTS);
     assert_eq!(connection.persistence(), persistence);
     let mut head = Vec::new();
-    let content = connection.send(&response, &DateLine::new(DATE_SECONDS), &mut head).1;
+    let content = connection.send(&routed.response(), &DateLine::new(DATE_SECONDS), &mut head).1;
     // Nothing in the content hangs on the request: a wire size is a payload or nothing.
     match content {
         Content::Payload(Payload { bytes }) => (head, Content::Payload(Payload { bytes })),

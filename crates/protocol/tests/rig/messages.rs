@@ -102,7 +102,11 @@ fn target(method: &str, random: &mut Random) -> (String, bool) {
     } else {
         ""
     };
-    let query = if random.one_in(4) { random.pick(&["?", "?a=b&c", "?/?:@[]%0a"]) } else { "" };
+    let query = if random.one_in(4) {
+        random.pick(&["?", "?a=b&c", "?/?:@[]%0a", "?timing", "?a&timing=1"])
+    } else {
+        ""
+    };
     (format!("{authority}{path}{query}"), found)
 }
 

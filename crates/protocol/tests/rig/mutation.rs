@@ -52,6 +52,8 @@ const FRAGMENTS: &[&[u8]] = &[
     b"get ",
     b"/heartbeat/17",
     b"/healthz",
+    b"?timing",
+    b"wire/",
     b"http://a",
     b"Host: a\r\n",
     b"Host: b\r\n",
