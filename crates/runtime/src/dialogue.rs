@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use heartbeat_protocol::{
-    CONTINUE, Connection, Content, Event, Next, Payload, Response, Route, Routed, Status, limits,
-    route,
+    CONTINUE, Connection, Content, Door, Event, Next, Payload, Response, Route, Routed, Status,
+    limits, route,
 };
 
 use crate::buffers::{LARGE_BYTES, OUTBOX_BYTES, SMALL_BYTES};
@@ -121,8 +121,8 @@ impl<'w> Dialogue<'w> {
                 if let Some(name) = &mut self.name {
                     name.set(request.method_token, request.target_bytes);
                 }
-                let routed = route(&request, self.worker.site(), &self.worker.facts());
-                if routed.response.status.is_refusal() {
+                let routed = route(&request, Door::Main, self.worker.site(), &self.worker.facts());
+                if routed.response().status.is_refusal() {
                     self.connection.refuse();
                 }
                 self.request = Some(Open { routed, started: Instant::now(), bytes_in: 0 });
@@ -222,13 +222,14 @@ impl<'w> Dialogue<'w> {
     fn answer_request(&mut self) -> Delivery {
         let Open { routed, started, bytes_in } =
             self.request.take().expect("a message ends after its head");
-        let exchange = Exchange::new(routed.route, routed.response.status, started, bytes_in);
-        if routed.route == Route::Metrics && routed.response.status == Status::Ok {
+        let response = routed.response();
+        let exchange = Exchange::new(routed.route, response.status, started, bytes_in);
+        if routed.route == Route::Metrics && response.status == Status::Ok {
             let text = metrics::render(self.worker.process());
             let content = Content::Text { media_type: metrics::MEDIA_TYPE, text: &text };
             return self.answer(&Response::with_content(content), exchange);
         }
-        self.answer(&routed.response, exchange)
+        self.answer(&response, exchange)
     }
 
     /// Answers what was not understood, or did not come in time.
