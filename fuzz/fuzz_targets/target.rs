@@ -67,7 +67,7 @@ fn is_target(data: &[u8], asterisk: bool) -> bool {
         _ if before.starts_with('/') => before,
         _ => return text == "*" && asterisk,
     };
-    !hides_control(rest)
+    !hides_control(rest) && !rest.contains(['[', ']'])
 }
 
 /// Whether a percent-encoding in `part` decodes to a control byte.
@@ -76,6 +76,15 @@ fn hides_control(part: &str) -> bool {
         let number = u8::from_str_radix(&encoding[..2], 16);
         number.is_ok_and(|byte| byte.is_ascii_control())
     })
+}
+
+fn is_ip_literal(text: &str) -> bool {
+    let Some(future) = text.strip_prefix(['v', 'V']) else {
+        return text.parse::<Ipv6Addr>().is_ok();
+    };
+    let Some((version, address)) = future.split_once('.') else { return false };
+    let is_version = !version.is_empty() && version.bytes().all(|it| it.is_ascii_hexdigit());
+    is_version && !address.is_empty() && !address.contains(['@', '[', ']', '%', '/', '?'])
 }
 
 fn is_encoding(rest: &str) -> bool {
@@ -95,7 +104,7 @@ fn is_authority(text: &str) -> bool {
         None => port.is_empty(),
     };
     let is_host = match host.strip_prefix('[') {
-        Some(address) => address.strip_suffix(']').is_some_and(|it| it.parse::<Ipv6Addr>().is_ok()),
+        Some(rest) => rest.strip_suffix(']').is_some_and(is_ip_literal),
         None => {
             let no_host = ['@', '[', ']', ',', ':', '/'];
             !host.is_empty() && !host.contains(no_host) && !hides_control(host)

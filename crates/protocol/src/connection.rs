@@ -131,11 +131,21 @@ impl Connection {
         }
     }
 
-    /// Whether a request has begun to arrive or waits for its answer; if not, the connection may
-    /// be closed without loss (RFC 9112 section 9.5).
+    /// Whether no request has begun to arrive and none waits for its answer: the connection may be
+    /// closed without loss (RFC 9112 section 9.5).
+    ///
+    /// An empty line before a request begins none, so that a connection which was idle before
+    /// [`Connection::receive`] and is idle after it has made no progress: its idle time goes on.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Head | State::Closed) && !self.head.has_begun()
+    }
+
+    /// Whether the body of a refused request is being read. If the peer stops sending there, the
+    /// answer is still the refusal, and not 408: the peer's time is not what was wrong.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.is_in_body() && self.refused_bytes_left.is_some()
     }
 
     /// Whether a request's body is being read.
@@ -153,6 +163,10 @@ impl Connection {
         // A peer that waits for 100 may send the body or not, and nobody can tell which
         // (RFC 9110 section 10.1.1).
         let unread = match body {
+            Body::Length(0) => {
+                self.state = State::Answer;
+                return;
+            }
             _ if self.expects_continue => true,
             Body::Length(bytes) => *bytes > REFUSED_BODY_BYTES_MAX,
             Body::Chunked(_) => false,
@@ -254,7 +268,7 @@ impl Connection {
                     self.closing.get_or_insert(CloseReason::Peer);
                 }
                 self.state = match head.request.framing {
-                    Framing::Length(0) => State::Answer,
+                    Framing::Length(0) if !head.expects_continue => State::Answer,
                     Framing::Length(bytes) => State::Body(Body::Length(bytes)),
                     Framing::Chunked => State::Body(Body::Chunked(ChunkedDecoder::new())),
                 };
@@ -267,10 +281,10 @@ impl Connection {
     fn receive_body<'i>(&mut self, input: &'i [u8]) -> Received<'i> {
         if input.is_empty() {
             let expects_continue = std::mem::take(&mut self.expects_continue);
-            let done = matches!(self.state, State::Body(Body::Length(0)));
-            let event = match (done, expects_continue) {
-                (true, _) => self.end_message(),
-                (false, true) => Event::ExpectsContinue,
+            let is_complete = matches!(self.state, State::Body(Body::Length(0)));
+            let event = match (expects_continue, is_complete) {
+                (true, _) => Event::ExpectsContinue,
+                (false, true) => self.end_message(),
                 (false, false) => Event::NeedData,
             };
             return Received { consumed: 0, event };

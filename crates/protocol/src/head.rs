@@ -1,23 +1,21 @@
 //! Owns the way from bytes to a request head or the reason why there is none. The only file that
-//! names httparse, which splits the field lines; the request line is checked here byte by byte,
-//! because httparse takes targets and versions that RFC 9112 does not.
+//! names httparse, which splits the field lines.
 //!
-//! Verdicts depend on the bytes alone: lines are judged in the order they stand, and a line that
-//! is complete is judged at once, so that a peer that sends garbage hears of it without a timeout.
+//! The verdict depends on the bytes alone, not on how they arrive. Lines are judged in their order;
+//! a complete line is judged at once, and so is a bare CR, so that a peer that sends garbage gets
+//! its answer without a timeout.
 
-use std::mem::MaybeUninit;
-
-use crate::fields::{
-    ConnectionOptions, Expectations, hides_control_byte, is_host, is_token_byte, trim,
-};
+use crate::fields::{ConnectionOptions, Expectations, is_host, trim};
 use crate::framing::{self, FramingFields};
-use crate::limits::{
-    FIELD_LINES_MAX, HEAD_BYTES_MAX, LEADING_EMPTY_LINES_MAX, METHOD_BYTES_MAX, TARGET_BYTES_MAX,
-};
-use crate::{Method, Rejection, Request, Target, Version};
+use crate::limits::{FIELD_LINES_MAX, HEAD_BYTES_MAX, LEADING_EMPTY_LINES_MAX};
+use crate::request_line::{RequestLine, authority};
+use crate::{Framing, Method, Rejection, Request, Version};
 
-/// The only scheme of an absolute-form target that names something here.
-const SCHEME: &[u8] = b"http://";
+/// Field lines for which memory is prepared first: few heads have more, and preparing all of
+/// [`FIELD_LINES_MAX`] would cost more than the rest of the parsing.
+const USUAL_FIELD_LINES: usize = 16;
+
+type Fields<'i> = [httparse::Header<'i>];
 
 /// A complete head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,16 +40,19 @@ pub(crate) enum Outcome<'i> {
     Rejected(Rejection),
 }
 
-/// Where the reading of one head stands, so that no byte of it is looked at twice while it
-/// arrives piece by piece.
+/// How far one head has been read. However small the pieces are in which a head arrives, its bytes
+/// are searched for line ends once, judged at most once as they arrive and once when it is complete.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HeadReader {
     empty_lines: u8,
     request_line: RequestLine,
-    /// Bytes in which every line end has been looked at.
+    /// Bytes that have been searched for line ends.
     scanned: usize,
     /// Bytes up to the end of the last complete line.
     lines: usize,
+    /// Bytes up to the end of the last line that has been judged.
+    judged: usize,
+    judged_field_lines: usize,
 }
 
 impl HeadReader {
@@ -75,7 +76,7 @@ impl HeadReader {
 
     /// Whether bytes of a head have arrived: an empty line before it does not count.
     pub(crate) fn has_begun(&self) -> bool {
-        self.request_line.position > 0
+        self.request_line.bytes() > 0
     }
 
     fn skip_empty_lines(&mut self, input: &[u8]) -> (usize, Option<Rejection>) {
@@ -99,13 +100,14 @@ impl HeadReader {
         if !self.request_line.read(window)? {
             return Ok(None);
         }
-        let lines_before = self.lines;
-        self.lines = self.lines.max(self.request_line.position);
-        self.scanned = self.scanned.max(self.request_line.position);
+        let fields_start = self.request_line.bytes();
+        self.lines = self.lines.max(fields_start);
+        self.scanned = self.scanned.max(fields_start);
+        self.judged = self.judged.max(fields_start);
         while let Some(found) = find_line_feed(&window[self.scanned..]) {
             let line_feed = self.scanned + found;
             if window[line_feed - 1] != b'\r' {
-                split_fields(&window[..self.lines])?;
+                self.judge_lines(window)?;
                 return Err(Rejection::LineEnding);
             }
             let line_is_empty = line_feed - self.lines == 1;
@@ -115,20 +117,53 @@ impl HeadReader {
                 return self.complete(&window[..self.lines]).map(Some);
             }
         }
-        self.scanned = window.len();
-        if self.lines > lines_before || input.len() >= HEAD_BYTES_MAX {
-            split_fields(&window[..self.lines])?;
+        self.judge_lines(window)?;
+        // The last byte that was searched before may be a CR.
+        let unfinished = self.scanned.saturating_sub(1).max(self.lines);
+        if bare_carriage_return(&window[unfinished..]).is_some() {
+            return Err(Rejection::LineEnding);
         }
+        self.scanned = window.len();
         if input.len() >= HEAD_BYTES_MAX {
             return Err(Rejection::HeadTooLarge);
         }
         Ok(None)
     }
 
+    /// Judges the field lines that have become complete since the last call.
+    fn judge_lines(&mut self, window: &[u8]) -> Result<(), Rejection> {
+        let lines = &window[self.judged..self.lines];
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let lines_max = FIELD_LINES_MAX - self.judged_field_lines;
+        let mut storage = [httparse::EMPTY_HEADER; FIELD_LINES_MAX];
+        split_fields(lines, &mut storage[..lines_max])
+            .map_err(|error| rejection(error, lines, lines_max))?;
+        self.judged = self.lines;
+        self.judged_field_lines += lines.iter().filter(|byte| **byte == b'\n').count();
+        Ok(())
+    }
+
     /// Judges a head that has arrived whole.
     fn complete<'i>(&self, head: &'i [u8]) -> Result<Head<'i>, Rejection> {
-        let mut storage = [const { MaybeUninit::uninit() }; FIELD_LINES_MAX];
-        let fields = parse(head, &mut storage)?;
+        let lines = &head[self.request_line.bytes()..];
+        let mut usual = [httparse::EMPTY_HEADER; USUAL_FIELD_LINES];
+        match split_fields(lines, &mut usual) {
+            Ok(fields) => self.interpret(head, fields),
+            Err(httparse::Error::TooManyHeaders) => {
+                let mut storage = [httparse::EMPTY_HEADER; FIELD_LINES_MAX];
+                match split_fields(lines, &mut storage) {
+                    Ok(fields) => self.interpret(head, fields),
+                    Err(error) => Err(rejection(error, lines, FIELD_LINES_MAX)),
+                }
+            }
+            Err(error) => Err(rejection(error, lines, FIELD_LINES_MAX)),
+        }
+    }
+
+    /// Judges the field lines together, and decides what the head asks for.
+    fn interpret<'i>(&self, head: &'i [u8], fields: &Fields<'i>) -> Result<Head<'i>, Rejection> {
         let line = &self.request_line;
         let version = line.version();
         let mut host = None;
@@ -165,12 +200,14 @@ impl HeadReader {
             return Err(Rejection::Host);
         }
         let framing = framing::decide(version, &framing_fields)?;
+        let method_token = line.method(head);
+        let target_bytes = line.target_bytes(head);
         let request = Request {
-            method: Method::from_token(&head[..line.method_end]),
-            method_token: &head[..line.method_end],
-            target: target(line.target(head)).ok_or(Rejection::Target)?,
-            target_bytes: line.target(head),
-            authority: authority(line.target(head)).or(host).unwrap_or_default(),
+            method: Method::from_token(method_token),
+            method_token,
+            target: line.target(head).ok_or(Rejection::Target)?,
+            target_bytes,
+            authority: authority(target_bytes).or(host).unwrap_or_default(),
             is_forwarded_https: is_forwarded_https.unwrap_or(false),
             version,
             framing,
@@ -180,191 +217,52 @@ impl HeadReader {
             Version::Http11 => !connection.close,
             Version::Http10 => connection.keep_alive && !connection.close,
         };
-        // An HTTP/1.0 peer can not take an interim response (RFC 9110 section 10.1.1).
+        // An HTTP/1.0 peer can not take an interim response. Where a message has no content, the
+        // server may leave 100 out (RFC 9110 section 10.1.1). It does so only if no field announces
+        // content: clients exist that announce 0 bytes and wait for 100 nevertheless (Java 17's).
+        let announces_content =
+            framing == Framing::Chunked || framing_fields.content_length.is_some();
         let expects_continue =
-            expectations.continue_100 && version == Version::Http11 && !framing.is_empty();
+            expectations.continue_100 && version == Version::Http11 && announces_content;
         Ok(Head { request, persistent, expects_continue })
     }
 }
 
-/// Where the reading of a request line stands.
-#[derive(Clone, Debug, Default)]
-struct RequestLine {
-    /// Bytes that have been read; what is left of the line comes next.
-    position: usize,
-    part: Part,
-    method_end: usize,
-    target_end: usize,
-    /// Hexadecimal digits that a `%` in the target still wants.
-    hex_digits_due: u8,
-    version_digits: [u8; 2],
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Part {
-    #[default]
-    Method,
-    Target,
-    Version,
-    Done,
-}
-
-impl RequestLine {
-    /// Reads on, byte by byte. True once the line is complete, its CRLF included.
-    fn read(&mut self, window: &[u8]) -> Result<bool, Rejection> {
-        while self.part != Part::Done {
-            let Some(byte) = window.get(self.position).copied() else { return Ok(false) };
-            match self.part {
-                Part::Method => self.method_byte(byte)?,
-                Part::Target => self.target_byte(byte, window)?,
-                Part::Version | Part::Done => self.version_byte(byte)?,
-            }
-            self.position += 1;
-        }
-        Ok(true)
-    }
-
-    fn method_byte(&mut self, byte: u8) -> Result<(), Rejection> {
-        if byte == b' ' && self.position > 0 {
-            self.method_end = self.position;
-            self.part = Part::Target;
-            return Ok(());
-        }
-        if !is_token_byte(byte) {
-            return Err(if byte == b'\n' { Rejection::LineEnding } else { Rejection::Method });
-        }
-        if self.position == METHOD_BYTES_MAX {
-            return Err(Rejection::MethodTooLong);
-        }
-        Ok(())
-    }
-
-    fn target_byte(&mut self, byte: u8, window: &[u8]) -> Result<(), Rejection> {
-        let start = self.method_end + 1;
-        if self.hex_digits_due > 0 {
-            if !byte.is_ascii_hexdigit() {
-                return Err(Rejection::Target);
-            }
-            self.hex_digits_due -= 1;
-        } else if byte == b' ' && self.position > start {
-            self.target_end = self.position;
-            self.part = Part::Version;
-            return check_form(&window[..self.method_end], self.target(window));
-        } else if byte == b'\r' && self.position > start {
-            // HTTP/0.9: a request line that ends with its target.
-            return Err(Rejection::VersionMalformed);
-        } else if byte == b'%' {
-            self.hex_digits_due = 2;
-        } else if !is_target_byte(byte) {
-            return Err(if byte == b'\n' { Rejection::LineEnding } else { Rejection::Target });
-        }
-        if self.position - start == TARGET_BYTES_MAX {
-            return Err(Rejection::TargetTooLong);
-        }
-        Ok(())
-    }
-
-    fn version_byte(&mut self, byte: u8) -> Result<(), Rejection> {
-        const NAME: &[u8; 5] = b"HTTP/";
-        let index = self.position - self.target_end - 1;
-        let as_expected = match index {
-            0..=4 => byte == NAME[index],
-            5 | 7 => {
-                self.version_digits[(index - 5) / 2] = byte;
-                byte.is_ascii_digit()
-            }
-            6 => byte == b'.',
-            8 if byte == b'\n' => return Err(Rejection::LineEnding),
-            8 => byte == b'\r',
-            _ if byte != b'\n' => return Err(Rejection::LineEnding),
-            _ => {
-                self.part = Part::Done;
-                let spoken = matches!(&self.version_digits, b"10" | b"11");
-                return if spoken { Ok(()) } else { Err(Rejection::VersionUnsupported) };
-            }
-        };
-        if as_expected { Ok(()) } else { Err(Rejection::VersionMalformed) }
-    }
-
-    fn target<'i>(&self, head: &'i [u8]) -> &'i [u8] {
-        &head[self.method_end + 1..self.target_end]
-    }
-
-    fn version(&self) -> Version {
-        if self.version_digits[1] == b'0' { Version::Http10 } else { Version::Http11 }
-    }
-}
-
-/// Whether `byte` may stand in a request-target. `[` and `]` belong to IP literals, and are seen
-/// in queries; `#` never reaches a server (RFC 9112 section 3.2, RFC 3986 appendix A).
-fn is_target_byte(byte: u8) -> bool {
-    matches!(byte, b'!' | b'$'..=b';' | b'=' | b'?'..=b'[' | b']' | b'_' | b'a'..=b'z' | b'~')
-}
-
-/// Which form goes with which method (RFC 9112 section 3.2).
-fn check_form(method: &[u8], target: &[u8]) -> Result<(), Rejection> {
-    if method == b"CONNECT" {
-        return Err(Rejection::Tunnel);
-    }
-    let good = match self::target(target) {
-        Some(Target::Asterisk) => method == b"OPTIONS",
-        Some(Target::Path { path, .. }) => !hides_control_byte(path),
-        None => false,
-    };
-    if good { Ok(()) } else { Err(Rejection::Target) }
-}
-
-/// What a request-target whose bytes have been checked names; none if it has no valid form.
-fn target(bytes: &[u8]) -> Option<Target<'_>> {
-    if bytes == b"*" {
-        return Some(Target::Asterisk);
-    }
-    if bytes.first() == Some(&b'/') {
-        return Some(split_query(bytes));
-    }
-    let authority = authority(bytes).filter(|authority| is_host(authority))?;
-    // An empty path is the root (RFC 9110 section 4.2.3).
-    match split_query(&bytes[SCHEME.len() + authority.len()..]) {
-        Target::Path { path: b"", query } => Some(Target::Path { path: b"/", query }),
-        target => Some(target),
-    }
-}
-
-/// The authority of an absolute-form target.
-fn authority(target: &[u8]) -> Option<&[u8]> {
-    let (scheme, rest) = target.split_at_checked(SCHEME.len())?;
-    if !scheme.eq_ignore_ascii_case(SCHEME) {
-        return None;
-    }
-    rest.split(|byte| matches!(byte, b'/' | b'?')).next()
-}
-
-fn split_query(bytes: &[u8]) -> Target<'_> {
-    match bytes.iter().position(|byte| *byte == b'?') {
-        Some(mark) => Target::Path { path: &bytes[..mark], query: &bytes[mark + 1..] },
-        None => Target::Path { path: bytes, query: &[] },
-    }
-}
-
-/// Judges the field lines that are complete so far.
-fn split_fields(lines: &[u8]) -> Result<(), Rejection> {
-    let mut storage = [const { MaybeUninit::uninit() }; FIELD_LINES_MAX];
-    parse(lines, &mut storage).map(|_| ())
-}
-
-fn parse<'s, 'i>(
+/// Splits `lines` into fields; none if the empty line that ends them is not there yet.
+fn split_fields<'s, 'i>(
     lines: &'i [u8],
-    storage: &'s mut [MaybeUninit<httparse::Header<'i>>],
-) -> Result<&'s [httparse::Header<'i>], Rejection> {
-    let mut request = httparse::Request::new(&mut []);
-    match request.parse_with_uninit_headers(lines, storage) {
-        Ok(httparse::Status::Complete(_)) => Ok(request.headers),
-        Ok(httparse::Status::Partial) => Ok(&[]),
-        Err(httparse::Error::TooManyHeaders) => Err(Rejection::HeadTooLarge),
-        Err(httparse::Error::NewLine) => Err(Rejection::LineEnding),
-        // The request line has been judged before, so that what is left are field lines.
-        Err(_) => Err(Rejection::FieldLine),
+    storage: &'s mut Fields<'i>,
+) -> Result<&'s Fields<'i>, httparse::Error> {
+    match httparse::parse_headers(lines, storage)? {
+        httparse::Status::Complete((_, fields)) => Ok(fields),
+        httparse::Status::Partial => Ok(&[]),
     }
+}
+
+/// Why these lines, of which httparse refuses one with `error`, are rejected; `lines_max` of them
+/// are allowed.
+///
+/// A bare CR is an error before its line ends, and so comes before any other error in its line.
+fn rejection(error: httparse::Error, lines: &[u8], lines_max: usize) -> Rejection {
+    let Some(at) = bare_carriage_return(lines) else {
+        return match error {
+            httparse::Error::TooManyHeaders => Rejection::HeadTooLarge,
+            httparse::Error::NewLine => Rejection::LineEnding,
+            _ => Rejection::FieldLine,
+        };
+    };
+    let line_start = lines[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let before = &lines[..line_start];
+    let mut storage = [httparse::EMPTY_HEADER; FIELD_LINES_MAX];
+    match split_fields(before, &mut storage[..lines_max]) {
+        Ok(_) => Rejection::LineEnding,
+        Err(error) => rejection(error, before, lines_max),
+    }
+}
+
+/// The first CR in `bytes` that is followed by another byte than LF.
+fn bare_carriage_return(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(2).position(|pair| pair[0] == b'\r' && pair[1] != b'\n')
 }
 
 /// The first LF in `bytes`, found eight bytes at a time: a head is mostly text without one.
@@ -387,6 +285,7 @@ fn find_line_feed(bytes: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{METHOD_BYTES_MAX, TARGET_BYTES_MAX};
 
     fn read(input: &[u8]) -> Outcome<'_> {
         HeadReader::default().read(input).outcome
@@ -409,16 +308,6 @@ mod tests {
                 assert_eq!(find_line_feed(&bytes), Some(at));
             }
         }
-    }
-
-    #[test]
-    fn target_bytes_are_those_of_the_uri_grammar() {
-        let allowed: Vec<u8> = (0..=255).filter(|byte| is_target_byte(*byte)).collect();
-        let expected: Vec<u8> = (0..=255_u8)
-            .filter(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%[]".contains(byte))
-            .collect();
-        // `%` is taken where its two digits are counted.
-        assert_eq!(allowed, expected);
     }
 
     #[test]

@@ -32,6 +32,9 @@
 //! and no answer. (`100 Continue` is the one exception the RFC asks for: it is left out where the
 //! body is already here.)
 
+#[cfg(test)]
+extern crate self as heartbeat_protocol;
+
 mod alias;
 mod chunked;
 mod connection;
@@ -45,6 +48,7 @@ mod payload;
 mod query;
 mod rejection;
 mod request;
+mod request_line;
 mod resource;
 mod response;
 mod responsiveness;
@@ -52,6 +56,11 @@ mod route;
 mod site;
 mod status;
 mod timing;
+
+#[cfg(test)]
+#[allow(dead_code, reason = "the unit tests use a part of what the tests share")]
+#[path = "../tests/rig/mod.rs"]
+mod rig;
 
 pub use chunked::{ChunkedDecoder, Step};
 pub use connection::{CloseReason, Connection, Event, Next, Received};

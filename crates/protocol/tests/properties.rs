@@ -268,3 +268,28 @@ fn a_wire_size_is_exactly_that_size() {
         }
     }
 }
+
+#[test]
+fn empty_lines_between_requests_leave_the_connection_idle() {
+    let mut connection = Connection::new();
+    for input in ["\r\n", "\r", "\r\n"] {
+        let received = connection.receive(input.as_bytes());
+        assert_eq!(received.event, Event::NeedData);
+        assert!(connection.is_idle(), "{input:?}");
+    }
+    connection.receive(b"G");
+    assert!(!connection.is_idle());
+}
+
+#[test]
+fn only_the_body_of_a_refused_request_is_refused() {
+    let mut connection = Connection::new();
+    assert!(!connection.is_refused());
+    connection.receive(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n");
+    assert!(!connection.is_refused());
+    connection.refuse();
+    assert!(connection.is_refused());
+    assert_eq!(connection.receive(b"ab").event, Event::Data(b"ab"));
+    assert_eq!(connection.receive(b"").event, Event::EndOfMessage);
+    assert!(!connection.is_refused());
+}

@@ -24,7 +24,8 @@ const TIMING: ServerTiming = ServerTiming {
 const ALL: SiteOptions = SiteOptions { admin_door: false, responsiveness: true, aliases: true };
 
 fn site(options: SiteOptions) -> Site {
-    Site::new("/heartbeat/", 1, 8 << 20).unwrap().with_options(options).unwrap()
+    let site = Site::new("/heartbeat/", 1, 8 << 20).expect("a valid site");
+    site.with_options(options).expect("a prefix that hides nothing")
 }
 
 /// An answer as it leaves: head and content.
@@ -58,7 +59,7 @@ fn ask(site: &Site, door: Door, request: &str, timing: &ServerTiming) -> Answer 
         Content::Text { text, .. } => text.to_string(),
         _ => String::new(),
     };
-    let head = String::from_utf8(out).unwrap();
+    let head = String::from_utf8(out).expect("a head is text");
     Answer { status: status.code(), head, content_bytes: content.bytes(), text }
 }
 

@@ -158,10 +158,17 @@ impl Server {
 
     /// The peer took too long.
     pub(crate) fn time_out(&mut self) {
-        if self.transcript.ending != Ending::Closed {
-            self.answer(&Response::new(Status::RequestTimeout), None);
-            self.note_ending();
+        if self.transcript.ending == Ending::Closed {
+            return;
         }
+        match &self.pending {
+            Some(pending) if self.connection.is_refused() => {
+                let routed = pending.routed.clone();
+                self.answer(&routed.response(), None);
+            }
+            _ => self.answer(&Response::new(Status::RequestTimeout), None),
+        }
+        self.note_ending();
     }
 
     /// The process wants to end.
