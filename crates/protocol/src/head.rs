@@ -1,9 +1,9 @@
-//! Owns the way from bytes to a request head or the reason why there is none. The only file that
-//! names httparse, which splits the field lines.
+//! Owns the parsing of a request head: from bytes to a head, or to the reason why there is none.
+//! The only file that names httparse, which splits the field lines.
 //!
-//! The verdict depends on the bytes alone, not on how they arrive. Lines are judged in their order;
-//! a complete line is judged at once, and so is a bare CR, so that a peer that sends garbage gets
-//! its answer without a timeout.
+//! The verdict depends on the bytes alone, and not on how they arrive. Lines are judged in their
+//! order. A complete line is judged at once, and so is a bare CR: a peer that sends garbage gets
+//! its answer without waiting for a timeout.
 
 use crate::fields::{ConnectionOptions, Expectations, is_host, trim};
 use crate::framing::{self, FramingFields};
@@ -11,8 +11,8 @@ use crate::limits::{FIELD_LINES_MAX, HEAD_BYTES_MAX, LEADING_EMPTY_LINES_MAX};
 use crate::request_line::{RequestLine, authority};
 use crate::{Framing, Method, Rejection, Request, Version};
 
-/// Field lines for which memory is prepared first: few heads have more, and preparing all of
-/// [`FIELD_LINES_MAX`] would cost more than the rest of the parsing.
+/// Field lines for which memory is initialized first. Few heads have more; initializing memory for
+/// [`FIELD_LINES_MAX`] of them would cost more than parsing an ordinary head.
 const USUAL_FIELD_LINES: usize = 16;
 
 type Fields<'i> = [httparse::Header<'i>];
@@ -27,9 +27,9 @@ pub(crate) struct Head<'i> {
     pub(crate) expects_continue: bool,
 }
 
-/// What became of the bytes so far.
+/// The result of one look at the input.
 pub(crate) struct Scan<'i> {
-    /// Bytes that are done with: leading empty lines, and the head once it is complete.
+    /// Bytes that are not needed again: leading empty lines, and the head once it is complete.
     pub(crate) consumed: usize,
     pub(crate) outcome: Outcome<'i>,
 }
@@ -40,8 +40,9 @@ pub(crate) enum Outcome<'i> {
     Rejected(Rejection),
 }
 
-/// How far one head has been read. However small the pieces are in which a head arrives, its bytes
-/// are searched for line ends once, judged at most once as they arrive and once when it is complete.
+/// How far one head has been read. However small the pieces in which it arrives, every byte is
+/// searched for line ends once, judged at most once while the head is incomplete, and judged once
+/// more when it is complete.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HeadReader {
     empty_lines: u8,
@@ -56,7 +57,7 @@ pub(crate) struct HeadReader {
 }
 
 impl HeadReader {
-    /// Looks at `input`, which starts with the bytes not consumed before.
+    /// Reads on. `input` starts with the bytes that earlier calls did not consume.
     pub(crate) fn read<'i>(&mut self, input: &'i [u8]) -> Scan<'i> {
         let (skipped, rejection) = self.skip_empty_lines(input);
         let outcome = match rejection {
@@ -74,7 +75,7 @@ impl HeadReader {
         Scan { consumed: skipped, outcome }
     }
 
-    /// Whether bytes of a head have arrived: an empty line before it does not count.
+    /// Whether bytes of a head have arrived. Empty lines before it do not count.
     pub(crate) fn has_begun(&self) -> bool {
         self.request_line.bytes() > 0
     }
@@ -92,7 +93,7 @@ impl HeadReader {
     }
 
     fn read_lines<'i>(&mut self, input: &'i [u8]) -> Result<Option<Head<'i>>, Rejection> {
-        // A lone CR may yet become an empty line.
+        // A CR alone may be the first half of an empty line.
         if input == b"\r" && !self.has_begun() {
             return Ok(None);
         }
@@ -194,7 +195,7 @@ impl HeadReader {
                 _ => {}
             }
         }
-        // Host is required in HTTP/1.1 even where an absolute-form target overrides it.
+        // HTTP/1.1 requires Host even if an absolute-form target overrides it.
         let host_is_good = host.map_or(version == Version::Http10, is_host);
         if host_repeated || !host_is_good {
             return Err(Rejection::Host);
@@ -217,9 +218,10 @@ impl HeadReader {
             Version::Http11 => !connection.close,
             Version::Http10 => connection.keep_alive && !connection.close,
         };
-        // An HTTP/1.0 peer can not take an interim response. Where a message has no content, the
-        // server may leave 100 out (RFC 9110 section 10.1.1). It does so only if no field announces
-        // content: clients exist that announce 0 bytes and wait for 100 nevertheless (Java 17's).
+        // An HTTP/1.0 peer does not understand an interim response, and must not get one. For a
+        // message without content a server may leave 100 out or send it (RFC 9110 section 10.1.1).
+        // This one leaves it out only if no field announces content: Java 17's client announces 0
+        // bytes and then waits for 100.
         let announces_content =
             framing == Framing::Chunked || framing_fields.content_length.is_some();
         let expects_continue =
@@ -228,7 +230,7 @@ impl HeadReader {
     }
 }
 
-/// Splits `lines` into fields; none if the empty line that ends them is not there yet.
+/// Splits `lines` into fields. Returns no field if the empty line at their end is still missing.
 fn split_fields<'s, 'i>(
     lines: &'i [u8],
     storage: &'s mut Fields<'i>,
@@ -239,10 +241,11 @@ fn split_fields<'s, 'i>(
     }
 }
 
-/// Why these lines, of which httparse refuses one with `error`, are rejected; `lines_max` of them
-/// are allowed.
+/// The reason to reject `lines`, for which httparse returned `error`. At most `lines_max` lines are
+/// allowed.
 ///
-/// A bare CR is an error before its line ends, and so comes before any other error in its line.
+/// A bare CR is judged before its line is complete. It therefore precedes every other error in the
+/// same line, but no error in an earlier line.
 fn rejection(error: httparse::Error, lines: &[u8], lines_max: usize) -> Rejection {
     let Some(at) = bare_carriage_return(lines) else {
         return match error {
@@ -260,12 +263,12 @@ fn rejection(error: httparse::Error, lines: &[u8], lines_max: usize) -> Rejectio
     }
 }
 
-/// The first CR in `bytes` that is followed by another byte than LF.
+/// The position of the first CR that is followed by another byte than LF.
 fn bare_carriage_return(bytes: &[u8]) -> Option<usize> {
     bytes.windows(2).position(|pair| pair[0] == b'\r' && pair[1] != b'\n')
 }
 
-/// The first LF in `bytes`, found eight bytes at a time: a head is mostly text without one.
+/// The position of the first LF. Looks at eight bytes at a time, because lines are long.
 fn find_line_feed(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::from_le_bytes([0x01; 8]);
     const HIGH_BITS: u64 = u64::from_le_bytes([0x80; 8]);
@@ -371,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_mistake_is_the_one_that_is_told() {
+    fn the_first_mistake_decides_the_rejection() {
         let input = b"GET / HTTP/1.1\r\nHo st: a\r\nX: y\n\r\n";
         assert_eq!(rejection(input), Some(Rejection::FieldLine));
         let input = b"PRI * HTTP/2.0\r\n\r\n";

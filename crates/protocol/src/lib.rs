@@ -1,7 +1,7 @@
-//! HTTP/1.1 as Heartbeat speaks it: bytes in, events out; responses in, bytes out.
+//! The HTTP/1.1 of Heartbeat: bytes in, events out; responses in, bytes out.
 //!
-//! This crate holds no socket, clock, thread, file descriptor or pointer. Everything is a pure
-//! function but [`Connection`], the one state machine, which is driven like this:
+//! This crate holds no socket, clock, thread or file descriptor. [`Connection`] is the one state
+//! machine; everything else is a pure function. A caller drives a connection like this:
 //!
 //! ```
 //! use heartbeat_protocol::{Connection, DateLine, Door, Event, Facts, Next, Site, route};
@@ -28,9 +28,11 @@
 //! assert!(matches!(connection.finish(), Next::KeepAlive));
 //! ```
 //!
-//! The law of the crate is split invariance: chopping the same bytes anywhere changes no event
-//! and no answer. (`100 Continue` is the one exception the RFC asks for: it is left out where the
-//! body is already here.)
+//! The law of the crate is split invariance: the same bytes, cut anywhere, lead to the same events
+//! and the same answers. `100 Continue` is the one exception, and the RFC asks for it: the server
+//! leaves it out when the body has already arrived.
+
+#![forbid(unsafe_code)]
 
 #[cfg(test)]
 extern crate self as heartbeat_protocol;

@@ -1,8 +1,8 @@
-//! Owns the request line: its bytes, its limits, and what its target names. Judged byte by byte,
-//! because httparse takes targets and versions that RFC 9112 does not.
+//! Owns the request line: its bytes, its limits, and what its target names. It is not left to
+//! httparse, which accepts targets and versions that RFC 9112 does not allow.
 //!
-//! A usual line that has arrived whole is read at once; every other line takes the slow way. Both
-//! ways leave the same state behind.
+//! A usual line that has arrived whole is read at once; any other line is read byte by byte. Both
+//! ways end in the same state.
 
 use crate::fields::{hides_control_byte, is_host, is_token_byte};
 use crate::limits::{METHOD_BYTES_MAX, TARGET_BYTES_MAX};
@@ -222,7 +222,7 @@ fn has_bracket(path: &[u8]) -> bool {
     path.iter().any(|byte| matches!(byte, b'[' | b']'))
 }
 
-/// Where the bytes of these kinds that begin at `start` end.
+/// The end of the run of bytes of these kinds that begins at `start`.
 fn end_of_run(window: &[u8], start: usize, kinds: u8) -> usize {
     let rest = &window[start..];
     let run = rest.iter().position(|byte| TARGET_BYTES[*byte as usize] & kinds == 0);

@@ -1,12 +1,12 @@
-//! Owns the one encoder of every head: the status line, and which fields go with it. Callers say
-//! what the answer is; Date, Content-Length, Connection and Cache-Control come from rules here.
+//! Owns the one encoder of every head: the status line and its fields. Callers choose the answer;
+//! the rules for Date, Content-Length, Connection and Cache-Control are here.
 
 use crate::decimal::{decimal_digits, push_decimal};
 use crate::limits::RESPONSE_HEAD_BYTES_MAX;
 use crate::timing::TimingRequest;
 use crate::{DateLine, Payload, Rejection, ServerTiming, Status};
 
-/// The interim response that lets a waiting peer send its body (RFC 9110 section 15.2.1).
+/// The interim response after which a waiting peer sends its body (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// What follows a head.
@@ -14,10 +14,10 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 pub enum Content<'a> {
     /// Nothing.
     None,
-    /// That many bytes of the pattern.
+    /// The repeated pattern.
     Payload(Payload),
-    /// As many bytes of the pattern as make the whole message `message_bytes` long; the encoder
-    /// resolves it into a payload or a refusal.
+    /// As many bytes of the pattern as make the whole message `message_bytes` long. The encoder
+    /// turns it into a payload or a refusal.
     Wire {
         /// Length of status line, field lines, empty line and payload together.
         message_bytes: u64,
@@ -34,7 +34,7 @@ pub enum Content<'a> {
 }
 
 impl Content<'_> {
-    /// Length in bytes; 0 where it is not resolved yet.
+    /// Length in bytes; 0 for [`Content::Wire`], whose length is not known yet.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         match self {
@@ -45,7 +45,7 @@ impl Content<'_> {
     }
 }
 
-/// An answer, before the connection adds what it knows.
+/// An answer, before the connection adds Date and Connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Response<'a> {
     /// The status code.
@@ -56,9 +56,9 @@ pub struct Response<'a> {
     pub location: Option<Location<'a>>,
     /// Allow, for 405 and OPTIONS.
     pub allow: Option<&'static str>,
-    /// X-Heartbeat-Wire-Min, where a wire size was too small.
+    /// X-Heartbeat-Wire-Min, if a wire size was too small.
     pub(crate) wire_bytes_min: Option<u64>,
-    /// A second space after a colon, which no parser shows: see [`Response::resolve`].
+    /// Whether one colon is followed by a second space: see [`Response::resolve`].
     pub(crate) padded: bool,
     /// Whether scripts of pages of other origins may read the answer (CORS).
     pub(crate) cross_origin: bool,
@@ -73,19 +73,20 @@ pub struct Response<'a> {
 pub struct Location<'a> {
     /// The configured prefix.
     pub prefix: &'a str,
-    /// The number that follows it. Such a redirect must not be cached for ever, because the number
-    /// changes with the configuration.
+    /// The size that follows the prefix. Such a redirect tells caches to ask again, because the
+    /// size depends on the configuration.
     pub size: Option<u64>,
 }
 
-/// What the Connection field says about what comes after this answer (RFC 9112 section 9.3).
+/// Whether the connection stays open after an answer, and how the answer says so (RFC 9112
+/// section 9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Persistence {
-    /// HTTP/1.1, kept: no field.
+    /// HTTP/1.1 and kept open: no Connection field.
     Implied,
-    /// HTTP/1.0, kept: `keep-alive`.
+    /// HTTP/1.0 and kept open: `Connection: keep-alive`.
     KeepAlive,
-    /// `close`.
+    /// Closed: `Connection: close`.
     Close,
 }
 
@@ -124,20 +125,21 @@ impl<'a> Response<'a> {
         Self { timing: Some(timing), ..self }
     }
 
-    /// The answer to a message that was not understood.
+    /// The answer to a malformed message.
     #[must_use]
     pub fn rejection(rejection: Rejection) -> Self {
         Self::new(rejection.status())
     }
 
-    /// Turns [`Content::Wire`] into the payload that makes the message as long as asked for on a
-    /// connection of this persistence, or into a refusal. Other answers stay as they are.
+    /// Turns [`Content::Wire`] into the payload that makes the message exactly as long as
+    /// requested, or into a refusal. The length of the head depends on `persistence`. Other answers
+    /// stay as they are.
     ///
-    /// Content-Length grows by a digit where the payload does, so that at each power of ten one
-    /// message length has no payload; a second space after a colon fills it. Leading whitespace
-    /// is no part of a field value (RFC 9110 section 5.5).
+    /// At each power of ten Content-Length grows by a digit, so that no payload leads to one
+    /// certain message length. A second space after a colon then adds the missing byte; parsers do
+    /// not count it as part of the value (RFC 9110 section 5.5).
     ///
-    /// `scratch` is left as it was: it lends the memory in which the shortest head is encoded.
+    /// The shortest head is encoded behind the bytes in `scratch`, and removed again.
     #[must_use]
     pub(crate) fn resolve(self, persistence: Persistence, scratch: &mut Vec<u8>) -> Self {
         let Content::Wire { message_bytes, payload_bytes_max } = self.content else { return self };
@@ -176,8 +178,8 @@ impl<'a> Response<'a> {
         let start = out.len();
         out.extend_from_slice(self.status.line().as_bytes());
         if self.status == Status::Ok {
-            // `no-transform` keeps an intermediary from compressing the payload away
-            // (RFC 9111 section 5.2.2.6).
+            // `no-transform` asks intermediaries not to compress the payload (RFC 9111 section
+            // 5.2.2.6).
             out.extend_from_slice(b"Cache-Control: no-cache, no-transform\r\nContent-Type: ");
             if self.padded {
                 out.push(b' ');
@@ -210,7 +212,7 @@ impl<'a> Response<'a> {
             push_decimal(bytes, out);
             out.extend_from_slice(b"\r\n");
         }
-        // A 204 has no content, and says so by having no Content-Length (RFC 9110 section 8.6).
+        // A 204 must not have Content-Length (RFC 9110 section 8.6).
         if self.status != Status::NoContent {
             out.extend_from_slice(b"Content-Length: ");
             push_decimal(self.content.bytes(), out);
@@ -225,8 +227,8 @@ impl<'a> Response<'a> {
         debug_assert!(out.len() - start <= RESPONSE_HEAD_BYTES_MAX);
     }
 
-    /// Appends the fields of the Fetch standard that let a script read the answer, and the answer
-    /// to OPTIONS that lets it upload with the fields that LibreSpeed sets.
+    /// Appends the CORS fields of the Fetch standard: every script may read the answer, and may
+    /// upload with the two request fields that LibreSpeed sets.
     fn encode_cross_origin(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"Access-Control-Allow-Origin: *\r\n");
         if self.status == Status::NoContent {
@@ -265,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_head_of_17_bytes_is_no_longer_than_the_reference_s() {
+    fn the_head_of_17_bytes_has_at_most_142_bytes() {
         let head = encoded(&payload(17), Persistence::Implied);
         assert_eq!(
             head,
@@ -280,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_have_no_content_type_and_length_0() {
+    fn refusals_have_no_content_type_and_a_length_of_0() {
         let head = encoded(&Response::rejection(Rejection::Host), Persistence::Close);
         assert_eq!(
             head,

@@ -1,11 +1,8 @@
 //! Owns the configuration that clients of draft-ietf-ippm-responsiveness ask for
-//! (`/.well-known/nq`): where to download a little, download a lot, and upload.
+//! (`/.well-known/nq`): the URLs of a small download, of a large download and of an upload.
 //!
-//! The URLs it names are those of the payload itself: the smallest one, the largest one, and the
-//! sink that an upload to the smallest one is. The draft asks for a large download of 8 GB; here
-//! the largest payload of the site bounds it.
-
-use std::fmt::Write as _;
+//! The downloads are the smallest and the largest payload of the site, and the upload goes to the
+//! smallest one. The draft asks for a large download of 8 GB; here it has the maximum of the site.
 
 use crate::limits::AUTHORITY_BYTES_MAX;
 use crate::{Request, Site};
@@ -13,11 +10,11 @@ use crate::{Request, Site};
 /// The path that the draft registers.
 pub(crate) const PATH: &str = "/.well-known/nq";
 
-/// The configuration, as JSON; none if the request does not say under which authority the client
-/// knows this server, or says so in more than [`AUTHORITY_BYTES_MAX`] bytes.
+/// The configuration, as JSON; none if the request names no authority, or one that is longer than
+/// [`AUTHORITY_BYTES_MAX`].
 ///
-/// Host is the only part of a request that an answer ever repeats. Its bytes have been validated,
-/// and none of them needs an escape in JSON.
+/// The authority is the only part of a request that an answer ever repeats. Its grammar has been
+/// checked, and none of its bytes needs an escape in JSON.
 pub(crate) fn configuration(request: &Request<'_>, site: &Site) -> Option<Box<str>> {
     let authority = std::str::from_utf8(request.authority).ok()?;
     if authority.is_empty() || authority.len() > AUTHORITY_BYTES_MAX {
@@ -26,12 +23,9 @@ pub(crate) fn configuration(request: &Request<'_>, site: &Site) -> Option<Box<st
     let scheme = if request.is_forwarded_https { "https" } else { "http" };
     let base = format!("{scheme}://{authority}{}", site.uri());
     let (min, max) = (site.min(), site.max());
-    let mut json = String::with_capacity(3 * base.len() + 200);
-    let written = write!(
-        json,
+    let json = format!(
         "{{\"version\":1,\"urls\":{{\"small_download_url\":\"{base}{min}\",\
          \"large_download_url\":\"{base}{max}\",\"upload_url\":\"{base}{min}\"}}}}\n"
     );
-    written.expect("a String takes any text");
     Some(json.into_boxed_str())
 }

@@ -1,5 +1,5 @@
-//! Owns the way from a request to its answer: which methods a resource has, and what it answers.
-//! Pure: what the process knows comes in as [`Facts`].
+//! Owns the choice of the answer to a request: which methods a resource has, and what it answers.
+//! A pure function: the caller passes in what the process knows, as [`Facts`].
 
 use crate::query::parameter;
 use crate::resource::{Resource, at_admin_door, at_main_door};
@@ -11,20 +11,20 @@ use crate::{Content, Method, Payload, Request, Response, Site, Status, Target};
 const GET: &str = "GET, HEAD, OPTIONS";
 const GET_AND_UPLOAD: &str = "GET, HEAD, POST, PUT, OPTIONS";
 
-/// The size to which `/` redirects, moved into the sizes of the site.
+/// The size to which `/` redirects; the nearest allowed size if the site does not allow it.
 const HOME_BYTES: u64 = 17;
 
 /// Which listener a request came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
-    /// The listener of the clients.
+    /// The listener for clients.
     Main,
-    /// The listener of the operators: `/metrics`, `/version`, `/healthz`, `/readyz` and nothing
-    /// else.
+    /// The listener for operators. It serves `/metrics`, `/version`, `/healthz` and `/readyz`, and
+    /// nothing else.
     Admin,
 }
 
-/// What the process knows when it answers.
+/// What the process knows at the time of an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     /// False once a drain has begun.
@@ -35,10 +35,10 @@ pub struct Facts<'a> {
     pub version_json: &'a str,
 }
 
-/// Which kind of resource an answer belongs to: a label, not a path.
+/// The kind of resource that an answer belongs to. It is a label for metrics, not a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// A payload of n bytes, asked for without a body.
+    /// A payload of n bytes, requested by GET or HEAD.
     Heartbeat,
     /// A payload of n bytes, after an upload.
     Upload,
@@ -48,7 +48,7 @@ pub enum Route {
     Health,
     /// `/version`.
     Version,
-    /// `/metrics`: its 200 comes without content, which the caller adds.
+    /// `/metrics`. Its 200 has no content here; the caller adds it.
     Metrics,
     /// A redirect.
     Redirect,
@@ -56,7 +56,7 @@ pub enum Route {
     Alias,
     /// `/.well-known/nq`.
     Responsiveness,
-    /// Anything else, refused messages included.
+    /// Anything else, refused and rejected messages included.
     Other,
 }
 
@@ -99,13 +99,13 @@ impl Route {
     }
 }
 
-/// An answer and what it belongs to.
+/// An answer and the kind of resource it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routed<'a> {
     /// The kind of resource.
     pub route: Route,
     response: Response<'a>,
-    /// JSON that was made for this request.
+    /// JSON that was made for this request; it takes the place of the content.
     json: Option<Box<str>>,
 }
 
@@ -130,7 +130,7 @@ impl Routed<'_> {
 /// The answer to `request`, which came through `door`.
 ///
 /// A request may be wrong in several ways. The first of these decides: an unknown method (501), an
-/// expectation that can not be met (417), a path that names nothing (400 below the prefix, 404
+/// expectation that is not supported (417), a path that names nothing (400 below the prefix, 404
 /// elsewhere), a method that the resource does not have (405), a size in the query (400).
 #[must_use]
 pub fn route<'a>(
@@ -253,7 +253,7 @@ fn json(text: &str) -> Content<'_> {
     Content::Text { media_type: "application/json", text }
 }
 
-/// The measurements that a query asks for, and those that a tool expects without asking.
+/// The measurements that the query asks for, or that another tool expects in every answer.
 fn timing_request(query: &[u8], app_name: Option<&'static str>) -> Option<TimingRequest> {
     let with_path = !query.is_empty() && parameter(query, b"timing").is_some();
     match app_name {
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn methods_a_resource_has_not_are_405_with_allow() {
+    fn methods_that_a_resource_does_not_have_are_405_with_allow() {
         let site = site();
         for (method, path, allow) in [
             ("DELETE", "/heartbeat/17", GET_AND_UPLOAD),

@@ -1,4 +1,4 @@
-//! Owns what is configured about the answers: the prefix, and the sizes below it.
+//! Owns the configuration of the answers: the prefix, the sizes below it, the optional resources.
 
 use std::fmt;
 
@@ -20,8 +20,8 @@ pub struct Site {
 /// The optional resources of a [`Site`]; all are off by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SiteOptions {
-    /// There is an admin door: `/metrics` and `/version` are served there, and no longer at the
-    /// main door or below the prefix.
+    /// There is an admin listener. `/metrics` and `/version` are served there only: they are 404 at
+    /// the main listener, below the prefix too.
     pub admin_door: bool,
     /// Serves `/.well-known/nq` (draft-ietf-ippm-responsiveness).
     pub responsiveness: bool,
@@ -37,9 +37,9 @@ pub enum SiteError {
     UriNotBelowRoot,
     /// The prefix is longer than [`URI_BYTES_MAX`].
     UriTooLong,
-    /// The prefix holds a byte that a path does not have, or that needs decoding.
+    /// The prefix holds a byte that a path can not have, or that is percent-encoded.
     UriByte,
-    /// The prefix has an empty, `.` or `..` segment, which clients take out.
+    /// The prefix has an empty, `.` or `..` segment, which clients remove.
     UriSegment,
     /// The prefix would hide a fixed route.
     UriShadowsRoute,
@@ -62,11 +62,11 @@ impl fmt::Display for SiteError {
                 "not /healthz, /readyz, /version, /metrics, /index.* or /default.*"
             }
             Self::UriShadowsResponsiveness => {
-                "not /.well-known or /.well-known/nq, since the responsiveness resources are on"
+                "neither /.well-known nor /.well-known/nq while the responsiveness resources are on"
             }
             Self::UriShadowsAlias => {
-                "not /bytes, /__down, /__up, /garbage, /empty, /data or /echo, \
-                 since the aliases are on"
+                "none of /bytes, /__down, /__up, /garbage, /empty, /data and /echo \
+                 while the aliases are on"
             }
             Self::Sizes => "1 <= min <= max <= 1G",
         })
@@ -76,7 +76,7 @@ impl fmt::Display for SiteError {
 impl std::error::Error for SiteError {}
 
 impl Site {
-    /// A site below `uri`, to which a missing last slash is added, that serves `min..=max` bytes.
+    /// A site that serves `min..=max` bytes below `uri`. A missing last slash is added.
     ///
     /// # Errors
     /// [`SiteError`] lists what may be wrong with each part.
@@ -120,8 +120,8 @@ impl Site {
         Ok(Self { options, ..self })
     }
 
-    /// Whether the prefix, with or without its last slash, takes a request for `path`; more
-    /// follows a path that ends with a slash.
+    /// Whether requests for `path` would be answered as requests below the prefix. If `path` ends
+    /// with a slash, it stands for every path that begins with it.
     fn hides(&self, path: &str) -> bool {
         let is_below = path.ends_with('/') && self.uri.starts_with(path);
         path.starts_with(&self.uri) || self.uri.strip_suffix('/') == Some(path) || is_below
