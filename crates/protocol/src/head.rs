@@ -150,17 +150,16 @@ impl HeadReader {
     fn complete<'i>(&self, head: &'i [u8]) -> Result<Head<'i>, Rejection> {
         let lines = &head[self.request_line.bytes()..];
         let mut usual = [httparse::EMPTY_HEADER; USUAL_FIELD_LINES];
-        match split_fields(lines, &mut usual) {
-            Ok(fields) => self.interpret(head, fields),
+        let mut storage;
+        let fields = match split_fields(lines, &mut usual) {
             Err(httparse::Error::TooManyHeaders) => {
-                let mut storage = [httparse::EMPTY_HEADER; FIELD_LINES_MAX];
-                match split_fields(lines, &mut storage) {
-                    Ok(fields) => self.interpret(head, fields),
-                    Err(error) => Err(rejection(error, lines, FIELD_LINES_MAX)),
-                }
+                storage = [httparse::EMPTY_HEADER; FIELD_LINES_MAX];
+                split_fields(lines, &mut storage)
             }
-            Err(error) => Err(rejection(error, lines, FIELD_LINES_MAX)),
-        }
+            fields => fields,
+        };
+        let fields = fields.map_err(|error| rejection(error, lines, FIELD_LINES_MAX))?;
+        self.interpret(head, fields)
     }
 
     /// Judges the field lines together, and decides what the head asks for.

@@ -1,5 +1,5 @@
-//! What holds for every message, however it is cut: checked over the vectors and over generated
-//! messages, from fixed seeds that a failure names.
+//! What holds for every message, however it is cut. The messages are the vectors and generated
+//! ones; the seeds are fixed, and a failure names its seed.
 
 use heartbeat_protocol::{
     CloseReason, Connection, Content, DateLine, Door, Event, Next, Payload, Persistence, Response,
@@ -17,7 +17,7 @@ use rig::wellformed;
 
 const DATE_SECONDS: u64 = 784_111_777;
 
-/// `bytes` in up to `pieces` pieces, cut anywhere.
+/// Cuts `bytes` into up to `pieces` pieces at random points.
 fn chop<'b>(mut bytes: &'b [u8], pieces: usize, random: &mut Random) -> Vec<&'b [u8]> {
     let mut chopped = Vec::new();
     for left in (2..=pieces).rev() {
@@ -30,7 +30,7 @@ fn chop<'b>(mut bytes: &'b [u8], pieces: usize, random: &mut Random) -> Vec<&'b 
     chopped
 }
 
-/// Checks that no way to deliver `bytes` changes the transcript.
+/// Checks that the transcript is the same however `bytes` are delivered.
 fn assert_split_invariant(bytes: &[u8], whole: &Transcript, seed: u64, random: &mut Random) {
     if bytes.len() <= 400 {
         for at in 1..bytes.len() {
@@ -102,7 +102,7 @@ fn cutting_vectors_into_many_pieces_changes_nothing() {
     }
 }
 
-/// The answers to `first` and `second` in one run are those to each of them alone.
+/// Two messages sent together get the same answers as each of them alone.
 #[test]
 fn pipelining_equals_concatenation() {
     let sections = read_all(folder());
@@ -129,7 +129,7 @@ fn pipelining_equals_concatenation() {
     assert!(joined > 5000, "{joined}");
 }
 
-/// The server of the rig asserts after each delivery that the calls are linear in the bytes.
+/// The rig's server asserts after each delivery that the number of calls is linear in the bytes.
 #[test]
 fn any_bytes_cost_bounded_work() {
     let alphabets: [&[u8]; 4] = [
@@ -197,7 +197,7 @@ fn every_status_is_a_response_in_every_state() {
     }
 }
 
-/// A body that nobody read would otherwise be taken for the next request.
+/// Otherwise the unread body would be read as the next request.
 #[test]
 fn an_answer_ahead_of_its_body_closes() {
     for framing in ["Content-Length: 38", "Transfer-Encoding: chunked"] {
@@ -215,7 +215,8 @@ fn an_answer_ahead_of_its_body_closes() {
     }
 }
 
-/// Sends `GET {uri}wire/{n}` as a peer of `persistence` does; returns the head and the content.
+/// Sends `GET {uri}wire/{n}` so that the connection has this persistence. Returns the head and
+/// the content.
 fn wire(bytes: u64, persistence: Persistence, site: &Site) -> (Vec<u8>, Content<'static>) {
     let (version, option) = match persistence {
         Persistence::Implied => ("1.1", "x"),
@@ -233,7 +234,7 @@ fn wire(bytes: u64, persistence: Persistence, site: &Site) -> (Vec<u8>, Content<
     assert_eq!(connection.persistence(), persistence);
     let mut head = Vec::new();
     let content = connection.send(&routed.response(), &DateLine::new(DATE_SECONDS), &mut head).1;
-    // Nothing in the content hangs on the request: a wire size is a payload or nothing.
+    // A wire size becomes a payload or nothing; neither borrows from the request.
     match content {
         Content::Payload(Payload { bytes }) => (head, Content::Payload(Payload { bytes })),
         Content::None => (head, Content::None),

@@ -28,7 +28,7 @@ fn site(options: SiteOptions) -> Site {
     site.with_options(options).expect("a prefix that hides nothing")
 }
 
-/// An answer as it leaves: head and content.
+/// An answer: its head and its content.
 struct Answer {
     status: u16,
     head: String,

@@ -1,5 +1,5 @@
-//! Drives a connection exactly as a server does: takes bytes as they come, routes each request,
-//! reads its body, answers it, and goes on or closes. Keeps a transcript of all of it.
+//! Drives a connection as a server does: takes bytes as they arrive, routes each request, reads its
+//! body, answers it, and continues or closes. Keeps a transcript of all of it.
 
 use std::sync::LazyLock;
 
@@ -14,7 +14,7 @@ pub(crate) static SITE: LazyLock<Site> = LazyLock::new(|| site_up_to(1 << 20));
 pub(crate) const FACTS: Facts<'static> =
     Facts { ready: true, version: "0.5.0\n", version_json: "{\"version\":\"0.5.0\"}\n" };
 
-/// What this server measures, whatever the request.
+/// What this server measures for every request.
 pub(crate) const TIMING: ServerTiming = ServerTiming {
     app_us: 12,
     rtt_us: Some(251),
@@ -33,12 +33,12 @@ pub(crate) fn site_up_to(max: u64) -> Site {
     Site::new("/heartbeat/", 1, max).expect("the site of the tests is valid")
 }
 
-/// How the server throws the content of requests away.
+/// How the server discards the content of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// Every byte goes through the connection.
+    /// Every byte passes through the connection.
     Received,
-    /// Content is left out by `content_ahead` and `skip`.
+    /// Content is discarded with `content_ahead` and `skip`.
     Skipped,
 }
 
@@ -55,14 +55,14 @@ pub(crate) struct Server {
     receive_calls: usize,
 }
 
-/// Everything a peer can see, and what the server made of its bytes.
+/// Everything that a peer can see, and how the server read its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Transcript {
     pub(crate) sent: Vec<Sent>,
     pub(crate) ending: Ending,
-    /// Bytes that wait for more; of no meaning on a closed connection.
+    /// Bytes that are not consumed yet; 0 on a closed connection.
     pub(crate) left_over: usize,
-    /// Whether anything was consumed since the last answer.
+    /// Whether nothing has been consumed since the last answer.
     pub(crate) fresh: bool,
 }
 
@@ -75,7 +75,7 @@ pub(crate) enum Sent {
 /// A final answer and the request it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
-    /// None where the head was not understood or did not come.
+    /// None if the head was rejected or did not arrive.
     pub(crate) request: Option<Seen>,
     pub(crate) request_content: Vec<u8>,
     pub(crate) rejection: Option<Rejection>,
@@ -85,7 +85,7 @@ pub(crate) struct Answer {
     pub(crate) next: Next,
 }
 
-/// A request, kept.
+/// An owned copy of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) method: Vec<u8>,
@@ -97,7 +97,7 @@ pub(crate) struct Seen {
     pub(crate) unknown_expectation: bool,
 }
 
-/// Where a connection stands once all bytes have been delivered.
+/// The state of a connection after all bytes have been delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     Idle,
@@ -136,7 +136,7 @@ impl Server {
         }
     }
 
-    /// Takes bytes from the peer, and acts until more are needed.
+    /// Takes bytes from the peer, and works until it needs more.
     pub(crate) fn deliver(&mut self, piece: &[u8]) {
         self.delivered += piece.len();
         self.pieces += 1;
@@ -156,7 +156,7 @@ impl Server {
         self.assert_work_is_bounded();
     }
 
-    /// The peer took too long.
+    /// The peer's time is over.
     pub(crate) fn time_out(&mut self) {
         if self.transcript.ending == Ending::Closed {
             return;
@@ -171,7 +171,7 @@ impl Server {
         self.note_ending();
     }
 
-    /// The process wants to end.
+    /// The process begins to drain.
     pub(crate) fn drain(&mut self) {
         self.connection.close_after_answer();
     }
@@ -184,7 +184,7 @@ impl Server {
         self.transcript
     }
 
-    /// Takes one event; returns bytes consumed, and whether the peer has to go on.
+    /// Handles one event. Returns the bytes that were consumed, and whether more are needed.
     fn step(&mut self, input: &[u8]) -> (usize, bool) {
         if self.reading == Reading::Skipped {
             let skipped = self.skip(input);
@@ -282,7 +282,7 @@ impl Server {
         };
     }
 
-    /// A call consumes something, waits (twice, where 100 Continue is sent), or ends a message.
+    /// Each call consumes something, waits (twice if 100 Continue is sent), or ends a message.
     fn assert_work_is_bounded(&self) {
         let bound = self.delivered + 2 * self.pieces + 2 * self.transcript.sent.len() + 2;
         assert!(self.receive_calls <= bound, "{} calls, {bound} allowed", self.receive_calls);
@@ -290,7 +290,7 @@ impl Server {
 }
 
 impl Transcript {
-    /// This transcript without interim answers, which depend on when the bytes came.
+    /// This transcript without interim answers, which depend on when the bytes arrived.
     pub(crate) fn without_interim(&self) -> Self {
         let mut transcript = self.clone();
         transcript.sent.retain(|sent| *sent != Sent::Continue);
@@ -321,7 +321,7 @@ impl Seen {
     }
 }
 
-/// `content` with a text of this file, or of the protocol, in the place of its own.
+/// A copy of `content` that borrows nothing: its text is a constant of the tests or the protocol.
 fn kept(content: Content<'_>) -> Content<'static> {
     match content {
         Content::None => Content::None,
@@ -340,7 +340,7 @@ pub(crate) fn transcript<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Tran
     transcript_of(Reading::Received, pieces)
 }
 
-/// The transcript of `pieces` under a way of reading, without interim answers.
+/// The transcript of `pieces`, read in this way, without interim answers.
 pub(crate) fn transcript_of<'p>(
     reading: Reading,
     pieces: impl IntoIterator<Item = &'p [u8]>,

@@ -1,5 +1,5 @@
-//! What every answer must be, whatever the request was: read by another parser than our own
-//! encoder's author, and made of nothing but the lines this server has.
+//! What holds for every answer, whatever the request was: httparse can parse it, and it has no
+//! field line but those that this server sends.
 
 use heartbeat_protocol::{CloseReason, Content, Next, Status, Version};
 
@@ -7,7 +7,7 @@ use crate::rig::driver::{Answer, FACTS, SITE};
 
 const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
-/// Checks that `answer` parses back to what it says, and reflects nothing.
+/// Checks that `answer` parses, agrees with itself, and reflects nothing.
 pub(crate) fn check(answer: &Answer) {
     let mut storage = [httparse::EMPTY_HEADER; 16];
     let mut parsed = httparse::Response::new(&mut storage);
@@ -81,7 +81,7 @@ fn check_connection<'v>(answer: &Answer, values: &dyn Fn(&str) -> Vec<&'v str>) 
     assert_eq!(answer.next, Next::Close(reason));
 }
 
-/// Whether this server may say `name: value`: nothing of a request but a number ever comes back.
+/// Whether this server may send `name: value`. No part of a request but a number is ever sent back.
 fn is_known(name: &str, value: &str) -> bool {
     let number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     match name {
@@ -98,7 +98,7 @@ fn is_known(name: &str, value: &str) -> bool {
     }
 }
 
-/// The whole answer, its content written out.
+/// The whole answer: its head and its content.
 pub(crate) fn message(answer: &Answer) -> Vec<u8> {
     let mut message = answer.head.clone();
     match answer.content {
