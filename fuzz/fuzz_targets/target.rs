@@ -1,5 +1,5 @@
-//! Any bytes as a request-target: taken where they are one by another reading of the grammar, and
-//! only there; parted into path and query without loss.
+//! Sends any bytes as a request-target. The server must accept them if and only if a second,
+//! independent reading of the grammar does, and must split them into path and query without loss.
 
 #![no_main]
 
@@ -10,7 +10,7 @@ use heartbeat_protocol::{Connection, Event, Rejection, Target};
 use libfuzzer_sys::{Corpus, fuzz_target};
 
 fuzz_target!(|data: &[u8]| -> Corpus {
-    // A space ends a target, and what follows a line end may be a head of its own.
+    // A space would end the target, and the bytes after a line end might be a head of their own.
     if data.iter().any(|byte| matches!(byte, b' ' | b'\n')) {
         return Corpus::Reject;
     }
@@ -21,7 +21,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         let valid = is_target(data, method == "OPTIONS");
         match received.event {
             Event::Request(request) => {
-                assert!(valid, "taken: {:?}", String::from_utf8_lossy(data));
+                assert!(valid, "accepted: {:?}", String::from_utf8_lossy(data));
                 assert_eq!((received.consumed, request.target_bytes), (head.len(), data));
                 check_parts(data, request.target);
             }
@@ -70,7 +70,7 @@ fn is_target(data: &[u8], asterisk: bool) -> bool {
     !hides_control(rest) && !rest.contains(['[', ']'])
 }
 
-/// Whether a percent-encoding in `part` decodes to a control byte.
+/// Whether a percent-encoded byte in `part` is a control byte.
 fn hides_control(part: &str) -> bool {
     part.split('%').skip(1).any(|encoding| {
         let number = u8::from_str_radix(&encoding[..2], 16);

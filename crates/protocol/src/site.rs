@@ -32,6 +32,7 @@ pub struct SiteOptions {
 
 /// Why a [`Site`] is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SiteError {
     /// The prefix does not start with `/`, or is nothing but `/`.
     UriNotBelowRoot,
