@@ -129,15 +129,6 @@ impl ChunkedDecoder {
     fn next(&mut self, byte: u8) -> Result<State, Rejection> {
         match self.state {
             State::Size => self.size(byte),
-            State::ExtensionOrSpace
-            | State::ExtensionNameStart
-            | State::ExtensionName
-            | State::ExtensionNameSpace
-            | State::ExtensionValueStart
-            | State::ExtensionValue
-            | State::ExtensionQuoted
-            | State::ExtensionQuotedPair
-            | State::ExtensionQuotedEnd => self.extension(byte),
             State::SizeLineFeed => {
                 expect(byte, b'\n')?;
                 self.chunk_begins()
@@ -152,7 +143,8 @@ impl ChunkedDecoder {
             | State::TrailerValue
             | State::TrailerLineFeed => self.trailer(byte),
             State::LastLineFeed => expect(byte, b'\n').map(|()| State::Done),
-            State::Data | State::Done => unreachable!("decode takes these states itself"),
+            State::Data | State::Done => unreachable!("decode handles these states itself"),
+            _ => self.extension(byte),
         }
     }
 
@@ -177,44 +169,34 @@ impl ChunkedDecoder {
 
     /// `chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )`
     fn extension(&mut self, byte: u8) -> Result<State, Rejection> {
+        use State as S;
         if self.extension_bytes == CHUNK_EXTENSION_BYTES_MAX {
             return Err(Rejection::Chunk);
         }
         self.extension_bytes += 1;
-        let space = matches!(byte, b' ' | b'\t');
-        let next = match self.state {
-            State::Size | State::ExtensionOrSpace => match byte {
-                b';' => State::ExtensionNameStart,
-                _ if space => State::ExtensionOrSpace,
-                _ => return Err(Rejection::Chunk),
-            },
-            State::ExtensionNameStart if space => State::ExtensionNameStart,
-            State::ExtensionNameStart | State::ExtensionName if is_token_byte(byte) => {
-                State::ExtensionName
+        let next = match (self.state, byte) {
+            (S::ExtensionQuoted, b'"') => S::ExtensionQuotedEnd,
+            (S::ExtensionQuoted, b'\\') => S::ExtensionQuotedPair,
+            (S::ExtensionQuoted | S::ExtensionQuotedPair, _) if is_field_byte(byte) => {
+                S::ExtensionQuoted
             }
-            State::ExtensionName | State::ExtensionNameSpace => match byte {
-                b'=' => State::ExtensionValueStart,
-                b';' => State::ExtensionNameStart,
-                b'\r' if self.state == State::ExtensionName => State::SizeLineFeed,
-                _ if space => State::ExtensionNameSpace,
-                _ => return Err(Rejection::Chunk),
-            },
-            State::ExtensionValueStart if space => State::ExtensionValueStart,
-            State::ExtensionValueStart if byte == b'"' => State::ExtensionQuoted,
-            State::ExtensionValueStart | State::ExtensionValue if is_token_byte(byte) => {
-                State::ExtensionValue
+            (S::ExtensionNameStart | S::ExtensionName, _) if is_token_byte(byte) => {
+                S::ExtensionName
             }
-            State::ExtensionValue | State::ExtensionQuotedEnd => match byte {
-                b';' => State::ExtensionNameStart,
-                b'\r' => State::SizeLineFeed,
-                _ if space => State::ExtensionOrSpace,
-                _ => return Err(Rejection::Chunk),
-            },
-            State::ExtensionQuoted if byte == b'"' => State::ExtensionQuotedEnd,
-            State::ExtensionQuoted if byte == b'\\' => State::ExtensionQuotedPair,
-            State::ExtensionQuoted | State::ExtensionQuotedPair if is_field_byte(byte) => {
-                State::ExtensionQuoted
+            (S::ExtensionValueStart | S::ExtensionValue, _) if is_token_byte(byte) => {
+                S::ExtensionValue
             }
+            (S::ExtensionValueStart, b'"') => S::ExtensionQuoted,
+            (S::ExtensionNameStart | S::ExtensionValueStart, b' ' | b'\t') => self.state,
+            (S::ExtensionName | S::ExtensionNameSpace, b' ' | b'\t') => S::ExtensionNameSpace,
+            (S::ExtensionName | S::ExtensionNameSpace, b'=') => S::ExtensionValueStart,
+            (S::ExtensionName | S::ExtensionValue | S::ExtensionQuotedEnd, b'\r') => {
+                S::SizeLineFeed
+            }
+            (S::ExtensionNameStart | S::ExtensionValueStart, _)
+            | (S::ExtensionQuoted | S::ExtensionQuotedPair, _) => return Err(Rejection::Chunk),
+            (_, b';') => S::ExtensionNameStart,
+            (_, b' ' | b'\t') => S::ExtensionOrSpace,
             _ => return Err(Rejection::Chunk),
         };
         Ok(next)

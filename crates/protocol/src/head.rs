@@ -331,6 +331,42 @@ mod tests {
         assert_eq!(rejection(head(FIELD_LINES_MAX + 1).as_bytes()), Some(Rejection::HeadTooLarge));
     }
 
+    /// The verdict on `input` when it arrives in pieces of `piece_bytes` bytes.
+    fn verdict(input: &[u8], piece_bytes: usize) -> Result<usize, Rejection> {
+        let mut reader = HeadReader::default();
+        for end in (piece_bytes..input.len()).step_by(piece_bytes).chain([input.len()]) {
+            let scan = reader.read(&input[..end]);
+            match scan.outcome {
+                Outcome::NeedData => {}
+                Outcome::Head(_) => return Ok(scan.consumed),
+                Outcome::Rejected(rejection) => return Err(rejection),
+            }
+        }
+        panic!("an incomplete head")
+    }
+
+    #[test]
+    fn a_mistake_near_a_limit_of_lines_has_one_verdict_however_it_arrives() {
+        for lines_before in [14, 15, 16, 17, 98, 99, 100, 101] {
+            for mistake in
+                ["X: y\r\n", "no colon\r\n", "X: y\rz\r\n", "X: y\n", "\ry\r\n", " y\r\n"]
+            {
+                for lines_after in [0, 1, 2, 90] {
+                    let head = format!(
+                        "GET / HTTP/1.1\r\nHost: a\r\n{}{mistake}{}\r\n",
+                        "X: y\r\n".repeat(lines_before - 1),
+                        "Z:\r\n".repeat(lines_after),
+                    );
+                    let whole = verdict(head.as_bytes(), head.len());
+                    for piece_bytes in [1, 2, 3, 7, 60, 200] {
+                        let found = verdict(head.as_bytes(), piece_bytes);
+                        assert_eq!(found, whole, "{lines_before} {mistake:?} {lines_after}");
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn target_limit_holds_on_both_sides() {
         let head =
