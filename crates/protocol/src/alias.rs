@@ -44,8 +44,8 @@ const GIB: u64 = 1 << 30;
 
 /// Every alias. The defaults are those of the tools.
 ///
-/// Only the speed tests of Cloudflare and LibreSpeed run in a browser, on a page whose origin may
-/// be another; the other tools run in a terminal, where CORS means nothing.
+/// Only the speed tests of Cloudflare and LibreSpeed run in a browser, and their page may come from
+/// another origin. The other tools run in a terminal and ignore CORS.
 pub(crate) static ALIASES: [Alias; 7] = [
     // httpbin: /bytes/1024
     Alias { path: "/bytes/", size: Size::Path, cross_origin: false, app_name: None },

@@ -46,17 +46,17 @@ fn mutated_vectors_break_no_law() {
             let whole = transcript([&mutant[..]]);
             endings[whole.ending as usize] += 1;
             whole.answers().for_each(wellformed::check);
-            let told = || format!("seed {seed}, {:?}", mutant.escape_ascii().to_string());
+            let described = || format!("seed {seed}, {:?}", mutant.escape_ascii().to_string());
             let at = random.below(mutant.len() + 1);
             let every_cut = round == 0 && mutant.len() <= EVERY_CUT_BYTES_MAX;
             for at in if every_cut { 1..mutant.len() } else { at..at + 1 } {
                 let (first, second) = mutant.split_at(at);
-                assert_eq!(transcript([first, second]), whole, "cut at {at}, {}", told());
+                assert_eq!(transcript([first, second]), whole, "cut at {at}, {}", described());
             }
-            assert_eq!(transcript(mutant.chunks(1)), whole, "by byte, {}", told());
+            assert_eq!(transcript(mutant.chunks(1)), whole, "by byte, {}", described());
             let step = 2 + random.below(30);
             let skipped = transcript_of(Reading::Skipped, mutant.chunks(step));
-            assert_eq!(skipped, whole, "skipped by {step}, {}", told());
+            assert_eq!(skipped, whole, "skipped by {step}, {}", described());
         }
     }
     // The test is worth something only if the mutants end in every way.
