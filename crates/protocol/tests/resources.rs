@@ -5,6 +5,11 @@ use heartbeat_protocol::{
     Connection, Content, DateLine, Door, Event, Facts, ServerTiming, Site, SiteOptions, route,
 };
 
+#[allow(dead_code, reason = "every test uses its part of the rig")]
+mod rig;
+
+use rig::random::Random;
+
 const FACTS: Facts<'static> = Facts { ready: true, version: "1\n", version_json: "{}\n" };
 
 const TIMING: ServerTiming = ServerTiming {
@@ -380,5 +385,93 @@ fn the_responsiveness_authority_is_the_validated_one() {
         let Content::Text { text, .. } = routed.response().content else { panic!("no text") };
         let quotes = text.bytes().filter(|byte| *byte == b'"').count();
         assert!(quotes == 16 && !text.contains(['\\', '<', '>', ' ']), "{text}");
+    }
+}
+
+/// A target made of pieces that mean something, and of one that never does.
+fn random_target(random: &mut Random) -> String {
+    let paths: &[&str] = &[
+        "/",
+        "/heartbeat/",
+        "/heartbeat/wire/",
+        "/.well-known/nq",
+        "/bytes/",
+        "/__down",
+        "/__up",
+        "/garbage",
+        "/empty",
+        "/data",
+        "/echo",
+        "/version",
+        "/metrics",
+        "/readyz",
+        "/heartbeat",
+    ];
+    let pieces: &[&str] = &[
+        "0",
+        "1",
+        "17",
+        "400",
+        "1048576",
+        "99999999999",
+        "?",
+        "&",
+        "=",
+        "timing",
+        "bytes=",
+        "size=",
+        "ckSize=",
+        "unit=KB",
+        "unit=",
+        "format=json",
+        "xyzzy",
+        "%41",
+        "/",
+    ];
+    let mut target = random.pick(paths).to_string();
+    for _ in 0..random.below(7) {
+        target.push_str(random.pick(pieces));
+    }
+    target
+}
+
+#[test]
+fn every_answer_of_every_resource_agrees_with_itself_and_reflects_nothing() {
+    let random = &mut Random::new(5);
+    let mut statuses = [0_usize; 600];
+    for round in 0..30_000 {
+        let options = SiteOptions { admin_door: random.one_in(2), ..ALL };
+        let site = site(options);
+        let door = if random.one_in(5) { Door::Admin } else { Door::Main };
+        let method = random.pick(&["GET", "GET", "GET", "HEAD", "POST", "OPTIONS", "DELETE"]);
+        let target = random_target(random);
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: xyzzy\r\nX: xyzzy\r\n\r\n"
+        );
+        let timing = if random.one_in(3) { longest() } else { TIMING };
+        let answer = ask(&site, door, &request, &timing);
+        let context = format!("round {round}: {request}{}", answer.head);
+        assert!(answer.head.len() <= RESPONSE_HEAD_BYTES_MAX, "{context}");
+        assert!(!answer.head.contains("xyzzy") && !answer.text.contains("xyzzy"), "{context}");
+        let mut storage = [httparse::EMPTY_HEADER; 16];
+        let mut parsed = httparse::Response::new(&mut storage);
+        let parsed_bytes = parsed.parse(answer.head.as_bytes()).expect("an answer parses");
+        assert_eq!(parsed_bytes, httparse::Status::Complete(answer.head.len()), "{context}");
+        let length = answer.field("Content-Length").map(|length| length.parse::<u64>());
+        match (answer.status, method) {
+            (204, _) => assert_eq!(length, None, "{context}"),
+            (_, "HEAD") => assert_eq!(answer.content_bytes, 0, "{context}"),
+            _ => assert_eq!(length, Some(Ok(answer.content_bytes)), "{context}"),
+        }
+        let is_sized = target.strip_prefix("/heartbeat/wire/").is_some();
+        if is_sized && answer.status == 200 && method == "GET" {
+            let digits = target["/heartbeat/wire/".len()..].split('?').next();
+            let bytes = digits.and_then(|digits| digits.parse().ok());
+            assert_eq!(Some(answer.head.len() as u64 + answer.content_bytes), bytes, "{context}");
+        }
+        statuses[answer.status as usize] += 1;
+    }
+    for status in [200, 204, 301, 400, 404, 405] {
+        assert!(statuses[status] > 100, "{status}: {}", statuses[status]);
     }
 }
