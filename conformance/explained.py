@@ -1,8 +1,8 @@
-"""Why this server may take what another implementation refuses, and the RFC that says so."""
+"""Why this server may accept what another implementation refuses, with the section of the RFC."""
 
 import re
 
-# The reasons of a refusal here, and the sections they stand on.
+# The reasons for a rejection by this server, and the sections of the RFCs behind each.
 REFUSALS_HERE = {
     "LineEnding": "9112 2.2",
     "EmptyLines": "9112 2.2",
@@ -39,7 +39,7 @@ KEPT_HTTP_1_0 = re.compile(rb"(?is)HTTP/1\.0\r\n.*keep-alive")
 LLHTTP = ("httptools", "node")
 ANY = ("h11", "httptools", "hyper", "node")
 
-# Oracles, their reason, what the message has to have, and the explanation.
+# The oracles, a pattern for their reason, a pattern that the message must contain, the explanation.
 EXPLANATIONS = [
     (LLHTTP, r"[Ii]nvalid method|space after method", None,
      "9110 9.1, 15.6.2: an unknown method is answered 501, and its message has a length"),
@@ -65,7 +65,7 @@ EXPLANATIONS = [
 
 
 def explain(oracle, message, verdict):
-    """The explanation of a difference, where there is one."""
+    """The explanation of a difference; None if there is none."""
     data = bytes.fromhex(message.data)
     if verdict.ending not in ("refuses", "close"):
         return None

@@ -1,12 +1,12 @@
-// What Node.js makes of messages: a line of hexadecimal digits in, a verdict out, as
-// python_oracle.py tells it. Each message goes to a real server over a connection of its own.
+// Writes how Node.js reads messages: a line of hexadecimal digits in, a verdict out, in the format
+// of python_oracle.py. Each message goes to a real server over its own connection.
 "use strict";
 
 const http = require("node:http");
 const net = require("node:net");
 const readline = require("node:readline");
 
-// What has been seen of each connection, by the port of its client.
+// What the server has seen of each connection, by the port of the client.
 const verdicts = new Map();
 const verdictOf = (socket) => verdicts.get(socket.remotePort);
 
@@ -31,7 +31,7 @@ server.on("connection", (socket) => {
 });
 server.on("clientError", (error, socket) => {
   const verdict = verdictOf(socket);
-  // The end of the input within a message is no mistake in it.
+  // An incomplete message is not a mistake.
   if (error.code === "HPE_INVALID_EOF_STATE") verdict.waits = true;
   else if (error.code !== "ECONNRESET") verdict.reason = `${error.code} ${error.reason ?? ""}`;
   socket.destroy();
@@ -51,7 +51,7 @@ function judge(bytes) {
     client.on("close", () => {
       const verdict = verdicts.get(port);
       verdicts.delete(port);
-      // A missing Host is answered without a word to the code of the server.
+      // Node.js answers a missing Host itself, and raises no event.
       if (received.includes("HTTP/1.1 400 ")) verdict.reason ||= "400 of its own";
       const closed = received.includes("\r\nConnection: close\r\n");
       const whole = closed ? "close" : "idle";

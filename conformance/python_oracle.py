@@ -1,7 +1,7 @@
-"""What h11 or httptools makes of messages: a line of hexadecimal digits in, a verdict out.
+"""Writes how h11 or httptools reads messages: a line of hexadecimal digits in, a verdict out.
 
-A verdict is the lengths of the bodies taken whole, how it ended (idle, waits, close, refuses), and
-the reason in the oracle's own words, parted by tabs.
+A verdict has three columns, separated by tabs: the lengths of the bodies that were read whole, how
+the connection ended (idle, waits, close, refuses), and the reason in the oracle's own words.
 """
 
 import sys
@@ -13,7 +13,7 @@ def h11_verdict(data):
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
     lengths = []
     in_message = False
-    if data:  # Nothing would mean the end of the connection.
+    if data:  # An empty call would mean the end of the connection.
         connection.receive_data(data)
     while True:
         try:
@@ -32,7 +32,7 @@ def h11_verdict(data):
         elif isinstance(event, h11.EndOfMessage):
             lengths.append(length)
             in_message = False
-            # No 2xx, which would switch protocols after CONNECT.
+            # Not a 2xx: after CONNECT it would switch protocols.
             answer = [("Content-Length", "0")]
             connection.send(h11.Response(status_code=404, headers=answer))
             connection.send(h11.EndOfMessage())

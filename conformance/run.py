@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Compares what this server makes of messages with what other implementations make of them.
+"""Compares how this server reads messages with how other implementations read them.
 
-The messages are the vectors, generated requests, and mutants of both from a fixed seed. What
-another implementation refuses must be refused here too, or explained; what both take must have the
-same bodies. Where this server refuses more, the vector names the section of the RFC it stands on,
-and so does the reason of the refusal for mutants.
+The messages are the vectors, generated requests, and mutants of both from a fixed seed. This server
+must refuse what another implementation refuses, or the difference must be explained. If both accept
+a message, its bodies must be the same. If only this server refuses, the vector names the section of
+the RFC behind the rule; for a mutant, the reason of the rejection names it.
 
-Needs Python, cargo and, for the oracle that is a server, node. Makes its own virtual environment.
+Needs Python and cargo, and node for the oracle that is a Node.js server. Creates its own virtual
+environment.
 """
 
 import argparse
@@ -27,9 +28,9 @@ ROOT = HERE.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 COLUMNS = {
     "same": ("same", 8, "the same verdict, and the same bodies"),
-    "sooner": ("~", 6, "refused here, while more is awaited there"),
-    "stricter": ("+", 6, "refused here and not there"),
-    "explained": ("-", 5, "taken here and not there, explained"),
+    "sooner": ("~", 6, "refused here, while the other waits for more"),
+    "stricter": ("+", 6, "refused here, accepted there"),
+    "explained": ("-", 5, "accepted here, refused there, and explained"),
     "unexplained": ("!", 3, "a difference that nothing explains"),
 }
 
@@ -81,7 +82,7 @@ def verdicts(command, corpus):
 
 
 def compare(ours, theirs):
-    """Which of COLUMNS a verdict belongs to, before explanations."""
+    """The column of a verdict, before differences are explained."""
     count = len(ours.lengths)
     refused = ours.ending in REFUSALS_HERE
     if theirs.lengths[:count] != ours.lengths[: len(theirs.lengths)]:
@@ -97,15 +98,15 @@ def compare(ours, theirs):
         return "sooner" if as_many and theirs.ending == "waits" else "stricter"
     if len(theirs.lengths) > count:
         return "unexplained"
-    # Refused there before it is whole here: nothing was taken that should not be.
+    # The other refuses a message that is still incomplete here: nothing was accepted wrongly.
     if ours.ending == "waits":
         return "same"
-    # All bytes are read here: what they are the beginning of there would be read otherwise.
+    # All bytes were read here, but not there: what follows would be read differently.
     return "unexplained" if theirs.ending in ("refuses", "waits") else "same"
 
 
 def table(tally, names):
-    """A row per title, and for each oracle how often each of COLUMNS came."""
+    """Prints a row per title, with the count of each column for each oracle."""
     width = max(map(len, tally))
     room = sum(size for _, size, _ in COLUMNS.values())
     print("\n" + " " * width + "".join(f"{name:>{room}}" for name in names))
@@ -151,11 +152,11 @@ def main():
                 print(f"{sign} {name:10} {message.name} ({message.section})  {verdict.reason}")
 
     table(tally, names)
-    print("\nRefused here and not there, by reason, and the sections it stands on:")
+    print("\nRefused here and accepted there, by reason, with the sections of the RFCs:")
     for reason, counts in sorted(stricter.items()):
-        told = ", ".join(f"{name} {counts[name]}" for name in names if counts[name])
-        print(f"  {reason:22} {REFUSALS_HERE[reason]:34} {told}")
-    print("\nTaken here and not there, and why that is right:")
+        listed = ", ".join(f"{name} {counts[name]}" for name in names if counts[name])
+        print(f"  {reason:22} {REFUSALS_HERE[reason]:34} {listed}")
+    print("\nAccepted here and refused there, and why that is right:")
     for (name, why), count in sorted(explained.items()):
         print(f"  {name:10} {count:5}  {why}")
     for name, message, verdict in failures[:40]:

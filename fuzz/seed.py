@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the first corpus of each fuzz target, fuzz/corpus/TARGET, out of the vectors."""
+"""Writes the first corpus of each fuzz target (fuzz/corpus/TARGET) from the vectors."""
 
 import hashlib
 import pathlib

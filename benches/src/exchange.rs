@@ -4,7 +4,8 @@
 use std::process::Command;
 
 use heartbeat_protocol::{
-    ChunkedDecoder, Connection, Content, DateLine, Event, Facts, Next, Payload, Site, Step, route,
+    ChunkedDecoder, Connection, Content, DateLine, Door, Event, Facts, Next, Payload, Site, Step,
+    route,
 };
 
 /// The block a server repeats: as large as Heartbeat's.
@@ -58,10 +59,10 @@ impl Exchange {
         self.out.clear();
         let received = self.connection.receive(request);
         let Event::Request(head) = received.event else { panic!("not a request") };
-        let response = route(&head, &self.site, &facts).response;
+        let routed = route(&head, Door::Main, &self.site, &facts);
         let end = self.connection.receive(&request[received.consumed..]).event;
         assert!(matches!(end, Event::EndOfMessage), "the request has a body");
-        let (_, content) = self.connection.send(&response, &self.date, &mut self.out);
+        let (_, content) = self.connection.send(&routed.response(), &self.date, &mut self.out);
         let payload_bytes = match content {
             Content::Payload(payload) => {
                 payload.segments(0, BLOCK_BYTES).map(|segment| segment.bytes as u64).sum()

@@ -1,15 +1,15 @@
-//! Any bytes as a chunked body: the decoder, fed in pieces or told to skip, against a reader that
-//! has the whole body before it and goes by lines.
+//! Reads any bytes as a chunked body. Compares the decoder, which gets them in pieces and with
+//! content skipped, with a simple reader that has the whole body and splits it into lines.
 
 #![no_main]
 
 use heartbeat_protocol::{ChunkedDecoder, Rejection, Step};
 use libfuzzer_sys::fuzz_target;
 
-/// Below this, no limit on extensions and trailers can be hit.
+/// A body shorter than this can not exceed a limit of extensions or trailers.
 const UNLIMITED_BYTES: usize = 300;
 
-/// What became of a body: its content and its length, if it is whole.
+/// The content and the length of a body; none if it is incomplete.
 type Verdict = Result<Option<(Vec<u8>, usize)>, Rejection>;
 
 fuzz_target!(|data: &[u8]| {
@@ -21,7 +21,7 @@ fuzz_target!(|data: &[u8]| {
     if data.len() < UNLIMITED_BYTES && whole != Err(Rejection::BodyTooLarge) {
         match (by_lines(data), whole) {
             (Some(expected), found) => assert_eq!(found, Ok(Some(expected))),
-            (None, Ok(Some(found))) => panic!("taken: {found:?}"),
+            (None, Ok(Some(found))) => panic!("accepted: {found:?}"),
             (None, _) => {}
         }
     }
@@ -57,7 +57,7 @@ fn decode(data: &[u8], step: usize, skipping: bool) -> Verdict {
     Ok(None)
 }
 
-/// The content and the length of a whole chunked body; nothing where it is not one.
+/// The content and the length of a chunked body; none if it is incomplete or malformed.
 fn by_lines(data: &[u8]) -> Option<(Vec<u8>, usize)> {
     let mut content = Vec::new();
     let mut rest = data;
@@ -91,7 +91,7 @@ fn by_lines(data: &[u8]) -> Option<(Vec<u8>, usize)> {
     }
 }
 
-/// The first line, its CRLF taken off, and what follows it.
+/// The first line without its CRLF, and what follows it.
 fn line(data: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = data.windows(2).position(|pair| pair == b"\r\n")?;
     let line = &data[..end];
@@ -99,7 +99,7 @@ fn line(data: &[u8]) -> Option<(&[u8], &[u8])> {
     plain.then_some((line, &data[end + 2..]))
 }
 
-/// `*( BWS ";" BWS name [ BWS "=" BWS value ] )`, read from the left as long as it goes.
+/// `*( BWS ";" BWS name [ BWS "=" BWS value ] )`, read from the left.
 fn are_extensions(mut text: &[u8]) -> bool {
     while !text.is_empty() {
         let Some(rest) = text.trim_space_start().strip_prefix(b";") else { return false };
@@ -144,7 +144,7 @@ impl Text for [u8] {
         &self[spaces..]
     }
 
-    /// What follows the token at the start; nothing where there is none.
+    /// What follows the token at the start; none if there is no token.
     fn after_token(&self) -> Option<&Self> {
         let no_token = b"()<>@,;:\\\"/[]?={} \t";
         let length = self

@@ -1,5 +1,5 @@
-//! Any bytes on a connection: no panic, no endless work, no answer but those this server has, and
-//! no way to cut them that changes anything.
+//! Sends any bytes on a connection. There must be no panic and no endless loop, every answer must
+//! be well-formed, and the way in which the bytes are cut must change nothing.
 
 #![no_main]
 
@@ -16,7 +16,7 @@ use rig::wellformed;
 fuzz_target!(|data: &[u8]| {
     let whole = transcript([data]);
     whole.answers().for_each(wellformed::check);
-    // The cuts hang on the bytes, so that a finding is found again.
+    // The cuts depend on the bytes alone, so that a failure can be reproduced.
     let sum = data.iter().fold(0, |sum: u64, byte| sum.wrapping_mul(31) + u64::from(*byte));
     let random = &mut Random::new(sum);
     let (first, second) = data.split_at(random.below(data.len() + 1));

@@ -1,5 +1,5 @@
-//! Any bytes as a request-target: taken where they are one by another reading of the grammar, and
-//! only there; parted into path and query without loss.
+//! Sends any bytes as a request-target. The server must accept them if and only if a second,
+//! independent reading of the grammar does, and must split them into path and query without loss.
 
 #![no_main]
 
@@ -10,7 +10,7 @@ use heartbeat_protocol::{Connection, Event, Rejection, Target};
 use libfuzzer_sys::{Corpus, fuzz_target};
 
 fuzz_target!(|data: &[u8]| -> Corpus {
-    // A space ends a target, and what follows a line end may be a head of its own.
+    // A space would end the target, and the bytes after a line end might be a head of their own.
     if data.iter().any(|byte| matches!(byte, b' ' | b'\n')) {
         return Corpus::Reject;
     }
@@ -21,7 +21,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         let valid = is_target(data, method == "OPTIONS");
         match received.event {
             Event::Request(request) => {
-                assert!(valid, "taken: {:?}", String::from_utf8_lossy(data));
+                assert!(valid, "accepted: {:?}", String::from_utf8_lossy(data));
                 assert_eq!((received.consumed, request.target_bytes), (head.len(), data));
                 check_parts(data, request.target);
             }
@@ -67,15 +67,24 @@ fn is_target(data: &[u8], asterisk: bool) -> bool {
         _ if before.starts_with('/') => before,
         _ => return text == "*" && asterisk,
     };
-    !hides_control(rest)
+    !hides_control(rest) && !rest.contains(['[', ']'])
 }
 
-/// Whether a percent-encoding in `part` decodes to a control byte.
+/// Whether a percent-encoded byte in `part` is a control byte.
 fn hides_control(part: &str) -> bool {
     part.split('%').skip(1).any(|encoding| {
         let number = u8::from_str_radix(&encoding[..2], 16);
         number.is_ok_and(|byte| byte.is_ascii_control())
     })
+}
+
+fn is_ip_literal(text: &str) -> bool {
+    let Some(future) = text.strip_prefix(['v', 'V']) else {
+        return text.parse::<Ipv6Addr>().is_ok();
+    };
+    let Some((version, address)) = future.split_once('.') else { return false };
+    let is_version = !version.is_empty() && version.bytes().all(|it| it.is_ascii_hexdigit());
+    is_version && !address.is_empty() && !address.contains(['@', '[', ']', '%', '/', '?'])
 }
 
 fn is_encoding(rest: &str) -> bool {
@@ -95,7 +104,7 @@ fn is_authority(text: &str) -> bool {
         None => port.is_empty(),
     };
     let is_host = match host.strip_prefix('[') {
-        Some(address) => address.strip_suffix(']').is_some_and(|it| it.parse::<Ipv6Addr>().is_ok()),
+        Some(rest) => rest.strip_suffix(']').is_some_and(is_ip_literal),
         None => {
             let no_host = ['@', '[', ']', ',', ':', '/'];
             !host.is_empty() && !host.contains(no_host) && !hides_control(host)

@@ -1,5 +1,5 @@
-//! What hyper makes of messages: a line of hexadecimal digits in, a verdict out, as
-//! `python_oracle.py` tells it. The connection is memory, so that nothing has to be waited for.
+//! Writes how hyper reads messages: a line of hexadecimal digits in, a verdict out, in the format
+//! of `python_oracle.py`. The connection is in memory, so that nothing ever waits.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -15,10 +15,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 
-/// More polls than any message takes: the connection never has to wait.
+/// More polls than any message needs, because the connection never waits.
 const POLLS_MAX: usize = 100_000;
 
-/// The peer: its bytes, then the end; what is sent to it is forgotten.
+/// The peer: it sends its bytes and then closes, and drops what it receives.
 struct Memory {
     input: Vec<u8>,
     position: usize,
@@ -74,7 +74,7 @@ fn judge(input: Vec<u8>) -> Verdict {
     panic!("hyper waits for memory")
 }
 
-/// The end of the input within a message is no mistake in it.
+/// Records an error. An incomplete message is not a mistake.
 fn note(error: &hyper::Error, verdict: &mut Verdict) {
     let words = format!("{error:?}");
     if error.is_incomplete_message() || words.contains("UnexpectedEof") {

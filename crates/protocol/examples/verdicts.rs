@@ -1,14 +1,14 @@
-//! Writes messages and what this crate makes of them, a line each, for `conformance/run.py` to
-//! compare with other implementations.
+//! Writes messages and how this crate reads them, one line each. `conformance/run.py` compares them
+//! with the verdicts of other implementations.
 //!
 //! ```text
 //! verdicts MUTANTS    every vector, generated messages, and MUTANTS mutants of each of them
 //! ```
 //!
-//! The columns, parted by tabs: vector, generated or mutant; its name; the title of its file; the
-//! sections of the RFCs it stands on; lengths of the bodies of the requests that were taken whole;
-//! how it ended: `idle`, `waits`, `close`, `unread`, or the reason why it was not understood; the
-//! statuses; the bytes in hexadecimal digits.
+//! The columns, separated by tabs: `vector`, `generated` or `mutant`; the name; the title of the
+//! file; the sections of the RFCs that it is based on; the lengths of the bodies of the requests
+//! that were read whole; how the connection ended: `idle`, `waits`, `close`, `unread`, or the name
+//! of the rejection; the statuses; the bytes in hexadecimal digits.
 
 use std::io::{self, BufWriter, Write};
 
@@ -24,10 +24,11 @@ use rig::mutation::mutate;
 use rig::random::Random;
 use rig::vector::{Case, folder, read_all};
 
-/// Generated messages.
+/// How many messages are generated.
 const GENERATED: u64 = 400;
 
-/// Longer texts teach other implementations' limits, and not their reading.
+/// Longest text that is mutated. Longer ones would test the limits of other implementations, and
+/// not how they read a message.
 const MUTANT_BYTES_MAX: usize = 2000;
 
 struct Text {

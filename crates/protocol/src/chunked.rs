@@ -1,5 +1,5 @@
-//! Owns the chunked transfer coding (RFC 9112 section 7.1), byte by byte and strict: every byte
-//! of the framing is one the grammar has, so that no two readers can disagree on where it ends.
+//! Owns the chunked transfer coding (RFC 9112 section 7.1). Reads it byte by byte and accepts only
+//! what the grammar allows, so that no two readers can disagree about where the body ends.
 
 use crate::Rejection;
 use crate::fields::{is_field_byte, is_token_byte};
@@ -8,11 +8,11 @@ use crate::limits::{
     TRAILER_BYTES_MAX,
 };
 
-/// Takes the chunked framing off a body.
+/// Removes the chunked framing from a body.
 #[derive(Clone, Debug)]
 pub struct ChunkedDecoder {
     state: State,
-    /// Value of the chunk-size line being read, then bytes left of the chunk's data.
+    /// The chunk-size that is being read; after that, the bytes of data that are left in the chunk.
     chunk_bytes: u64,
     size_digits: u8,
     body_bytes: u64,
@@ -21,26 +21,31 @@ pub struct ChunkedDecoder {
     trailer_lines: usize,
 }
 
-/// What the bytes at the front of the input were.
+/// What [`ChunkedDecoder::decode`] found at the front of its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step<'i> {
-    /// Framing; all of the input was read and more is needed.
+    /// Only framing. All of the input was read, and more is needed.
     NeedData,
-    /// Content of a chunk, never empty.
+    /// Content of a chunk; never empty.
     Data(&'i [u8]),
     /// The end of the body, its trailer section included.
     End,
 }
 
-/// What the next byte is expected to be. The names are those of the grammar.
+/// What the next byte must be. The names are those of the grammar.
+///
+/// The end of the line alone would end an extension, so that framing needs two of the states named
+/// `Extension`. The others hold the grammar, because the vectors demand it (`in_an_extension`): a
+/// server that takes an extension which the proxy in front of it reads in another way is what
+/// request smuggling needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Size,
-    /// Bad whitespace after a size or an extension: a `;` must follow.
+    /// Whitespace after a size or an extension: a `;` must follow.
     ExtensionOrSpace,
     ExtensionNameStart,
     ExtensionName,
-    /// Bad whitespace after an extension name: `=` or `;` must follow.
+    /// Whitespace after the name of an extension: `=` or `;` must follow.
     ExtensionNameSpace,
     ExtensionValueStart,
     ExtensionValue,
@@ -80,12 +85,12 @@ impl ChunkedDecoder {
         }
     }
 
-    /// Reads from the front of `input` up to the end of one run of content, the end of the body,
-    /// or the end of the input. Returns how many bytes it read and what they were.
+    /// Reads from the front of `input` until one run of content, the body or the input ends.
+    /// Returns how many bytes it read, and what they were.
     ///
     /// # Errors
-    /// The framing breaks its grammar ([`Rejection::Chunk`]) or a limit; the decoder is of no
-    /// further use.
+    /// The framing breaks its grammar ([`Rejection::Chunk`]) or exceeds a limit. The decoder must
+    /// not be used again.
     pub fn decode<'i>(&mut self, input: &'i [u8]) -> Result<(usize, Step<'i>), Rejection> {
         let mut position = 0;
         while self.state != State::Done {
@@ -103,13 +108,14 @@ impl ChunkedDecoder {
         Ok((position, Step::End))
     }
 
-    /// Bytes of content that come next, in a row; 0 where framing comes next.
+    /// Length of the content that comes next without framing in between, in bytes; 0 if framing
+    /// comes next.
     #[must_use]
     pub fn content_ahead(&self) -> u64 {
         if self.state == State::Data { self.chunk_bytes } else { 0 }
     }
 
-    /// Notes that `bytes` bytes of content were taken without being shown to the decoder.
+    /// Counts `bytes` bytes of content that the caller consumed without the decoder.
     ///
     /// `bytes` is at most [`Self::content_ahead`].
     pub fn skip(&mut self, bytes: u64) {
@@ -123,15 +129,6 @@ impl ChunkedDecoder {
     fn next(&mut self, byte: u8) -> Result<State, Rejection> {
         match self.state {
             State::Size => self.size(byte),
-            State::ExtensionOrSpace
-            | State::ExtensionNameStart
-            | State::ExtensionName
-            | State::ExtensionNameSpace
-            | State::ExtensionValueStart
-            | State::ExtensionValue
-            | State::ExtensionQuoted
-            | State::ExtensionQuotedPair
-            | State::ExtensionQuotedEnd => self.extension(byte),
             State::SizeLineFeed => {
                 expect(byte, b'\n')?;
                 self.chunk_begins()
@@ -146,7 +143,8 @@ impl ChunkedDecoder {
             | State::TrailerValue
             | State::TrailerLineFeed => self.trailer(byte),
             State::LastLineFeed => expect(byte, b'\n').map(|()| State::Done),
-            State::Data | State::Done => unreachable!("decode takes these states itself"),
+            State::Data | State::Done => unreachable!("decode handles these states itself"),
+            _ => self.extension(byte),
         }
     }
 
@@ -171,44 +169,34 @@ impl ChunkedDecoder {
 
     /// `chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )`
     fn extension(&mut self, byte: u8) -> Result<State, Rejection> {
+        use State as S;
         if self.extension_bytes == CHUNK_EXTENSION_BYTES_MAX {
             return Err(Rejection::Chunk);
         }
         self.extension_bytes += 1;
-        let space = matches!(byte, b' ' | b'\t');
-        let next = match self.state {
-            State::Size | State::ExtensionOrSpace => match byte {
-                b';' => State::ExtensionNameStart,
-                _ if space => State::ExtensionOrSpace,
-                _ => return Err(Rejection::Chunk),
-            },
-            State::ExtensionNameStart if space => State::ExtensionNameStart,
-            State::ExtensionNameStart | State::ExtensionName if is_token_byte(byte) => {
-                State::ExtensionName
+        let next = match (self.state, byte) {
+            (S::ExtensionQuoted, b'"') => S::ExtensionQuotedEnd,
+            (S::ExtensionQuoted, b'\\') => S::ExtensionQuotedPair,
+            (S::ExtensionQuoted | S::ExtensionQuotedPair, _) if is_field_byte(byte) => {
+                S::ExtensionQuoted
             }
-            State::ExtensionName | State::ExtensionNameSpace => match byte {
-                b'=' => State::ExtensionValueStart,
-                b';' => State::ExtensionNameStart,
-                b'\r' if self.state == State::ExtensionName => State::SizeLineFeed,
-                _ if space => State::ExtensionNameSpace,
-                _ => return Err(Rejection::Chunk),
-            },
-            State::ExtensionValueStart if space => State::ExtensionValueStart,
-            State::ExtensionValueStart if byte == b'"' => State::ExtensionQuoted,
-            State::ExtensionValueStart | State::ExtensionValue if is_token_byte(byte) => {
-                State::ExtensionValue
+            (S::ExtensionNameStart | S::ExtensionName, _) if is_token_byte(byte) => {
+                S::ExtensionName
             }
-            State::ExtensionValue | State::ExtensionQuotedEnd => match byte {
-                b';' => State::ExtensionNameStart,
-                b'\r' => State::SizeLineFeed,
-                _ if space => State::ExtensionOrSpace,
-                _ => return Err(Rejection::Chunk),
-            },
-            State::ExtensionQuoted if byte == b'"' => State::ExtensionQuotedEnd,
-            State::ExtensionQuoted if byte == b'\\' => State::ExtensionQuotedPair,
-            State::ExtensionQuoted | State::ExtensionQuotedPair if is_field_byte(byte) => {
-                State::ExtensionQuoted
+            (S::ExtensionValueStart | S::ExtensionValue, _) if is_token_byte(byte) => {
+                S::ExtensionValue
             }
+            (S::ExtensionValueStart, b'"') => S::ExtensionQuoted,
+            (S::ExtensionNameStart | S::ExtensionValueStart, b' ' | b'\t') => self.state,
+            (S::ExtensionName | S::ExtensionNameSpace, b' ' | b'\t') => S::ExtensionNameSpace,
+            (S::ExtensionName | S::ExtensionNameSpace, b'=') => S::ExtensionValueStart,
+            (S::ExtensionName | S::ExtensionValue | S::ExtensionQuotedEnd, b'\r') => {
+                S::SizeLineFeed
+            }
+            (S::ExtensionNameStart | S::ExtensionValueStart, _)
+            | (S::ExtensionQuoted | S::ExtensionQuotedPair, _) => return Err(Rejection::Chunk),
+            (_, b';') => S::ExtensionNameStart,
+            (_, b' ' | b'\t') => S::ExtensionOrSpace,
             _ => return Err(Rejection::Chunk),
         };
         Ok(next)
@@ -226,8 +214,8 @@ impl ChunkedDecoder {
         Ok(State::Data)
     }
 
-    /// `trailer-section = *( field-line CRLF )`, checked, counted and dropped: a trailer field
-    /// must never be merged into the head (RFC 9110 section 6.5.1).
+    /// `trailer-section = *( field-line CRLF )`. The fields are checked, counted and dropped: a
+    /// trailer field must never be merged into the head (RFC 9110 section 6.5.1).
     fn trailer(&mut self, byte: u8) -> Result<State, Rejection> {
         if self.state == State::TrailerStart && byte == b'\r' {
             return Ok(State::LastLineFeed);
@@ -280,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_the_framing_off() {
+    fn removes_the_framing() {
         for (input, content) in [
             ("0\r\n\r\n", ""),
             ("5\r\nhello\r\n0\r\n\r\n", "hello"),
@@ -302,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_what_the_grammar_has_not() {
+    fn rejects_what_the_grammar_does_not_allow() {
         for input in [
             "\r\n",
             "\n",
@@ -385,7 +373,7 @@ mod tests {
 
     #[test]
     fn extension_limit_counts_all_chunks() {
-        // `;` and a name in each of two chunks, and the CR that ends each.
+        // Each of two chunks has a `;`, a name, and the CR that ends the line.
         let body = |bytes: usize| {
             let name = "e".repeat(bytes / 2 - 2);
             format!("1;{name}\r\nx\r\n0;{name}\r\n\r\n")
@@ -406,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn content_may_be_skipped_unseen() {
+    fn content_may_be_skipped() {
         let mut decoder = ChunkedDecoder::new();
         assert_eq!(decoder.decode(b"64\r\n"), Ok((4, Step::NeedData)));
         assert_eq!(decoder.content_ahead(), 100);

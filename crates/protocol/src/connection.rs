@@ -1,11 +1,12 @@
-//! Owns the state of one connection and every transition of it; everything else in this crate is
-//! a pure function. Must not know sockets, time or what the answers say.
+//! Owns the state of one connection and every transition between its states; everything else in
+//! this crate is a pure function. Must not know sockets, time or what the answers say.
 //!
 //! ```text
-//!          head complete            body read, or given up       answer sent
-//!   Head ───────────────▶ Body ───────────────────────▶ Answer ──────────────▶ Head
-//!    │                     │                              │                     │
-//!    └── malformed ────────┴───────────▶ Answer ──────────┴── close ──────▶ Closed
+//!         head complete       body read or given up       answer sent
+//!   Head ──────────────▶ Body ─────────────────────▶ Answer ─────────▶ Head
+//!    │                    │                            │ ▲
+//!    └──── malformed ─────┴────────────────────────────┼─┘
+//!                                                      └── close ────▶ Closed
 //! ```
 
 use crate::chunked::{ChunkedDecoder, Step};
@@ -17,19 +18,19 @@ use crate::{
 
 /// One HTTP/1.1 connection, seen from the server.
 ///
-/// The caller gives it what the peer sent ([`Connection::receive`]), answers each request once
-/// [`Event::EndOfMessage`] or [`Event::Rejected`] has come ([`Connection::send`]), and asks what
-/// is next once the answer is on its way ([`Connection::finish`]).
+/// The caller passes in what the peer sent ([`Connection::receive`]), answers each request after
+/// [`Event::EndOfMessage`] or [`Event::Rejected`] ([`Connection::send`]), and then asks what comes
+/// next ([`Connection::finish`]).
 #[derive(Clone, Debug)]
 pub struct Connection {
     state: State,
     head: HeadReader,
     version: Version,
     head_only: bool,
-    /// Why the connection closes after the current answer, where it does.
+    /// Why the connection closes after the current answer; none if it stays open.
     closing: Option<CloseReason>,
     expects_continue: bool,
-    /// Bytes of a refused body that may still be read.
+    /// Bytes of the body that may still be read after the request was refused.
     refused_bytes_left: Option<u64>,
 }
 
@@ -47,13 +48,13 @@ enum Body {
     Chunked(ChunkedDecoder),
 }
 
-/// What [`Connection::receive`] made of its input.
+/// What [`Connection::receive`] found at the front of its input.
 #[derive(Debug)]
 pub struct Received<'i> {
-    /// Bytes at the front of the input that are done with. The caller gives the others again,
-    /// followed by what comes after them.
+    /// Length of the front of the input that the connection needs no more, in bytes. The next
+    /// call gets the rest of the input again, followed by what has arrived since.
     pub consumed: usize,
-    /// What they were.
+    /// What happened.
     pub event: Event<'i>,
 }
 
@@ -62,17 +63,17 @@ pub struct Received<'i> {
 pub enum Event<'i> {
     /// More bytes are needed.
     NeedData,
-    /// The peer waits for [`crate::CONTINUE`] before it sends the body: send it, and receive.
+    /// The peer waits for [`crate::CONTINUE`] before it sends the body. Send it, then receive.
     ExpectsContinue,
     /// A head is complete. The body follows as events, then [`Event::EndOfMessage`].
     Request(Request<'i>),
-    /// Content of the request, never empty.
+    /// Content of the request; never empty.
     Data(&'i [u8]),
-    /// The request has been read as far as it will be: answer it.
+    /// No more of this request will be read. Answer it.
     EndOfMessage,
-    /// The message can not be understood: answer with [`Response::rejection`].
+    /// The message is malformed. Answer it with [`Response::rejection`].
     Rejected(Rejection),
-    /// Nothing further is read from this connection.
+    /// The connection is closed; it reads nothing more.
     Closed,
 }
 
@@ -81,20 +82,20 @@ pub enum Event<'i> {
 pub enum Next {
     /// The next request.
     KeepAlive,
-    /// The end of the connection.
+    /// The connection closes.
     Close(CloseReason),
 }
 
 /// Why a connection closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// The peer asked for it, or speaks HTTP/1.0 without keep-alive.
+    /// The peer asked for it, or sent HTTP/1.0 without keep-alive.
     Peer,
-    /// This side asked for it: [`Connection::close_after_answer`].
+    /// The server asked for it: [`Connection::close_after_answer`].
     Server,
-    /// The message was not understood.
+    /// The message was malformed.
     Rejected,
-    /// The body of a refused request was not read to its end.
+    /// The body of the request was not read to its end.
     BodyUnread,
 }
 
@@ -121,7 +122,7 @@ impl Connection {
 
     /// Reads from the front of `input` up to one event. Never blocks, never panics on any bytes.
     ///
-    /// `input` is what earlier calls did not consume, and what has arrived since.
+    /// `input` is what earlier calls did not consume, followed by what has arrived since.
     pub fn receive<'i>(&mut self, input: &'i [u8]) -> Received<'i> {
         match &mut self.state {
             State::Head => self.receive_head(input),
@@ -131,11 +132,21 @@ impl Connection {
         }
     }
 
-    /// Whether a request has begun to arrive or waits for its answer; if not, the connection may
-    /// be closed without loss (RFC 9112 section 9.5).
+    /// Whether no request has begun to arrive and none waits for its answer: the connection may be
+    /// closed without loss (RFC 9112 section 9.5).
+    ///
+    /// Empty lines before a request do not begin one. A connection that is idle before and after
+    /// [`Connection::receive`] has made no progress, and its idle timer must not be restarted.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Head | State::Closed) && !self.head.has_begun()
+    }
+
+    /// Whether the body of a refused request is being read. If the peer stalls here, the answer is
+    /// the refusal and not 408, because the refusal was decided first.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.is_in_body() && self.refused_bytes_left.is_some()
     }
 
     /// Whether a request's body is being read.
@@ -144,15 +155,19 @@ impl Connection {
         matches!(self.state, State::Body(_))
     }
 
-    /// Notes that the current request is refused: its body is read only as far as it costs
-    /// little, and the connection closes where that is not to its end.
+    /// Marks the current request as refused. At most [`REFUSED_BODY_BYTES_MAX`] bytes of its body
+    /// are still read; if the body is longer, the connection closes.
     ///
-    /// Called between [`Event::Request`] and the next event.
+    /// Call this after [`Event::Request`] and before the next event.
     pub fn refuse(&mut self) {
         let State::Body(body) = &self.state else { return };
-        // A peer that waits for 100 may send the body or not, and nobody can tell which
-        // (RFC 9110 section 10.1.1).
+        // A peer that waits for 100 may send the body after a refusal or may not: the server can
+        // not know which (RFC 9110 section 10.1.1).
         let unread = match body {
+            Body::Length(0) => {
+                self.state = State::Answer;
+                return;
+            }
             _ if self.expects_continue => true,
             Body::Length(bytes) => *bytes > REFUSED_BODY_BYTES_MAX,
             Body::Chunked(_) => false,
@@ -164,8 +179,8 @@ impl Connection {
         }
     }
 
-    /// Bytes of content that come next, in a row: the caller may throw them away unseen and note
-    /// it by [`Connection::skip`]. 0 where anything else may come.
+    /// Length of the content that comes next without framing in between, in bytes; 0 if anything
+    /// else may come. The caller may discard that content and report it to [`Connection::skip`].
     #[must_use]
     pub fn content_ahead(&self) -> u64 {
         let bytes = match &self.state {
@@ -176,7 +191,7 @@ impl Connection {
         bytes.min(self.refused_bytes_left.unwrap_or(u64::MAX))
     }
 
-    /// Notes that `bytes` bytes of content have been thrown away unseen, at most
+    /// Counts `bytes` bytes of content that the caller discarded; at most
     /// [`Connection::content_ahead`].
     pub fn skip(&mut self, bytes: u64) {
         assert!(bytes <= self.content_ahead());
@@ -196,7 +211,7 @@ impl Connection {
         self.closing.get_or_insert(CloseReason::Server);
     }
 
-    /// What the Connection field of the answer will say.
+    /// What the Connection field of the answer says.
     #[must_use]
     pub fn persistence(&self) -> Persistence {
         match (self.closing, self.version) {
@@ -206,10 +221,10 @@ impl Connection {
         }
     }
 
-    /// Appends the head of the answer to `out`, and returns the status it tells and the content
-    /// that is to follow it: none after HEAD.
+    /// Appends the head of the answer to `out`. Returns its status and the content that must follow
+    /// the head; after HEAD there is none.
     ///
-    /// A timeout is answered by [`Status::RequestTimeout`] in any state; it closes.
+    /// [`Status::RequestTimeout`] may be sent in any state, and closes the connection.
     pub fn send<'r>(
         &mut self,
         response: &Response<'r>,
@@ -220,11 +235,11 @@ impl Connection {
             self.closing = Some(CloseReason::Server);
         }
         if self.is_in_body() {
-            // What is left of the body would be read as the next request.
+            // The rest of the body would be read as the next request.
             self.closing.get_or_insert(CloseReason::BodyUnread);
         }
         let persistence = self.persistence();
-        let response = response.resolve(persistence);
+        let response = response.resolve(persistence, out);
         response.encode(date, persistence, out);
         self.state = State::Answer;
         let content = if self.head_only { Content::None } else { response.content };
@@ -254,7 +269,7 @@ impl Connection {
                     self.closing.get_or_insert(CloseReason::Peer);
                 }
                 self.state = match head.request.framing {
-                    Framing::Length(0) => State::Answer,
+                    Framing::Length(0) if !head.expects_continue => State::Answer,
                     Framing::Length(bytes) => State::Body(Body::Length(bytes)),
                     Framing::Chunked => State::Body(Body::Chunked(ChunkedDecoder::new())),
                 };
@@ -267,10 +282,10 @@ impl Connection {
     fn receive_body<'i>(&mut self, input: &'i [u8]) -> Received<'i> {
         if input.is_empty() {
             let expects_continue = std::mem::take(&mut self.expects_continue);
-            let done = matches!(self.state, State::Body(Body::Length(0)));
-            let event = match (done, expects_continue) {
-                (true, _) => self.end_message(),
-                (false, true) => Event::ExpectsContinue,
+            let is_complete = matches!(self.state, State::Body(Body::Length(0)));
+            let event = match (expects_continue, is_complete) {
+                (true, _) => Event::ExpectsContinue,
+                (false, true) => self.end_message(),
                 (false, false) => Event::NeedData,
             };
             return Received { consumed: 0, event };

@@ -1,5 +1,5 @@
-//! Owns dates: the Date field line in IMF-fixdate (RFC 9110 section 5.6.7) and RFC 3339, both from
-//! seconds since the epoch. Must not ask for the time: the caller has the clock.
+//! Owns the two formats of dates: IMF-fixdate for the Date field line (RFC 9110 section 5.6.7) and
+//! RFC 3339. Both are made from seconds since the epoch. Must not read a clock: the caller does.
 
 /// Bytes of an IMF-fixdate.
 const IMF_FIXDATE_BYTES: usize = 29;
@@ -7,7 +7,7 @@ const IMF_FIXDATE_BYTES: usize = 29;
 /// Bytes of the whole field line: `Date: `, the date, CRLF.
 const LINE_BYTES: usize = 6 + IMF_FIXDATE_BYTES + 2;
 
-/// The last second of the year 9999, the latest an IMF-fixdate can tell.
+/// The last second of the year 9999: IMF-fixdate has four digits for the year.
 const SECONDS_MAX: u64 = 253_402_300_799;
 
 const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
@@ -15,7 +15,7 @@ const MONTHS: [&[u8; 3]; 12] = [
     b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
 ];
 
-/// A complete `Date` field line, made once a second and copied into every head.
+/// A complete `Date` field line. It is made once a second and copied into every head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DateLine {
     bytes: [u8; LINE_BYTES],
@@ -23,7 +23,8 @@ pub struct DateLine {
 }
 
 impl DateLine {
-    /// The line for `unix_seconds` since 1970-01-01 UTC; later than the year 9999 reads as its end.
+    /// The line for `unix_seconds` since 1970-01-01 UTC. A later time than the end of the year 9999
+    /// becomes that end.
     #[must_use]
     pub fn new(unix_seconds: u64) -> Self {
         let mut bytes = *b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n";

@@ -1,4 +1,4 @@
-//! Owns decimal numbers as text, written without an allocation.
+//! Owns the writing of decimal numbers, without an allocation.
 
 /// Appends `number` in decimal digits.
 pub fn push_decimal(mut number: u64, out: &mut Vec<u8>) {

@@ -1,13 +1,13 @@
-//! Owns the one decision how a request's body is delimited, as RFC 9112 section 6.3 lists it.
+//! Owns the one decision about how the body of a request is delimited (RFC 9112 section 6.3).
 
 use crate::fields::{TransferCodings, TransferVerdict, content_length};
 use crate::limits::BODY_BYTES_MAX;
 use crate::{Rejection, Version};
 
-/// How a request's body is delimited.
+/// How the body of a request is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// This many bytes; 0 where there is no body.
+    /// This many bytes; 0 if there is no body.
     Length(u64),
     /// Chunks up to the last one and its trailer section.
     Chunked,
@@ -21,7 +21,7 @@ impl Framing {
     }
 }
 
-/// What the head says about framing; the values of Content-Length are kept as they were sent.
+/// What the head says about framing. The value of Content-Length is not parsed yet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FramingFields<'i> {
     pub(crate) transfer_codings: TransferCodings,
@@ -32,12 +32,12 @@ pub(crate) struct FramingFields<'i> {
 /// Decides the framing of a request, in the order of RFC 9112 section 6.3. Its rules 1, 2 and 8
 /// are about responses.
 pub(crate) fn decide(version: Version, fields: &FramingFields<'_>) -> Result<Framing, Rejection> {
-    // 3. Both fields together "ought to be handled as an error": it is how requests are smuggled.
+    // 3. Both fields together "ought to be handled as an error": they allow request smuggling.
     if fields.transfer_codings.present && fields.content_length.is_some() {
         return Err(Rejection::FramingConflict);
     }
-    // 4. Transfer-Encoding: `chunked` must be final. HTTP/1.0 has no transfer codings: one there
-    // is faulty framing (section 6.1).
+    // 4. Transfer-Encoding: `chunked` must be final. HTTP/1.0 has no transfer codings, so the field
+    // makes the framing of an HTTP/1.0 message faulty (section 6.1).
     if fields.transfer_codings.present {
         if version == Version::Http10 {
             return Err(Rejection::TransferEncoding);
@@ -48,8 +48,8 @@ pub(crate) fn decide(version: Version, fields: &FramingFields<'_>) -> Result<Fra
             TransferVerdict::UnknownCoding => Err(Rejection::TransferCodingUnknown),
         };
     }
-    // 5. An invalid Content-Length is unrecoverable. So is a repeated one: equal values may be
-    // accepted, but nobody needs to.
+    // 5. An invalid Content-Length is unrecoverable. A repeated one is refused as well: the RFC
+    // allows a server to accept equal values, but does not ask for it.
     if fields.content_length_repeated {
         return Err(Rejection::ContentLength);
     }

@@ -1,10 +1,10 @@
-//! HTTP/1.1 as Heartbeat speaks it: bytes in, events out; responses in, bytes out.
+//! The HTTP/1.1 of Heartbeat: bytes in, events out; responses in, bytes out.
 //!
-//! This crate holds no socket, clock, thread, file descriptor or pointer. Everything is a pure
-//! function but [`Connection`], the one state machine, which is driven like this:
+//! This crate holds no socket, clock, thread or file descriptor. [`Connection`] is the one state
+//! machine; everything else is a pure function. A caller drives a connection like this:
 //!
 //! ```
-//! use heartbeat_protocol::{Connection, DateLine, Event, Facts, Next, Site, route};
+//! use heartbeat_protocol::{Connection, DateLine, Door, Event, Facts, Next, Site, route};
 //!
 //! let site = Site::new("/heartbeat/", 1, 1 << 20).unwrap();
 //! let facts = Facts { ready: true, version: "0.5.0\n", version_json: "{}\n" };
@@ -12,25 +12,32 @@
 //! let mut answer = Vec::new();
 //!
 //! let mut input: &[u8] = b"GET /heartbeat/17 HTTP/1.1\r\nHost: example\r\n\r\n";
-//! let response = loop {
+//! let routed = loop {
 //!     let received = connection.receive(input);
 //!     input = &input[received.consumed..];
 //!     match received.event {
-//!         Event::Request(request) => break route(&request, &site, &facts).response,
+//!         Event::Request(request) => break route(&request, Door::Main, &site, &facts),
 //!         other => panic!("{other:?}"),
 //!     }
 //! };
 //! assert!(matches!(connection.receive(input).event, Event::EndOfMessage));
+//! let response = routed.response();
 //! connection.send(&response, &DateLine::new(1_000_000_000), &mut answer);
 //! assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
 //! assert_eq!(response.content.bytes(), 17);
 //! assert!(matches!(connection.finish(), Next::KeepAlive));
 //! ```
 //!
-//! The law of the crate is split invariance: chopping the same bytes anywhere changes no event
-//! and no answer. (`100 Continue` is the one exception the RFC asks for: it is left out where the
-//! body is already here.)
+//! The law of the crate is split invariance: the same bytes, cut anywhere, lead to the same events
+//! and the same answers. `100 Continue` is the one exception, and the RFC asks for it: the server
+//! leaves it out when the body has already arrived.
 
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate self as heartbeat_protocol;
+
+mod alias;
 mod chunked;
 mod connection;
 mod date;
@@ -40,11 +47,22 @@ mod framing;
 mod head;
 pub mod limits;
 mod payload;
+mod query;
 mod rejection;
 mod request;
+mod request_line;
+mod resource;
 mod response;
+mod responsiveness;
 mod route;
 mod site;
+mod status;
+mod timing;
+
+#[cfg(test)]
+#[allow(dead_code, reason = "the unit tests use a part of what the tests share")]
+#[path = "../tests/rig/mod.rs"]
+mod rig;
 
 pub use chunked::{ChunkedDecoder, Step};
 pub use connection::{CloseReason, Connection, Event, Next, Received};
@@ -54,6 +72,8 @@ pub use framing::Framing;
 pub use payload::{PATTERN, Payload, Segment};
 pub use rejection::Rejection;
 pub use request::{Method, Request, Target, Version};
-pub use response::{CONTINUE, Content, Location, Persistence, Response, Status};
-pub use route::{Facts, Route, Routed, route};
-pub use site::{Site, SiteError};
+pub use response::{CONTINUE, Content, Location, Persistence, Response};
+pub use route::{Door, Facts, Route, Routed, route};
+pub use site::{Site, SiteError, SiteOptions};
+pub use status::Status;
+pub use timing::ServerTiming;

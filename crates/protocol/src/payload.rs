@@ -1,10 +1,10 @@
-//! Owns which ranges of a repeated block make exactly n bytes of payload.
+//! Owns the arithmetic of a payload: which ranges of a repeated block are exactly n bytes of it.
 //! Must not own the block: the caller has the memory.
 
 /// What a payload repeats from its start.
 pub const PATTERN: &[u8; 16] = b"0123456789ABCDEF";
 
-/// `bytes` bytes of [`PATTERN`] repeated from its start, cut off where they end.
+/// The first `bytes` bytes of [`PATTERN`], repeated without end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Payload {
     /// Length in bytes.
@@ -23,8 +23,8 @@ pub struct Segment {
 impl Payload {
     /// The ranges of a block of `block_bytes` that hold this payload from byte `from` on.
     ///
-    /// `block_bytes` is a multiple of the pattern's length, so that block after block continues
-    /// the pattern. No range is empty; where nothing is left there are none.
+    /// `block_bytes` must be a multiple of the pattern's length, so that the pattern continues from
+    /// one block to the next. No range is empty; if nothing is left there is no range.
     pub fn segments(self, from: u64, block_bytes: usize) -> impl Iterator<Item = Segment> {
         assert!(block_bytes > 0 && block_bytes.is_multiple_of(PATTERN.len()));
         let mut position = from;

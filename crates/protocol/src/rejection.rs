@@ -1,39 +1,39 @@
-//! Owns the list of what a peer can do wrong in a message, and the status that says so.
+//! Owns the list of mistakes that a peer can make in a message, and the status for each.
 
 use crate::Status;
 
-/// Why a message can not be understood. The answer closes the connection, and nothing after the
-/// message on that connection is parsed (RFC 9112 section 2.2 and 11.2).
+/// Why a message is rejected. The answer closes the connection, and nothing after the message is
+/// parsed (RFC 9112 sections 2.2 and 11.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// A line of the head ends in LF without CR, or holds CR without LF (RFC 9112 section 2.2).
     LineEnding,
-    /// More empty lines before the request line than are tolerated (RFC 9112 section 2.2).
+    /// More empty lines before the request line than are allowed (RFC 9112 section 2.2).
     EmptyLines,
-    /// The method is not a token, or what stands there is not HTTP (RFC 9112 section 3).
+    /// The method is not a token, or the bytes are not HTTP at all (RFC 9112 section 3).
     Method,
-    /// The method is longer than any that exists (RFC 9112 section 3).
+    /// The method is longer than supported (RFC 9112 section 3).
     MethodTooLong,
-    /// The request-target breaks its grammar or has a form its method does not take
+    /// The request-target breaks its grammar, or has a form that its method does not allow
     /// (RFC 9112 section 3.2).
     Target,
     /// The request-target is longer than supported (RFC 9110 section 15.5.15).
     TargetTooLong,
-    /// CONNECT asks for a tunnel, which this server is not (RFC 9110 section 9.3.6).
+    /// CONNECT asks for a tunnel, and this server is no proxy (RFC 9110 section 9.3.6).
     Tunnel,
     /// The HTTP-version is malformed or missing (RFC 9112 section 2.3).
     VersionMalformed,
-    /// A well-formed version that is not spoken here (RFC 9110 section 15.6.6).
+    /// The HTTP-version is well-formed but not supported (RFC 9110 section 15.6.6).
     VersionUnsupported,
-    /// A field line breaks its grammar, obs-fold included (RFC 9112 section 5).
+    /// A field line breaks its grammar; obs-fold is such a line (RFC 9112 section 5).
     FieldLine,
-    /// The head or its count of field lines is larger than supported (RFC 6585 section 5).
+    /// The head is longer, or has more field lines, than supported (RFC 6585 section 5).
     HeadTooLarge,
     /// Host is missing, repeated or invalid (RFC 9112 section 3.2).
     Host,
     /// Content-Length is invalid or repeated (RFC 9112 section 6.3).
     ContentLength,
-    /// Content-Length beside Transfer-Encoding (RFC 9112 section 6.1).
+    /// The message has both Content-Length and Transfer-Encoding (RFC 9112 section 6.1).
     FramingConflict,
     /// Transfer-Encoding is malformed, repeated, or in HTTP/1.0 (RFC 9112 section 6.1).
     TransferEncoding,
@@ -48,7 +48,7 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// The status that tells the peer.
+    /// The status of the answer.
     #[must_use]
     pub fn status(self) -> Status {
         match self {

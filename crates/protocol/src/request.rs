@@ -1,10 +1,10 @@
-//! Owns what a request is once its head has been understood: borrowed, nothing copied.
+//! Owns the request as the head describes it. It borrows its bytes and copies none.
 
 use crate::Framing;
 
 /// The methods of RFC 9110 section 9 and RFC 5789; anything else is [`Method::Unknown`].
 ///
-/// CONNECT is not among them: it never leaves the head (see [`crate::Rejection::Tunnel`]).
+/// CONNECT is missing because the head is rejected ([`crate::Rejection::Tunnel`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// GET
@@ -23,7 +23,7 @@ pub enum Method {
     Trace,
     /// PATCH
     Patch,
-    /// A token that names none of the above; methods are case-sensitive.
+    /// Any other token. Methods are case-sensitive.
     Unknown,
 }
 
@@ -43,7 +43,7 @@ impl Method {
     }
 }
 
-/// The versions this server speaks (RFC 9112 section 2.3).
+/// The versions that this server supports (RFC 9112 section 2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// HTTP/1.0
@@ -55,11 +55,11 @@ pub enum Version {
 /// What the request-target names (RFC 9112 section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'i> {
-    /// origin-form, or absolute-form with its authority checked and left behind.
+    /// origin-form; or absolute-form, without the authority, which has been checked.
     Path {
-        /// From the first `/` to the `?`, not decoded; `/` where an absolute-form has no path.
+        /// From the first `/` to the `?`, not decoded; `/` if an absolute-form has no path.
         path: &'i [u8],
-        /// What follows the `?`, empty where there is none.
+        /// What follows the `?`; empty if there is none.
         query: &'i [u8],
     },
     /// asterisk-form: `OPTIONS *`.
@@ -77,10 +77,16 @@ pub struct Request<'i> {
     pub target: Target<'i>,
     /// The request-target as it was sent, for the access log.
     pub target_bytes: &'i [u8],
+    /// Host, or the authority of an absolute-form target, which takes its place (RFC 9112 section
+    /// 3.2.2). Its grammar has been checked; it is empty if an HTTP/1.0 request has neither.
+    pub authority: &'i [u8],
+    /// Whether a proxy reports that its client used https: there is an X-Forwarded-Proto field, and
+    /// each of its lines is `https`.
+    pub is_forwarded_https: bool,
     /// The version of the message.
     pub version: Version,
     /// How the body, if any, is delimited.
     pub framing: Framing,
-    /// An expectation other than `100-continue` (RFC 9110 section 10.1.1).
+    /// Whether there is an expectation other than `100-continue` (RFC 9110 section 10.1.1).
     pub unknown_expectation: bool,
 }

@@ -1,127 +1,23 @@
-//! Owns the one encoder of every head: the status line, and which fields go with it. Callers say
-//! what the answer is; Date, Content-Length, Connection and Cache-Control come from rules here.
+//! Owns the one encoder of every head: the status line and its fields. Callers choose the answer;
+//! the rules for Date, Content-Length, Connection and Cache-Control are here.
 
 use crate::decimal::{decimal_digits, push_decimal};
 use crate::limits::RESPONSE_HEAD_BYTES_MAX;
-use crate::{DateLine, Payload, Rejection};
+use crate::timing::TimingRequest;
+use crate::{DateLine, Payload, Rejection, ServerTiming, Status};
 
-/// The interim response that lets a waiting peer send its body (RFC 9110 section 15.2.1).
+/// The interim response after which a waiting peer sends its body (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
-/// The status codes this server uses (RFC 9110 section 15, RFC 6585).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// 200
-    Ok,
-    /// 204
-    NoContent,
-    /// 301
-    MovedPermanently,
-    /// 400
-    BadRequest,
-    /// 404
-    NotFound,
-    /// 405
-    MethodNotAllowed,
-    /// 408
-    RequestTimeout,
-    /// 413
-    ContentTooLarge,
-    /// 414
-    UriTooLong,
-    /// 417
-    ExpectationFailed,
-    /// 431
-    FieldsTooLarge,
-    /// 501
-    NotImplemented,
-    /// 503
-    ServiceUnavailable,
-    /// 505
-    VersionNotSupported,
-}
-
-impl Status {
-    /// Every status, in the order of [`Status::index`].
-    pub const ALL: [Self; 14] = [
-        Self::Ok,
-        Self::NoContent,
-        Self::MovedPermanently,
-        Self::BadRequest,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::RequestTimeout,
-        Self::ContentTooLarge,
-        Self::UriTooLong,
-        Self::ExpectationFailed,
-        Self::FieldsTooLarge,
-        Self::NotImplemented,
-        Self::ServiceUnavailable,
-        Self::VersionNotSupported,
-    ];
-
-    /// The place of this status in [`Status::ALL`].
-    #[must_use]
-    pub fn index(self) -> usize {
-        self as usize
-    }
-
-    /// The three digits.
-    #[must_use]
-    pub fn code(self) -> u16 {
-        match self {
-            Self::Ok => 200,
-            Self::NoContent => 204,
-            Self::MovedPermanently => 301,
-            Self::BadRequest => 400,
-            Self::NotFound => 404,
-            Self::MethodNotAllowed => 405,
-            Self::RequestTimeout => 408,
-            Self::ContentTooLarge => 413,
-            Self::UriTooLong => 414,
-            Self::ExpectationFailed => 417,
-            Self::FieldsTooLarge => 431,
-            Self::NotImplemented => 501,
-            Self::ServiceUnavailable => 503,
-            Self::VersionNotSupported => 505,
-        }
-    }
-
-    /// Whether the request was turned down (4xx, 5xx).
-    #[must_use]
-    pub fn is_refusal(self) -> bool {
-        self.code() >= 400
-    }
-
-    fn line(self) -> &'static str {
-        match self {
-            Self::Ok => "HTTP/1.1 200 OK\r\n",
-            Self::NoContent => "HTTP/1.1 204 No Content\r\n",
-            Self::MovedPermanently => "HTTP/1.1 301 Moved Permanently\r\n",
-            Self::BadRequest => "HTTP/1.1 400 Bad Request\r\n",
-            Self::NotFound => "HTTP/1.1 404 Not Found\r\n",
-            Self::MethodNotAllowed => "HTTP/1.1 405 Method Not Allowed\r\n",
-            Self::RequestTimeout => "HTTP/1.1 408 Request Timeout\r\n",
-            Self::ContentTooLarge => "HTTP/1.1 413 Content Too Large\r\n",
-            Self::UriTooLong => "HTTP/1.1 414 URI Too Long\r\n",
-            Self::ExpectationFailed => "HTTP/1.1 417 Expectation Failed\r\n",
-            Self::FieldsTooLarge => "HTTP/1.1 431 Request Header Fields Too Large\r\n",
-            Self::NotImplemented => "HTTP/1.1 501 Not Implemented\r\n",
-            Self::ServiceUnavailable => "HTTP/1.1 503 Service Unavailable\r\n",
-            Self::VersionNotSupported => "HTTP/1.1 505 HTTP Version Not Supported\r\n",
-        }
-    }
-}
 
 /// What follows a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content<'a> {
     /// Nothing.
     None,
-    /// That many bytes of the pattern.
+    /// The repeated pattern.
     Payload(Payload),
-    /// As many bytes of the pattern as make the whole message `message_bytes` long; the encoder
-    /// resolves it into a payload or a refusal.
+    /// As many bytes of the pattern as make the whole message `message_bytes` long. The encoder
+    /// turns it into a payload or a refusal.
     Wire {
         /// Length of status line, field lines, empty line and payload together.
         message_bytes: u64,
@@ -138,7 +34,7 @@ pub enum Content<'a> {
 }
 
 impl Content<'_> {
-    /// Length in bytes; 0 where it is not resolved yet.
+    /// Length in bytes; 0 for [`Content::Wire`], whose length is not known yet.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         match self {
@@ -149,7 +45,7 @@ impl Content<'_> {
     }
 }
 
-/// An answer, before the connection adds what it knows.
+/// An answer, before the connection adds Date and Connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Response<'a> {
     /// The status code.
@@ -160,29 +56,37 @@ pub struct Response<'a> {
     pub location: Option<Location<'a>>,
     /// Allow, for 405 and OPTIONS.
     pub allow: Option<&'static str>,
-    /// X-Heartbeat-Wire-Min, where a wire size was too small.
+    /// X-Heartbeat-Wire-Min, if a wire size was too small.
     pub(crate) wire_bytes_min: Option<u64>,
-    /// A second space after a colon, which no parser shows: see [`Response::resolve`].
+    /// Whether one colon is followed by a second space: see [`Response::resolve`].
     pub(crate) padded: bool,
+    /// Whether scripts of pages of other origins may read the answer (CORS).
+    pub(crate) cross_origin: bool,
+    /// The measurements that the request asks for.
+    pub(crate) timing_request: Option<TimingRequest>,
+    /// The measurements, once they are known.
+    pub(crate) timing: Option<&'a ServerTiming>,
 }
 
-/// A path made of two parts, so that no redirect allocates.
+/// A path below the prefix, made of two parts, so that no redirect allocates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Location<'a> {
     /// The configured prefix.
     pub prefix: &'a str,
-    /// What follows it.
-    pub rest: &'static str,
+    /// The size that follows the prefix. Such a redirect tells caches to ask again, because the
+    /// size depends on the configuration.
+    pub size: Option<u64>,
 }
 
-/// What the Connection field says about what comes after this answer (RFC 9112 section 9.3).
+/// Whether the connection stays open after an answer, and how the answer says so (RFC 9112
+/// section 9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Persistence {
-    /// HTTP/1.1, kept: no field.
+    /// HTTP/1.1 and kept open: no Connection field.
     Implied,
-    /// HTTP/1.0, kept: `keep-alive`.
+    /// HTTP/1.0 and kept open: `Connection: keep-alive`.
     KeepAlive,
-    /// `close`.
+    /// Closed: `Connection: close`.
     Close,
 }
 
@@ -197,6 +101,9 @@ impl<'a> Response<'a> {
             allow: None,
             wire_bytes_min: None,
             padded: false,
+            cross_origin: false,
+            timing_request: None,
+            timing: None,
         }
     }
 
@@ -206,27 +113,44 @@ impl<'a> Response<'a> {
         Self { content, ..Self::new(Status::Ok) }
     }
 
-    /// The answer to a message that was not understood.
+    /// Whether the request asks for measurements: see [`Response::with_timing`].
+    #[must_use]
+    pub fn wants_timing(&self) -> bool {
+        self.timing_request.is_some()
+    }
+
+    /// Adds the measurements of this answer. An answer that wants none does not show them.
+    #[must_use]
+    pub fn with_timing(self, timing: &'a ServerTiming) -> Self {
+        Self { timing: Some(timing), ..self }
+    }
+
+    /// The answer to a malformed message.
     #[must_use]
     pub fn rejection(rejection: Rejection) -> Self {
         Self::new(rejection.status())
     }
 
-    /// Turns [`Content::Wire`] into the payload that makes the message as long as asked for on a
-    /// connection of this persistence, or into a refusal. Other answers stay as they are.
+    /// Turns [`Content::Wire`] into the payload that makes the message exactly as long as
+    /// requested, or into a refusal. The length of the head depends on `persistence`. Other answers
+    /// stay as they are.
     ///
-    /// Content-Length grows by a digit where the payload does, so that at each power of ten one
-    /// message length has no payload; a second space after a colon fills it. Leading whitespace
-    /// is no part of a field value (RFC 9110 section 5.5).
+    /// At each power of ten Content-Length grows by a digit, so that no payload leads to one
+    /// certain message length. A second space after a colon then adds the missing byte; parsers do
+    /// not count it as part of the value (RFC 9110 section 5.5).
+    ///
+    /// The shortest head is encoded behind the bytes in `scratch`, and removed again.
     #[must_use]
-    pub(crate) fn resolve(self, persistence: Persistence) -> Self {
+    pub(crate) fn resolve(self, persistence: Persistence, scratch: &mut Vec<u8>) -> Self {
         let Content::Wire { message_bytes, payload_bytes_max } = self.content else { return self };
-        let mut response = Self::with_content(Content::Payload(Payload { bytes: 0 }));
-        let head_bytes_min = response.head_bytes(persistence);
+        let mut response = Self { content: Content::Payload(Payload { bytes: 0 }), ..self };
+        let start = scratch.len();
+        response.encode(&DateLine::new(0), persistence, scratch);
+        let head_bytes_min = (scratch.len() - start) as u64;
+        scratch.truncate(start);
         if message_bytes < head_bytes_min {
-            response = Self::new(Status::BadRequest);
-            response.wire_bytes_min = Some(head_bytes_min);
-            return response;
+            let wire_bytes_min = Some(head_bytes_min);
+            return Self { wire_bytes_min, ..Self::new(Status::BadRequest) };
         }
         // The head without any digit of Content-Length.
         let fixed_bytes = head_bytes_min - 1;
@@ -249,30 +173,33 @@ impl<'a> Response<'a> {
         response
     }
 
-    fn head_bytes(&self, persistence: Persistence) -> u64 {
-        let mut head = Vec::with_capacity(RESPONSE_HEAD_BYTES_MAX);
-        self.encode(&DateLine::new(0), persistence, &mut head);
-        head.len() as u64
-    }
-
     /// Appends the head to `out`: at most [`RESPONSE_HEAD_BYTES_MAX`] bytes.
     pub(crate) fn encode(&self, date: &DateLine, persistence: Persistence, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(self.status.line().as_bytes());
         if self.status == Status::Ok {
-            // `no-transform` keeps an intermediary from compressing the payload away
-            // (RFC 9111 section 5.2.2.6).
+            // `no-transform` asks intermediaries not to compress the payload (RFC 9111 section
+            // 5.2.2.6).
             out.extend_from_slice(b"Cache-Control: no-cache, no-transform\r\nContent-Type: ");
             if self.padded {
                 out.push(b' ');
             }
             out.extend_from_slice(self.media_type().as_bytes());
             out.extend_from_slice(b"\r\n");
+            if let (Some(request), Some(timing)) = (self.timing_request, self.timing) {
+                timing.encode(request, out);
+            }
+        }
+        if self.cross_origin {
+            self.encode_cross_origin(out);
         }
         if let Some(location) = &self.location {
             out.extend_from_slice(b"Location: ");
             out.extend_from_slice(location.prefix.as_bytes());
-            out.extend_from_slice(location.rest.as_bytes());
+            if let Some(size) = location.size {
+                push_decimal(size, out);
+                out.extend_from_slice(b"\r\nCache-Control: no-cache");
+            }
             out.extend_from_slice(b"\r\n");
         }
         if let Some(allow) = self.allow {
@@ -285,7 +212,7 @@ impl<'a> Response<'a> {
             push_decimal(bytes, out);
             out.extend_from_slice(b"\r\n");
         }
-        // A 204 has no content, and says so by having no Content-Length (RFC 9110 section 8.6).
+        // A 204 must not have Content-Length (RFC 9110 section 8.6).
         if self.status != Status::NoContent {
             out.extend_from_slice(b"Content-Length: ");
             push_decimal(self.content.bytes(), out);
@@ -298,6 +225,20 @@ impl<'a> Response<'a> {
             Persistence::Close => b"Connection: close\r\n\r\n",
         });
         debug_assert!(out.len() - start <= RESPONSE_HEAD_BYTES_MAX);
+    }
+
+    /// Appends the CORS fields of the Fetch standard: every script may read the answer, and may
+    /// upload with the two request fields that LibreSpeed sets.
+    fn encode_cross_origin(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"Access-Control-Allow-Origin: *\r\n");
+        if self.status == Status::NoContent {
+            out.extend_from_slice(
+                b"Access-Control-Allow-Headers: Content-Encoding, Content-Type\r\n",
+            );
+        }
+        if self.timing_request.is_some() {
+            out.extend_from_slice(b"Access-Control-Expose-Headers: Server-Timing\r\n");
+        }
     }
 
     fn media_type(&self) -> &'static str {
@@ -326,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_head_of_17_bytes_is_no_longer_than_the_reference_s() {
+    fn the_head_of_17_bytes_has_at_most_142_bytes() {
         let head = encoded(&payload(17), Persistence::Implied);
         assert_eq!(
             head,
@@ -341,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_have_no_content_type_and_length_0() {
+    fn refusals_have_no_content_type_and_a_length_of_0() {
         let head = encoded(&Response::rejection(Rejection::Host), Persistence::Close);
         assert_eq!(
             head,
@@ -362,16 +303,6 @@ mod tests {
     }
 
     #[test]
-    fn status_lines_tell_their_code() {
-        for (index, status) in Status::ALL.into_iter().enumerate() {
-            assert_eq!(status.index(), index);
-            let line = status.line();
-            assert_eq!(line[9..12], status.code().to_string(), "{line}");
-            assert!(line.starts_with("HTTP/1.1 ") && line.ends_with("\r\n"), "{line}");
-        }
-    }
-
-    #[test]
     fn wire_sizes_are_exact() {
         let powers = (1..=9).map(|exponent| 10_u64.pow(exponent));
         let around = powers.flat_map(|power| power.saturating_sub(40)..power + 400);
@@ -380,7 +311,8 @@ mod tests {
             for message_bytes in &sizes {
                 let content =
                     Content::Wire { message_bytes: *message_bytes, payload_bytes_max: 1 << 30 };
-                let response = Response::with_content(content).resolve(persistence);
+                let response =
+                    Response::with_content(content).resolve(persistence, &mut Vec::new());
                 if *message_bytes < minimum {
                     assert_eq!(response.status, Status::BadRequest, "{message_bytes}");
                     let head = encoded(&response, persistence);
@@ -399,7 +331,7 @@ mod tests {
         let minimum = MINIMUMS[0].1;
         let resolve = |message_bytes| {
             Response::with_content(Content::Wire { message_bytes, payload_bytes_max: 9 })
-                .resolve(Persistence::Implied)
+                .resolve(Persistence::Implied, &mut Vec::new())
         };
         assert_eq!(resolve(minimum + 9).content, Content::Payload(Payload { bytes: 9 }));
         assert_eq!(resolve(minimum + 10).content, Content::Payload(Payload { bytes: 9 }));

@@ -1,23 +1,30 @@
-//! Owns the way from a request to its answer: which resource a path names, which methods it has.
-//! Pure: what the process knows comes in as [`Facts`].
+//! Owns the choice of the answer to a request: which methods a resource has, and what it answers.
+//! A pure function: the caller passes in what the process knows, as [`Facts`].
 
-use crate::fields::decimal;
-use crate::limits::SIZE_DIGITS_MAX;
+use crate::query::parameter;
+use crate::resource::{Resource, at_admin_door, at_main_door};
 use crate::response::Location;
+use crate::responsiveness;
+use crate::timing::TimingRequest;
 use crate::{Content, Method, Payload, Request, Response, Site, Status, Target};
 
 const GET: &str = "GET, HEAD, OPTIONS";
 const GET_AND_UPLOAD: &str = "GET, HEAD, POST, PUT, OPTIONS";
 
-/// The resources outside the prefix that are also served below it.
-const SERVICE_PATHS: [(&[u8], Resource); 4] = [
-    (b"healthz", Resource::Health),
-    (b"readyz", Resource::Ready),
-    (b"version", Resource::Version),
-    (b"metrics", Resource::Metrics),
-];
+/// The size to which `/` redirects; the nearest allowed size if the site does not allow it.
+const HOME_BYTES: u64 = 17;
 
-/// What the process knows when it answers.
+/// Which listener a request came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The listener for clients.
+    Main,
+    /// The listener for operators. It serves `/metrics`, `/version`, `/healthz` and `/readyz`, and
+    /// nothing else.
+    Admin,
+}
+
+/// What the process knows at the time of an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     /// False once a drain has begun.
@@ -28,10 +35,10 @@ pub struct Facts<'a> {
     pub version_json: &'a str,
 }
 
-/// Which kind of resource an answer belongs to: a label, not a path.
+/// The kind of resource that an answer belongs to. It is a label for metrics, not a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// A payload of n bytes, asked for without a body.
+    /// A payload of n bytes, requested by GET or HEAD.
     Heartbeat,
     /// A payload of n bytes, after an upload.
     Upload,
@@ -41,82 +48,97 @@ pub enum Route {
     Health,
     /// `/version`.
     Version,
-    /// `/metrics`: its 200 comes without content, which the caller adds.
+    /// `/metrics`. Its 200 has no content here; the caller adds it.
     Metrics,
     /// A redirect.
     Redirect,
-    /// Anything else, refused messages included.
+    /// A payload or an upload under the path of another tool.
+    Alias,
+    /// `/.well-known/nq`.
+    Responsiveness,
+    /// Anything else, refused and rejected messages included.
     Other,
 }
 
+/// Every route once, in the order of the enum, with the name that metrics give it.
+const ROUTES: [(Route, &str); 10] = [
+    (Route::Heartbeat, "heartbeat"),
+    (Route::Upload, "upload"),
+    (Route::Wire, "wire"),
+    (Route::Health, "health"),
+    (Route::Version, "version"),
+    (Route::Metrics, "metrics"),
+    (Route::Redirect, "redirect"),
+    (Route::Alias, "alias"),
+    (Route::Responsiveness, "responsiveness"),
+    (Route::Other, "other"),
+];
+
 impl Route {
     /// Every route, in the order of [`Route::index`].
-    pub const ALL: [Self; 8] = [
-        Self::Heartbeat,
-        Self::Upload,
-        Self::Wire,
-        Self::Health,
-        Self::Version,
-        Self::Metrics,
-        Self::Redirect,
-        Self::Other,
-    ];
+    pub const ALL: [Self; ROUTES.len()] = {
+        let mut all = [Self::Other; ROUTES.len()];
+        let mut index = 0;
+        while index < ROUTES.len() {
+            all[index] = ROUTES[index].0;
+            index += 1;
+        }
+        all
+    };
 
-    /// The place of this route in [`Route::ALL`].
+    /// The position of this route in [`Route::ALL`].
     #[must_use]
     pub fn index(self) -> usize {
         self as usize
     }
 
-    /// The name by which metrics call it.
+    /// The value of the `route` label in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Heartbeat => "heartbeat",
-            Self::Upload => "upload",
-            Self::Wire => "wire",
-            Self::Health => "health",
-            Self::Version => "version",
-            Self::Metrics => "metrics",
-            Self::Redirect => "redirect",
-            Self::Other => "other",
-        }
+        ROUTES[self.index()].1
     }
 }
 
-/// An answer and what it belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An answer and the kind of resource it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routed<'a> {
     /// The kind of resource.
     pub route: Route,
+    response: Response<'a>,
+    /// JSON that was made for this request; it takes the place of the content.
+    json: Option<Box<str>>,
+}
+
+impl Routed<'_> {
     /// The answer.
-    pub response: Response<'a>,
+    #[must_use]
+    pub fn response(&self) -> Response<'_> {
+        match &self.json {
+            Some(text) => Response { content: json(text), ..self.response },
+            None => self.response,
+        }
+    }
+
+    /// Whether the answer reports measurements: the caller adds them with
+    /// [`Response::with_timing`] when it sends the answer.
+    #[must_use]
+    pub fn wants_timing(&self) -> bool {
+        self.response.wants_timing()
+    }
 }
 
-/// What a path names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Resource {
-    Payload(u64),
-    Wire(u64),
-    /// Below the prefix, and nothing that is served there.
-    BadSize,
-    /// The prefix without its last slash.
-    Prefix,
-    Home,
-    Health,
-    Ready,
-    Version,
-    Metrics,
-    Missing,
-}
-
-/// The answer to `request`.
+/// The answer to `request`, which came through `door`.
 ///
-/// What is wrong with a request is told in this order: an unknown method (501), an expectation
-/// that can not be met (417), a path that names nothing (400 below the prefix, 404 elsewhere), a
-/// method that the resource has not (405).
+/// A request may be wrong in several ways. The first of these decides: an unknown method (501), an
+/// expectation that is not supported (417), a path that names nothing (400 below the prefix, 404
+/// elsewhere), a method that the resource does not have (405), a size in the query (400).
 #[must_use]
-pub fn route<'a>(request: &Request<'_>, site: &'a Site, facts: &Facts<'a>) -> Routed<'a> {
+pub fn route<'a>(
+    request: &Request<'_>,
+    door: Door,
+    site: &'a Site,
+    facts: &Facts<'a>,
+) -> Routed<'a> {
     if request.method == Method::Unknown {
         return refusal(Status::NotImplemented);
     }
@@ -124,119 +146,120 @@ pub fn route<'a>(request: &Request<'_>, site: &'a Site, facts: &Facts<'a>) -> Ro
         return refusal(Status::ExpectationFailed);
     }
     let Target::Path { path, query } = request.target else {
-        return options(Route::Other, GET_AND_UPLOAD);
+        return options(Route::Other, GET_AND_UPLOAD, false);
     };
-    let resource = resource(path, site);
+    let resource = match door {
+        Door::Main => at_main_door(path, site),
+        Door::Admin => at_admin_door(path),
+    };
+    let is_upload = matches!(request.method, Method::Post | Method::Put);
     let (route, allow) = match resource {
-        Resource::Payload(_) if matches!(request.method, Method::Post | Method::Put) => {
-            (Route::Upload, GET_AND_UPLOAD)
-        }
+        Resource::Payload(_) if is_upload => (Route::Upload, GET_AND_UPLOAD),
         Resource::Payload(_) => (Route::Heartbeat, GET_AND_UPLOAD),
         Resource::Wire(_) => (Route::Wire, GET),
         Resource::Health | Resource::Ready => (Route::Health, GET),
         Resource::Version => (Route::Version, GET),
         Resource::Metrics => (Route::Metrics, GET),
         Resource::Home | Resource::Prefix => (Route::Redirect, GET),
+        Resource::Responsiveness => (Route::Responsiveness, GET),
+        Resource::Alias(_) => (Route::Alias, GET_AND_UPLOAD),
         Resource::BadSize => return refusal(Status::BadRequest),
         Resource::Missing => return refusal(Status::NotFound),
     };
     match request.method {
         Method::Get | Method::Head => {}
-        Method::Post | Method::Put if route == Route::Upload => {}
-        Method::Options => return options(route, allow),
+        Method::Post | Method::Put if allow == GET_AND_UPLOAD => {}
+        Method::Options => {
+            let cross_origin = matches!(resource, Resource::Alias(alias) if alias.cross_origin);
+            return options(route, allow, cross_origin);
+        }
         _ => {
             let response =
                 Response { allow: Some(allow), ..Response::new(Status::MethodNotAllowed) };
-            return Routed { route: Route::Other, response };
+            return Routed { route: Route::Other, response, json: None };
         }
     }
-    Routed { route, response: answer(resource, query, site, facts) }
+    if resource == Resource::Responsiveness {
+        return responsiveness_answer(request, site);
+    }
+    Routed { route, response: answer(resource, path, query, site, facts), json: None }
 }
 
-fn answer<'a>(resource: Resource, query: &[u8], site: &'a Site, facts: &Facts<'a>) -> Response<'a> {
-    let redirect = |rest| Response {
-        location: Some(Location { prefix: site.uri(), rest }),
+fn responsiveness_answer(request: &Request<'_>, site: &Site) -> Routed<'static> {
+    let json = responsiveness::configuration(request, site);
+    let status = if json.is_some() { Status::Ok } else { Status::BadRequest };
+    Routed { route: Route::Responsiveness, response: Response::new(status), json }
+}
+
+fn answer<'a>(
+    resource: Resource,
+    path: &[u8],
+    query: &[u8],
+    site: &'a Site,
+    facts: &Facts<'a>,
+) -> Response<'a> {
+    let redirect = |size| Response {
+        location: Some(Location { prefix: site.uri(), size }),
         ..Response::new(Status::MovedPermanently)
     };
     match resource {
-        Resource::Payload(bytes) => Response::with_content(Content::Payload(Payload { bytes })),
+        Resource::Payload(bytes) => payload(bytes, timing_request(query, None)),
         Resource::Wire(message_bytes) => {
-            Response::with_content(Content::Wire { message_bytes, payload_bytes_max: site.max() })
+            let content = Content::Wire { message_bytes, payload_bytes_max: site.max() };
+            let timing_request = timing_request(query, None);
+            Response { timing_request, ..Response::with_content(content) }
         }
-        Resource::Prefix => redirect(""),
-        Resource::Home => redirect("17"),
+        Resource::Prefix => redirect(None),
+        Resource::Home => redirect(Some(HOME_BYTES.clamp(site.min(), site.max()))),
         Resource::Health => text("Pass\n"),
         Resource::Ready if facts.ready => text("Ready\n"),
         Resource::Ready => Response::new(Status::ServiceUnavailable),
-        Resource::Version if asks_for_json(query) => Response::with_content(Content::Text {
-            media_type: "application/json",
-            text: facts.version_json,
-        }),
+        Resource::Version if parameter(query, b"format") == Some(b"json") => {
+            Response::with_content(json(facts.version_json))
+        }
         Resource::Version => text(facts.version),
         Resource::Metrics => Response::new(Status::Ok),
         Resource::BadSize => Response::new(Status::BadRequest),
-        Resource::Missing => Response::new(Status::NotFound),
+        Resource::Alias(alias) => match alias.payload_bytes(path, query, site) {
+            Some(bytes) => Response {
+                cross_origin: alias.cross_origin,
+                ..payload(bytes, timing_request(query, alias.app_name))
+            },
+            None => Response::new(Status::BadRequest),
+        },
+        Resource::Missing | Resource::Responsiveness => Response::new(Status::NotFound),
     }
 }
 
 fn refusal(status: Status) -> Routed<'static> {
-    Routed { route: Route::Other, response: Response::new(status) }
+    Routed { route: Route::Other, response: Response::new(status), json: None }
 }
 
-fn options(route: Route, allow: &'static str) -> Routed<'static> {
-    Routed { route, response: Response { allow: Some(allow), ..Response::new(Status::NoContent) } }
+fn options(route: Route, allow: &'static str, cross_origin: bool) -> Routed<'static> {
+    let response =
+        Response { allow: Some(allow), cross_origin, ..Response::new(Status::NoContent) };
+    Routed { route, response, json: None }
+}
+
+fn payload(bytes: u64, timing_request: Option<TimingRequest>) -> Response<'static> {
+    Response { timing_request, ..Response::with_content(Content::Payload(Payload { bytes })) }
 }
 
 fn text(text: &str) -> Response<'_> {
     Response::with_content(Content::Text { media_type: "text/plain", text })
 }
 
-fn asks_for_json(query: &[u8]) -> bool {
-    query.split(|byte| *byte == b'&').any(|pair| pair == b"format=json")
+fn json(text: &str) -> Content<'_> {
+    Content::Text { media_type: "application/json", text }
 }
 
-/// What `path` names, compared byte by byte: nothing is decoded, so that a path has one spelling.
-fn resource(path: &[u8], site: &Site) -> Resource {
-    let uri = site.uri().as_bytes();
-    if let Some(rest) = path.strip_prefix(uri) {
-        if let Some(bytes) = size(rest) {
-            let allowed = (site.min()..=site.max()).contains(&bytes);
-            return if allowed { Resource::Payload(bytes) } else { Resource::BadSize };
-        }
-        if let Some(bytes) = rest.strip_prefix(b"wire/").and_then(size) {
-            return Resource::Wire(bytes);
-        }
-        return service_resource(rest).unwrap_or(Resource::BadSize);
+/// The measurements that the query asks for, or that another tool expects in every answer.
+fn timing_request(query: &[u8], app_name: Option<&'static str>) -> Option<TimingRequest> {
+    let with_path = !query.is_empty() && parameter(query, b"timing").is_some();
+    match app_name {
+        Some(app_name) => Some(TimingRequest { app_name, with_path }),
+        None => with_path.then_some(TimingRequest::ALL),
     }
-    if uri.strip_suffix(b"/") == Some(path) {
-        return Resource::Prefix;
-    }
-    fixed_resource(path)
-}
-
-/// Whether a path outside the prefix names something: a prefix must not hide it.
-pub(crate) fn is_fixed_route(path: &[u8]) -> bool {
-    fixed_resource(path) != Resource::Missing
-}
-
-fn fixed_resource(path: &[u8]) -> Resource {
-    let Some(rest) = path.strip_prefix(b"/") else { return Resource::Missing };
-    if rest.is_empty() || rest.starts_with(b"index.") || rest.starts_with(b"default.") {
-        return Resource::Home;
-    }
-    service_resource(rest).unwrap_or(Resource::Missing)
-}
-
-fn service_resource(name: &[u8]) -> Option<Resource> {
-    SERVICE_PATHS.iter().find(|(path, _)| *path == name).map(|(_, resource)| *resource)
-}
-
-/// `{n}`: up to [`SIZE_DIGITS_MAX`] digits of a 64-bit number, leading zeros allowed.
-fn size(digits: &[u8]) -> Option<u64> {
-    if digits.len() > SIZE_DIGITS_MAX {
-        return None;
-    }
-    decimal(digits)
 }
 
 #[cfg(test)]
@@ -261,6 +284,8 @@ mod tests {
                 _ => Target::Path { path: path.as_bytes(), query: query.as_bytes() },
             },
             target_bytes: target.as_bytes(),
+            authority: b"a",
+            is_forwarded_https: false,
             version: Version::Http11,
             framing: Framing::Length(0),
             unknown_expectation: false,
@@ -270,9 +295,19 @@ mod tests {
     /// Status, length of the content and Location of the answer.
     fn answer_to(method: &'static str, target: &'static str) -> (u16, u64, String) {
         let site = site();
-        let response = route(&request(method, target), &site, &FACTS).response;
-        let location = response.location.map(|location| [location.prefix, location.rest].concat());
-        (response.status.code(), response.content.bytes(), location.unwrap_or_default())
+        let response = route(&request(method, target), Door::Main, &site, &FACTS).response;
+        let location = response.location.map_or(String::new(), |location| {
+            let size = location.size.map(|size| size.to_string());
+            location.prefix.to_string() + &size.unwrap_or_default()
+        });
+        (response.status.code(), response.content.bytes(), location)
+    }
+
+    #[test]
+    fn the_table_of_routes_is_in_the_order_of_the_indexes() {
+        for (index, route) in Route::ALL.into_iter().enumerate() {
+            assert_eq!(route.index(), index, "{route:?}");
+        }
     }
 
     #[test]
@@ -359,14 +394,15 @@ mod tests {
     fn readiness_ends_with_a_drain_and_health_does_not() {
         let site = site();
         let facts = Facts { ready: false, ..FACTS };
-        let status = |path| route(&request("GET", path), &site, &facts).response.status.code();
+        let status =
+            |path| route(&request("GET", path), Door::Main, &site, &facts).response.status.code();
         assert_eq!(status("/readyz"), 503);
         assert_eq!(status("/heartbeat/readyz"), 503);
         assert_eq!(status("/healthz"), 200);
     }
 
     #[test]
-    fn methods_a_resource_has_not_are_405_with_allow() {
+    fn methods_that_a_resource_does_not_have_are_405_with_allow() {
         let site = site();
         for (method, path, allow) in [
             ("DELETE", "/heartbeat/17", GET_AND_UPLOAD),
@@ -377,12 +413,12 @@ mod tests {
             ("PUT", "/", GET),
             ("POST", "/heartbeat", GET),
         ] {
-            let response = route(&request(method, path), &site, &FACTS).response;
+            let response = route(&request(method, path), Door::Main, &site, &FACTS).response;
             assert_eq!((response.status.code(), response.allow), (405, Some(allow)), "{path}");
-            let response = route(&request("OPTIONS", path), &site, &FACTS).response;
+            let response = route(&request("OPTIONS", path), Door::Main, &site, &FACTS).response;
             assert_eq!((response.status.code(), response.allow), (204, Some(allow)), "{path}");
         }
-        let response = route(&request("OPTIONS", "*"), &site, &FACTS).response;
+        let response = route(&request("OPTIONS", "*"), Door::Main, &site, &FACTS).response;
         assert_eq!((response.status.code(), response.allow), (204, Some(GET_AND_UPLOAD)));
     }
 
@@ -394,6 +430,6 @@ mod tests {
         }
         let site = site();
         let expecting = Request { unknown_expectation: true, ..request("GET", "/heartbeat/17") };
-        assert_eq!(route(&expecting, &site, &FACTS).response.status.code(), 417);
+        assert_eq!(route(&expecting, Door::Main, &site, &FACTS).response.status.code(), 417);
     }
 }

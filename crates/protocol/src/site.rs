@@ -1,31 +1,53 @@
-//! Owns what is configured about the answers: the prefix, and the sizes below it.
+//! Owns the configuration of the answers: the prefix, the sizes below it, the optional resources.
 
 use std::fmt;
 
-use crate::limits::{PAYLOAD_BYTES_MAX, URI_BYTES_MAX};
-use crate::route::is_fixed_route;
+use crate::alias::ALIASES;
+use crate::fields::decimal;
+use crate::limits::{PAYLOAD_BYTES_MAX, SIZE_DIGITS_MAX, URI_BYTES_MAX};
+use crate::resource::is_fixed_route;
+use crate::responsiveness;
 
-/// What is served: the prefix, and the sizes allowed below it.
+/// What is served: the prefix, the sizes that are allowed below it, and the optional resources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
     uri: String,
     min: u64,
     max: u64,
+    options: SiteOptions,
 }
 
-/// Why a [`Site`] can not be.
+/// The optional resources of a [`Site`]; all are off by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SiteOptions {
+    /// There is an admin listener. `/metrics` and `/version` are served there only: they are 404 at
+    /// the main listener, below the prefix too.
+    pub admin_door: bool,
+    /// Serves `/.well-known/nq` (draft-ietf-ippm-responsiveness).
+    pub responsiveness: bool,
+    /// Serves the paths of other measuring tools: `/bytes/n`, `/__down`, `/__up`, `/garbage`,
+    /// `/empty`, `/data`, `/echo`.
+    pub aliases: bool,
+}
+
+/// Why a [`Site`] is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SiteError {
     /// The prefix does not start with `/`, or is nothing but `/`.
     UriNotBelowRoot,
     /// The prefix is longer than [`URI_BYTES_MAX`].
     UriTooLong,
-    /// The prefix holds a byte that a path does not have, or that needs decoding.
+    /// The prefix holds a byte that a path can not have, or that is percent-encoded.
     UriByte,
-    /// The prefix has an empty, `.` or `..` segment, which clients take out.
+    /// The prefix has an empty, `.` or `..` segment, which clients remove.
     UriSegment,
     /// The prefix would hide a fixed route.
     UriShadowsRoute,
+    /// The prefix would hide `/.well-known/nq`, which is enabled.
+    UriShadowsResponsiveness,
+    /// The prefix would hide a path of another tool, and those are enabled.
+    UriShadowsAlias,
     /// Not `1 <= min <= max <= 1 GiB`.
     Sizes,
 }
@@ -40,6 +62,13 @@ impl fmt::Display for SiteError {
             Self::UriShadowsRoute => {
                 "not /healthz, /readyz, /version, /metrics, /index.* or /default.*"
             }
+            Self::UriShadowsResponsiveness => {
+                "neither /.well-known nor /.well-known/nq while the responsiveness resources are on"
+            }
+            Self::UriShadowsAlias => {
+                "none of /bytes, /__down, /__up, /garbage, /empty, /data and /echo \
+                 while the aliases are on"
+            }
             Self::Sizes => "1 <= min <= max <= 1G",
         })
     }
@@ -48,10 +77,10 @@ impl fmt::Display for SiteError {
 impl std::error::Error for SiteError {}
 
 impl Site {
-    /// A site below `uri`, to which a missing last slash is added, that serves `min..=max` bytes.
+    /// A site that serves `min..=max` bytes below `uri`. A missing last slash is added.
     ///
     /// # Errors
-    /// Where a part is not as [`SiteError`] lists it.
+    /// [`SiteError`] lists what may be wrong with each part.
     pub fn new(uri: &str, min: u64, max: u64) -> Result<Self, SiteError> {
         let trimmed = uri.strip_suffix('/').unwrap_or(uri);
         if !trimmed.starts_with('/') {
@@ -75,7 +104,28 @@ impl Site {
         if !(1 <= min && min <= max && max <= PAYLOAD_BYTES_MAX) {
             return Err(SiteError::Sizes);
         }
-        Ok(Self { uri, min, max })
+        Ok(Self { uri, min, max, options: SiteOptions::default() })
+    }
+
+    /// This site with these optional resources.
+    ///
+    /// # Errors
+    /// The prefix would hide a resource that the options enable.
+    pub fn with_options(self, options: SiteOptions) -> Result<Self, SiteError> {
+        if options.responsiveness && self.hides(responsiveness::PATH) {
+            return Err(SiteError::UriShadowsResponsiveness);
+        }
+        if options.aliases && ALIASES.iter().any(|alias| self.hides(alias.path)) {
+            return Err(SiteError::UriShadowsAlias);
+        }
+        Ok(Self { options, ..self })
+    }
+
+    /// Whether requests for `path` would be answered as requests below the prefix. If `path` ends
+    /// with a slash, it stands for every path that begins with it.
+    fn hides(&self, path: &str) -> bool {
+        let is_below = path.ends_with('/') && self.uri.starts_with(path);
+        path.starts_with(&self.uri) || self.uri.strip_suffix('/') == Some(path) || is_below
     }
 
     /// The prefix, with a slash at both ends.
@@ -95,6 +145,26 @@ impl Site {
     pub fn max(&self) -> u64 {
         self.max
     }
+
+    /// The optional resources.
+    #[must_use]
+    pub fn options(&self) -> SiteOptions {
+        self.options
+    }
+
+    /// Whether a payload may have this length, in bytes.
+    pub(crate) fn allows(&self, bytes: u64) -> bool {
+        (self.min..=self.max).contains(&bytes)
+    }
+}
+
+/// The number in a request: up to [`SIZE_DIGITS_MAX`] digits, leading zeros allowed, that fit 64
+/// bits.
+pub(crate) fn size(digits: &[u8]) -> Option<u64> {
+    if digits.len() > SIZE_DIGITS_MAX {
+        return None;
+    }
+    decimal(digits)
 }
 
 #[cfg(test)]
@@ -137,5 +207,32 @@ mod tests {
         assert_eq!(sizes(0, 5), Err(SiteError::Sizes));
         assert_eq!(sizes(6, 5), Err(SiteError::Sizes));
         assert_eq!(sizes(1, PAYLOAD_BYTES_MAX + 1), Err(SiteError::Sizes));
+    }
+
+    #[test]
+    fn a_prefix_hides_no_enabled_resource() {
+        let aliases = SiteOptions { aliases: true, ..SiteOptions::default() };
+        let responsiveness = SiteOptions { responsiveness: true, ..SiteOptions::default() };
+        for (uri, options, error) in [
+            ("/bytes", aliases, SiteError::UriShadowsAlias),
+            ("/bytes/1", aliases, SiteError::UriShadowsAlias),
+            ("/__down/", aliases, SiteError::UriShadowsAlias),
+            ("/__up", aliases, SiteError::UriShadowsAlias),
+            ("/garbage", aliases, SiteError::UriShadowsAlias),
+            ("/empty", aliases, SiteError::UriShadowsAlias),
+            ("/data", aliases, SiteError::UriShadowsAlias),
+            ("/echo", aliases, SiteError::UriShadowsAlias),
+            ("/.well-known", responsiveness, SiteError::UriShadowsResponsiveness),
+            ("/.well-known/nq", responsiveness, SiteError::UriShadowsResponsiveness),
+        ] {
+            let site = Site::new(uri, 1, 2).unwrap();
+            assert!(site.clone().with_options(SiteOptions::default()).is_ok(), "{uri}");
+            assert_eq!(site.with_options(options), Err(error), "{uri}");
+        }
+        let all = SiteOptions { admin_door: true, responsiveness: true, aliases: true };
+        for uri in ["/heartbeat", "/data/x", "/.well-known/heartbeat", "/bytesize", "/echoes"] {
+            let site = Site::new(uri, 1, 2).unwrap().with_options(all).unwrap();
+            assert_eq!(site.options(), all);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Fuzzing from fixed seeds: the same mutants of the vectors in every run, a few seconds of them.
+//! Fuzzing from fixed seeds: every run tries the same mutants of the vectors, for a few seconds.
 
 #[allow(dead_code, reason = "every test uses its part of the rig")]
 mod rig;
@@ -10,13 +10,14 @@ use rig::random::Random;
 use rig::vector::{folder, read_all};
 use rig::wellformed;
 
-/// Mutants of a text that is served, and of one that is refused: little is left to break in those.
+/// How many mutants are made of a text that keeps the connection, and of one that closes it. The
+/// latter needs fewer, because nothing after the first mistake is read.
 const MUTANTS: (usize, usize) = (60, 12);
 
-/// Longer texts are mutated as well, but there are few of them, and they take their time.
+/// Longest text that is mutated. There are few longer ones, and each takes a long time.
 const TEXT_BYTES_MAX: usize = 2000;
 
-/// Longest mutant that is cut at every point, and then only the first of each text.
+/// Longest mutant that is cut at every point; only the first mutant of each text is.
 const EVERY_CUT_BYTES_MAX: usize = 300;
 
 fn corpus() -> Vec<Vec<u8>> {
@@ -28,7 +29,8 @@ fn corpus() -> Vec<Vec<u8>> {
     texts
 }
 
-/// No bytes panic, spin, come back in an answer, or mean something else when they are cut.
+/// No bytes cause a panic or an endless loop, are reflected in an answer, or are read differently
+/// when they are cut.
 #[test]
 fn mutated_vectors_break_no_law() {
     let texts = corpus();
@@ -44,20 +46,20 @@ fn mutated_vectors_break_no_law() {
             let whole = transcript([&mutant[..]]);
             endings[whole.ending as usize] += 1;
             whole.answers().for_each(wellformed::check);
-            let told = || format!("seed {seed}, {:?}", mutant.escape_ascii().to_string());
+            let described = || format!("seed {seed}, {:?}", mutant.escape_ascii().to_string());
             let at = random.below(mutant.len() + 1);
             let every_cut = round == 0 && mutant.len() <= EVERY_CUT_BYTES_MAX;
             for at in if every_cut { 1..mutant.len() } else { at..at + 1 } {
                 let (first, second) = mutant.split_at(at);
-                assert_eq!(transcript([first, second]), whole, "cut at {at}, {}", told());
+                assert_eq!(transcript([first, second]), whole, "cut at {at}, {}", described());
             }
-            assert_eq!(transcript(mutant.chunks(1)), whole, "by byte, {}", told());
+            assert_eq!(transcript(mutant.chunks(1)), whole, "by byte, {}", described());
             let step = 2 + random.below(30);
             let skipped = transcript_of(Reading::Skipped, mutant.chunks(step));
-            assert_eq!(skipped, whole, "skipped by {step}, {}", told());
+            assert_eq!(skipped, whole, "skipped by {step}, {}", described());
         }
     }
-    // The mutants are worth something as long as they end in every way.
+    // The test is worth something only if the mutants end in every way.
     for ending in [Ending::Idle, Ending::InHead, Ending::InBody, Ending::Closed] {
         assert!(endings[ending as usize] > 300, "{endings:?}");
     }

@@ -1,9 +1,9 @@
-//! What holds for every message, however it is cut: checked over the vectors and over generated
-//! messages, from fixed seeds that a failure names.
+//! What holds for every message, however it is cut. The messages are the vectors and generated
+//! ones; the seeds are fixed, and a failure names its seed.
 
 use heartbeat_protocol::{
-    CloseReason, Connection, Content, DateLine, Event, Next, Payload, Persistence, Response, Site,
-    Status, route,
+    CloseReason, Connection, Content, DateLine, Door, Event, Next, Payload, Persistence, Response,
+    Site, Status, route,
 };
 
 #[allow(dead_code, reason = "every test uses its part of the rig")]
@@ -17,7 +17,7 @@ use rig::wellformed;
 
 const DATE_SECONDS: u64 = 784_111_777;
 
-/// `bytes` in up to `pieces` pieces, cut anywhere.
+/// Cuts `bytes` into up to `pieces` pieces at random points.
 fn chop<'b>(mut bytes: &'b [u8], pieces: usize, random: &mut Random) -> Vec<&'b [u8]> {
     let mut chopped = Vec::new();
     for left in (2..=pieces).rev() {
@@ -30,7 +30,7 @@ fn chop<'b>(mut bytes: &'b [u8], pieces: usize, random: &mut Random) -> Vec<&'b 
     chopped
 }
 
-/// Checks that no way to deliver `bytes` changes the transcript.
+/// Checks that the transcript is the same however `bytes` are delivered.
 fn assert_split_invariant(bytes: &[u8], whole: &Transcript, seed: u64, random: &mut Random) {
     if bytes.len() <= 400 {
         for at in 1..bytes.len() {
@@ -102,7 +102,7 @@ fn cutting_vectors_into_many_pieces_changes_nothing() {
     }
 }
 
-/// The answers to `first` and `second` in one run are those to each of them alone.
+/// Two messages sent together get the same answers as each of them alone.
 #[test]
 fn pipelining_equals_concatenation() {
     let sections = read_all(folder());
@@ -129,7 +129,7 @@ fn pipelining_equals_concatenation() {
     assert!(joined > 5000, "{joined}");
 }
 
-/// The server of the rig asserts after each delivery that the calls are linear in the bytes.
+/// The rig's server asserts after each delivery that the number of calls is linear in the bytes.
 #[test]
 fn any_bytes_cost_bounded_work() {
     let alphabets: [&[u8]; 4] = [
@@ -181,23 +181,7 @@ fn answers_parse_back_to_what_they_say() {
 
 #[test]
 fn every_status_is_a_response_in_every_state() {
-    let statuses = [
-        Status::Ok,
-        Status::NoContent,
-        Status::MovedPermanently,
-        Status::BadRequest,
-        Status::NotFound,
-        Status::MethodNotAllowed,
-        Status::RequestTimeout,
-        Status::ContentTooLarge,
-        Status::UriTooLong,
-        Status::ExpectationFailed,
-        Status::FieldsTooLarge,
-        Status::NotImplemented,
-        Status::ServiceUnavailable,
-        Status::VersionNotSupported,
-    ];
-    for status in statuses {
+    for status in Status::ALL {
         for before in ["", "GET / HTTP/1.0\r\n\r\n", "GET /", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
             let mut connection = Connection::new();
             connection.receive(before.as_bytes());
@@ -213,7 +197,7 @@ fn every_status_is_a_response_in_every_state() {
     }
 }
 
-/// A body that nobody read would otherwise be taken for the next request.
+/// Otherwise the unread body would be read as the next request.
 #[test]
 fn an_answer_ahead_of_its_body_closes() {
     for framing in ["Content-Length: 38", "Transfer-Encoding: chunked"] {
@@ -231,7 +215,8 @@ fn an_answer_ahead_of_its_body_closes() {
     }
 }
 
-/// Sends `GET {uri}wire/{n}` as a peer of `persistence` does; returns the head and the content.
+/// Sends `GET {uri}wire/{n}` so that the connection has this persistence. Returns the head and
+/// the content.
 fn wire(bytes: u64, persistence: Persistence, site: &Site) -> (Vec<u8>, Content<'static>) {
     let (version, option) = match persistence {
         Persistence::Implied => ("1.1", "x"),
@@ -245,11 +230,11 @@ fn wire(bytes: u64, persistence: Persistence, site: &Site) -> (Vec<u8>, Content<
     let Event::Request(request) = connection.receive(request.as_bytes()).event else {
         panic!("a wire request is a request")
     };
-    let response = route(&request, site, &FACTS).response;
+    let routed = route(&request, Door::Main, site, &FACTS);
     assert_eq!(connection.persistence(), persistence);
     let mut head = Vec::new();
-    let content = connection.send(&response, &DateLine::new(DATE_SECONDS), &mut head).1;
-    // Nothing in the content hangs on the request: a wire size is a payload or nothing.
+    let content = connection.send(&routed.response(), &DateLine::new(DATE_SECONDS), &mut head).1;
+    // A wire size becomes a payload or nothing; neither borrows from the request.
     match content {
         Content::Payload(Payload { bytes }) => (head, Content::Payload(Payload { bytes })),
         Content::None => (head, Content::None),
@@ -283,4 +268,29 @@ fn a_wire_size_is_exactly_that_size() {
             assert_eq!(content, Content::None);
         }
     }
+}
+
+#[test]
+fn empty_lines_between_requests_leave_the_connection_idle() {
+    let mut connection = Connection::new();
+    for input in ["\r\n", "\r", "\r\n"] {
+        let received = connection.receive(input.as_bytes());
+        assert_eq!(received.event, Event::NeedData);
+        assert!(connection.is_idle(), "{input:?}");
+    }
+    connection.receive(b"G");
+    assert!(!connection.is_idle());
+}
+
+#[test]
+fn only_the_body_of_a_refused_request_is_refused() {
+    let mut connection = Connection::new();
+    assert!(!connection.is_refused());
+    connection.receive(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n");
+    assert!(!connection.is_refused());
+    connection.refuse();
+    assert!(connection.is_refused());
+    assert_eq!(connection.receive(b"ab").event, Event::Data(b"ab"));
+    assert_eq!(connection.receive(b"").event, Event::EndOfMessage);
+    assert!(!connection.is_refused());
 }

@@ -1,5 +1,5 @@
-//! Plays every vector: as written, whole, cut in two at every point, and byte by byte. Its own
-//! harness, so that each run tells one line of count per section.
+//! Plays every vector: as written, whole, cut in two at every point, and byte by byte. The test has
+//! its own harness, which prints one line of counts per section.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -11,15 +11,16 @@ use rig::driver::{Ending, Reading, Server, Transcript, transcript_of};
 use rig::vector::{Case, Section, folder, read_all, summary};
 use rig::wellformed;
 
-/// Longest case that is cut at every point; a longer one is cut around its ends and in between.
+/// Longest case that is cut at every point. A longer one is cut near both ends and at some points
+/// in between.
 const EVERY_CUT_BYTES_MAX: usize = 1024;
 
-/// What follows a case, to see whether the connection is still in step, or closed.
+/// The request that follows a case. It shows whether the connection is ready for it, or closed.
 const NEXT: &[u8] = b"GET /heartbeat/7 HTTP/1.1\r\nHost: a\r\n\r\n";
 
 fn main() -> ExitCode {
     let started = Instant::now();
-    // As with any other test, an argument that is no option selects by name.
+    // As in the standard harness, an argument that is not an option selects by name.
     let filter: Vec<String> = std::env::args().skip(1).filter(|it| !it.starts_with('-')).collect();
     let mut passed = 0;
     let mut cases = 0;
@@ -74,7 +75,7 @@ fn run_section(section: &Section, filter: &[String], failures: &mut Vec<String>)
     tally
 }
 
-/// Returns in how many ways the bytes of the case were delivered.
+/// Plays one case. Returns in how many ways its bytes were delivered.
 fn run(case: &Case) -> Result<usize, String> {
     let written = case.play()?.without_interim();
     written.answers().for_each(wellformed::check);
@@ -102,11 +103,11 @@ fn run(case: &Case) -> Result<usize, String> {
 
 fn cuts(length: usize) -> impl Iterator<Item = usize> {
     let every = length <= EVERY_CUT_BYTES_MAX;
-    let telling = move |at: usize| at < 256 || at + 128 > length || at.is_multiple_of(509);
-    (1..length).filter(move |at| every || telling(*at))
+    let is_chosen = move |at: usize| at < 256 || at + 128 > length || at.is_multiple_of(509);
+    (1..length).filter(move |at| every || is_chosen(*at))
 }
 
-/// One more request is answered on a connection that is kept, and changes nothing on a closed one.
+/// One more request is answered if the connection is open, and changes nothing if it is closed.
 fn check_what_follows(bytes: &[u8], written: &Transcript) -> Result<(), String> {
     if !matches!(written.ending, Ending::Idle | Ending::Closed) || written.left_over > 0 {
         return Ok(());

@@ -102,6 +102,12 @@ impl Head {
         let is_allowed = |name: &str| FIELDS.iter().any(|field| field.eq_ignore_ascii_case(name));
         let date = self.field("Date").unwrap_or_default();
         let is_ok = self.status == 200;
+        // A redirect to a size depends on the configuration, and must not be kept for ever.
+        let names_a_size = self.field("Location").is_some_and(|path| !path.ends_with('/'));
+        let cache_control = match is_ok {
+            true => Some(CACHE_CONTROL),
+            false => names_a_size.then_some("no-cache"),
+        };
         let length = self.body_bytes();
         let rules = [
             (text.len() <= HEAD_BYTES_MAX, "the head is too long"),
@@ -110,8 +116,8 @@ impl Head {
             (self.fields().all(|(name, _)| is_allowed(name)), "an unknown field"),
             (date.len() == 29 && date.ends_with(" GMT"), "no Date, or not an IMF-fixdate"),
             (
-                self.field("Cache-Control") == is_ok.then_some(CACHE_CONTROL),
-                "Cache-Control belongs to every 200 and to no other answer",
+                self.field("Cache-Control") == cache_control,
+                "Cache-Control belongs to every 200, to a redirect to a size, and to no other answer",
             ),
             (
                 self.field("Content-Type").is_some() == is_ok,

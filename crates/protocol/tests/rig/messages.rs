@@ -1,5 +1,5 @@
-//! Valid requests of every shape, and what must be made of them: the generator knows what it
-//! meant, so that nothing has to be parsed to judge the answer.
+//! Valid requests of every shape, with the result that each must have. The generator knows the
+//! result, so that no second parser is needed to check it.
 
 use crate::rig::random::Random;
 
@@ -10,7 +10,7 @@ pub(crate) struct Message {
     pub(crate) content: Vec<u8>,
     /// Status of the answer.
     pub(crate) status: u16,
-    /// Whether the connection is kept.
+    /// Whether the connection stays open.
     pub(crate) keeps: bool,
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn message(random: &mut Random) -> Message {
         Body::Length => bytes.extend_from_slice(&content),
         Body::Chunked => put_chunks(&content, &mut bytes, random),
     }
-    // A body that waits for 100 is never read once its request is refused.
+    // If a request that waits for 100 is refused, its body is never read.
     let has_body = body == Body::Chunked || !content.is_empty();
     let unread = waits && !old && has_body && status >= 400;
     Message {
@@ -102,7 +102,11 @@ fn target(method: &str, random: &mut Random) -> (String, bool) {
     } else {
         ""
     };
-    let query = if random.one_in(4) { random.pick(&["?", "?a=b&c", "?/?:@[]%0a"]) } else { "" };
+    let query = if random.one_in(4) {
+        random.pick(&["?", "?a=b&c", "?/?:@[]%0a", "?timing", "?a&timing=1"])
+    } else {
+        ""
+    };
     (format!("{authority}{path}{query}"), found)
 }
 
@@ -111,7 +115,7 @@ fn host(random: &mut Random) -> String {
     format!("{}:{}{value}", named("host", random), random.pick(&["", " ", "\t "]))
 }
 
-/// Adds Connection field lines, and says whether the connection is kept.
+/// Adds Connection field lines. Returns whether the connection stays open.
 fn connection(fields: &mut Vec<String>, old: bool, random: &mut Random) -> bool {
     let (options, close, keep): (&[&str], bool, bool) = match random.below(8) {
         0 => (&["close"], true, false),
@@ -127,7 +131,7 @@ fn connection(fields: &mut Vec<String>, old: bool, random: &mut Random) -> bool 
     if old { keep && !close } else { !close }
 }
 
-/// `name` in some case.
+/// `name` in lower, upper or mixed case.
 fn named(name: &str, random: &mut Random) -> String {
     let any_case = |byte: u8, random: &mut Random| {
         if random.one_in(3) { byte.to_ascii_uppercase() } else { byte }
@@ -135,7 +139,7 @@ fn named(name: &str, random: &mut Random) -> String {
     name.bytes().map(|byte| any_case(byte, random) as char).collect()
 }
 
-/// Writes `fields` among others that mean nothing, in any order.
+/// Writes `fields` in any order, among others that have no meaning here.
 fn put_fields(mut fields: Vec<String>, out: &mut Vec<u8>, random: &mut Random) {
     while !fields.is_empty() {
         while random.one_in(2) {
@@ -148,7 +152,7 @@ fn put_fields(mut fields: Vec<String>, out: &mut Vec<u8>, random: &mut Random) {
 }
 
 fn put_other_field(out: &mut Vec<u8>, random: &mut Random) {
-    // No field that has a meaning here begins so.
+    // Only one field that has a meaning here begins so, and its name is longer: X-Forwarded-Proto.
     out.extend_from_slice(b"X-");
     put_token(out, random);
     out.push(b':');
@@ -169,7 +173,7 @@ fn put_token(out: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
-/// Bytes that look like framing as often as not.
+/// Random content, much of which looks like framing.
 fn content(random: &mut Random) -> Vec<u8> {
     let length = if random.one_in(10) { random.below(4000) } else { random.below(40) };
     let pieces: &[&[u8]] =

@@ -1,4 +1,4 @@
-//! What the tests of this crate share: a server around the connection, and bytes to feed it.
+//! What the tests of this crate share: a server around a connection, and input for it.
 
 pub(crate) mod driver;
 pub(crate) mod messages;

@@ -1,8 +1,8 @@
-//! Bytes that are nearly a message: what a smuggler, a broken proxy or bad luck makes of one.
+//! Bytes that are nearly a message: what an attacker or a broken proxy might send.
 
 use crate::rig::random::Random;
 
-/// Pieces that change how a message is read.
+/// Pieces that may change how a message is read.
 const FRAGMENTS: &[&[u8]] = &[
     b"\r",
     b"\n",
@@ -52,6 +52,8 @@ const FRAGMENTS: &[&[u8]] = &[
     b"get ",
     b"/heartbeat/17",
     b"/healthz",
+    b"?timing",
+    b"wire/",
     b"http://a",
     b"Host: a\r\n",
     b"Host: b\r\n",
@@ -71,7 +73,7 @@ const FRAGMENTS: &[&[u8]] = &[
     b" folded\r\n",
 ];
 
-/// `bytes` with one to three changes; `others` lend pieces of theirs.
+/// `bytes` with one to three changes. Some changes copy a piece of one of the `others`.
 pub(crate) fn mutate(bytes: &[u8], others: &[&[u8]], random: &mut Random) -> Vec<u8> {
     let mut mutant = bytes.to_vec();
     for _ in 0..=random.below(3) {
@@ -107,7 +109,7 @@ fn change(bytes: &mut Vec<u8>, others: &[&[u8]], random: &mut Random) {
     }
 }
 
-/// Puts a field line, or what looks like one, behind a line end.
+/// Inserts a fragment after a line end, where a field line may begin.
 fn insert_line(bytes: &mut Vec<u8>, random: &mut Random) {
     let ends: Vec<usize> =
         (0..bytes.len()).filter(|at| bytes[*at] == b'\n').map(|at| at + 1).collect();

@@ -1,4 +1,4 @@
-//! Numbers that look random and are the same in every run: xorshift64*.
+//! Pseudo-random numbers that are the same in every run: xorshift64*.
 
 pub(crate) struct Random {
     state: u64,
@@ -6,7 +6,7 @@ pub(crate) struct Random {
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Self {
-        // Zero is the one state that xorshift never leaves; neighbouring seeds are spread.
+        // xorshift never leaves the state zero, hence `| 1`. The factor spreads neighbouring seeds.
         Self { state: seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 }
     }
 
@@ -17,12 +17,12 @@ impl Random {
         self.state.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// A number below `bound`, which is not 0.
+    /// A number below `bound`, which must not be 0.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.next() >> 11) as usize % bound
     }
 
-    /// True once in `times`.
+    /// True once in `times` calls on average.
     pub(crate) fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }

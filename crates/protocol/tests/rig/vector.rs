@@ -1,4 +1,4 @@
-//! Reads vector files; their format is told in `tests/vectors/README.md`.
+//! Reads and plays vector files; `tests/vectors/README.md` describes their format.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ pub(crate) struct Section {
     pub(crate) cases: Vec<Case>,
 }
 
-/// One rule and what proves it.
+/// One rule and the exchange that proves it.
 pub(crate) struct Case {
     pub(crate) name: String,
     /// `9112 2.2`, or several sections.
@@ -31,7 +31,8 @@ pub(crate) enum Step {
     Wait(Ending),
 }
 
-/// An answer as a vector tells it: `200 keep none`, and the field lines it has or has not.
+/// An answer as a vector describes it: `200 keep none`, the field lines that it must have, and the
+/// fields that it must not have.
 #[derive(Default)]
 pub(crate) struct Expected {
     summary: String,
@@ -49,12 +50,12 @@ impl Case {
         pieces.collect::<Vec<_>>().concat()
     }
 
-    /// Whether the peer does all there is to do.
+    /// Whether only the peer acts: no timeout and no drain.
     pub(crate) fn is_bytes_only(&self) -> bool {
         !self.steps.iter().any(|step| matches!(step, Step::TimeOut | Step::Drain))
     }
 
-    /// Plays the case as it is written, and says what is not as expected.
+    /// Plays the case as it is written. The error says what is not as expected.
     pub(crate) fn play(&self) -> Result<Transcript, String> {
         let mut server = Server::new();
         let mut checked = 0;
@@ -86,7 +87,7 @@ impl Case {
         Ok(transcript)
     }
 
-    /// Plays the case with its bytes in one run, cut only at `cuts`, in order.
+    /// Plays the case with its bytes joined, and cut only at `cuts`, which are in order.
     pub(crate) fn play_cut(&self, cuts: &[usize]) -> Transcript {
         let mut server = Server::new();
         let mut cuts = cuts.iter().copied().peekable();
@@ -153,7 +154,7 @@ impl std::fmt::Display for Expected {
     }
 }
 
-/// What was sent, in the words of the vectors.
+/// What was sent, in the notation of the vectors.
 pub(crate) fn summary(sent: &Sent) -> String {
     match sent {
         Sent::Continue => "100".to_string(),
@@ -276,7 +277,7 @@ fn read_line(case: &mut Case, line: &str) -> Result<(), String> {
             "waits" => Ending::Idle,
             "waits in the head" => Ending::InHead,
             "waits in the body" => Ending::InBody,
-            _ => return Err(format!("not understood: {line}")),
+            _ => return Err(format!("unknown line: {line}")),
         };
         case.steps.push(Step::Wait(case.ending));
         return Ok(());
@@ -290,10 +291,10 @@ fn read_line(case: &mut Case, line: &str) -> Result<(), String> {
             } else if let Some(name) = line.strip_prefix("  no ") {
                 expected.absent.push(name.to_string());
             } else {
-                return Err(format!("not understood: {line}"));
+                return Err(format!("unknown line: {line}"));
             }
         }
-        _ => return Err(format!("not understood: {line}")),
+        _ => return Err(format!("unknown line: {line}")),
     }
     Ok(())
 }

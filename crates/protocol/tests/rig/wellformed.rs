@@ -1,5 +1,5 @@
-//! What every answer must be, whatever the request was: read by another parser than our own
-//! encoder's author, and made of nothing but the lines this server has.
+//! What holds for every answer, whatever the request was: httparse can parse it, and it has no
+//! field line but those that this server sends.
 
 use heartbeat_protocol::{CloseReason, Content, Next, Status, Version};
 
@@ -7,7 +7,7 @@ use crate::rig::driver::{Answer, FACTS, SITE};
 
 const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
-/// Checks that `answer` parses back to what it says, and reflects nothing.
+/// Checks that `answer` parses, agrees with itself, and reflects nothing.
 pub(crate) fn check(answer: &Answer) {
     let mut storage = [httparse::EMPTY_HEADER; 16];
     let mut parsed = httparse::Response::new(&mut storage);
@@ -22,13 +22,31 @@ pub(crate) fn check(answer: &Answer) {
     assert_eq!(values("Date"), [DATE]);
     check_content(answer, &values);
     check_connection(answer, &values);
-    assert_eq!(values("Cache-Control").len(), usize::from(code == 200));
+    let cache_control: &[&str] = match code {
+        200 => &["no-cache, no-transform"],
+        301 if values("Location") != [SITE.uri()] => &["no-cache"],
+        _ => &[],
+    };
+    assert_eq!(values("Cache-Control"), cache_control);
+    let wants_timing = usize::from(code == 200 && wants_timing(answer));
+    assert_eq!(values("Server-Timing").len(), wants_timing);
+    assert_eq!(values("Timing-Allow-Origin").len(), wants_timing);
     assert_eq!(values("Allow").len(), usize::from(matches!(code, 204 | 405)));
     assert_eq!(values("Location").len(), usize::from(code == 301));
     for field in &*parsed.headers {
         let value = std::str::from_utf8(field.value).expect("values are text");
         assert!(is_known(field.name, value), "{}: {value}", field.name);
     }
+}
+
+/// Whether the request is for a payload below the prefix, and its query has the parameter `timing`.
+fn wants_timing(answer: &Answer) -> bool {
+    let Some(seen) = &answer.request else { return false };
+    let Some((path, query)) = &seen.path else { return false };
+    let is_timing = |pair: &[u8]| pair == b"timing" || pair.starts_with(b"timing=");
+    let is_payload = path.starts_with(SITE.uri().as_bytes())
+        && path.last().is_some_and(|byte| byte.is_ascii_digit());
+    is_payload && seen.method != b"OPTIONS" && query.split(|byte| *byte == b'&').any(is_timing)
 }
 
 fn check_content<'v>(answer: &Answer, values: &dyn Fn(&str) -> Vec<&'v str>) {
@@ -63,14 +81,16 @@ fn check_connection<'v>(answer: &Answer, values: &dyn Fn(&str) -> Vec<&'v str>) 
     assert_eq!(answer.next, Next::Close(reason));
 }
 
-/// Whether this server may say `name: value`: nothing of a request but a number ever comes back.
+/// Whether this server may send `name: value`. No part of a request but a number is ever sent back.
 fn is_known(name: &str, value: &str) -> bool {
     let number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     match name {
         "Date" => value == DATE,
         "Content-Length" | "X-Heartbeat-Wire-Min" => number,
         "Content-Type" => matches!(value, "text/plain" | "application/json"),
-        "Cache-Control" => value == "no-cache, no-transform",
+        "Cache-Control" => matches!(value, "no-cache, no-transform" | "no-cache"),
+        "Server-Timing" => value == "app;dur=0.012, rtt;dur=0.251, retrans;desc=\"0\"",
+        "Timing-Allow-Origin" => value == "*",
         "Connection" => matches!(value, "close" | "keep-alive"),
         "Allow" => matches!(value, "GET, HEAD, OPTIONS" | "GET, HEAD, POST, PUT, OPTIONS"),
         "Location" => value.strip_prefix(SITE.uri()).is_some_and(|rest| matches!(rest, "" | "17")),
@@ -78,7 +98,7 @@ fn is_known(name: &str, value: &str) -> bool {
     }
 }
 
-/// The whole answer, its content written out.
+/// The whole answer: its head and its content.
 pub(crate) fn message(answer: &Answer) -> Vec<u8> {
     let mut message = answer.head.clone();
     match answer.content {

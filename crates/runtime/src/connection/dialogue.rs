@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use heartbeat_protocol::{
-    Connection, Content, Event, Next, Payload, Persistence, Rejection, Response, Route, Routed,
-    Status, limits, route,
+    Connection, Content, Door, Event, Next, Payload, Persistence, Rejection, Response, Route,
+    Routed, Status, limits, route,
 };
 
 use crate::connection::outbox::{OUTBOX_BYTES, Outbox};
@@ -30,6 +30,7 @@ pub(crate) const GATHER_BYTES_MAX: usize = OUTBOX_BYTES - CONTIGUOUS_BYTES_MAX;
 pub(crate) struct Dialogue<'w> {
     worker: &'w Worker,
     remote: IpAddr,
+    door: Door,
     connection: Connection,
     /// The request that is being read.
     request: Option<Open<'w>>,
@@ -91,10 +92,11 @@ pub(crate) struct Large {
 
 impl<'w> Dialogue<'w> {
     /// A connection that waits for a request, its first one if `is_fresh`.
-    pub(crate) fn new(worker: &'w Worker, remote: IpAddr, is_fresh: bool) -> Self {
+    pub(crate) fn new(worker: &'w Worker, remote: IpAddr, door: Door, is_fresh: bool) -> Self {
         Self {
             worker,
             remote,
+            door,
             connection: Connection::new(),
             request: None,
             name: worker.log().map(|_| worker.buffers().name()),
@@ -123,8 +125,8 @@ impl<'w> Dialogue<'w> {
                 if let Some(name) = &mut self.name {
                     name.set(request.method_token, request.target_bytes);
                 }
-                let routed = route(&request, self.worker.site(), &self.worker.facts());
-                if routed.response.status.is_refusal() {
+                let routed = route(&request, self.door, self.worker.site(), &self.worker.facts());
+                if routed.response().status.is_refusal() {
                     self.connection.refuse();
                 }
                 self.request = Some(Open { routed, started: Instant::now(), bytes_in: 0 });
@@ -164,12 +166,13 @@ impl<'w> Dialogue<'w> {
     /// and keeps the connection.
     pub(crate) fn is_brief(&self) -> bool {
         let Some(Open { routed, .. }) = &self.request else { return false };
-        let bytes = match routed.response.content {
+        let bytes = match routed.response().content {
             Content::Wire { message_bytes, .. } => message_bytes,
             content => content.bytes(),
         };
         bytes <= CONTIGUOUS_PAYLOAD_BYTES_MAX
             && routed.route != Route::Metrics
+            && !routed.wants_timing()
             && !self.connection.is_in_body()
             && self.connection.persistence() != Persistence::Close
             && !self.worker.is_draining()
@@ -179,7 +182,7 @@ impl<'w> Dialogue<'w> {
     pub(crate) fn answer(&mut self, reply: Reply, outbox: &mut Outbox) -> Delivery {
         let open = self.request.take();
         let response = match (reply, &open) {
-            (Reply::Request, Some(open)) => open.routed.response,
+            (Reply::Request, Some(open)) => open.routed.response(),
             (Reply::Request, None) => unreachable!("a message ends after its head"),
             (Reply::Rejection(rejection), _) => Response::rejection(rejection),
             (Reply::Timeout, _) => Response::new(Status::RequestTimeout),

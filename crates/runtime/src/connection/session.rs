@@ -8,7 +8,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use heartbeat_protocol::{CONTINUE, CloseReason, Next};
+use heartbeat_protocol::{CONTINUE, CloseReason, Door, Next};
 
 use crate::connection::buffers::LARGE_BYTES;
 use crate::connection::dialogue::{Action, Delivery, Dialogue, GATHER_BYTES_MAX, Large, Reply};
@@ -79,7 +79,7 @@ impl<'w, S: Stream> Session<'w, S> {
         is_fresh: bool,
         stream: S,
     ) -> Self {
-        let dialogue = Dialogue::new(worker, remote, is_fresh);
+        let dialogue = Dialogue::new(worker, remote, Door::Main, is_fresh);
         Self { worker, watch, stream, dialogue, input: Input::default(), outbox: None }
     }
 

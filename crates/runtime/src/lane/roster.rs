@@ -4,6 +4,8 @@
 use std::net::{IpAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 
+use heartbeat_protocol::Door;
+
 use crate::connection::buffers::Buffers;
 use crate::connection::dialogue::{Action, Dialogue, Reply};
 use crate::connection::input::Input;
@@ -157,7 +159,7 @@ pub(crate) fn answer(
     input: &[u8],
     outbox: &mut Outbox,
 ) -> Verdict {
-    let mut dialogue = Dialogue::new(worker, remote, *is_fresh);
+    let mut dialogue = Dialogue::new(worker, remote, Door::Main, *is_fresh);
     // Behind the last request whose answer is in the outbox.
     let mut answered = 0;
     let mut used = 0;
