@@ -9,6 +9,9 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use heartbeat_protocol::Door;
+
+use crate::connection::dialogue::Dialogue;
 use crate::connection::session::{Outcome, Session, Start};
 use crate::connection::socket::Socket;
 use crate::handover::{Accepted, Rank};
@@ -51,9 +54,16 @@ impl Admission {
             Some(vacancy) => vacancy.fill(Accepted { stream, peer, rank }),
             None => {
                 worker.inbox().note_open();
-                self.begin(stream, peer, rank);
+                self.begin(stream, peer, Door::Main, rank);
             }
         }
+    }
+
+    /// Keeps a connection that has been accepted on the admin port. It is not among those that the
+    /// limit counts, so that operators can look at a server that is full.
+    pub(crate) fn admit_operator(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+        self.worker.inbox().note_open();
+        self.begin(stream, peer, Door::Admin, place::rank_admin(&self.worker));
     }
 
     /// Whether another connection can be accepted: if it were above the limit, it could be told so.
@@ -64,16 +74,16 @@ impl Admission {
     /// Takes over what others have accepted for this worker.
     pub(crate) fn take_over(self: &Rc<Self>, handed_over: Vec<Accepted>) {
         for Accepted { stream, peer, rank } in handed_over {
-            self.begin(stream, peer, rank);
+            self.begin(stream, peer, Door::Main, rank);
         }
     }
 
-    fn begin(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, rank: Rank) {
+    fn begin(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, door: Door, rank: Rank) {
         self.worker.counters().note_connection();
-        let place = Place::new(&self.worker, rank);
-        let client = Client { stream, remote: peer.ip(), is_fresh: true, place };
+        let place = Place::new(&self.worker, rank, stream.as_raw_fd());
+        let client = Client { stream, remote: peer.ip(), door, is_fresh: true, place };
         match &self.lane {
-            Some(lane) if rank == Rank::Within => lane.insert(&self.worker, client),
+            Some(lane) if !client.is_restricted() => lane.insert(&self.worker, client),
             _ => self.start(Departure::Serve(client, Start::default())),
         }
     }
@@ -180,25 +190,28 @@ async fn serve(departure: Departure) -> Option<Client> {
         Departure::Serve(client, start) => (client, start, None),
         Departure::Close(client, end) => (client, Start::default(), Some(end)),
     };
-    let Client { stream, remote, is_fresh, place } = client;
+    let is_restricted = client.is_restricted();
+    let Client { stream, remote, door, is_fresh, place } = client;
     let worker = Rc::clone(place.worker());
-    let watch = worker.deadlines().watch(stream.as_raw_fd());
     let socket = Socket::new(stream, Rc::clone(&worker));
-    let mut session = Session::new(&worker, &watch, remote, is_fresh, socket);
-    let outcome = match (closing, place.rank()) {
-        (Some(end), _) => Outcome::Over(session.close(end).await),
-        (None, Rank::Above) => Outcome::Over(session.turn_down().await),
-        (None, Rank::Within) => session.run(start).await,
+    let dialogue = Dialogue::new(&worker, remote, door, is_fresh);
+    let watch = worker.deadlines().watch(place.watch());
+    let mut session = Session::new(&worker, watch, dialogue, socket);
+    let outcome = match closing {
+        Some(end) => Outcome::Over(session.close(end).await),
+        None if is_restricted => Outcome::Over(session.turn_down().await),
+        None => session.run(start).await,
     };
     let socket = session.into_stream();
-    drop(watch);
     match outcome {
         Outcome::Idle => {
             let stream = socket.into_stream()?;
-            Some(Client { stream, remote, is_fresh: false, place })
+            Some(Client { stream, remote, door, is_fresh: false, place })
         }
         Outcome::Over(end) => {
-            worker.counters().note_end(end);
+            worker.note_end(place.watch(), end);
+            // The place names the socket, so it goes first.
+            drop(place);
             None
         }
     }

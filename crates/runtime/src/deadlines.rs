@@ -9,6 +9,7 @@ use std::os::fd::RawFd;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use crate::observe::tcp_facts::Counted;
 use crate::os::clock::Clock;
 use crate::os::sys::{self, Way};
 use crate::shutdown::Life;
@@ -18,6 +19,9 @@ const SWEEP_MAX: Duration = Duration::from_millis(500);
 
 /// Shortest pause between two sweeps.
 const SWEEP_MIN: Duration = Duration::from_millis(5);
+
+/// How often each connection is sampled that lives long.
+const SAMPLE_PERIOD: Duration = Duration::from_secs(15);
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +48,8 @@ struct Entry {
     due_ms: u64,
     /// What waited for the peer's acknowledgement when a wait for room was last looked at.
     unacknowledged: Option<usize>,
+    /// What the metrics hold of this connection.
+    counted: Counted,
 }
 
 /// A moment that does not come.
@@ -55,23 +61,25 @@ pub(crate) struct Deadlines {
     entries: RefCell<Vec<Option<Entry>>>,
     free: RefCell<Vec<WatchId>>,
     watched: Cell<usize>,
+    /// Whose figures are sampled next.
+    next_sample: Cell<usize>,
     sweeper: RefCell<Option<Waker>>,
 }
 
 /// A connection's place in the table.
 pub(crate) type WatchId = u32;
 
-/// A connection's place in the table; it leaves when this is dropped.
-#[derive(Debug)]
+/// A connection's place in the table.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Watch<'w> {
     deadlines: &'w Deadlines,
     id: WatchId,
 }
 
 impl Deadlines {
-    /// Watches a socket, which stays open as long as the watch lives.
-    pub(crate) fn watch(&self, socket: RawFd) -> Watch<'_> {
-        Watch { deadlines: self, id: self.add(socket) }
+    /// The place of a connection that has been added.
+    pub(crate) fn watch(&self, id: WatchId) -> Watch<'_> {
+        Watch { deadlines: self, id }
     }
 
     /// Adds a socket, which stays open until [`Deadlines::remove`].
@@ -83,6 +91,7 @@ impl Deadlines {
             limit_ms: 0,
             due_ms: NEVER,
             unacknowledged: None,
+            counted: Counted::default(),
         });
         let mut entries = self.entries.borrow_mut();
         let id = match self.free.borrow_mut().pop() {
@@ -109,12 +118,14 @@ impl Deadlines {
         self.watched.set(self.watched.get() - 1);
     }
 
-    /// Starts to wait: the wait ends `limit` after `now_ms`. A wait for a head that has been
-    /// started goes on as it is: its limit is for the whole head, however it trickles in.
+    /// Starts to wait: the wait ends `limit` after `now_ms`. A wait for a request or for a head that
+    /// has been started goes on as it is: its limit is for the whole head, and bytes that are no
+    /// part of a request do not prolong it.
     pub(crate) fn arm(&self, id: WatchId, wait: Wait, limit: Duration, now_ms: u64) {
         let limit_ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
         self.with_entry(id, |entry| {
-            let goes_on = wait == Wait::Head && entry.wait == wait && entry.due_ms != NEVER;
+            let is_one = matches!(wait, Wait::Head | Wait::Idle);
+            let goes_on = is_one && entry.wait == wait && entry.due_ms != NEVER;
             if !goes_on {
                 entry.wait = wait;
                 entry.due_ms = now_ms.saturating_add(limit_ms.into());
@@ -122,6 +133,29 @@ impl Deadlines {
                 entry.unacknowledged = None;
             }
         });
+    }
+
+    /// Stops waiting.
+    pub(crate) fn disarm(&self, id: WatchId) {
+        self.with_entry(id, |entry| entry.due_ms = NEVER);
+    }
+
+    /// Calls `sample` with the socket of each of the next `count` connections, and with what the
+    /// metrics hold of it.
+    pub(crate) fn sample(&self, count: usize, mut sample: impl FnMut(RawFd, &mut Counted)) {
+        let mut entries = self.entries.borrow_mut();
+        for _ in 0..count.min(entries.len()) {
+            let next = self.next_sample.get() % entries.len();
+            self.next_sample.set(next + 1);
+            if let Some(entry) = &mut entries[next] {
+                sample(entry.socket, &mut entry.counted);
+            }
+        }
+    }
+
+    /// Calls `sample` as [`Deadlines::sample`] does, for one connection.
+    pub(crate) fn sample_one(&self, id: WatchId, sample: impl FnOnce(RawFd, &mut Counted)) {
+        self.with_entry(id, |entry| sample(entry.socket, &mut entry.counted));
     }
 
     /// Which wait has been ended, if one has.
@@ -136,7 +170,16 @@ impl Deadlines {
 
     /// Sweeps until the end, and sleeps while nobody is watched. `shortest` is the shortest time
     /// limit there is: a sweep comes several times within it.
-    pub(crate) async fn sweep(&self, clock: &Clock, shortest: Duration, life: &Life) {
+    ///
+    /// Calls `after` after each sweep, with the number of connections that it must sample for
+    /// each to be sampled once in [`SAMPLE_PERIOD`].
+    pub(crate) async fn sweep(
+        &self,
+        clock: &Clock,
+        shortest: Duration,
+        life: &Life,
+        after: impl Fn(usize),
+    ) {
         let pause = (shortest / 8).clamp(SWEEP_MIN, SWEEP_MAX);
         let somebody = |context: &mut Context<'_>| {
             if self.watched.get() > 0 {
@@ -147,6 +190,8 @@ impl Deadlines {
         };
         while !life.or_ready(somebody).await && !life.sleep(pause).await {
             self.expire(clock.now_ms());
+            let share = pause.as_secs_f64() / SAMPLE_PERIOD.as_secs_f64();
+            after((self.entries.borrow().len() as f64 * share).ceil() as usize);
         }
     }
 
@@ -232,7 +277,7 @@ impl Watch<'_> {
 
     /// Stops waiting.
     pub(crate) fn disarm(&self) {
-        self.deadlines.with_entry(self.id, |entry| entry.due_ms = NEVER);
+        self.deadlines.disarm(self.id);
     }
 
     /// Whether a head is being waited for: its limit goes on until it is complete.
@@ -243,12 +288,6 @@ impl Watch<'_> {
     /// Which wait has been ended, if one has.
     pub(crate) fn expired(&self) -> Option<Wait> {
         self.deadlines.expired(self.id)
-    }
-}
-
-impl Drop for Watch<'_> {
-    fn drop(&mut self) {
-        self.deadlines.remove(self.id);
     }
 }
 
@@ -264,7 +303,7 @@ mod tests {
     fn a_wait_ends_when_it_is_due_and_not_before() {
         let (_peer, mut socket) = tcp_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
-        let watch = deadlines.watch(socket.as_raw_fd());
+        let watch = deadlines.watch(deadlines.add(socket.as_raw_fd()));
         watch.arm(Wait::Head, Duration::from_secs(5), &clock);
         deadlines.expire(clock.now_ms() + 4000);
         assert_eq!(watch.expired(), None);
@@ -278,7 +317,7 @@ mod tests {
     fn a_head_that_trickles_in_has_one_limit() {
         let (_peer, socket) = tcp_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
-        let watch = deadlines.watch(socket.as_raw_fd());
+        let watch = deadlines.watch(deadlines.add(socket.as_raw_fd()));
         watch.arm(Wait::Head, Duration::ZERO, &clock);
         watch.arm(Wait::Head, Duration::from_secs(60), &clock);
         deadlines.expire(clock.now_ms());
@@ -289,7 +328,7 @@ mod tests {
     fn a_stalled_send_loses_both_ways() {
         let (_peer, mut socket) = tcp_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
-        let watch = deadlines.watch(socket.as_raw_fd());
+        let watch = deadlines.watch(deadlines.add(socket.as_raw_fd()));
         watch.arm(Wait::Send, Duration::ZERO, &clock);
         deadlines.expire(clock.now_ms());
         assert!(socket.write_all(b"x").is_err());
@@ -301,7 +340,7 @@ mod tests {
         socket.set_nonblocking(true).unwrap();
         while socket.write(&[0; 65_536]).is_ok() {}
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
-        let watch = deadlines.watch(socket.as_raw_fd());
+        let watch = deadlines.watch(deadlines.add(socket.as_raw_fd()));
         watch.arm(Wait::Send, Duration::from_secs(5), &clock);
         let start_ms = clock.now_ms();
         deadlines.expire(start_ms + 4000);
@@ -321,14 +360,14 @@ mod tests {
     fn a_disarmed_wait_and_a_dropped_watch_never_end() {
         let (_peer, mut socket) = tcp_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
-        let watch = deadlines.watch(socket.as_raw_fd());
+        let watch = deadlines.watch(deadlines.add(socket.as_raw_fd()));
         watch.arm(Wait::Send, Duration::ZERO, &clock);
         watch.disarm();
         deadlines.expire(u64::MAX);
         deadlines.end_idle();
         assert_eq!(watch.expired(), None);
         watch.arm(Wait::Send, Duration::ZERO, &clock);
-        drop(watch);
+        deadlines.remove(watch.id);
         deadlines.expire(u64::MAX);
         socket.write_all(b"x").unwrap();
         assert_eq!(deadlines.watched.get(), 0);
@@ -339,9 +378,59 @@ mod tests {
         let (_peer, socket) = tcp_pair();
         let deadlines = Deadlines::default();
         for _ in 0..10 {
-            let _first = deadlines.watch(socket.as_raw_fd());
-            let _second = deadlines.watch(socket.as_raw_fd());
+            let ids = [deadlines.add(socket.as_raw_fd()), deadlines.add(socket.as_raw_fd())];
+            ids.into_iter().for_each(|id| deadlines.remove(id));
         }
         assert_eq!(deadlines.entries.borrow().len(), 2);
+    }
+
+    #[test]
+    fn bytes_that_are_no_request_do_not_prolong_an_idle_wait() {
+        let (_peer, socket) = tcp_pair();
+        let (deadlines, clock) = (Deadlines::default(), Clock::new());
+        let watch = deadlines.watch(deadlines.add(socket.as_raw_fd()));
+        watch.arm(Wait::Idle, Duration::ZERO, &clock);
+        watch.arm(Wait::Idle, Duration::from_secs(60), &clock);
+        deadlines.expire(clock.now_ms());
+        assert_eq!(watch.expired(), Some(Wait::Idle));
+        watch.disarm();
+        watch.arm(Wait::Idle, Duration::from_secs(60), &clock);
+        assert_eq!(deadlines.armed(), [Wait::Idle]);
+    }
+
+    #[test]
+    fn every_connection_is_sampled_in_turn() {
+        let (_peer, socket) = tcp_pair();
+        let deadlines = Deadlines::default();
+        let ids: Vec<_> = (0..3).map(|_| deadlines.add(socket.as_raw_fd())).collect();
+        deadlines.remove(ids[1]);
+        let sampled = |count| {
+            let mut sockets = 0;
+            deadlines.sample(count, |_, _| sockets += 1);
+            sockets
+        };
+        assert_eq!(sampled(2), 1, "the removed one is passed over");
+        assert_eq!(sampled(100), 2, "none is sampled twice at a time");
+        assert_eq!(Deadlines::default().watched.get(), 0);
+    }
+
+    #[test]
+    fn a_peer_that_has_not_read_its_answer_is_reset_at_the_idle_deadline() {
+        let (mut peer, mut socket) = tcp_pair();
+        socket.set_nonblocking(true).unwrap();
+        while socket.write(&[0; 65_536]).is_ok() {}
+        let (deadlines, clock) = (Deadlines::default(), Clock::new());
+        let watch = deadlines.watch(deadlines.add(socket.as_raw_fd()));
+        watch.arm(Wait::Idle, Duration::ZERO, &clock);
+        deadlines.expire(clock.now_ms());
+        drop(socket);
+        let ended = loop {
+            match peer.read(&mut [0; 65_536]) {
+                Ok(0) => break None,
+                Ok(_) => {}
+                Err(error) => break Some(error.kind()),
+            }
+        };
+        assert_eq!(ended, Some(std::io::ErrorKind::ConnectionReset));
     }
 }

@@ -1,8 +1,10 @@
 //! Owns how connections are counted, and which of them are above the limit.
 
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
+use crate::deadlines::WatchId;
 use crate::handover::Rank;
 use crate::worker::Worker;
 
@@ -10,12 +12,20 @@ use crate::worker::Worker;
 pub(crate) struct Place {
     worker: Rc<Worker>,
     rank: Rank,
+    watch: WatchId,
 }
 
 impl Place {
-    /// The place of a connection that [`rank`] and the worker's inbox have counted.
-    pub(crate) fn new(worker: &Rc<Worker>, rank: Rank) -> Self {
-        Self { worker: Rc::clone(worker), rank }
+    /// The place of a connection that [`rank`] and the worker's inbox have counted. Its socket stays
+    /// open as long as the place is kept.
+    pub(crate) fn new(worker: &Rc<Worker>, rank: Rank, socket: RawFd) -> Self {
+        let watch = worker.deadlines().add(socket);
+        Self { worker: Rc::clone(worker), rank, watch }
+    }
+
+    /// The connection's place in the table of deadlines.
+    pub(crate) fn watch(&self) -> WatchId {
+        self.watch
     }
 
     pub(crate) fn rank(&self) -> Rank {
@@ -39,6 +49,12 @@ pub(crate) fn rank(worker: &Worker) -> Rank {
     Rank::Above
 }
 
+/// Counts a connection of the admin port: it is answered whatever the limit says.
+pub(crate) fn rank_admin(worker: &Worker) -> Rank {
+    worker.shared().above_limit.fetch_add(1, Ordering::Relaxed);
+    Rank::Above
+}
+
 /// Whether another connection above the limit can be answered.
 pub(crate) fn has_room_above(worker: &Worker) -> bool {
     let shared = worker.shared();
@@ -53,6 +69,7 @@ impl std::fmt::Debug for Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.worker.deadlines().remove(self.watch);
         let shared = self.worker.shared();
         let counter = match self.rank {
             Rank::Within => &shared.connections,

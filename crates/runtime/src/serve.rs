@@ -182,5 +182,6 @@ async fn write_log(worker: Rc<Worker>) {
 async fn sweep(worker: Rc<Worker>) {
     let config = worker.config();
     let shortest = config.header_timeout.min(config.idle_timeout).min(config.stall_timeout);
-    worker.deadlines().sweep(worker.clock(), shortest, worker.life()).await;
+    let after = |count| worker.sample(count);
+    worker.deadlines().sweep(worker.clock(), shortest, worker.life(), after).await;
 }

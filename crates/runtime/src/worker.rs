@@ -8,12 +8,15 @@ use heartbeat_protocol::{Facts, Site};
 
 use crate::config::Config;
 use crate::connection::buffers::{Buffers, VectorLists};
-use crate::deadlines::Deadlines;
+use crate::deadlines::{Deadlines, WatchId};
 use crate::handover::{Balance, Inbox};
 use crate::observe::access_log::AccessLog;
+use crate::observe::end::End;
 use crate::observe::metrics::Counters;
+use crate::observe::tcp_facts;
 use crate::os::clock::Clock;
 use crate::os::event_loop::Driver;
+use crate::os::sys;
 use crate::send::arena::Arena;
 use crate::send::tier::Means;
 use crate::shared::Shared;
@@ -152,6 +155,25 @@ impl Worker {
     /// What carries the event loop.
     pub(crate) fn driver(&self) -> Driver {
         self.shared.report.driver
+    }
+
+    /// Counts the end of a connection, whose socket is still open.
+    pub(crate) fn note_end(&self, watch: WatchId, end: End) {
+        if self.config().tcp_metrics {
+            self.deadlines.sample_one(watch, |socket, counted| {
+                tcp_facts::sample(sys::borrowed(socket), counted, self.counters());
+            });
+        }
+        self.counters().note_end(end);
+    }
+
+    /// Adds what is new about the next `count` connections to the counters.
+    pub(crate) fn sample(&self, count: usize) {
+        if self.config().tcp_metrics {
+            self.deadlines.sample(count, |socket, counted| {
+                tcp_facts::sample(sys::borrowed(socket), counted, self.counters());
+            });
+        }
     }
 
     pub(crate) fn inbox(&self) -> &Inbox {

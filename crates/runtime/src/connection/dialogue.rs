@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use heartbeat_protocol::{
     Connection, Content, Door, Event, Next, Payload, Persistence, Rejection, Response, Route,
-    Routed, Status, limits, route,
+    Routed, ServerTiming, Status, limits, route,
 };
 
 use crate::connection::outbox::{OUTBOX_BYTES, Outbox};
@@ -38,13 +38,30 @@ pub(crate) struct Dialogue<'w> {
     name: Option<Box<Name>>,
     /// Whether no request has come yet.
     is_fresh: bool,
+    /// Whether the connection is above the limit, so that only its health is told.
+    is_restricted: bool,
 }
 
 /// A request whose head is complete.
 struct Open<'w> {
     routed: Routed<'w>,
     started: Instant,
+    /// When the last byte of its body had arrived, if its answer reports times.
+    received: Option<Instant>,
     bytes_in: u64,
+}
+
+impl Open<'_> {
+    /// Adds how long the body took to arrive, and how long the answer took after that.
+    fn with_times(&self, mut timing: ServerTiming) -> ServerTiming {
+        let received = self.received.unwrap_or(self.started);
+        timing.app_us = received.elapsed().as_micros() as u64;
+        if self.bytes_in > 0 {
+            timing.recv_us = Some(received.duration_since(self.started).as_micros() as u64);
+            timing.recv_bytes = Some(self.bytes_in);
+        }
+        timing
+    }
 }
 
 /// What there is to do next.
@@ -101,7 +118,24 @@ impl<'w> Dialogue<'w> {
             request: None,
             name: worker.log().map(|_| worker.buffers().name()),
             is_fresh,
+            is_restricted: false,
         }
+    }
+
+    /// Answers one request more, with 503 unless it asks for the health of the server.
+    pub(crate) fn restrict(&mut self) {
+        self.is_restricted = true;
+        self.connection.close_after_answer();
+    }
+
+    /// Whether only one request more is answered.
+    pub(crate) fn is_restricted(&self) -> bool {
+        self.is_restricted
+    }
+
+    /// Whether the answer to the request that has been read reports times and the path.
+    pub(crate) fn wants_timing(&self) -> bool {
+        self.request.as_ref().is_some_and(|open| open.routed.wants_timing())
     }
 
     /// Moves on by one event, and says how many bytes of `input` it has used.
@@ -113,7 +147,14 @@ impl<'w> Dialogue<'w> {
                 self.note_received(data.len());
                 Action::GoOn
             }
-            Event::EndOfMessage => Action::Answer(Reply::Request),
+            Event::EndOfMessage => {
+                if self.wants_timing()
+                    && let Some(open) = &mut self.request
+                {
+                    open.received = Some(Instant::now());
+                }
+                Action::Answer(Reply::Request)
+            }
             Event::ExpectsContinue => Action::Continue,
             Event::Rejected(rejection) => {
                 self.guess_name(&input[received.consumed..]);
@@ -129,7 +170,8 @@ impl<'w> Dialogue<'w> {
                 if routed.response().status.is_refusal() {
                     self.connection.refuse();
                 }
-                self.request = Some(Open { routed, started: Instant::now(), bytes_in: 0 });
+                self.request =
+                    Some(Open { routed, started: Instant::now(), received: None, bytes_in: 0 });
                 Action::GoOn
             }
         };
@@ -174,23 +216,21 @@ impl<'w> Dialogue<'w> {
             && routed.route != Route::Metrics
             && !routed.wants_timing()
             && !self.connection.is_in_body()
+            && !self.is_restricted
             && self.connection.persistence() != Persistence::Close
             && !self.worker.is_draining()
     }
 
-    /// Puts the answer to `reply` into `outbox`, behind those that wait there.
-    pub(crate) fn answer(&mut self, reply: Reply, outbox: &mut Outbox) -> Delivery {
+    /// Puts the answer to `reply` into `outbox`, behind those that wait there. `timing` is what an
+    /// answer reports that [`Dialogue::wants_timing`], its times still missing.
+    pub(crate) fn answer(
+        &mut self,
+        reply: Reply,
+        timing: Option<ServerTiming>,
+        outbox: &mut Outbox,
+    ) -> Delivery {
         let open = self.request.take();
-        let response = match (reply, &open) {
-            (Reply::Request, Some(open)) => open.routed.response(),
-            (Reply::Request, None) => unreachable!("a message ends after its head"),
-            (Reply::Rejection(rejection), _) => Response::rejection(rejection),
-            (Reply::Timeout, _) => Response::new(Status::RequestTimeout),
-        };
-        let route = match (&open, reply) {
-            (Some(open), Reply::Request) => open.routed.route,
-            _ => Route::Other,
-        };
+        let (route, response) = self.choose(reply, open.as_ref());
         let exchange = Exchange {
             route,
             status: response.status,
@@ -206,7 +246,33 @@ impl<'w> Dialogue<'w> {
             let content = Content::Text { media_type: scrape::MEDIA_TYPE, text: &text };
             return self.encode_answer(&Response::with_content(content), exchange, outbox);
         }
+        if let (Some(timing), Some(open)) = (timing, &open) {
+            let timing = open.with_times(timing);
+            return self.encode_answer(&response.with_timing(&timing), exchange, outbox);
+        }
         self.encode_answer(&response, exchange, outbox)
+    }
+
+    /// What is answered to `reply`, and for which kind of resource.
+    fn choose<'o>(&self, reply: Reply, open: Option<&'o Open<'_>>) -> (Route, Response<'o>) {
+        match (reply, open) {
+            (Reply::Request, Some(open))
+                if self.is_restricted && open.routed.route != Route::Health =>
+            {
+                (open.routed.route, Response::new(Status::ServiceUnavailable))
+            }
+            (Reply::Request, Some(open)) => (open.routed.route, open.routed.response()),
+            (Reply::Request, None) => unreachable!("a message ends after its head"),
+            (Reply::Rejection(rejection), _) => (Route::Other, Response::rejection(rejection)),
+            // It had been refused before its body stalled, and keeps its own status.
+            (Reply::Timeout, Some(open)) if self.connection.is_refused() => {
+                (open.routed.route, open.routed.response())
+            }
+            (Reply::Timeout, _) if self.is_restricted => {
+                (Route::Other, Response::new(Status::ServiceUnavailable))
+            }
+            (Reply::Timeout, _) => (Route::Other, Response::new(Status::RequestTimeout)),
+        }
     }
 
     /// Notes that an answer's last byte has been sent, once the outbox before it is empty.
@@ -220,13 +286,6 @@ impl<'w> Dialogue<'w> {
         if let (None, Some(name)) = (&self.request, &mut self.name) {
             name.guess(input);
         }
-    }
-
-    /// Puts the answer to a connection above the limit into `outbox`. It belongs to no request:
-    /// nothing is counted or logged.
-    pub(crate) fn turn_down(&mut self, outbox: &mut Outbox) {
-        self.connection.close_after_answer();
-        self.encode(&Response::new(Status::ServiceUnavailable), outbox);
     }
 
     fn encode_answer(

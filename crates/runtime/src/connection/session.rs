@@ -5,10 +5,9 @@
 //! waits for its next request there. Otherwise the session waits itself.
 
 use std::io;
-use std::net::IpAddr;
 use std::time::Duration;
 
-use heartbeat_protocol::{CONTINUE, CloseReason, Door, Next};
+use heartbeat_protocol::{CONTINUE, CloseReason, Next};
 
 use crate::connection::buffers::LARGE_BYTES;
 use crate::connection::dialogue::{Action, Delivery, Dialogue, GATHER_BYTES_MAX, Large, Reply};
@@ -24,6 +23,10 @@ use crate::worker::Worker;
 /// How long a peer gets to see the last answer and to close (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_secs(5);
 
+/// How long a connection above the limit may take for its request, and to close afterwards. Few
+/// connections can be told so at a time.
+const RESTRICTED_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How much it may still send meanwhile, in bytes.
 const LINGER_BYTES_MAX: u64 = 256 << 20;
 
@@ -34,7 +37,7 @@ const DISCARD_BYTES_MIN: u64 = LARGE_BYTES as u64;
 /// A connection being served.
 pub(crate) struct Session<'w, S> {
     worker: &'w Worker,
-    watch: &'w Watch<'w>,
+    watch: Watch<'w>,
     stream: S,
     dialogue: Dialogue<'w>,
     input: Input,
@@ -74,12 +77,10 @@ enum Received {
 impl<'w, S: Stream> Session<'w, S> {
     pub(crate) fn new(
         worker: &'w Worker,
-        watch: &'w Watch<'w>,
-        remote: IpAddr,
-        is_fresh: bool,
+        watch: Watch<'w>,
+        dialogue: Dialogue<'w>,
         stream: S,
     ) -> Self {
-        let dialogue = Dialogue::new(worker, remote, Door::Main, is_fresh);
         Self { worker, watch, stream, dialogue, input: Input::default(), outbox: None }
     }
 
@@ -109,13 +110,10 @@ impl<'w, S: Stream> Session<'w, S> {
         }
     }
 
-    /// Tells the peer that there are too many connections, and closes.
+    /// Answers one request of a connection that is above the limit, and closes.
     pub(crate) async fn turn_down(&mut self) -> End {
-        let outbox = self.outbox.get_or_insert_with(|| self.worker.buffers().outbox());
-        self.dialogue.turn_down(outbox);
-        if self.flush().await.is_ok() {
-            self.linger().await;
-        }
+        self.dialogue.restrict();
+        self.run(Start::default()).await;
         End::TurnedDown
     }
 
@@ -188,7 +186,7 @@ impl<'w, S: Stream> Session<'w, S> {
         match result {
             Ok(0) => self.receive_ended(),
             Ok(_) => {
-                if !self.watch.is_for_head() {
+                if wait == Wait::Receive {
                     self.watch.disarm();
                 }
                 Received::Bytes
@@ -206,6 +204,8 @@ impl<'w, S: Stream> Session<'w, S> {
             (Wait::Receive, config.stall_timeout)
         } else if self.is_idle() && !self.dialogue.is_fresh() {
             (Wait::Idle, config.idle_timeout)
+        } else if self.dialogue.is_restricted() {
+            (Wait::Head, config.header_timeout.min(RESTRICTED_TIMEOUT))
         } else {
             (Wait::Head, config.header_timeout)
         }
@@ -228,8 +228,9 @@ impl<'w, S: Stream> Session<'w, S> {
 
     /// Sends the answer to `reply`, or gathers it with those before it. Some if the session ends.
     async fn deliver(&mut self, reply: Reply) -> Option<Outcome> {
+        let timing = self.dialogue.wants_timing().then(|| self.stream.server_timing());
         let outbox = self.outbox.get_or_insert_with(|| self.worker.buffers().outbox());
-        let Delivery { large, next } = self.dialogue.answer(reply, outbox);
+        let Delivery { large, next } = self.dialogue.answer(reply, timing, outbox);
         if let Some(large) = large
             && let Err(end) = self.send_large(large).await
         {
@@ -323,7 +324,8 @@ impl<'w, S: Stream> Session<'w, S> {
     /// Half-closes, and throws away what the peer sends until it closes too, for a while.
     async fn linger(&mut self) {
         self.stream.shutdown_send();
-        self.watch.arm(Wait::Linger, LINGER, self.worker.clock());
+        let limit = if self.dialogue.is_restricted() { RESTRICTED_TIMEOUT } else { LINGER };
+        self.watch.arm(Wait::Linger, limit, self.worker.clock());
         let mut left = LINGER_BYTES_MAX;
         while left > 0 {
             match self.stream.discard(left).await {

@@ -12,10 +12,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use heartbeat_protocol::Site;
+use heartbeat_protocol::{Door, ServerTiming, Site};
 
 use crate::config::Config;
 use crate::connection::buffers::SMALL_BYTES;
+use crate::connection::dialogue::Dialogue;
 use crate::connection::outbox::{Mark, Outbox};
 use crate::connection::session::{Outcome, Session, Start};
 use crate::connection::socket::Stream;
@@ -162,6 +163,10 @@ impl Stream for Scripted {
         Ok(count)
     }
 
+    fn server_timing(&self) -> ServerTiming {
+        ServerTiming::default()
+    }
+
     fn shutdown_send(&mut self) {
         self.is_shut.set(true);
     }
@@ -226,11 +231,13 @@ fn run_on(worker: &Rc<Worker>, script: &Script) -> Run {
         waits: Rc::clone(&waits),
         worker: Rc::clone(worker),
     };
+    let watch_id = worker.deadlines().add(-1);
     let mut is_fresh = true;
     let mut start = Start::default();
     let end = loop {
-        let watch = worker.deadlines().watch(-1);
-        let mut session = Session::new(worker, &watch, REMOTE, is_fresh, stream);
+        let watch = worker.deadlines().watch(watch_id);
+        let dialogue = Dialogue::new(worker, REMOTE, Door::Main, is_fresh);
+        let mut session = Session::new(worker, watch, dialogue, stream);
         let outcome = {
             let mut serving = pin!(session.run(start));
             match serving.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -248,6 +255,7 @@ fn run_on(worker: &Rc<Worker>, script: &Script) -> Run {
             },
         }
     };
+    worker.deadlines().remove(watch_id);
     assert_eq!(worker.arena().free_slots(), SLOTS, "a slot was not given back");
     Run { end, output: without_dates(&output.take()), waits: waits.take() }
 }
@@ -267,7 +275,8 @@ impl Scripted {
             }
             let input = self.script.input[start..self.read].to_vec();
             let buffers = worker.buffers();
-            match answer(&worker, REMOTE, &mut false, &input, &mut outbox) {
+            let mut dialogue = Dialogue::new(&worker, REMOTE, Door::Main, false);
+            match answer(&mut dialogue, &input, &mut outbox) {
                 Verdict::Answered => {}
                 Verdict::Unusual { used } => {
                     let marks = (Mark::START, outbox.mark());

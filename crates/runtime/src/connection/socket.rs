@@ -5,13 +5,15 @@
 
 use std::io::{self, IoSlice};
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+use heartbeat_protocol::ServerTiming;
 use monoio::buf::IoBuf;
 use monoio::io::AsyncWriteRent;
 
+use crate::observe::tcp_facts;
 use crate::os::cgroup::Memory;
 use crate::os::sys::{self, Way};
 use crate::send::outbound::{Outbound, VECTORS_MAX, WriteError};
@@ -47,6 +49,9 @@ pub(crate) trait Stream {
 
     /// Sends the next bytes of `outbound`; the caller moves its cursor.
     async fn send_outbound(&mut self, outbound: &Outbound) -> io::Result<usize>;
+
+    /// What the kernel knows of the path, for Server-Timing.
+    fn server_timing(&self) -> ServerTiming;
 
     /// Tells the peer that nothing further will be sent.
     fn shutdown_send(&mut self);
@@ -330,6 +335,16 @@ impl Stream for Socket {
                 Err(WriteError::Unable(_)) => return self.write_waiting(outbound).await,
                 Err(WriteError::Broken(_)) => self.worker.means().give_up(way),
             }
+        }
+    }
+
+    fn server_timing(&self) -> ServerTiming {
+        match &self.handle {
+            Handle::Plain(stream) => tcp_facts::server_timing(&stream.as_fd()),
+            Handle::Registered(stream) => {
+                tcp_facts::server_timing(&sys::borrowed(stream.as_raw_fd()))
+            }
+            Handle::Lost => ServerTiming::default(),
         }
     }
 

@@ -127,7 +127,7 @@ impl Backend {
         let received = &self.input[used..];
         let start = roster::session_start(worker.buffers(), &self.outbox, marks, sent, received);
         self.outbox.clear();
-        let client = self.roster.remove(worker, index)?;
+        let client = self.roster.remove(index)?;
         Some(Departure::Serve(client, start))
     }
 }

@@ -11,7 +11,8 @@ use crate::connection::dialogue::{Action, Dialogue, Reply};
 use crate::connection::input::Input;
 use crate::connection::outbox::{Mark, Outbox};
 use crate::connection::session::Start;
-use crate::deadlines::{Wait, WatchId};
+use crate::deadlines::Wait;
+use crate::handover::Rank;
 use crate::observe::end::End;
 use crate::place::Place;
 use crate::worker::Worker;
@@ -23,12 +24,21 @@ const ANSWER_BYTES_MAX: usize = 32 * 1024;
 /// A connection between two requests.
 #[derive(Debug)]
 pub(crate) struct Client {
+    /// Counts the connection as long as it is there. Dropped before the socket that it names.
+    pub(crate) place: Place,
     pub(crate) stream: TcpStream,
     pub(crate) remote: IpAddr,
+    /// Which listener it came through.
+    pub(crate) door: Door,
     /// Whether no request has come yet.
     pub(crate) is_fresh: bool,
-    /// Counts the connection as long as it is there.
-    pub(crate) place: Place,
+}
+
+impl Client {
+    /// Whether only its health check is answered, because it is above the limit of connections.
+    pub(crate) fn is_restricted(&self) -> bool {
+        self.place.rank() == Rank::Above && self.door == Door::Main
+    }
 }
 
 /// A connection that leaves the lane, and why.
@@ -43,14 +53,8 @@ pub(crate) enum Departure {
 /// The connections of a lane, each with an index.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
-    entries: Vec<Option<Entry>>,
+    clients: Vec<Option<Client>>,
     free: Vec<u32>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    client: Client,
-    watch: WatchId,
 }
 
 /// What the lane made of the bytes of one read.
@@ -65,42 +69,39 @@ pub(crate) enum Verdict {
 impl Roster {
     /// Takes a connection in, and starts to wait for its request.
     pub(super) fn insert(&mut self, worker: &Worker, client: Client) -> u32 {
-        let watch = worker.deadlines().add(client.stream.as_raw_fd());
         let config = worker.config();
         let (wait, limit) = if client.is_fresh {
             (Wait::Head, config.header_timeout)
         } else {
             (Wait::Idle, config.idle_timeout)
         };
-        worker.deadlines().arm(watch, wait, limit, worker.clock().now_ms());
-        let entry = Some(Entry { client, watch });
+        worker.deadlines().arm(client.place.watch(), wait, limit, worker.clock().now_ms());
         if let Some(index) = self.free.pop() {
-            self.entries[index as usize] = entry;
+            self.clients[index as usize] = Some(client);
             return index;
         }
-        self.entries.push(entry);
-        (self.entries.len() - 1) as u32
+        self.clients.push(Some(client));
+        (self.clients.len() - 1) as u32
     }
 
     /// The socket of a connection that is here.
     pub(super) fn socket(&self, index: u32) -> Option<RawFd> {
-        let entry = self.entries.get(index as usize)?.as_ref()?;
-        Some(entry.client.stream.as_raw_fd())
+        Some(self.client(index)?.stream.as_raw_fd())
     }
 
     /// Takes a connection out. Nothing is in flight on its socket.
-    pub(super) fn remove(&mut self, worker: &Worker, index: u32) -> Option<Client> {
-        let Entry { client, watch } = self.entries.get_mut(index as usize)?.take()?;
-        worker.deadlines().remove(watch);
+    pub(super) fn remove(&mut self, index: u32) -> Option<Client> {
+        let client = self.clients.get_mut(index as usize)?.take()?;
         self.free.push(index);
         Some(client)
     }
 
     /// Starts to wait for the next request of a connection whose answers have been sent.
     pub(super) fn wait_on(&self, worker: &Worker, index: u32, now_ms: u64) {
-        if let Some(Some(entry)) = self.entries.get(index as usize) {
-            let limit = worker.config().idle_timeout;
-            worker.deadlines().arm(entry.watch, Wait::Idle, limit, now_ms);
+        if let Some(client) = self.client(index) {
+            let (watch, limit) = (client.place.watch(), worker.config().idle_timeout);
+            worker.deadlines().disarm(watch);
+            worker.deadlines().arm(watch, Wait::Idle, limit, now_ms);
         }
     }
 
@@ -112,22 +113,23 @@ impl Roster {
         input: &[u8],
         outbox: &mut Outbox,
     ) -> Verdict {
-        match self.entries.get_mut(index as usize) {
-            Some(Some(Entry { client, .. })) => {
-                answer(worker, client.remote, &mut client.is_fresh, input, outbox)
-            }
-            _ => Verdict::Answered,
-        }
+        let Some(Some(client)) = self.clients.get_mut(index as usize) else {
+            return Verdict::Answered;
+        };
+        let mut dialogue = Dialogue::new(worker, client.remote, client.door, client.is_fresh);
+        let verdict = answer(&mut dialogue, input, outbox);
+        client.is_fresh = dialogue.is_fresh();
+        verdict
     }
 
     /// The peer has ended, or a deadline's shutdown(2) has made it look so. Some if that needs a
     /// session.
     pub(super) fn end(&mut self, worker: &Worker, index: u32) -> Option<Departure> {
-        let expired = self.expired(worker, index);
-        let client = self.remove(worker, index)?;
-        let end = match expired {
+        let client = self.remove(index)?;
+        let watch = client.place.watch();
+        let end = match worker.deadlines().expired(watch) {
             None => {
-                worker.counters().note_end(End::Peer);
+                worker.note_end(watch, End::Peer);
                 return None;
             }
             Some(_) if worker.is_draining() => End::Drained,
@@ -139,27 +141,20 @@ impl Roster {
 
     /// A read has failed: the connection is closed.
     pub(super) fn fail(&mut self, worker: &Worker, index: u32) {
-        let end = self.expired(worker, index).map_or(End::Aborted, End::TimedOut);
-        if self.remove(worker, index).is_some() {
-            worker.counters().note_end(end);
+        if let Some(client) = self.remove(index) {
+            let watch = client.place.watch();
+            let expired = worker.deadlines().expired(watch);
+            worker.note_end(watch, expired.map_or(End::Aborted, End::TimedOut));
         }
     }
 
-    fn expired(&self, worker: &Worker, index: u32) -> Option<Wait> {
-        let entry = self.entries.get(index as usize)?.as_ref()?;
-        worker.deadlines().expired(entry.watch)
+    fn client(&self, index: u32) -> Option<&Client> {
+        self.clients.get(index as usize)?.as_ref()
     }
 }
 
-/// Answers the requests of one peer in `input` as far as they are usual.
-pub(crate) fn answer(
-    worker: &Worker,
-    remote: IpAddr,
-    is_fresh: &mut bool,
-    input: &[u8],
-    outbox: &mut Outbox,
-) -> Verdict {
-    let mut dialogue = Dialogue::new(worker, remote, Door::Main, *is_fresh);
+/// Answers the requests in `input` as far as they are usual.
+pub(crate) fn answer(dialogue: &mut Dialogue<'_>, input: &[u8], outbox: &mut Outbox) -> Verdict {
     // Behind the last request whose answer is in the outbox.
     let mut answered = 0;
     let mut used = 0;
@@ -173,8 +168,7 @@ pub(crate) fn answer(
         match action {
             Action::GoOn => {}
             Action::Answer(Reply::Request) if dialogue.is_brief() => {
-                dialogue.answer(Reply::Request, outbox);
-                *is_fresh = false;
+                dialogue.answer(Reply::Request, None, outbox);
                 answered = used;
             }
             _ => return Verdict::Unusual { used: answered },

@@ -74,7 +74,7 @@ impl Backend {
                 self.outbox.settle(from, until, now, worker.counters(), worker.log());
                 self.roster.wait_on(worker, index, now_ms);
                 self.receive(worker, index);
-            } else if let Some(client) = self.remove(worker, index) {
+            } else if let Some(client) = self.remove(index) {
                 // The socket is full, or its peer is gone: the session's write finds out.
                 let marks = (from, until);
                 let start = roster::session_start(worker.buffers(), &self.outbox, marks, sent, &[]);
@@ -124,7 +124,7 @@ impl Backend {
                 let (buffers, marks) = (worker.buffers(), (from, until));
                 let start = roster::session_start(buffers, &self.outbox, marks, 0, &input[used..]);
                 self.outbox.truncate(from);
-                if let Some(client) = self.remove(worker, index) {
+                if let Some(client) = self.remove(index) {
                     depart(Departure::Serve(client, start));
                 }
             }
@@ -139,9 +139,9 @@ impl Backend {
         }
     }
 
-    fn remove(&mut self, worker: &Worker, index: u32) -> Option<Client> {
+    fn remove(&mut self, index: u32) -> Option<Client> {
         self.ring.release(index);
-        self.roster.remove(worker, index)
+        self.roster.remove(index)
     }
 }
 

@@ -7,3 +7,4 @@ pub(crate) mod log_sink;
 pub(crate) mod metrics;
 pub(crate) mod name;
 pub(crate) mod scrape;
+pub(crate) mod tcp_facts;

@@ -8,7 +8,9 @@ use std::time::UNIX_EPOCH;
 use heartbeat_protocol::{Route, Status};
 
 use crate::observe::end::End;
-use crate::observe::metrics::{BUCKETS, Counter, Counters, Histogram, SIZE_CLASSES};
+use crate::observe::metrics::{
+    BUCKETS, Counter, Counters, Histogram, MTU_BUCKETS, RTT_BUCKETS, SIZE_CLASSES,
+};
 use crate::os::sys;
 use crate::shared::Shared;
 
@@ -49,6 +51,19 @@ pub(crate) fn render(shared: &Shared) -> String {
         "Access log lines that standard output did not take.",
         sum(&|worker| &worker.log_lines_dropped),
     );
+    if shared.config.tcp_metrics {
+        total(
+            "heartbeat_tcp_segments_sent_total",
+            "TCP segments sent, those sent again included.",
+            sum(&|worker| &worker.tcp_segments_sent),
+        );
+        total(
+            "heartbeat_tcp_segments_retransmitted_total",
+            "TCP segments sent again.",
+            sum(&|worker| &worker.tcp_segments_retransmitted),
+        );
+        paths(&mut text, workers);
+    }
     ends(&mut text, workers);
     zerocopy(
         &mut text,
@@ -99,6 +114,16 @@ fn info(text: &mut String, shared: &Shared) {
         shared.report.send.name(),
         shared.driver_label()
     );
+    if !config.node.is_empty() || !config.zone.is_empty() {
+        family(text, "heartbeat_target_info", "gauge", "Where it runs.");
+        let (node, zone) = (label_value(&config.node), label_value(&config.zone));
+        let _ = writeln!(text, "heartbeat_target_info{{node=\"{node}\",zone=\"{zone}\"}} 1");
+    }
+}
+
+/// Escapes a label value (exposition format 0.0.4).
+fn label_value(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn requests(text: &mut String, workers: &[Counters]) {
@@ -127,26 +152,51 @@ fn durations(text: &mut String, workers: &[Counters]) {
         "From a request's head to the last byte of its payload handed to the kernel.",
     );
     for (class, (_, size)) in SIZE_CLASSES.iter().enumerate() {
-        let sum = |counter: &dyn Fn(&Histogram) -> &Counter| {
-            workers.iter().map(|worker| counter(&worker.durations[class]).value()).sum::<u64>()
-        };
-        // Read before the buckets, so that +Inf is no less than they are.
-        let sum_ns = sum(&|histogram| &histogram.sum_ns);
-        let mut cumulative = 0;
-        let mut lines = String::new();
-        let bounds = BUCKETS.iter().map(|(_, bound)| *bound).chain(["+Inf"]);
-        for (bucket, bound) in bounds.enumerate() {
-            cumulative += sum(&|histogram| &histogram.buckets[bucket]);
-            let _ = writeln!(lines, "{name}_bucket{{size=\"{size}\",le=\"{bound}\"}} {cumulative}");
-        }
-        if cumulative > 0 {
-            let seconds = sum_ns as f64 / 1e9;
-            let _ = write!(
-                text,
-                "{lines}{name}_sum{{size=\"{size}\"}} {seconds}\n\
-                 {name}_count{{size=\"{size}\"}} {cumulative}\n"
-            );
-        }
+        let bounds = BUCKETS.iter().map(|(_, bound)| (*bound).to_string());
+        let label = format!("size=\"{size}\"");
+        histogram(text, name, &label, bounds, 1e9, workers, |worker| &worker.durations[class]);
+    }
+}
+
+/// What the kernel knows about the paths of the connections.
+fn paths(text: &mut String, workers: &[Counters]) {
+    let name = "heartbeat_tcp_rtt_seconds";
+    family(text, name, "histogram", "Smoothed round-trip times of connections, sampled.");
+    let bounds = RTT_BUCKETS.iter().map(|(_, bound)| (*bound).to_string());
+    histogram(text, name, "", bounds, 1e9, workers, |worker| &worker.tcp_rtt);
+    let name = "heartbeat_tcp_path_mtu_bytes";
+    family(text, name, "histogram", "Path MTUs of connections, sampled.");
+    let bounds = MTU_BUCKETS.iter().map(u32::to_string);
+    histogram(text, name, "", bounds, 1.0, workers, |worker| &worker.tcp_path_mtu);
+}
+
+/// Writes a histogram, summed over the workers, if it has counted anything. `unit` is how many of
+/// what it counts make one of what is written.
+fn histogram<const BOUNDS: usize>(
+    text: &mut String,
+    name: &str,
+    label: &str,
+    bounds: impl Iterator<Item = String>,
+    unit: f64,
+    workers: &[Counters],
+    of: impl Fn(&Counters) -> &Histogram<BOUNDS>,
+) {
+    let total = |counter: &dyn Fn(&Histogram<BOUNDS>) -> &Counter| {
+        workers.iter().map(|worker| counter(of(worker)).value()).sum::<u64>()
+    };
+    // Read before the buckets, so that +Inf is no less than they are.
+    let sum = total(&|histogram| &histogram.sum) as f64 / unit;
+    let comma = if label.is_empty() { "" } else { "," };
+    let mut cumulative = 0;
+    let mut lines = String::new();
+    for (bucket, bound) in bounds.chain(["+Inf".to_string()]).enumerate() {
+        cumulative += total(&|histogram| &histogram.buckets[bucket]);
+        let _ = writeln!(lines, "{name}_bucket{{{label}{comma}le=\"{bound}\"}} {cumulative}");
+    }
+    if cumulative > 0 {
+        let labels = if label.is_empty() { String::new() } else { format!("{{{label}}}") };
+        let _ =
+            write!(text, "{lines}{name}_sum{labels} {sum}\n{name}_count{labels} {cumulative}\n");
     }
 }
 

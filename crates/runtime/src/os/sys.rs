@@ -3,13 +3,23 @@
 
 use std::ffi::c_int;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 /// Turns the -1 of a system call into the errno it left.
 fn check(result: c_int) -> io::Result<c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// A descriptor that its owner keeps open for as long as the value is used.
+///
+/// The table of deadlines names sockets by number. A connection leaves the table before its socket
+/// is closed (`place`), so a number in the table is an open socket.
+pub(crate) fn borrowed<'a>(descriptor: RawFd) -> BorrowedFd<'a> {
+    debug_assert!(descriptor >= 0);
+    // SAFETY: the caller has the number from the owner of the descriptor, which is open.
+    unsafe { BorrowedFd::borrow_raw(descriptor.max(0)) }
 }
 
 /// Which way of a connection [`shutdown`] closes.

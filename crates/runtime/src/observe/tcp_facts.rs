@@ -1,0 +1,92 @@
+//! Owns what the kernel's figures about a connection (tcp(7), TCP_INFO) become: additions to the
+//! counters, and the fields of Server-Timing.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use heartbeat_protocol::ServerTiming;
+use heartbeat_tcp_info::{TcpInfo, tcp_info};
+
+use crate::observe::metrics::Counters;
+
+/// What the counters already hold of one connection, so that nothing is counted twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    segments: u32,
+    retransmitted: u32,
+}
+
+/// Adds what is new about a connection to the counters. A connection on which nothing has been sent
+/// since the last time adds no sample.
+pub(crate) fn sample(socket: BorrowedFd<'_>, counted: &mut Counted, counters: &Counters) {
+    // A kernel or a profile that refuses it leaves the counters as they are.
+    let Ok(info) = tcp_info(socket) else { return };
+    add(&info, counted, counters);
+}
+
+fn add(info: &TcpInfo, counted: &mut Counted, counters: &Counters) {
+    let segments = info.segments_out.unwrap_or(0);
+    let new_segments = segments.wrapping_sub(counted.segments);
+    if new_segments == 0 {
+        return;
+    }
+    let new_retransmitted = info.segments_retransmitted.wrapping_sub(counted.retransmitted);
+    *counted = Counted { segments, retransmitted: info.segments_retransmitted };
+    let rtt = Duration::from_micros(info.rtt_us.into());
+    counters.note_path(new_segments, new_retransmitted, rtt, info.path_mtu);
+}
+
+/// The fields of Server-Timing for an answer, apart from the times of the server itself.
+pub(crate) fn server_timing(socket: &impl AsFd) -> ServerTiming {
+    let Ok(info) = tcp_info(socket.as_fd()) else { return ServerTiming::default() };
+    ServerTiming {
+        rtt_us: Some(info.rtt_us),
+        rttvar_us: Some(info.rttvar_us),
+        min_rtt_us: info.min_rtt_us,
+        retransmits: Some(info.segments_retransmitted),
+        segments: info.segments_out,
+        mss: Some(info.mss),
+        path_mtu: Some(info.path_mtu),
+        rate_bytes_per_second: info.delivery_rate_bytes_per_second,
+        ..ServerTiming::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_counted_twice() {
+        let (counters, mut counted) = (Counters::default(), Counted::default());
+        let mut info = TcpInfo {
+            segments_out: Some(10),
+            segments_retransmitted: 2,
+            rtt_us: 90,
+            path_mtu: 1500,
+            ..TcpInfo::default()
+        };
+        add(&info, &mut counted, &counters);
+        add(&info, &mut counted, &counters);
+        assert_eq!(counters.tcp_segments_sent.value(), 10);
+        assert_eq!(counters.tcp_segments_retransmitted.value(), 2);
+        assert_eq!(counters.tcp_rtt.buckets[0].value(), 1);
+        info.segments_out = Some(15);
+        info.rtt_us = 2_000_000;
+        add(&info, &mut counted, &counters);
+        assert_eq!(counters.tcp_segments_sent.value(), 15);
+        assert_eq!(counters.tcp_segments_retransmitted.value(), 2);
+        let above = counters.tcp_rtt.buckets.len() - 1;
+        assert_eq!(counters.tcp_rtt.buckets[above].value(), 1);
+    }
+
+    #[test]
+    fn a_live_connection_has_figures() {
+        let (near, _far) = crate::os::sys::tcp_pair();
+        let timing = server_timing(&near);
+        assert!(timing.path_mtu.is_some_and(|bytes| bytes >= 1280), "{timing:?}");
+        let (counters, mut counted) = (Counters::default(), Counted::default());
+        sample(near.as_fd(), &mut counted, &counters);
+        assert!(counters.tcp_segments_sent.value() > 0);
+    }
+}
