@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::config::Address;
 use crate::os::sys::{self, Way};
 use crate::report::StartError;
 use crate::turns::Turns;
@@ -37,20 +38,20 @@ const IN_A_ROW_MAX: usize = 16;
 /// # Errors
 /// The system call that was refused, with the address that it is about.
 pub(crate) fn bind(
-    address: Option<IpAddr>,
+    address: Option<Address>,
     port: u16,
     workers: usize,
 ) -> Result<(Vec<TcpListener>, SocketAddr), StartError> {
     let Some(address) = address else {
         let any_v6 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-        return match bind(Some(any_v6), port, workers) {
+        return match bind(Some(any_v6.into()), port, workers) {
             Err(StartError::Bind { source, .. }) if is_without_ipv6(&source) => {
-                bind(Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), port, workers)
+                bind(Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into()), port, workers)
             }
             result => result,
         };
     };
-    let address = SocketAddr::new(address, port);
+    let address = address.with_port(port);
     bind_to(address, workers).map_err(|Refused(call, source)| StartError::Bind {
         address,
         call,
