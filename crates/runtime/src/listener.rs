@@ -247,13 +247,13 @@ mod tests {
 
     #[test]
     fn workers_share_a_port_that_nobody_else_gets() {
-        let (listeners, address) = bind(Some(LOOPBACK), 0, 3).unwrap();
+        let (listeners, address) = bind(Some(LOOPBACK.into()), 0, 3).unwrap();
         assert_eq!(listeners.len(), 3);
         for listener in &listeners {
             assert_eq!(listener.local_addr().unwrap(), address);
         }
         for workers in [1, 2] {
-            match bind(Some(LOOPBACK), address.port(), workers).unwrap_err() {
+            match bind(Some(LOOPBACK.into()), address.port(), workers).unwrap_err() {
                 StartError::Bind { address: wanted, source, .. } => {
                     assert_eq!((wanted, source.kind()), (address, io::ErrorKind::AddrInUse));
                 }
@@ -274,14 +274,14 @@ mod tests {
 
     #[test]
     fn accepted_sockets_do_not_delay() {
-        let (listeners, address) = bind(Some(LOOPBACK), 0, 1).unwrap();
+        let (listeners, address) = bind(Some(LOOPBACK.into()), 0, 1).unwrap();
         let _peer = TcpStream::connect(address).unwrap();
         assert!(listeners[0].accept().unwrap().0.nodelay().unwrap());
     }
 
     #[test]
     fn the_filter_keeps_new_handshakes_out_and_old_connections_in() {
-        let (listeners, address) = bind(Some(LOOPBACK), 0, 1).unwrap();
+        let (listeners, address) = bind(Some(LOOPBACK.into()), 0, 1).unwrap();
         let before = TcpStream::connect(address).unwrap();
         SockRef::from(&listeners[0]).attach_filter(&DROP_SYN).unwrap();
         let late = TcpStream::connect_timeout(&address, Duration::from_millis(100));
