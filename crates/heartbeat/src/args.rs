@@ -8,8 +8,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command, Id};
 use crate::dashes::double_dashes;
 use crate::failure::{Failure, quoted};
 
-/// The one option that is a boolean: a value is optional and follows an equals sign.
-pub(crate) const LOG: &str = "log";
+/// The options that are booleans: a value is optional and follows an equals sign.
+const SWITCHES: [&str; 4] = ["log", "log-tcp", "responsiveness", "aliases"];
 
 const HEALTHCHECK: &str = "healthcheck";
 const URL: &str = "URL";
@@ -64,6 +64,11 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Asked, Fa
     Ok(Asked::Healthcheck(check.get_one(URL).cloned(), matches))
 }
 
+/// Whether an option is a boolean.
+pub(crate) fn is_switch(name: &str) -> bool {
+    SWITCHES.contains(&name)
+}
+
 /// What clap knows of the program.
 pub(crate) fn command() -> Command {
     let check = Command::new(HEALTHCHECK)
@@ -104,7 +109,7 @@ fn options() -> impl Iterator<Item = Arg> {
             .value_name(value)
             .default_value((!default.is_empty()).then_some(default))
             .help(help);
-        if name == LOG {
+        if is_switch(name) {
             return option
                 .num_args(0..=1)
                 .require_equals(true)
@@ -156,20 +161,30 @@ fn misuse(error: &clap::Error) -> Failure {
 
 /// Letter, name, what the value is, default, help. A default of nothing is the system's to make.
 #[rustfmt::skip]
-const OPTIONS: [(&str, &str, &str, &str, &str); 16] = [
+const OPTIONS: [(&str, &str, &str, &str, &str); 24] = [
     ("p", "port", "N", "8080", "TCP port; 0 picks a free one and prints it"),
     ("a", "address", "IP", "",
         "Address to listen on [default: :: for both, or 0.0.0.0 without IPv6]"),
     ("u", "uri", "PATH", "/heartbeat/", "Prefix of the URLs that answer with bytes"),
     ("", "min", "SIZE", "1", "Fewest bytes of an answer"),
     ("", "max", "SIZE", "1M", "Most bytes of an answer, up to 1G"),
-    ("l", LOG, "BOOL", "false", "Write a line per request to standard output [default: off]"),
+    ("l", "log", "BOOL", "false", "Write a line per request to standard output [default: off]"),
     ("", "log-format", "FORMAT", "tsv", "Form of these lines: tsv or json"),
+    ("", "log-tcp", "BOOL", "false", "Add the facts about the TCP path to each line [default: off]"),
     ("t", "threads", "N", "auto", "Event loops, a CPU each; auto for all it may use"),
     ("", "io", "DRIVER", "auto", "auto, uring or epoll; auto tries them in this order"),
     ("", "send", "TIER", "auto", "Large answers by copy, splice, registered, zerocopy"),
     ("", "max-connections", "N", "",
         "Above it one is answered 503 [default: from RLIMIT_NOFILE]"),
+    ("", "admin-port", "N", "",
+        "Port of a second listener for operators, which alone serves /metrics and /version then"),
+    ("", "admin-address", "IP", "", "Its address [default: that of --address]"),
+    ("", "node", "NAME", "", "Node that this runs on, as /version and /metrics show it"),
+    ("", "zone", "NAME", "", "Zone of that node"),
+    ("", "tcp-metrics", "on|off", "on", "Metrics of the paths of connections (TCP_INFO)"),
+    ("", "responsiveness", "BOOL", "false", "Serve /.well-known/nq [default: off]"),
+    ("", "aliases", "BOOL", "false",
+        "Serve the paths of other tools: /bytes/n, /__down, /__up, /garbage ... [default: off]"),
     ("", "header-timeout", "TIME", "10s", "Longest time for a whole request head"),
     ("", "idle-timeout", "TIME", "620s", "Longest wait for the next request of a connection"),
     ("", "stall-timeout", "TIME", "60s", "Longest time without progress in a body, either way"),

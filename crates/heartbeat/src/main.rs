@@ -18,6 +18,7 @@ mod args;
 mod dashes;
 mod failure;
 mod healthcheck;
+mod interface;
 mod serve;
 mod settings;
 /// Names that the linker looks for: the one file with something unsafe in it.

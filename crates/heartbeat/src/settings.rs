@@ -4,14 +4,17 @@ use std::fmt;
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
-use heartbeat_protocol::{Site, SiteError};
-use heartbeat_runtime::{Config, Io, LogFormat, SendTier};
+use heartbeat_protocol::{Site, SiteError, SiteOptions};
+use heartbeat_runtime::{Address, Admin, Config, Io, LogFormat, SendTier};
 
-use crate::args::LOG;
+use crate::args;
 use crate::failure::{Failure, quoted};
+use crate::interface;
 use crate::values::{self, Parsed};
 
 const LOG_FORMATS: [(&str, LogFormat); 2] = [("tsv", LogFormat::Tsv), ("json", LogFormat::Json)];
+
+const ON_OFF: [(&str, bool); 2] = [("on", true), ("off", false)];
 
 const DRIVERS: [(&str, Io); 3] = [("auto", Io::Auto), ("uring", Io::Uring), ("epoll", Io::Epoll)];
 
@@ -43,11 +46,11 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// The first value that is not allowed.
     pub(crate) fn config(&self) -> Result<Config, Failure> {
-        let is_logging = self.required(LOG, values::switch)?;
+        let is_logging = self.required("log", values::switch)?;
         let log_format = self.required("log-format", |text| values::choice(text, &LOG_FORMATS))?;
         Ok(Config {
             port: self.port()?,
-            address: self.optional("address", values::ip)?,
+            address: self.address("address")?,
             threads: self.required("threads", values::threads)?,
             io: self.required("io", |text| values::choice(text, &DRIVERS))?,
             send: self.required("send", |text| values::choice(text, &SEND_TIERS))?,
@@ -60,9 +63,38 @@ impl<'a> Settings<'a> {
             drain_timeout: self.required("drain-timeout", values::timeout)?,
             version: env!("CARGO_PKG_VERSION"),
             revision: revision(),
+            admin: self.admin()?,
+            node: self.required("node", values::name)?,
+            zone: self.required("zone", values::name)?,
+            tcp_metrics: self.required("tcp-metrics", |text| values::choice(text, &ON_OFF))?,
+            log_tcp: self.required("log-tcp", values::switch)?,
             lane: true,
             site: self.site()?,
         })
+    }
+
+    fn address(&self, name: &'static str) -> Result<Option<Address>, Failure> {
+        self.optional(name, |text| values::address(text, interface::index))
+    }
+
+    fn admin(&self) -> Result<Option<Admin>, Failure> {
+        let address = self.address("admin-address")?;
+        let Some(port) = self.optional("admin-port", values::port)? else {
+            return match address {
+                Some(_) => Err(Failure::usage(
+                    self.given("admin-address"),
+                    "expected an --admin-port with it",
+                )),
+                None => Ok(None),
+            };
+        };
+        if port != 0 && port == self.port()? && address == self.address("address")? {
+            return Err(Failure::usage(
+                self.given("admin-port"),
+                "expected another port than that of the main listener, or another address",
+            ));
+        }
+        Ok(Some(Admin { port, address }))
     }
 
     /// The TCP port.
@@ -77,7 +109,13 @@ impl<'a> Settings<'a> {
         let min_bytes = self.required("min", values::size_bytes)?;
         let max_bytes = self.required("max", values::size_bytes)?;
         let uri = self.given("uri");
-        Site::new(&uri.text, min_bytes, max_bytes).map_err(|error| match error {
+        let options = SiteOptions {
+            admin_door: self.optional("admin-port", values::port)?.is_some(),
+            responsiveness: self.required("responsiveness", values::switch)?,
+            aliases: self.required("aliases", values::switch)?,
+        };
+        let site = Site::new(&uri.text, min_bytes, max_bytes);
+        site.and_then(|site| site.with_options(options)).map_err(|error| match error {
             SiteError::Sizes => Failure::usage(
                 format_args!("{} with {}", self.given("min"), self.given("max")),
                 "expected min <= max",
@@ -142,7 +180,7 @@ impl fmt::Display for Given {
         let text = quoted(&self.text);
         match &self.origin {
             Origin::Environment(variable) => write!(formatter, "{variable}={text}"),
-            _ if self.name == LOG => write!(formatter, "--{LOG}={text}"),
+            _ if args::is_switch(self.name) => write!(formatter, "--{}={text}", self.name),
             _ => write!(formatter, "--{} {text}", self.name),
         }
     }
@@ -192,10 +230,12 @@ mod tests {
     #[test]
     fn takes_every_option_from_either_place() {
         let secs = Duration::from_secs;
+        let options = SiteOptions { admin_door: true, responsiveness: true, aliases: true };
+        let admin_address = Address { ip: "127.0.0.1".parse().unwrap(), scope_id: 0 };
         let expected = Config {
             port: 0,
-            address: Some("::1".parse().unwrap()),
-            site: Site::new("/a/b/", 2, 2048).unwrap(),
+            address: Some(Address { ip: "::1".parse().unwrap(), scope_id: 0 }),
+            site: Site::new("/a/b/", 2, 2048).unwrap().with_options(options).unwrap(),
             threads: Some(3),
             io: Io::Epoll,
             send: SendTier::Zerocopy,
@@ -208,6 +248,11 @@ mod tests {
             drain_timeout: secs(5),
             version: env!("CARGO_PKG_VERSION"),
             revision: revision(),
+            admin: Some(Admin { port: 9090, address: Some(admin_address) }),
+            node: "edge-17".to_owned(),
+            zone: "fra".to_owned(),
+            tcp_metrics: false,
+            log_tcp: true,
             lane: true,
         };
         let values = [
@@ -227,6 +272,14 @@ mod tests {
             ("stall-timeout", "3s"),
             ("drain-delay", "0s"),
             ("drain-timeout", "5s"),
+            ("admin-port", "9090"),
+            ("admin-address", "127.0.0.1"),
+            ("node", "edge-17"),
+            ("zone", "fra"),
+            ("tcp-metrics", "off"),
+            ("log-tcp", "true"),
+            ("responsiveness", "true"),
+            ("aliases", "true"),
         ];
         let typed = values.map(|(name, text)| format!("--{name}={text}")).join(" ");
         assert_same(&config(&typed, &[]).unwrap(), &expected);
@@ -265,6 +318,22 @@ mod tests {
         assert!(config("-log -log=0", &[]).unwrap().log.is_none());
         assert!(config("", &[("HB_LOG", "T")]).unwrap().log.is_some());
         assert!(config("--log-format json", &[]).unwrap().log.is_none());
+    }
+
+    #[test]
+    fn wants_another_door_for_operators() {
+        let admin = |line: &str| config(line, &[]).map(|config| config.admin);
+        assert_eq!(admin("--admin-port 1"), Ok(Some(Admin { port: 1, address: None })));
+        assert!(admin("-p 0 --admin-port 0").is_ok());
+        assert!(admin("-p 1 --admin-port 1 --admin-address ::1").is_ok());
+        assert!(admin("-p 1 --admin-port 1").unwrap_err().starts_with("--admin-port 1: "));
+        assert!(admin("--admin-address ::1").unwrap_err().starts_with("--admin-address ::1: "));
+    }
+
+    #[test]
+    fn names_the_prefix_that_hides_an_enabled_resource() {
+        assert!(config("--uri /echo", &[]).is_ok());
+        assert!(config("--uri /echo --aliases", &[]).unwrap_err().starts_with("--uri /echo: "));
     }
 
     #[test]

@@ -3,11 +3,11 @@
 //! Every parser answers a refusal with what it expected, and leaves it to the caller to say which
 //! option and which value that was about.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use heartbeat_protocol::limits::PAYLOAD_BYTES_MAX;
-use heartbeat_runtime::THREADS_MAX;
+use heartbeat_runtime::{Address, THREADS_MAX};
 
 /// Longest timeout or delay. A day is beyond any use; the bound keeps sums of times far from any
 /// overflow.
@@ -16,6 +16,9 @@ const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Most connections that can be asked for: as many descriptors as Linux lets a process have
 /// unless it is rebuilt or `fs.nr_open` is raised.
 const CONNECTIONS_MAX: usize = 1 << 20;
+
+/// Longest name of a node or a zone, in bytes: that of a DNS name, which Kubernetes allows.
+const NAME_BYTES_MAX: usize = 253;
 
 /// A value, or what was expected instead of it.
 pub(crate) type Parsed<T> = Result<T, String>;
@@ -54,12 +57,37 @@ pub(crate) fn port(text: &str) -> Parsed<u16> {
         .ok_or_else(|| "expected a number from 0 to 65535".to_owned())
 }
 
-/// An address, IPv6 also in the brackets that it has in a URL.
-pub(crate) fn ip(text: &str) -> Parsed<IpAddr> {
-    bracketed_ipv6(text)
-        .map(IpAddr::V6)
-        .or_else(|| text.parse().ok())
-        .ok_or_else(|| "expected an IPv4 or IPv6 address".to_owned())
+/// An address to listen on, IPv6 also in the brackets that it has in a URL. A link-local one is
+/// followed by its interface (RFC 4007 section 11), whose index `interface_index` looks up.
+pub(crate) fn address(
+    text: &str,
+    interface_index: impl Fn(&str) -> Option<u32>,
+) -> Parsed<Address> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let (ip, interface) = match bare.unwrap_or(text).split_once('%') {
+        Some((ip, interface)) => (ip, Some(interface)),
+        None => (bare.unwrap_or(text), None),
+    };
+    let ip = match bare {
+        Some(_) => ip.parse().ok().map(IpAddr::V6),
+        None => ip.parse().ok(),
+    }
+    .ok_or_else(|| "expected an IPv4 or IPv6 address".to_owned())?;
+    let canonical = ip.to_canonical();
+    if canonical.is_multicast() || canonical == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        return Err("expected an address of one machine, not multicast or broadcast".to_owned());
+    }
+    let is_link_local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    match interface {
+        Some(interface) if is_link_local => interface_index(interface)
+            .map(|scope_id| Address { ip, scope_id })
+            .ok_or_else(|| format!("there is no interface {interface:?} here")),
+        None if is_link_local => {
+            Err("expected the interface of a link-local address, as in fe80::1%eth0".to_owned())
+        }
+        Some(_) => Err("expected an interface with link-local addresses only".to_owned()),
+        None => Ok(ip.into()),
+    }
 }
 
 /// An IPv6 address in brackets.
@@ -81,6 +109,17 @@ pub(crate) fn threads(text: &str) -> Parsed<Option<usize>> {
 pub(crate) fn connections(text: &str) -> Parsed<usize> {
     count(text, CONNECTIONS_MAX)
         .ok_or_else(|| format!("expected a number from 1 to {CONNECTIONS_MAX}"))
+}
+
+/// The name of a node or a zone. It needs no escaping in a label of a metric or in JSON.
+pub(crate) fn name(text: &str) -> Parsed<String> {
+    let is_allowed = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\';
+    if text.len() > NAME_BYTES_MAX || !text.bytes().all(is_allowed) {
+        return Err(format!(
+            "expected up to {NAME_BYTES_MAX} printable ASCII characters without \" and \\"
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 /// A boolean as Go's flag package writes it: live manifests say `-log=true`.
@@ -234,13 +273,47 @@ mod tests {
 
     #[test]
     fn reads_addresses_with_and_without_brackets() {
-        for text in ["0.0.0.0", "127.0.0.1", "::", "::1", "fe80::1"] {
-            assert_eq!(ip(text), Ok(text.parse().unwrap()), "{text}");
+        let address = |text: &str| address(text, |_| None);
+        for text in ["0.0.0.0", "127.0.0.1", "223.255.255.255", "::", "::1", "fd00::1"] {
+            let ip: IpAddr = text.parse().unwrap();
+            assert_eq!(address(text), Ok(ip.into()), "{text}");
         }
-        assert_eq!(ip("[::1]"), Ok("::1".parse().unwrap()));
-        let refused = ["localhost", "[127.0.0.1]", "[::1", "::1]", "[]", "1.2.3", "fe80::1%lo"];
+        assert_eq!(address("[::1]"), address("::1"));
+        let refused = ["localhost", "[127.0.0.1]", "[::1", "::1]", "[]", "[[::1]]", "1.2.3"];
         for text in refused.into_iter().chain(NEVER) {
-            assert!(ip(text).is_err(), "{text}");
+            assert!(address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_addresses_of_many_machines() {
+        let address = |text: &str| address(text, |_| None);
+        for text in ["224.0.0.1", "239.1.2.3", "255.255.255.255", "ff02::1", "::ffff:224.0.0.1"] {
+            assert!(address(text).unwrap_err().contains("multicast"), "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_link_local_addresses_with_their_interface() {
+        let lookup = |interface: &str| (interface == "eth0").then_some(7);
+        let expected = Address { ip: "fe80::1".parse().unwrap(), scope_id: 7 };
+        assert_eq!(address("fe80::1%eth0", lookup), Ok(expected));
+        assert_eq!(address("[fe80::1%eth0]", lookup), Ok(expected));
+        let refused = ["fe80::1", "fe80::1%", "fe80::1%eth1", "fe80::1%%eth0", "::1%eth0"];
+        for text in refused.into_iter().chain(["127.0.0.1%eth0", "%eth0", "[fe80::1]%eth0"]) {
+            assert!(address(text, lookup).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_names_that_need_no_escaping() {
+        let longest = "x".repeat(NAME_BYTES_MAX);
+        for text in ["", "edge-17.example.com", "eu/fra 1", "~", longest.as_str()] {
+            assert_eq!(name(text), Ok(text.to_owned()));
+        }
+        let too_long = "x".repeat(NAME_BYTES_MAX + 1);
+        for text in ["a\"b", "a\\b", "a\nb", "a\u{7f}", "\u{e9}", too_long.as_str()] {
+            assert!(name(text).is_err(), "{text}");
         }
     }
 

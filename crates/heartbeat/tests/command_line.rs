@@ -60,6 +60,16 @@ fn refuses_a_bad_value_of_any_option_from_either_place() {
         ("stall-timeout", "1.5s"),
         ("drain-delay", "-1s"),
         ("drain-timeout", "25h"),
+        ("address", "224.0.0.1"),
+        ("address", "255.255.255.255"),
+        ("address", "fe80::1"),
+        ("address", "fe80::1%no-such-interface"),
+        ("admin-port", "8080"),
+        ("admin-port", "65536"),
+        ("admin-address", "127.0.0.1"),
+        ("node", "a\"b"),
+        ("zone", "a\\b"),
+        ("tcp-metrics", "yes"),
     ];
     for (name, text) in cases {
         let variable = format!("HB_{}", name.replace('-', "_").to_ascii_uppercase());
@@ -70,7 +80,10 @@ fn refuses_a_bad_value_of_any_option_from_either_place() {
         assert_refused(&[&format!("{single}={text}")], &[], &format!("{double} {text}"));
         assert_refused(&[], &[(&variable, text)], &format!("{variable}={text}"));
     }
-    assert_refused(&["--log=maybe"], &[], "--log=maybe");
+    for name in ["log", "log-tcp", "responsiveness", "aliases"] {
+        let option = format!("--{name}=maybe");
+        assert_refused(&[&option], &[], &option);
+    }
     assert_refused(&[], &[("HB_LOG", "yes")], "HB_LOG=yes");
     assert_refused(&["-p", ""], &[], "--port \"\"");
     assert_refused(&["--uri", "/a\nb"], &[], "--uri /a\\nb");

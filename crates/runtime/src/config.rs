@@ -1,6 +1,6 @@
 //! Owns the configuration of a server. It does not change once the server has started.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use heartbeat_protocol::Site;
@@ -15,7 +15,7 @@ pub struct Config {
     pub port: u16,
     /// Address to listen on; None means every address of IPv6 and IPv4, or of IPv4 alone if
     /// IPv6 is switched off.
-    pub address: Option<IpAddr>,
+    pub address: Option<Address>,
     /// The prefix and the sizes below it.
     pub site: Site,
     /// Worker threads, 1 to [`THREADS_MAX`]; None means one per CPU that this process may use.
@@ -44,6 +44,16 @@ pub struct Config {
     pub version: &'static str,
     /// The revision that the version was built from.
     pub revision: &'static str,
+    /// A second listener, for operators; None means off.
+    pub admin: Option<Admin>,
+    /// The name of the machine that this runs on; empty if it is not known.
+    pub node: String,
+    /// The zone of that machine; empty if it is not known.
+    pub zone: String,
+    /// Whether the metrics hold what the kernel knows of the paths of connections (TCP_INFO).
+    pub tcp_metrics: bool,
+    /// Whether each line of the access log ends with the same facts about its connection.
+    pub log_tcp: bool,
     /// Whether idle connections wait without a task each. Without it every connection has a task,
     /// which costs memory and time; tests use it to show that both ways behave alike.
     pub lane: bool,
@@ -69,9 +79,49 @@ impl Config {
             drain_timeout: Duration::from_secs(25),
             version: env!("CARGO_PKG_VERSION"),
             revision: "unknown",
+            admin: None,
+            node: String::new(),
+            zone: String::new(),
+            tcp_metrics: true,
+            log_tcp: false,
             lane: true,
         }
     }
+}
+
+/// An address to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The IPv4 or IPv6 address.
+    pub ip: IpAddr,
+    /// Index of the interface that a link-local IPv6 address belongs to; 0 for any other address.
+    pub scope_id: u32,
+}
+
+impl Address {
+    /// This address, with a TCP port.
+    #[must_use]
+    pub fn with_port(self, port: u16) -> SocketAddr {
+        match self.ip {
+            IpAddr::V4(ip) => (ip, port).into(),
+            IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, self.scope_id).into(),
+        }
+    }
+}
+
+impl From<IpAddr> for Address {
+    fn from(ip: IpAddr) -> Self {
+        Self { ip, scope_id: 0 }
+    }
+}
+
+/// The listener for operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// TCP port; 0 picks a free one.
+    pub port: u16,
+    /// Address to listen on; None means that of the main listener.
+    pub address: Option<Address>,
 }
 
 /// Which I/O driver is asked for.

@@ -31,7 +31,7 @@ mod start;
 mod turns;
 mod worker;
 
-pub use config::{Config, Io, LogFormat, SendTier, THREADS_MAX};
+pub use config::{Address, Admin, Config, Io, LogFormat, SendTier, THREADS_MAX};
 pub use os::event_loop::{Driver, Refusal};
 pub use report::{Report, StartError};
 pub use send::tier::Tier;

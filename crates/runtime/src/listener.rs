@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::config::Address;
 use crate::os::sys::{self, Way};
 use crate::report::StartError;
 use crate::turns::Turns;
@@ -37,20 +38,20 @@ const IN_A_ROW_MAX: usize = 16;
 /// # Errors
 /// The system call that was refused, with the address that it is about.
 pub(crate) fn bind(
-    address: Option<IpAddr>,
+    address: Option<Address>,
     port: u16,
     workers: usize,
 ) -> Result<(Vec<TcpListener>, SocketAddr), StartError> {
     let Some(address) = address else {
         let any_v6 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-        return match bind(Some(any_v6), port, workers) {
+        return match bind(Some(any_v6.into()), port, workers) {
             Err(StartError::Bind { source, .. }) if is_without_ipv6(&source) => {
-                bind(Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), port, workers)
+                bind(Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into()), port, workers)
             }
             result => result,
         };
     };
-    let address = SocketAddr::new(address, port);
+    let address = address.with_port(port);
     bind_to(address, workers).map_err(|Refused(call, source)| StartError::Bind {
         address,
         call,
@@ -246,13 +247,13 @@ mod tests {
 
     #[test]
     fn workers_share_a_port_that_nobody_else_gets() {
-        let (listeners, address) = bind(Some(LOOPBACK), 0, 3).unwrap();
+        let (listeners, address) = bind(Some(LOOPBACK.into()), 0, 3).unwrap();
         assert_eq!(listeners.len(), 3);
         for listener in &listeners {
             assert_eq!(listener.local_addr().unwrap(), address);
         }
         for workers in [1, 2] {
-            match bind(Some(LOOPBACK), address.port(), workers).unwrap_err() {
+            match bind(Some(LOOPBACK.into()), address.port(), workers).unwrap_err() {
                 StartError::Bind { address: wanted, source, .. } => {
                     assert_eq!((wanted, source.kind()), (address, io::ErrorKind::AddrInUse));
                 }
@@ -273,14 +274,14 @@ mod tests {
 
     #[test]
     fn accepted_sockets_do_not_delay() {
-        let (listeners, address) = bind(Some(LOOPBACK), 0, 1).unwrap();
+        let (listeners, address) = bind(Some(LOOPBACK.into()), 0, 1).unwrap();
         let _peer = TcpStream::connect(address).unwrap();
         assert!(listeners[0].accept().unwrap().0.nodelay().unwrap());
     }
 
     #[test]
     fn the_filter_keeps_new_handshakes_out_and_old_connections_in() {
-        let (listeners, address) = bind(Some(LOOPBACK), 0, 1).unwrap();
+        let (listeners, address) = bind(Some(LOOPBACK.into()), 0, 1).unwrap();
         let before = TcpStream::connect(address).unwrap();
         SockRef::from(&listeners[0]).attach_filter(&DROP_SYN).unwrap();
         let late = TcpStream::connect_timeout(&address, Duration::from_millis(100));
