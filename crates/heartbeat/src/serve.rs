@@ -96,12 +96,14 @@ fn banner(config: &Config, server: &Server) -> String {
              which is what the limits of this process allow (ulimit -n)\n"
         );
     }
+    let admin = server.admin_address().map(|address| format!(", admin {address}"));
+    let admin = admin.unwrap_or_default();
     let is_refused = server.report().refusal.is_some();
     let reason = if is_refused { "io_uring refused" } else { driver_reason.as_str() };
     format!(
         "{warnings}\
          heartbeat {} ({})\n  \
-         address  {}\n  \
+         address  {}{admin}\n  \
          uri      {}{{n}}, {} to {} bytes\n  \
          log      {log}\n  \
          threads  {threads}, at most {max_connections} connections\n  \

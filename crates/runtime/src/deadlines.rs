@@ -9,7 +9,6 @@ use std::os::fd::RawFd;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::observe::tcp_facts::Counted;
 use crate::os::clock::Clock;
 use crate::os::sys::{self, Way};
 use crate::shutdown::Life;
@@ -50,6 +49,13 @@ struct Entry {
     unacknowledged: Option<usize>,
     /// What the metrics hold of this connection.
     counted: Counted,
+}
+
+/// What the counters already hold of one connection, so that nothing is counted twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) segments: u32,
+    pub(crate) retransmitted: u32,
 }
 
 /// A moment that does not come.
@@ -278,11 +284,6 @@ impl Watch<'_> {
     /// Stops waiting.
     pub(crate) fn disarm(&self) {
         self.deadlines.disarm(self.id);
-    }
-
-    /// Whether a head is being waited for: its limit goes on until it is complete.
-    pub(crate) fn is_for_head(&self) -> bool {
-        self.deadlines.with_entry(self.id, |entry| entry.wait == Wait::Head)
     }
 
     /// Which wait has been ended, if one has.

@@ -30,6 +30,8 @@ const DRAIN_TICK: Duration = Duration::from_millis(10);
 /// What a worker needs besides its own state.
 pub(crate) struct Sockets {
     pub(crate) listener: TcpListener,
+    /// That of the admin port, which one worker has.
+    pub(crate) admin: Option<TcpListener>,
     /// The worker gets its orders here.
     pub(crate) control: UnixStream,
     /// The far end of `control`, by which other workers announce what they hand over.
@@ -50,8 +52,12 @@ pub(crate) async fn serve(
     started: impl FnOnce(),
 ) -> Result<bool, (&'static str, io::Error)> {
     let refused = |call| move |error| (call, error);
-    let Sockets { listener, control, near } = sockets;
+    let Sockets { listener, admin, control, near } = sockets;
     let acceptor = Rc::new(Acceptor::new(&listener).map_err(refused("accept4"))?);
+    let admin_acceptor = match &admin {
+        Some(listener) => Some(Rc::new(Acceptor::new(listener).map_err(refused("accept4"))?)),
+        None => None,
+    };
     let control_end = control.try_clone().map_err(refused("fcntl"))?;
     let mut control = monoio::net::UnixStream::from_std(control).map_err(refused("epoll_ctl"))?;
     let lane = match admission.lane_descriptor() {
@@ -61,6 +67,9 @@ pub(crate) async fn serve(
     let lane = lane.map(|ready| monoio::spawn(Rc::clone(&admission).run_lane(ready)));
     let accepting =
         monoio::spawn(accept(Rc::clone(&worker), Rc::clone(&admission), Rc::clone(&acceptor)));
+    let admin_accepting = admin_acceptor.map(|acceptor| {
+        monoio::spawn(accept_operators(Rc::clone(&worker), Rc::clone(&admission), acceptor))
+    });
     let sweeping = monoio::spawn(sweep(Rc::clone(&worker)));
     let logging = monoio::spawn(write_log(Rc::clone(&worker)));
     if worker.shared().report.threads > 1 {
@@ -76,9 +85,12 @@ pub(crate) async fn serve(
         worker.life().reach(Stage::Quitting);
     }
     let orders = monoio::spawn(obey(control, Rc::clone(&worker), Rc::clone(&admission)));
-    drain(&worker, &listener, &acceptor).await;
+    drain(&worker, &listener, admin.as_ref(), &acceptor).await;
     accepting.await;
-    drop(listener);
+    if let Some(accepting) = admin_accepting {
+        accepting.await;
+    }
+    drop((listener, admin));
     pause(QUIT_TIMEOUT, || worker.is_done()).await;
     pause(LOG_TIMEOUT, || worker.log().is_none_or(AccessLog::flush)).await;
     // The read of the next order would outlive its buffer.
@@ -96,7 +108,12 @@ pub(crate) async fn serve(
 
 /// Serves new connections for the drain delay, closes the listener, and lets work in flight finish
 /// within the drain timeout.
-async fn drain(worker: &Worker, listener: &TcpListener, acceptor: &Acceptor) {
+async fn drain(
+    worker: &Worker,
+    listener: &TcpListener,
+    admin: Option<&TcpListener>,
+    acceptor: &Acceptor,
+) {
     let has_quit = || worker.life().has_reached(Stage::Quitting);
     pause(worker.config().drain_delay, has_quit).await;
     let closing = Instant::now();
@@ -105,6 +122,7 @@ async fn drain(worker: &Worker, listener: &TcpListener, acceptor: &Acceptor) {
     }
     worker.life().reach(Stage::Closed);
     listener::close(listener);
+    admin.into_iter().for_each(listener::close);
     // The queue of the listener was work in flight too.
     let drain_timeout = worker.config().drain_timeout.saturating_sub(closing.elapsed());
     pause(drain_timeout, || {
@@ -122,6 +140,14 @@ async fn accept(worker: Rc<Worker>, admission: Rc<Admission>, acceptor: Rc<Accep
     let has_room = || admission.has_room();
     let is_blocking = !worker.driver().is_epoll();
     let admit = |stream, peer| admission.admit(stream, peer);
+    acceptor.run(is_blocking, is_closed, has_room, admit, worker.turns()).await;
+}
+
+async fn accept_operators(worker: Rc<Worker>, admission: Rc<Admission>, acceptor: Rc<Acceptor>) {
+    let is_closed = || worker.life().has_reached(Stage::Closed);
+    let has_room = || admission.has_room();
+    let is_blocking = !worker.driver().is_epoll();
+    let admit = |stream, peer| admission.admit_operator(stream, peer);
     acceptor.run(is_blocking, is_closed, has_room, admit, worker.turns()).await;
 }
 

@@ -13,6 +13,7 @@ use crate::start::{self, Workers};
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    admin_address: Option<SocketAddr>,
     workers: Workers,
 }
 
@@ -30,14 +31,26 @@ impl Server {
             .map_err(|source| StartError::System { call: "sched_getaffinity", source })?;
         let limits = start::limits(&config, descriptors, cpus.len())?;
         let (listeners, address) = listener::bind(config.address, config.port, cpus.len())?;
-        let workers = start::start(&config, limits, &cpus, &listeners)?;
-        Ok(Self { address, workers })
+        let admin = config.admin.map(|admin| {
+            let address = admin.address.or(config.address);
+            listener::bind(address, admin.port, 1)
+        });
+        let (admin, admin_address) = admin.transpose()?.unzip();
+        let admin = admin.and_then(|listeners| listeners.into_iter().next());
+        let workers = start::start(&config, limits, &cpus, &listeners, admin.as_ref())?;
+        Ok(Self { address, admin_address, workers })
     }
 
     /// The address that is listened on, with the port that was picked.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address of the admin port, if there is one.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
     }
 
     /// What the server runs on.
@@ -90,6 +103,12 @@ fn check(config: &Config) -> Result<(), StartError> {
             return refuse(field, "more than zero");
         }
     }
+    let is_plain = |text: &str| !text.contains(|c: char| c.is_control() || c == '"' || c == '\\');
+    for (field, name) in [("node", &config.node), ("zone", &config.zone)] {
+        if !is_plain(name) {
+            return refuse(field, "text without control characters, quotes and backslashes");
+        }
+    }
     Ok(())
 }
 
@@ -108,6 +127,8 @@ mod tests {
             (Config { threads: Some(THREADS_MAX + 1), ..good() }, "threads"),
             (Config { max_connections: Some(0), ..good() }, "max_connections"),
             (Config { idle_timeout: Duration::ZERO, ..good() }, "idle_timeout"),
+            (Config { node: "a\"b".to_string(), ..good() }, "node"),
+            (Config { zone: "a\nb".to_string(), ..good() }, "zone"),
         ] {
             let error = Server::start(config).unwrap_err();
             assert!(error.to_string().starts_with(field), "{error}");

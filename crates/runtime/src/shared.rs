@@ -48,12 +48,18 @@ pub(crate) struct Limits {
     pub(crate) above_limit_max: usize,
 }
 
+/// A member of a JSON object, none if it has no value. The server has refused values that would need
+/// an escape.
+fn named(name: &str, value: &str) -> String {
+    if value.is_empty() { String::new() } else { format!(",\"{name}\":\"{value}\"") }
+}
+
 impl Shared {
     pub(crate) fn new(config: Config, report: Report, limits: Limits) -> Self {
         let site = &config.site;
         let version_json = format!(
             "{{\"version\":\"{}\",\"revision\":\"{}\",\"driver\":\"{}\",\"send\":\"{}\",\
-             \"threads\":{},\"uri\":\"{}\",\"min\":{},\"max\":{}}}\n",
+             \"threads\":{},\"uri\":\"{}\",\"min\":{},\"max\":{}{}{}}}\n",
             config.version,
             config.revision,
             report.driver.name(),
@@ -61,7 +67,9 @@ impl Shared {
             report.threads,
             site.uri(),
             site.min(),
-            site.max()
+            site.max(),
+            named("node", &config.node),
+            named("zone", &config.zone)
         );
         Self {
             limits,

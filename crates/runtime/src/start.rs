@@ -75,16 +75,18 @@ pub(crate) fn start(
     limits: Limits,
     cpus: &[usize],
     listeners: &[TcpListener],
+    admin: Option<&TcpListener>,
 ) -> Result<Workers, StartError> {
+    let doors = Doors { listeners, admin };
     if config.io == Io::Epoll {
         let reason = Reason { text: "asked for".to_string(), refusal: None };
-        return attempt(Driver::Epoll, reason, config, limits, cpus, listeners);
+        return attempt(Driver::Epoll, reason, config, limits, cpus, &doors);
     }
     let reason = Reason { text: String::new(), refusal: None };
-    match attempt(Driver::IoUring, reason, config, limits, cpus, listeners) {
+    match attempt(Driver::IoUring, reason, config, limits, cpus, &doors) {
         Err(StartError::Uring(refusal)) if config.io == Io::Auto => {
             let reason = Reason { text: refusal.to_string(), refusal: Some(refusal) };
-            attempt(Driver::Epoll, reason, config, limits, cpus, listeners)
+            attempt(Driver::Epoll, reason, config, limits, cpus, &doors)
         }
         result => result,
     }
@@ -152,6 +154,12 @@ impl Drop for Workers {
     }
 }
 
+/// The listeners of a server: one per worker, and that of the admin port for the first worker.
+struct Doors<'a> {
+    listeners: &'a [TcpListener],
+    admin: Option<&'a TcpListener>,
+}
+
 /// Why an attempt uses its driver.
 struct Reason {
     text: String,
@@ -194,12 +202,13 @@ fn attempt(
     config: &Config,
     limits: Limits,
     cpus: &[usize],
-    listeners: &[TcpListener],
+    doors: &Doors<'_>,
 ) -> Result<Workers, StartError> {
     let (progress, reports) = channel();
     let mut attempt = Attempt { threads: Vec::new(), steps: Vec::new(), controls: Vec::new() };
-    for (index, (cpu, listener)) in cpus.iter().copied().zip(listeners).enumerate() {
-        let (near, sockets) = sockets(driver, listener)?;
+    for (index, (cpu, listener)) in cpus.iter().copied().zip(doors.listeners).enumerate() {
+        let admin = if index == 0 { doors.admin } else { None };
+        let (near, sockets) = sockets(driver, listener, admin)?;
         attempt.controls.push(near);
         let (step, steps) = channel();
         attempt.steps.push(step);
@@ -282,16 +291,21 @@ fn ended_early() -> StartError {
 fn sockets(
     driver: Driver,
     listener: &TcpListener,
+    admin: Option<&TcpListener>,
 ) -> Result<(Arc<UnixStream>, Sockets), StartError> {
     let refused = |call| move |source| StartError::System { call, source };
     let (near, control) = UnixStream::pair().map_err(refused("socketpair"))?;
-    let listener = listener.try_clone().map_err(refused("fcntl"))?;
-    // The accept loop waits for readiness, whatever the driver.
-    listener.set_nonblocking(true).map_err(refused("ioctl"))?;
+    let duplicate = |listener: &TcpListener| {
+        let listener = listener.try_clone().map_err(refused("fcntl"))?;
+        // The accept loop waits for readiness, whatever the driver.
+        listener.set_nonblocking(true).map_err(refused("ioctl"))?;
+        Ok(listener)
+    };
+    let (listener, admin) = (duplicate(listener)?, admin.map(duplicate).transpose()?);
     // epoll needs sockets that do not block, and io_uring would only report their EAGAIN.
     control.set_nonblocking(driver.is_epoll()).map_err(refused("ioctl"))?;
     let near = Arc::new(near);
-    Ok((Arc::clone(&near), Sockets { listener, control, near }))
+    Ok((Arc::clone(&near), Sockets { listener, admin, control, near }))
 }
 
 /// The life of a worker's thread.

@@ -1,6 +1,7 @@
 //! Owns what the connections of one core share. Acts on nothing: `serve` runs it, `admission` gives
 //! it connections. Nothing here is shared with another worker but the [`Shared`].
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,7 +11,7 @@ use crate::config::Config;
 use crate::connection::buffers::{Buffers, VectorLists};
 use crate::deadlines::{Deadlines, WatchId};
 use crate::handover::{Balance, Inbox};
-use crate::observe::access_log::AccessLog;
+use crate::observe::access_log::{AccessLog, Tcp};
 use crate::observe::end::End;
 use crate::observe::metrics::Counters;
 use crate::observe::tcp_facts;
@@ -165,6 +166,12 @@ impl Worker {
             });
         }
         self.counters().note_end(end);
+    }
+
+    /// The figures that the access log adds for an answer on `socket`, if it is asked to.
+    pub(crate) fn tcp_for_log(&self, socket: RawFd) -> Option<Tcp> {
+        let is_asked = self.config().log_tcp && self.log.is_some();
+        is_asked.then(|| tcp_facts::for_log(sys::borrowed(socket)))
     }
 
     /// Adds what is new about the next `count` connections to the counters.

@@ -19,6 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["connection::dialogue", "connection::socket", "connection::input"],
     &["place"],
     &["worker"],
+    &["observe::tcp_facts"],
     &["observe::scrape", "connection::buffers"],
     &["connection::outbox"],
     &["shared"],

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::observe::access_log::AccessLog;
+use crate::observe::access_log::{AccessLog, Entry, Tcp};
 use crate::observe::exchange::Exchange;
 use crate::observe::metrics::Counters;
 use crate::observe::name::Name;
@@ -80,6 +80,7 @@ impl Outbox {
         now: Instant,
         counters: &Counters,
         log: Option<&AccessLog>,
+        tcp: Option<Tcp>,
     ) {
         let mut names = &self.names[from.names..until.names];
         for exchange in &self.exchanges[from.exchanges..until.exchanges] {
@@ -89,15 +90,20 @@ impl Outbox {
                 let (verb, rest) = names.split_at(exchange.name.verb);
                 let (path, rest) = rest.split_at(exchange.name.path);
                 names = rest;
-                log.write(exchange, duration, verb, path);
+                log.write(&Entry { exchange, duration, verb, path, tcp });
             }
         }
     }
 
     /// Counts and logs every exchange, and empties the outbox.
-    pub(crate) fn settle_all(&mut self, counters: &Counters, log: Option<&AccessLog>) {
+    pub(crate) fn settle_all(
+        &mut self,
+        counters: &Counters,
+        log: Option<&AccessLog>,
+        tcp: impl FnOnce() -> Option<Tcp>,
+    ) {
         if !self.exchanges.is_empty() {
-            self.settle(Mark::START, self.mark(), Instant::now(), counters, log);
+            self.settle(Mark::START, self.mark(), Instant::now(), counters, log, tcp());
         }
         self.clear();
     }

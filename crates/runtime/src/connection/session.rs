@@ -7,7 +7,7 @@
 use std::io;
 use std::time::Duration;
 
-use heartbeat_protocol::{CONTINUE, CloseReason, Next};
+use heartbeat_protocol::{CONTINUE, CloseReason, Next, ServerTiming};
 
 use crate::connection::buffers::LARGE_BYTES;
 use crate::connection::dialogue::{Action, Delivery, Dialogue, GATHER_BYTES_MAX, Large, Reply};
@@ -16,6 +16,8 @@ use crate::connection::outbox::Outbox;
 use crate::connection::socket::Stream;
 use crate::deadlines::{Wait, Watch};
 use crate::observe::end::End;
+use crate::observe::tcp_facts;
+use crate::os::sys;
 use crate::send::arena::Slot;
 use crate::send::outbound::Outbound;
 use crate::worker::Worker;
@@ -228,7 +230,10 @@ impl<'w, S: Stream> Session<'w, S> {
 
     /// Sends the answer to `reply`, or gathers it with those before it. Some if the session ends.
     async fn deliver(&mut self, reply: Reply) -> Option<Outcome> {
-        let timing = self.dialogue.wants_timing().then(|| self.stream.server_timing());
+        let timing = self.dialogue.wants_timing().then(|| match self.stream.fd() {
+            Some(socket) => tcp_facts::server_timing(sys::borrowed(socket)),
+            None => ServerTiming::default(),
+        });
         let outbox = self.outbox.get_or_insert_with(|| self.worker.buffers().outbox());
         let Delivery { large, next } = self.dialogue.answer(reply, timing, outbox);
         if let Some(large) = large
@@ -316,7 +321,8 @@ impl<'w, S: Stream> Session<'w, S> {
     /// The outbox has been sent: counts and logs its exchanges, and gives it back.
     fn settle(&mut self) {
         if let Some(mut outbox) = self.outbox.take() {
-            outbox.settle_all(self.worker.counters(), self.worker.log());
+            let tcp = || self.stream.fd().and_then(|socket| self.worker.tcp_for_log(socket));
+            outbox.settle_all(self.worker.counters(), self.worker.log(), tcp);
             self.worker.buffers().give_outbox(outbox);
         }
     }

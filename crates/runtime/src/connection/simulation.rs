@@ -7,12 +7,13 @@ use std::cell::{Cell, RefCell};
 use std::future::Future as _;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::RawFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use heartbeat_protocol::{Door, ServerTiming, Site};
+use heartbeat_protocol::{Door, Site};
 
 use crate::config::Config;
 use crate::connection::buffers::SMALL_BYTES;
@@ -163,8 +164,8 @@ impl Stream for Scripted {
         Ok(count)
     }
 
-    fn server_timing(&self) -> ServerTiming {
-        ServerTiming::default()
+    fn fd(&self) -> Option<RawFd> {
+        None
     }
 
     fn shutdown_send(&mut self) {
@@ -290,7 +291,7 @@ impl Scripted {
                 let marks = (Mark::START, outbox.mark());
                 return Ok(session_start(buffers, &outbox, marks, sent, &[]));
             }
-            outbox.settle_all(worker.counters(), worker.log());
+            outbox.settle_all(worker.counters(), worker.log(), || None);
         }
     }
 }

@@ -5,15 +5,13 @@
 
 use std::io::{self, IoSlice};
 use std::net::TcpStream;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use heartbeat_protocol::ServerTiming;
 use monoio::buf::IoBuf;
 use monoio::io::AsyncWriteRent;
 
-use crate::observe::tcp_facts;
 use crate::os::cgroup::Memory;
 use crate::os::sys::{self, Way};
 use crate::send::outbound::{Outbound, VECTORS_MAX, WriteError};
@@ -50,8 +48,8 @@ pub(crate) trait Stream {
     /// Sends the next bytes of `outbound`; the caller moves its cursor.
     async fn send_outbound(&mut self, outbound: &Outbound) -> io::Result<usize>;
 
-    /// What the kernel knows of the path, for Server-Timing.
-    fn server_timing(&self) -> ServerTiming;
+    /// The socket, if there is one.
+    fn fd(&self) -> Option<RawFd>;
 
     /// Tells the peer that nothing further will be sent.
     fn shutdown_send(&mut self);
@@ -91,12 +89,9 @@ impl Socket {
         Self { handle, worker, turn, is_full: false, is_frugal: false }
     }
 
-    pub(crate) fn fd(&self) -> RawFd {
-        match &self.handle {
-            Handle::Plain(stream) => stream.as_raw_fd(),
-            Handle::Registered(stream) => stream.as_raw_fd(),
-            Handle::Lost => -1,
-        }
+    /// The socket; one that is lost is no socket, which every operation reports (EBADF).
+    fn raw(&self) -> RawFd {
+        self.fd().unwrap_or(-1)
     }
 
     /// The socket, registered with no event loop any more. None if it has been lost.
@@ -157,7 +152,7 @@ impl Socket {
         let mut vectors = worker.vector_lists().take();
         outbound.vectors(worker.arena(), &mut vectors);
         let offered: usize = vectors.iter().map(|vector| vector.iov_len).sum();
-        let written = ring.write(self.fd(), &vectors, outbound.head());
+        let written = ring.write(self.raw(), &vectors, outbound.head());
         worker.vector_lists().give(vectors);
         worker.counters().set_zerocopy(ring.zerocopy_counts());
         written.map(|bytes| Written { bytes, is_full: bytes < offered })
@@ -169,7 +164,7 @@ impl Socket {
         let count = outbound.slices(self.worker.arena(), &mut slices);
         let slices = &slices[..count];
         let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-        let bytes = sys::send_slices(self.fd(), slices)?;
+        let bytes = sys::send_slices(self.raw(), slices)?;
         Ok(Written { bytes, is_full: bytes < offered })
     }
 
@@ -179,7 +174,7 @@ impl Socket {
         let pipe = means.pipe().ok_or_else(unsupported)?;
         let mut head_sent = 0;
         if let Some(head) = outbound.head_rest() {
-            head_sent = sys::send_ahead(self.fd(), head)?;
+            head_sent = sys::send_ahead(self.raw(), head)?;
             if head_sent < head.len() {
                 return Ok(Written { bytes: head_sent, is_full: true });
             }
@@ -189,11 +184,11 @@ impl Socket {
         // instead of waiting. Nothing else is in flight on this socket meanwhile.
         let is_blocking = !worker.driver().is_epoll();
         if is_blocking {
-            sys::set_nonblocking(self.fd(), true)?;
+            sys::set_nonblocking(self.raw(), true)?;
         }
-        let spliced = pipe.send(self.fd(), from, bytes);
+        let spliced = pipe.send(self.raw(), from, bytes);
         if is_blocking {
-            sys::set_nonblocking(self.fd(), false)?;
+            sys::set_nonblocking(self.raw(), false)?;
         }
         match spliced {
             Ok(sent) => {
@@ -218,7 +213,7 @@ impl Socket {
             if !self.is_frugal {
                 self.is_frugal = true;
                 // Only a socket that is gone refuses it, which the write reports.
-                let _ = sys::set_send_buffer(self.fd(), FRUGAL_SEND_BUFFER_BYTES);
+                let _ = sys::set_send_buffer(self.raw(), FRUGAL_SEND_BUFFER_BYTES);
             }
             if memory == Memory::Scarce {
                 return;
@@ -253,7 +248,7 @@ impl Stream for Socket {
     async fn receive(&mut self, mut buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
         self.take_turn().await;
         loop {
-            match sys::receive(self.fd(), &mut buffer) {
+            match sys::receive(self.raw(), &mut buffer) {
                 Err(error) if is_would_block(&error) => {
                     if let Err(error) = self.wait_readable().await {
                         return (Err(error), buffer);
@@ -268,7 +263,7 @@ impl Stream for Socket {
         self.take_turn().await;
         let bytes_max = bytes_max.min(DISCARD_BYTES_MAX) as usize;
         loop {
-            match sys::discard_received(self.fd(), bytes_max) {
+            match sys::discard_received(self.raw(), bytes_max) {
                 Err(error) if is_would_block(&error) => self.wait_readable().await?,
                 result => return result,
             }
@@ -279,7 +274,7 @@ impl Stream for Socket {
         self.take_turn().await;
         let mut has_waited = false;
         loop {
-            match sys::send_at_once(self.fd(), &bytes[from..]) {
+            match sys::send_at_once(self.raw(), &bytes[from..]) {
                 Err(error) if is_would_block(&error) && !has_waited => {
                     has_waited = true;
                     if let Err(error) = self.wait_writable().await {
@@ -338,23 +333,21 @@ impl Stream for Socket {
         }
     }
 
-    fn server_timing(&self) -> ServerTiming {
+    fn fd(&self) -> Option<RawFd> {
         match &self.handle {
-            Handle::Plain(stream) => tcp_facts::server_timing(&stream.as_fd()),
-            Handle::Registered(stream) => {
-                tcp_facts::server_timing(&sys::borrowed(stream.as_raw_fd()))
-            }
-            Handle::Lost => ServerTiming::default(),
+            Handle::Plain(stream) => Some(stream.as_raw_fd()),
+            Handle::Registered(stream) => Some(stream.as_raw_fd()),
+            Handle::Lost => None,
         }
     }
 
     fn shutdown_send(&mut self) {
         // ENOTCONN: the peer has reset the connection, which the next read reports.
-        let _ = sys::shutdown(self.fd(), Way::Write);
+        let _ = sys::shutdown(self.raw(), Way::Write);
     }
 
     fn reset_on_close(&mut self) {
-        let _ = sys::reset_on_close(self.fd());
+        let _ = sys::reset_on_close(self.raw());
     }
 }
 

@@ -106,7 +106,8 @@ impl Backend {
             return self.depart(worker, index, socket, sent, self.input.len());
         }
         let (start, end) = (Mark::START, self.outbox.mark());
-        self.outbox.settle(start, end, Instant::now(), worker.counters(), worker.log());
+        let (now, tcp) = (Instant::now(), worker.tcp_for_log(socket));
+        self.outbox.settle(start, end, now, worker.counters(), worker.log(), tcp);
         self.outbox.clear();
         self.roster.wait_on(worker, index, worker.clock().now_ms());
         None

@@ -71,7 +71,8 @@ impl Backend {
             let (send, Answers { index, from, until }) = (self.sends[place], self.answers[place]);
             let sent = usize::try_from(send.result).unwrap_or(0);
             if sent == send.end - send.start {
-                self.outbox.settle(from, until, now, worker.counters(), worker.log());
+                let tcp = worker.tcp_for_log(send.socket);
+                self.outbox.settle(from, until, now, worker.counters(), worker.log(), tcp);
                 self.roster.wait_on(worker, index, now_ms);
                 self.receive(worker, index);
             } else if let Some(client) = self.remove(index) {

@@ -18,6 +18,27 @@ const WAITING_BYTES_MAX: usize = 256 * 1024;
 /// Waiting lines that are handed on without waiting for the next flush, in bytes.
 const FLUSH_BYTES: usize = 32 * 1024;
 
+/// One answered request, as a line shows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry<'a> {
+    pub(crate) exchange: &'a Exchange,
+    pub(crate) duration: Duration,
+    /// Method and path as they were sent, escaped by `name`.
+    pub(crate) verb: &'a str,
+    pub(crate) path: &'a str,
+    /// The last columns, if they are asked for.
+    pub(crate) tcp: Option<Tcp>,
+}
+
+/// What the kernel knows of a connection (tcp(7), TCP_INFO).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tcp {
+    /// The smoothed round-trip time.
+    pub(crate) rtt_us: u32,
+    /// Segments sent again on the connection so far.
+    pub(crate) retransmits: u32,
+}
+
 /// The waiting lines of one worker.
 #[derive(Debug)]
 pub(crate) struct AccessLog {
@@ -50,16 +71,16 @@ impl AccessLog {
         }
     }
 
-    /// Adds a line. `verb` and `path` are escaped already.
-    pub(crate) fn write(&self, exchange: &Exchange, duration: Duration, verb: &str, path: &str) {
+    /// Adds a line.
+    pub(crate) fn write(&self, entry: &Entry<'_>) {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() >= WAITING_BYTES_MAX {
             self.note_dropped(1);
             return;
         }
         self.with_stamp(|stamp| match self.format {
-            LogFormat::Tsv => write_tsv(stamp, exchange, duration, verb, path, &mut waiting),
-            LogFormat::Json => write_json(stamp, exchange, duration, verb, path, &mut waiting),
+            LogFormat::Tsv => write_tsv(stamp, entry, &mut waiting),
+            LogFormat::Json => write_json(stamp, entry, &mut waiting),
         });
         let is_due = waiting.len() >= FLUSH_BYTES;
         drop(waiting);
@@ -132,14 +153,8 @@ impl AccessLog {
     }
 }
 
-fn write_tsv(
-    stamp: &str,
-    exchange: &Exchange,
-    duration: Duration,
-    verb: &str,
-    path: &str,
-    out: &mut Vec<u8>,
-) {
+fn write_tsv(stamp: &str, entry: &Entry<'_>, out: &mut Vec<u8>) {
+    let Entry { exchange, duration, verb, path, tcp } = entry;
     push_all(out, &[stamp]);
     let status = u64::from(exchange.status.code());
     let duration_us = duration.as_micros() as u64;
@@ -149,17 +164,18 @@ fn write_tsv(
     }
     out.push(b'\t');
     push_address(out, exchange.remote);
-    push_all(out, &["\t", verb, "\t", path, "\n"]);
+    push_all(out, &["\t", verb, "\t", path]);
+    if let Some(tcp) = tcp {
+        for number in [tcp.rtt_us, tcp.retransmits] {
+            out.push(b'\t');
+            push_decimal(number.into(), out);
+        }
+    }
+    out.push(b'\n');
 }
 
-fn write_json(
-    stamp: &str,
-    exchange: &Exchange,
-    duration: Duration,
-    verb: &str,
-    path: &str,
-    out: &mut Vec<u8>,
-) {
+fn write_json(stamp: &str, entry: &Entry<'_>, out: &mut Vec<u8>) {
+    let Entry { exchange, duration, verb, path, tcp } = entry;
     push_all(out, &["{\"date\":\"", stamp, "\",\"status\":"]);
     push_decimal(u64::from(exchange.status.code()), out);
     for (name, number) in [
@@ -176,7 +192,15 @@ fn write_json(
     push_json(out, verb);
     push_all(out, &["\",\"path\":\""]);
     push_json(out, path);
-    push_all(out, &["\"}\n"]);
+    out.push(b'"');
+    if let Some(tcp) = tcp {
+        for (name, number) in [(",\"rtt_us\":", tcp.rtt_us), (",\"retransmits\":", tcp.retransmits)]
+        {
+            push_all(out, &[name]);
+            push_decimal(number.into(), out);
+        }
+    }
+    out.extend_from_slice(b"}\n");
 }
 
 fn push_all(out: &mut Vec<u8>, texts: &[&str]) {
@@ -221,9 +245,9 @@ mod tests {
     use crate::observe::exchange::NameBytes;
     use crate::observe::name::escape;
 
-    type Write = fn(&str, &Exchange, Duration, &str, &str, &mut Vec<u8>);
+    type Write = fn(&str, &Entry<'_>, &mut Vec<u8>);
 
-    fn line(write: Write, verb: &str, path: &[u8]) -> String {
+    fn line(write: Write, verb: &str, path: &[u8], tcp: Option<Tcp>) -> String {
         let mut escaped = String::new();
         escape(path, &mut escaped);
         let exchange = Exchange {
@@ -238,14 +262,15 @@ mod tests {
         };
         let mut out = Vec::new();
         let duration = Duration::from_micros(12);
-        write("2026-11-22T10:00:00.000001Z", &exchange, duration, verb, &escaped, &mut out);
+        let entry = Entry { exchange: &exchange, duration, verb, path: &escaped, tcp };
+        write("2026-11-22T10:00:00.000001Z", &entry, &mut out);
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn tsv_has_the_columns_in_order() {
         assert_eq!(
-            line(write_tsv, "GET", b"/heartbeat/17?a=b"),
+            line(write_tsv, "GET", b"/heartbeat/17?a=b", None),
             "2026-11-22T10:00:00.000001Z\t200\t17\t0\t12\t10.1.2.3\tGET\t/heartbeat/17?a=b\n"
         );
     }
@@ -253,10 +278,18 @@ mod tests {
     #[test]
     fn json_has_the_same_fields() {
         assert_eq!(
-            line(write_json, "GET", b"/a\"b"),
+            line(write_json, "GET", b"/a\"b", None),
             "{\"date\":\"2026-11-22T10:00:00.000001Z\",\"status\":200,\"bytesOut\":17,\
              \"bytesIn\":0,\"durationUs\":12,\"remote\":\"10.1.2.3\",\"verb\":\"GET\",\
              \"path\":\"/a\\\\x22b\"}\n"
         );
+    }
+
+    #[test]
+    fn tcp_figures_are_the_last_columns_and_keys() {
+        let tcp = Some(Tcp { rtt_us: 251, retransmits: 3 });
+        assert!(line(write_tsv, "GET", b"/", tcp).ends_with("\tGET\t/\t251\t3\n"));
+        let json = line(write_json, "GET", b"/", tcp);
+        assert!(json.ends_with(",\"path\":\"/\",\"rtt_us\":251,\"retransmits\":3}\n"), "{json}");
     }
 }

@@ -116,14 +116,9 @@ fn info(text: &mut String, shared: &Shared) {
     );
     if !config.node.is_empty() || !config.zone.is_empty() {
         family(text, "heartbeat_target_info", "gauge", "Where it runs.");
-        let (node, zone) = (label_value(&config.node), label_value(&config.zone));
+        let (node, zone) = (&config.node, &config.zone);
         let _ = writeln!(text, "heartbeat_target_info{{node=\"{node}\",zone=\"{zone}\"}} 1");
     }
-}
-
-/// Escapes a label value (exposition format 0.0.4).
-fn label_value(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn requests(text: &mut String, workers: &[Counters]) {

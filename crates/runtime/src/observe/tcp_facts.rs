@@ -1,20 +1,15 @@
 //! Owns what the kernel's figures about a connection (tcp(7), TCP_INFO) become: additions to the
 //! counters, and the fields of Server-Timing.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use heartbeat_protocol::ServerTiming;
 use heartbeat_tcp_info::{TcpInfo, tcp_info};
 
+use crate::deadlines::Counted;
+use crate::observe::access_log::Tcp;
 use crate::observe::metrics::Counters;
-
-/// What the counters already hold of one connection, so that nothing is counted twice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counted {
-    segments: u32,
-    retransmitted: u32,
-}
 
 /// Adds what is new about a connection to the counters. A connection on which nothing has been sent
 /// since the last time adds no sample.
@@ -36,9 +31,15 @@ fn add(info: &TcpInfo, counted: &mut Counted, counters: &Counters) {
     counters.note_path(new_segments, new_retransmitted, rtt, info.path_mtu);
 }
 
+/// The figures of an access log line.
+pub(crate) fn for_log(socket: BorrowedFd<'_>) -> Tcp {
+    let Ok(info) = tcp_info(socket) else { return Tcp::default() };
+    Tcp { rtt_us: info.rtt_us, retransmits: info.segments_retransmitted }
+}
+
 /// The fields of Server-Timing for an answer, apart from the times of the server itself.
-pub(crate) fn server_timing(socket: &impl AsFd) -> ServerTiming {
-    let Ok(info) = tcp_info(socket.as_fd()) else { return ServerTiming::default() };
+pub(crate) fn server_timing(socket: BorrowedFd<'_>) -> ServerTiming {
+    let Ok(info) = tcp_info(socket) else { return ServerTiming::default() };
     ServerTiming {
         rtt_us: Some(info.rtt_us),
         rttvar_us: Some(info.rttvar_us),
@@ -54,6 +55,8 @@ pub(crate) fn server_timing(socket: &impl AsFd) -> ServerTiming {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]
@@ -83,7 +86,7 @@ mod tests {
     #[test]
     fn a_live_connection_has_figures() {
         let (near, _far) = crate::os::sys::tcp_pair();
-        let timing = server_timing(&near);
+        let timing = server_timing(near.as_fd());
         assert!(timing.path_mtu.is_some_and(|bytes| bytes >= 1280), "{timing:?}");
         let (counters, mut counted) = (Counters::default(), Counted::default());
         sample(near.as_fd(), &mut counted, &counters);
