@@ -26,7 +26,7 @@ const READS_MAX: usize = 16;
 /// The epoll set and its connections.
 pub(super) struct Backend {
     set: Epoll,
-    events: Vec<libc::epoll_event>,
+    ready: Vec<Ready>,
     roster: Roster,
     input: Vec<u8>,
     outbox: Outbox,
@@ -35,8 +35,8 @@ pub(super) struct Backend {
 impl Backend {
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
-            set: Epoll::new()?,
-            events: Vec::with_capacity(EVENTS_MAX),
+            set: Epoll::new(EVENTS_MAX)?,
+            ready: Vec::with_capacity(EVENTS_MAX),
             roster: Roster::default(),
             input: Vec::with_capacity(READ_BYTES),
             outbox: Outbox::with_capacity(GATHER_BYTES),
@@ -55,11 +55,11 @@ impl Backend {
     /// Answers the connections that are ready. True if there are no others.
     pub(super) fn turn(&mut self, worker: &Worker, depart: &mut dyn FnMut(Departure)) -> bool {
         // A worker whose epoll set does not work any more can do nothing: the process ends.
-        self.set.wait(&mut self.events).expect("the epoll set of a lane works");
+        self.set.wait(&mut self.ready).expect("the epoll set of a lane works");
         let mut position = 0;
-        while let Some(event) = self.events.get(position) {
+        while let Some(&ready) = self.ready.get(position) {
             position += 1;
-            if let Some(departure) = self.read(worker, Epoll::ready(event)) {
+            if let Some(departure) = self.read(worker, ready) {
                 depart(departure);
             }
         }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use heartbeat_protocol::DateLine;
 
-use crate::os::sys::{CoarseClock, coarse_time};
+use crate::os::sys;
 
 /// A worker's clock.
 #[derive(Debug)]
@@ -20,13 +20,13 @@ impl Clock {
 
     /// Milliseconds since some moment; exact to the kernel's tick.
     pub(crate) fn now_ms(&self) -> u64 {
-        coarse_time(CoarseClock::Monotonic).as_millis() as u64
+        sys::time_of(sys::Clock::CoarseMonotonic).as_millis() as u64
     }
 
     /// Calls `with` with the Date line of this second. The line is made again only where the
     /// second has changed.
     pub(crate) fn with_date<R>(&self, with: impl FnOnce(&DateLine) -> R) -> R {
-        let seconds = coarse_time(CoarseClock::Realtime).as_secs();
+        let seconds = sys::time_of(sys::Clock::CoarseRealtime).as_secs();
         let mut date = self.date.borrow_mut();
         if date.unix_seconds() != seconds {
             *date = DateLine::new(seconds);

@@ -75,7 +75,7 @@ impl PayloadPipe {
         self.empty_relay(skipped)?;
         let offered = relayed - skipped;
         let has_more = (offered as u64) < bytes;
-        let sent = sys::splice(&self.relay_out, &socket, offered, has_more);
+        let sent = sys::splice_to_socket(&self.relay_out, socket, offered, has_more);
         let left = offered - sent.as_ref().copied().unwrap_or(0);
         // A failure here is the next answer's: this one's bytes are out.
         let _ = self.empty_relay(left);
@@ -85,7 +85,7 @@ impl PayloadPipe {
     /// Throws the first `bytes` of the relay away.
     fn empty_relay(&self, mut bytes: usize) -> io::Result<()> {
         while bytes > 0 {
-            match sys::splice(&self.relay_out, &self.sink, bytes, false) {
+            match sys::splice(&self.relay_out, &self.sink, bytes) {
                 Ok(dropped @ 1..) => bytes -= dropped,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
@@ -121,7 +121,7 @@ fn fill(arena: &Arena) -> io::Result<(PipeReader, usize)> {
     let (block, block_in) = io::pipe()?;
     let mut moved = 0;
     while moved < BLOCK_BYTES {
-        moved += match sys::splice(&far, &block_in, BLOCK_BYTES - moved, false)? {
+        moved += match sys::splice(&far, &block_in, BLOCK_BYTES - moved)? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             bytes => bytes,
         };
