@@ -8,6 +8,7 @@
 //! So no request is half read in the lane.
 
 mod epoll;
+#[allow(unsafe_code)]
 mod ring;
 mod roster;
 mod uring;
