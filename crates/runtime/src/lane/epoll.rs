@@ -1,5 +1,5 @@
-//! Owns the lane of a worker on epoll: one read and one write for each connection that has
-//! something to say, and no buffer of its own for those that have not.
+//! Owns the lane of a worker on epoll: one read and one write for each connection that has sent
+//! something, and no buffer for an idle one.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -16,10 +16,10 @@ const READ_BYTES: usize = 16 * 1024;
 /// Bytes of answers to one read that need no allocation.
 const GATHER_BYTES: usize = 64 * 1024;
 
-/// Events that one look at the set returns at most.
+/// Events that one epoll_wait(2) returns at most.
 const EVENTS_MAX: usize = 256;
 
-/// Reads of one connection in a row. One that has more to say than this needs a session, which
+/// Reads of one connection in a row. A connection that sends more than this needs a session, which
 /// gives way to others.
 const READS_MAX: usize = 16;
 
@@ -66,7 +66,7 @@ impl Backend {
         position < EVENTS_MAX
     }
 
-    /// Reads and answers until a short read shows that the connection has nothing more to say.
+    /// Reads and answers until a short read shows that nothing more has arrived.
     fn read(&mut self, worker: &Worker, Ready { index, has_ended }: Ready) -> Option<Departure> {
         let socket = self.roster.socket(index)?;
         for _ in 0..READS_MAX {
@@ -100,7 +100,7 @@ impl Backend {
         if let Verdict::Unusual { used } = verdict {
             return self.depart(worker, index, socket, 0, used);
         }
-        // An error is the session's to find out: it tries the same write.
+        // The session finds out the error, because it tries the same write.
         let sent = sys::send_at_once(socket, &self.outbox.bytes).unwrap_or(0);
         if sent < self.outbox.bytes.len() {
             return self.depart(worker, index, socket, sent, self.input.len());
