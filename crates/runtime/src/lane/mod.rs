@@ -1,6 +1,6 @@
 //! Owns the connections that need no task: those that wait for their next request, and those whose
-//! requests are whole and whose answers are short. Everything else moves to a session, and comes
-//! back when it is idle.
+//! requests are whole and whose answers are short. Every other connection moves to a session, and
+//! returns when it is idle.
 //!
 //! The lane reads requests with the dialogue that a session uses, one read at a time. As soon as a
 //! request is unusual (a part of a head, a long body, a large answer, an answer that closes), a
@@ -27,7 +27,7 @@ use crate::worker::Worker;
 /// The lane of one worker.
 pub(crate) struct Lane {
     backend: RefCell<Backend>,
-    /// Whether a connection has come that the kernel does not know yet.
+    /// Whether a receive of a new connection has not been submitted yet.
     is_dirty: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
