@@ -1,5 +1,5 @@
-//! Owns which connections are in a lane, and what the lane makes of the bytes that they send. Knows
-//! no ring and no epoll set.
+//! Owns the connections of a lane, and how the lane answers the bytes that they send. Knows no ring
+//! and no epoll set.
 
 use std::net::{IpAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -25,9 +25,9 @@ const ANSWER_BYTES_MAX: usize = 32 * 1024;
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     pub(crate) remote: IpAddr,
-    /// Whether no request has come yet.
+    /// Whether no request has arrived yet.
     pub(crate) is_fresh: bool,
-    /// Counts the connection as long as it is there.
+    /// Counts the connection until it is dropped.
     pub(crate) place: Place,
 }
 
@@ -53,7 +53,7 @@ struct Entry {
     watch: WatchId,
 }
 
-/// What the lane made of the bytes of one read.
+/// How far the lane has answered the bytes of one read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The answers to all of them are in the outbox.
@@ -120,8 +120,7 @@ impl Roster {
         }
     }
 
-    /// The peer has ended, or a deadline's shutdown(2) has made it look so. Some if that needs a
-    /// session.
+    /// EOF, real or caused by a deadline's shutdown(2). Some if that needs a session.
     pub(super) fn end(&mut self, worker: &Worker, index: u32) -> Option<Departure> {
         let expired = self.expired(worker, index);
         let client = self.remove(worker, index)?;
@@ -133,7 +132,7 @@ impl Roster {
             Some(_) if worker.is_draining() => End::Drained,
             Some(wait) => End::TimedOut(wait),
         };
-        // What is on its way from the peer must meet this side's end before the close.
+        // Bytes from the peer that arrive after a plain close would make it a reset.
         Some(Departure::Close(client, end))
     }
 
