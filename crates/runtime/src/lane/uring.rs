@@ -75,7 +75,7 @@ impl Backend {
                 self.roster.wait_on(worker, index, now_ms);
                 self.receive(worker, index);
             } else if let Some(client) = self.remove(worker, index) {
-                // The socket is full, or its peer is gone: the session's write finds out.
+                // The socket is full, or the connection is reset: the session's write finds out.
                 let marks = (from, until);
                 let start = roster::session_start(worker.buffers(), &self.outbox, marks, sent, &[]);
                 depart(Departure::Serve(client, start));
