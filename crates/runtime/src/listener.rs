@@ -27,7 +27,7 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// How long queued connections are waited for at most while a listener closes.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
 
-/// Connections accepted in a row before other tasks get their turn.
+/// Connections accepted in a row before other tasks run.
 const IN_A_ROW_MAX: usize = 16;
 
 /// Binds one listening socket per worker, and returns their address.
@@ -108,7 +108,7 @@ fn is_without_ipv6(error: &io::Error) -> bool {
 /// Accepts connections on one listener.
 pub(crate) struct Acceptor {
     listener: TcpListener,
-    /// The same socket as the event loop knows it: monoio's own accept has no place for a limit.
+    /// A duplicate of it that the event loop watches: monoio's own accept can not stop at a limit.
     ready: monoio::net::UnixStream,
     accepted: Cell<u64>,
 }
@@ -125,8 +125,8 @@ impl Acceptor {
         Ok(Self { listener: listener.try_clone()?, ready, accepted: Cell::new(0) })
     }
 
-    /// Accepts until `is_closed`, and gives each connection to `admit`. While there is no room for
-    /// another one, it stays in the queue of the listener.
+    /// Accepts until `is_closed`, and gives each connection to `admit`. While `has_room` is false,
+    /// connections stay in the queue of the listener.
     pub(crate) async fn run(
         &self,
         is_blocking: bool,
@@ -157,7 +157,7 @@ impl Acceptor {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     in_a_row = 0;
-                    // An error here is found again by the accept.
+                    // The next accept reports an error of this wait again.
                     let _ = self.ready.readable(false).await;
                 }
                 Err(error) if is_of_the_connection(&error) => {}
@@ -172,12 +172,12 @@ impl Acceptor {
         }
     }
 
-    /// Keeps new handshakes out, and waits until everybody who has connected has been accepted.
+    /// Keeps new handshakes out, and waits until every connection in the queue has been accepted.
     ///
     /// Closing a listening socket resets what waits in its queue. So new handshakes are kept out
-    /// first, by a packet filter that drops pure SYNs: a client repeats its SYN after a second,
-    /// and finds the next server, or the port closed. Then the queue runs dry while
-    /// [`Acceptor::run`] goes on.
+    /// first, by a packet filter that drops pure SYNs: a client repeats its SYN after a second, and
+    /// finds the next server, or the port closed. Then the queue empties while [`Acceptor::run`]
+    /// continues.
     pub(crate) async fn let_queue_run_dry(&self, listener: &TcpListener) {
         // A kernel without socket filters leaves the race of a SYN against the last accept.
         let _ = SockRef::from(listener).attach_filter(&DROP_SYN);
@@ -195,8 +195,8 @@ impl Acceptor {
     }
 }
 
-/// Errors that are about the connection that would have been accepted, and not about accepting
-/// (accept(2)): the next one may be good.
+/// Errors of the connection that would have been accepted, and not of the listener (accept(2)): the
+/// next connection may be good.
 fn is_of_the_connection(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -245,7 +245,7 @@ mod tests {
     const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     #[test]
-    fn workers_share_a_port_that_nobody_else_gets() {
+    fn workers_share_a_port_that_no_other_server_can_bind() {
         let (listeners, address) = bind(Some(LOOPBACK), 0, 3).unwrap();
         assert_eq!(listeners.len(), 3);
         for listener in &listeners {
