@@ -42,7 +42,7 @@ impl Name {
         &self.text
     }
 
-    /// Where in [`Name::text`] the method ends and the path ends.
+    /// The positions in [`Name::text`] at which the method ends and the path ends.
     pub(crate) fn bytes(&self) -> NameBytes {
         NameBytes { verb: self.verb_bytes, path: self.text.len() - self.verb_bytes }
     }
