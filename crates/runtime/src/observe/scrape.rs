@@ -205,7 +205,7 @@ fn memory_bytes() -> Option<(u64, u64)> {
     Some((pages.next()?.ok()? * page_bytes, pages.next()?.ok()? * page_bytes))
 }
 
-/// Open descriptors: Linux 6.2 tells their number as the size of the directory. Counting its
+/// Open descriptors: Linux 6.2 reports their number as the size of the directory. Counting its
 /// entries would hold up a loop with ten thousand connections for milliseconds.
 fn open_descriptors() -> Option<u64> {
     match fs::metadata("/proc/self/fd").ok()?.len() {
