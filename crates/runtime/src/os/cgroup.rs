@@ -33,7 +33,7 @@ pub(crate) struct MemoryGauge {
 }
 
 impl MemoryGauge {
-    /// None where nothing limits memory.
+    /// None if nothing limits memory.
     pub(crate) fn find(root: &Path) -> Option<Self> {
         let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
         let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
@@ -64,8 +64,8 @@ impl MemoryGauge {
     }
 }
 
-/// Whole CPUs that the cgroup's quota pays for, rounded up; none where there is no quota.
-/// `root` is the file system's root, another one in tests.
+/// Whole CPUs that the cgroup's quota pays for, rounded up; None if there is no quota. `root` is
+/// the file system's root, another one in tests.
 pub(crate) fn cpu_quota(root: &Path) -> Option<usize> {
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let quotas = groups.lines().filter_map(|line| {
@@ -83,7 +83,7 @@ pub(crate) fn cpu_quota(root: &Path) -> Option<usize> {
 }
 
 /// The directories of a group and of those around it. Inside a container the path may name groups
-/// that are not visible, where the mount point is the container's own group.
+/// that are not visible, if the mount point is the container's own group.
 fn group_and_around(mount: &Path, path: &str) -> Vec<PathBuf> {
     let group = mount.join(path.trim_start_matches('/'));
     let around = group.ancestors().take_while(|directory| directory.starts_with(mount));
@@ -97,7 +97,7 @@ fn quota_v2(directory: PathBuf) -> Option<usize> {
     whole_cpus(words.next()?.parse().ok()?, words.next()?.parse().ok()?)
 }
 
-/// cgroup v1: `cpu.cfs_quota_us` is -1 where there is no quota.
+/// cgroup v1: `cpu.cfs_quota_us` is -1 if there is no quota.
 fn quota_v1(directory: PathBuf) -> Option<usize> {
     let read = |name| fs::read_to_string(directory.join(name)).ok()?.trim().parse().ok();
     whole_cpus(read("cpu.cfs_quota_us")?, read("cpu.cfs_period_us")?)
