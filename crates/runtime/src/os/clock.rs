@@ -1,4 +1,4 @@
-//! Owns what time it is for a worker: coarse, without a system call, good for deadlines and for
+//! Owns the time of a worker: coarse and without a system call, exact enough for deadlines and for
 //! the Date field.
 
 use std::cell::RefCell;
@@ -23,7 +23,7 @@ impl Clock {
         sys::time_of(sys::Clock::CoarseMonotonic).as_millis() as u64
     }
 
-    /// Calls `with` with the Date line of this second. The line is made again only where the
+    /// Calls `with` with the Date line of this second. The line is formatted again only if the
     /// second has changed.
     pub(crate) fn with_date<R>(&self, with: impl FnOnce(&DateLine) -> R) -> R {
         let seconds = sys::time_of(sys::Clock::CoarseRealtime).as_secs();
@@ -40,11 +40,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_date_is_of_now() {
+    fn the_date_is_the_current_one() {
         let clock = Clock::new();
         let now =
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-        let told = clock.with_date(DateLine::unix_seconds);
-        assert!(now.abs_diff(told) <= 1, "{now} and {told}");
+        let dated = clock.with_date(DateLine::unix_seconds);
+        assert!(now.abs_diff(dated) <= 1, "{now} and {dated}");
     }
 }
