@@ -97,7 +97,7 @@ const LADDER: [Rung; 4] = [
 /// will run it.
 ///
 /// # Errors
-/// Where every rung is refused, or the kernel is older than 5.7 and would wait in threads.
+/// If every rung is refused, or the kernel is older than 5.7 and would wait in threads.
 pub(crate) fn build_uring() -> Result<(EventLoop, &'static str), Refusal> {
     let mut last = None;
     for rung in &LADDER {
@@ -139,8 +139,8 @@ pub(crate) fn build_epoll() -> io::Result<EventLoop> {
         .map(EventLoop::Epoll)
 }
 
-/// Proves by use that epoll and the calls of every connection are allowed: monoio passes over
-/// errors of epoll_wait(2), and a worker would spin.
+/// Proves by use that epoll and the calls of every connection are allowed: monoio ignores errors of
+/// epoll_wait(2), and a worker would spin.
 ///
 /// # Errors
 /// The system call that was refused, and why.
@@ -155,15 +155,15 @@ pub(crate) fn prove_epoll() -> Result<(), (&'static str, io::Error)> {
     Ok(())
 }
 
-/// A ring that can be set up may still be refused where it is entered, and monoio passes over
-/// errors there: without this, a worker would spin.
+/// A kernel that allows io_uring_setup(2) may still refuse io_uring_enter(2), whose errors monoio
+/// ignores: without this check, a worker would spin.
 fn check_enter() -> Result<(), Refusal> {
     let ring = io_uring::IoUring::new(2).map_err(|error| Refusal::new("io_uring_setup", &error))?;
     // Before 5.7 a socket that is not ready is waited for by a kernel thread.
     if !ring.params().is_feature_fast_poll() {
         return Err(Refusal { call: "io_uring_setup", errno: libc::EINVAL });
     }
-    // Nothing to submit and nothing to wait for: the call itself is the question.
+    // There is nothing to submit and nothing to wait for: the call itself is what is tested.
     ring.submit_and_wait(0).map_err(|error| Refusal::new("io_uring_enter", &error))?;
     Ok(())
 }
@@ -180,7 +180,7 @@ impl Refusal {
         Self { call, errno: error.raw_os_error().unwrap_or(libc::EINVAL) }
     }
 
-    /// The word by which metrics call it: the errno's name in lower case.
+    /// Its name in the metrics: that of the errno in lower case.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self.errno {
