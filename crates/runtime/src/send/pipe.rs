@@ -1,10 +1,10 @@
 //! Owns the payload as references to pages of the kernel: a pipe that is full of them, from which
 //! answers are spliced into sockets without a copy.
 //!
-//! sendfile(2) does the like from a file, but 4 KiB at a time, each with its own look-up and its
-//! own reference count, over which a sender and a receiver on two cores fight. What has been
-//! through a socket lies in runs of 32 KiB with one count: so the block goes through a socket
-//! pair once, is kept in a pipe, and is duplicated (tee(2)) for each answer.
+//! sendfile(2) does the same from a file, but 4 KiB at a time, each with its own look-up and its
+//! own reference count, whose cache line a sender and a receiver on two cores contend for. Bytes
+//! that have been through a socket lie in runs of 32 KiB with one count. So the block goes through
+//! a socket pair once, is kept in a pipe, and is duplicated (tee(2)) for each answer.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -17,10 +17,10 @@ use heartbeat_protocol::PATTERN;
 use crate::os::sys;
 use crate::send::arena::{Arena, BLOCK_BYTES};
 
-/// A pipe full of the payload, and what it takes to hand it on.
+/// A pipe full of the payload, and what it takes to send from it.
 #[derive(Debug)]
 pub(crate) struct PayloadPipe {
-    /// The block, again and again. Never emptied, and without a writer it can not change.
+    /// The block, repeated. It is never emptied, and without a writer it can not change.
     source: PipeReader,
     source_bytes: usize,
     /// What is on its way into a socket; empty between two calls.
@@ -28,7 +28,7 @@ pub(crate) struct PayloadPipe {
     relay_out: PipeReader,
     /// /dev/null, which drops what a socket did not take without reading it.
     sink: File,
-    /// Set where the relay could not be emptied: the next answer would begin with its rest.
+    /// Set if the relay could not be emptied: the next answer would begin with its rest.
     broken: Cell<bool>,
 }
 
@@ -37,7 +37,7 @@ impl PayloadPipe {
     ///
     /// # Errors
     /// What refused it: EPERM or ENOSYS from a seccomp profile without splice and tee, EMFILE, a
-    /// missing /dev/null, WouldBlock where `net.core.wmem_default` is below the block.
+    /// missing /dev/null, WouldBlock if `net.core.wmem_default` is less than the block.
     pub(crate) fn new(arena: &Arena) -> io::Result<Self> {
         let (source, source_bytes) = fill(arena)?;
         let (relay_out, relay_in) = io::pipe()?;
@@ -77,7 +77,7 @@ impl PayloadPipe {
         let has_more = (offered as u64) < bytes;
         let sent = sys::splice_to_socket(&self.relay_out, socket, offered, has_more);
         let left = offered - sent.as_ref().copied().unwrap_or(0);
-        // A failure here is the next answer's: this one's bytes are out.
+        // A failure here concerns the next answer: the bytes of this one have been sent.
         let _ = self.empty_relay(left);
         sent
     }
@@ -112,8 +112,8 @@ impl PayloadPipe {
     }
 }
 
-/// A pipe as full of the block as it gets, and how full that is: 16 times, as long as the kernel
-/// found whole runs of pages.
+/// A pipe that holds the block as often as it fits, and how many bytes that is: 16 times the block
+/// if the kernel found whole runs of pages.
 fn fill(arena: &Arena) -> io::Result<(PipeReader, usize)> {
     let (mut near, far) = UnixStream::pair()?;
     near.set_nonblocking(true)?;
