@@ -13,7 +13,7 @@ use crate::os::sys::{self, Way};
 use crate::report::StartError;
 use crate::turns::Turns;
 
-/// Connections that wait to be accepted at most; the kernel takes the lower of this and
+/// Connections that wait to be accepted at most; the kernel uses the lower of this and
 /// net.core.somaxconn, whose default it is.
 const BACKLOG: i32 = 4096;
 
@@ -68,8 +68,8 @@ fn by(call: &'static str) -> impl Fn(io::Error) -> Refused {
 fn bind_to(wanted: SocketAddr, workers: usize) -> Result<(Vec<TcpListener>, SocketAddr), Refused> {
     let shared = workers > 1;
     if shared && wanted.port() != 0 {
-        // With SO_REUSEPORT a second server of the same user would quietly take half of the
-        // connections; without it, a taken port is an error.
+        // With SO_REUSEPORT a second server of the same user would silently accept half of the
+        // connections; without it, a port that is in use is an error.
         bound_socket(wanted, false)?;
     }
     let first: TcpListener = bound_socket(wanted, shared)?.into();
@@ -162,7 +162,7 @@ impl Acceptor {
                 }
                 Err(error) if is_of_the_connection(&error) => {}
                 // No descriptor, no memory: the queue keeps the connection, and asking again at
-                // once would spin. Every other error gets the same patience.
+                // once would spin. Every other error is handled in the same way.
                 Err(_) if !is_closed() => {
                     monoio::time::sleep(back_off).await;
                     back_off = (back_off * 2).min(BACK_OFF_MAX);
