@@ -187,7 +187,7 @@ fn push_all(out: &mut Vec<u8>, texts: &[&str]) {
 
 fn push_address(out: &mut Vec<u8>, address: IpAddr) {
     use std::io::Write;
-    // IPv4 peers of a dual-stack listener are written as what they are.
+    // IPv4 peers of a dual-stack listener are written as IPv4 addresses.
     let _ = match address.to_canonical() {
         IpAddr::V4(address) => {
             let [a, b, c, d] = address.octets();
