@@ -31,7 +31,7 @@ pub(crate) struct LogSink {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The rest of a chunk that was taken in part: it goes before anything else.
+    /// The rest of a chunk that was accepted in part: it is written before anything else.
     rest: Vec<u8>,
     /// The reader is gone for good.
     is_closed: bool,
