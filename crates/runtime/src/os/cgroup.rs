@@ -1,26 +1,26 @@
-//! Owns what the cgroups around this process allow it: CPU time, and memory. Everything is read
-//! below a root directory, which is another one in tests.
+//! Owns the limits that the cgroups around this process set: CPU time, and memory. Everything is
+//! read below a root directory, which is another one in tests.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// How much of the memory limit is in use when memory counts as scarce, and as used up; in
-/// percent. What remains is for the writes under way, the batches in which the kernel counts (256
-/// KiB per CPU), and connections to come.
+/// How much of the memory limit is in use when memory counts as scarce, and as used up; in percent.
+/// What remains is for the writes under way, the batches in which the kernel counts (256 KiB per
+/// CPU), and new connections.
 const SCARCE_PERCENT: u64 = 50;
 const USED_UP_PERCENT: u64 = 75;
 
-/// Limits from this many bytes on are none: send buffers never get there.
+/// A limit of at least this many bytes counts as none: send buffers never grow so far.
 const LIMIT_BYTES_MAX: u64 = 64 << 30;
 
 /// What is left of the memory that the cgroup may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Memory {
     Ample,
-    /// Time to be content with less.
+    /// Sockets should hold less.
     Scarce,
-    /// Time to wait: at the limit the kernel ends the process.
+    /// Answers should wait: at the limit the kernel ends the process.
     UsedUp,
 }
 
@@ -47,7 +47,7 @@ impl MemoryGauge {
         gauges.min_by_key(|gauge| gauge.limit_bytes)
     }
 
-    /// How things stand: one pread(2) of a file of the kernel.
+    /// How much of the limit is in use: one pread(2) of a file of the kernel.
     pub(crate) fn read(&self) -> Memory {
         let mut text = [0; 24];
         let used = self
@@ -55,7 +55,7 @@ impl MemoryGauge {
             .read_at(&mut text, 0)
             .ok()
             .and_then(|bytes| str::from_utf8(&text[..bytes]).ok()?.trim().parse::<u64>().ok());
-        // Without an answer it is as if there were no limit.
+        // If the file can not be read, memory counts as ample.
         match used.unwrap_or(0).saturating_mul(100) / self.limit_bytes.max(1) {
             0..SCARCE_PERCENT => Memory::Ample,
             SCARCE_PERCENT..USED_UP_PERCENT => Memory::Scarce,
