@@ -1,5 +1,5 @@
 //! Owns the event loop of a worker: builds it over io_uring with the best flags that the kernel
-//! has, or over epoll, or says what refused it and what would help.
+//! has, or over epoll, or reports what refused it and what would help.
 
 use std::fmt;
 use std::fs;
@@ -25,7 +25,7 @@ const COMPLETION_ENTRIES: u32 = 1024;
 /// Events that one epoll_wait(2) returns at most.
 const EPOLL_EVENTS: u32 = 512;
 
-/// What carries the event loops.
+/// The kernel interface that event loops use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Driver {
@@ -36,7 +36,7 @@ pub enum Driver {
 }
 
 impl Driver {
-    /// The word for it in metrics and the banner.
+    /// Its name in metrics and the banner.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -93,8 +93,8 @@ const LADDER: [Rung; 4] = [
     Rung { flags: "no flags", set: |_| {} },
 ];
 
-/// Builds an event loop over io_uring, and tells its flags. The calling thread is the one that
-/// will run it.
+/// Builds an event loop over io_uring, and returns it with its flags. The calling thread is the one
+/// that will run it.
 ///
 /// # Errors
 /// If every rung is refused, or the kernel is older than 5.7 and would wait in threads.
@@ -116,7 +116,7 @@ pub(crate) fn build_uring() -> Result<(EventLoop, &'static str), Refusal> {
             }
             Err(error) => {
                 let refusal = Refusal::new("io_uring_setup", &error);
-                // EINVAL is a flag that this kernel has not; anything else no rung will mend.
+                // EINVAL means that the kernel does not know a flag; no rung avoids another error.
                 if refusal.errno != libc::EINVAL {
                     return Err(refusal);
                 }
