@@ -26,7 +26,7 @@ pub(crate) struct PayloadPipe {
     /// What is on its way into a socket; empty between two calls.
     relay_in: PipeWriter,
     relay_out: PipeReader,
-    /// /dev/null, which drops what a socket did not take without reading it.
+    /// /dev/null, which drops the bytes that a socket did not accept, without reading them.
     sink: File,
     /// Set if the relay could not be emptied: the next answer would begin with its rest.
     broken: Cell<bool>,
@@ -58,8 +58,8 @@ impl PayloadPipe {
         self.source_bytes as u64 - from % PATTERN.len() as u64
     }
 
-    /// Sends what the socket takes at once of `bytes` bytes of payload, from its byte `from` on.
-    /// O_NONBLOCK is set on the socket.
+    /// Sends as much of `bytes` bytes of payload, from its byte `from` on, as the socket accepts
+    /// without waiting. O_NONBLOCK is set on the socket.
     ///
     /// # Errors
     /// Those of splice(2); nothing has been sent then.
