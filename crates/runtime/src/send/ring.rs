@@ -3,7 +3,7 @@
 //!
 //! No write waits (RWF_NOWAIT, MSG_DONTWAIT): it is submitted and reaped within one call, so that
 //! none is ever in flight while the loop runs, and a socket that is full is waited for through
-//! monoio like any other. What outlives a call is only the kernel's word that the network is done
+//! monoio like any other. Only the kernel's notification outlives a call: that the network is done
 //! with the pages of a zero-copy send.
 
 use std::cell::{Cell, RefCell};
@@ -39,7 +39,7 @@ pub(crate) struct SendRing {
     ring: RefCell<IoUring>,
     arena: Arena,
     operation: Operation,
-    /// Whether the ring itself has failed: it is not used again.
+    /// Whether the ring itself has failed: then it is not used again.
     is_broken: Cell<bool>,
     counts: Cell<ZeroCopyCounts>,
 }
@@ -64,8 +64,8 @@ impl SendRing {
     /// Builds the ring, registers the arena, and proves by a write that the operation works.
     ///
     /// # Errors
-    /// What refused it: EPERM or ENOSYS from a seccomp profile, ENOMEM where RLIMIT_MEMLOCK has too
-    /// low for the arena, EOPNOTSUPP and EINVAL from kernels before 6.15.
+    /// What refused it: EPERM or ENOSYS from a seccomp profile, ENOMEM if RLIMIT_MEMLOCK is too low
+    /// for the arena, EOPNOTSUPP and EINVAL from kernels before 6.15.
     pub(crate) fn new(arena: &Arena, operation: Operation) -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_single_issuer()
@@ -115,9 +115,9 @@ impl SendRing {
         self.is_broken.get()
     }
 
-    /// Writes what the socket takes at once of `vectors`, which all lie inside the arena that this
-    /// ring was made for; the kernel refuses others. `head` is the slot of the first vector, if it
-    /// lies in one.
+    /// Writes as much of `vectors` as the socket accepts without waiting. They all lie inside the
+    /// arena that this ring was made for; the kernel refuses others. `head` is the slot of the
+    /// first vector, if it lies in one.
     pub(crate) fn write(
         &self,
         socket: RawFd,
