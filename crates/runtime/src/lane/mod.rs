@@ -32,6 +32,7 @@ pub(crate) struct Lane {
     waker: RefCell<Option<Waker>>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "a worker has one, which is never moved")]
 enum Backend {
     Uring(uring::Backend),
     Epoll(epoll::Backend),
