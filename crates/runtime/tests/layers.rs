@@ -1,4 +1,4 @@
-//! The order of the runtime's modules: a module uses only what stands below it.
+//! The order of the runtime's modules: a module uses only modules below it.
 //!
 //! docs/ARCHITECTURE.md draws this order; the test reads the `use crate::` lines of every file.
 
@@ -43,7 +43,7 @@ const LAYERS: &[&[&str]] = &[
     &["os::sys"],
 ];
 
-/// Test code reaches upwards on purpose: it simulates a worker for everything below it.
+/// Test code that uses modules above it on purpose: it simulates a worker.
 const TEST_ONLY: &str = "connection::simulation";
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -63,7 +63,7 @@ fn module_of(file: &Path, root: &Path) -> String {
     relative.to_str().unwrap().replace('/', "::")
 }
 
-/// The modules that a file names in its `use crate::` lines, tests at its end left out.
+/// The modules that a file names in its `use crate::` lines, without those of its tests.
 fn used_modules(text: &str, known: &BTreeMap<&str, usize>) -> Vec<String> {
     let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
     let mut used = Vec::new();
@@ -118,7 +118,7 @@ fn every_arrow_points_down() {
 }
 
 #[test]
-fn every_name_of_a_use_line_is_seen_and_tests_are_not() {
+fn every_name_of_a_use_line_is_found_and_those_of_tests_are_not() {
     let known = BTreeMap::from([("worker", 1), ("os::sys", 2), ("send::tier", 0)]);
     let text = "use std::io;\nuse crate::os::sys::{self, Way};\nuse crate::worker::Worker;\n\
                 use crate::{worker, send::tier};\n#[cfg(test)]\nmod tests { use crate::server; }";
