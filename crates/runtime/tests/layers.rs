@@ -47,8 +47,8 @@ const LAYERS: &[&[&str]] = &[
 const TEST_ONLY: &str = "connection::simulation";
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
         if path.is_dir() {
             rust_files(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -59,13 +59,13 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// `connection/session.rs` is `connection::session`.
 fn module_of(file: &Path, root: &Path) -> String {
-    let relative = file.strip_prefix(root).unwrap().with_extension("");
-    relative.to_str().unwrap().replace('/', "::")
+    let relative = file.strip_prefix(root).expect("a file below the root").with_extension("");
+    relative.to_str().expect("UTF-8").replace('/', "::")
 }
 
 /// The modules that a file names in its `use crate::` lines, without those of its tests.
 fn used_modules(text: &str, known: &BTreeMap<&str, usize>) -> Vec<String> {
-    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let mut used = Vec::new();
     for statement in code.split(';') {
         let Some(at) = statement.find("use crate::") else { continue };

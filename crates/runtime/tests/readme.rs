@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 fn read(file: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file))
+        .expect("a file of the repository")
 }
 
 #[test]
