@@ -1,5 +1,5 @@
-//! Owns the way of a connection through its worker: accepted, handed over or kept, into the lane,
-//! into a session and back, and counted as long as it is there.
+//! Owns the way of a connection through its worker: it is accepted, handed over or kept, moves into
+//! the lane, into a session and back, and is counted until it closes.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -46,7 +46,7 @@ impl Admission {
         Self { worker, lane, spare_tasks: RefCell::default() }
     }
 
-    /// Hands a connection that has been accepted to a worker that has fewer, or keeps it.
+    /// Hands a connection that has been accepted over to a worker that has fewer, or keeps it.
     pub(crate) fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
         let worker = &self.worker;
         let rank = place::rank(worker);
@@ -71,7 +71,7 @@ impl Admission {
         place::has_room_above(&self.worker)
     }
 
-    /// Takes over what others have accepted for this worker.
+    /// Takes over the connections that other workers have accepted for this one.
     pub(crate) fn take_over(self: &Rc<Self>, handed_over: Vec<Accepted>) {
         for Accepted { stream, peer, rank } in handed_over {
             self.begin(stream, peer, Door::Main, rank);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use heartbeat_protocol::Site;
 
-/// Most worker threads that can be asked for.
+/// The largest allowed number of worker threads.
 pub const THREADS_MAX: usize = 1024;
 
 /// The configuration of a server. [`Config::new`] has the defaults of the command line.
@@ -27,7 +27,7 @@ pub struct Config {
     /// The access log on standard output; None means off.
     pub log: Option<LogFormat>,
     /// Most connections at a time, all workers together, at least 1; None means as many as the
-    /// limits of the process allow. More than that is taken down to it.
+    /// limits of the process allow. A larger value is lowered to that.
     pub max_connections: Option<usize>,
     /// How long a peer may take for a whole head.
     pub header_timeout: Duration,
@@ -128,7 +128,7 @@ pub struct Admin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Io {
-    /// io_uring where the kernel and its seccomp profile allow it, epoll otherwise.
+    /// io_uring if the kernel and the seccomp profile allow it, epoll otherwise.
     Auto,
     /// io_uring; the start fails if it is refused.
     Uring,
@@ -136,7 +136,7 @@ pub enum Io {
     Epoll,
 }
 
-/// How large answers are asked to leave.
+/// The wanted way for large answers to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendTier {

@@ -1,8 +1,8 @@
-//! Owns when each connection of a worker has waited long enough. One sweep over a table at a
-//! coarse interval, instead of a timer per request: arming a deadline is one store.
+//! Owns the deadlines of a worker's connections. There is one sweep over a table at a coarse
+//! interval instead of a timer per request: arming a deadline is one store.
 //!
-//! A deadline ends a wait by shutdown(2): the operation in flight completes as if the peer had
-//! finished, on both drivers and in both rings, so that nothing needs to be cancelled.
+//! A deadline ends a wait by shutdown(2): the operation in flight completes as at the end of the
+//! peer's stream, on both drivers and in both rings, so that nothing needs to be cancelled.
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
@@ -29,11 +29,11 @@ pub(crate) enum Wait {
     Idle,
     /// A head: the first one of a connection, or the rest of one that has begun.
     Head,
-    /// More of a body that the peer sends.
+    /// More of a request's body.
     Receive,
-    /// Room for more of an answer.
+    /// A socket that accepts more of an answer.
     Send,
-    /// The peer's end, after this side's.
+    /// The end of the peer's stream, after a half-close.
     Linger,
 }
 
@@ -45,7 +45,7 @@ struct Entry {
     limit_ms: u32,
     /// [`NEVER`] while nothing is waited for.
     due_ms: u64,
-    /// What waited for the peer's acknowledgement when a wait for room was last looked at.
+    /// The number of unacknowledged bytes when a [`Wait::Send`] was last swept.
     unacknowledged: Option<usize>,
     /// What the metrics hold of this connection.
     counted: Counted,
@@ -58,7 +58,7 @@ pub(crate) struct Counted {
     pub(crate) retransmitted: u32,
 }
 
-/// A moment that does not come.
+/// A moment that is never reached.
 const NEVER: u64 = u64::MAX;
 
 /// The deadlines of one worker.
@@ -240,7 +240,7 @@ impl Deadlines {
 }
 
 impl Entry {
-    /// A socket has room again only once a third of its buffer is gone, which may be megabytes.
+    /// A full socket accepts bytes again only once a third of its buffer is sent: maybe megabytes.
     /// A peer that takes some of them meanwhile is slow, and has not stalled.
     fn note_progress(&mut self, now_ms: u64) {
         if self.due_ms == NEVER {

@@ -1,6 +1,6 @@
 //! Owns the balance of connections among workers: how many each one has, and the inbox through
-//! which another one that has accepted too many hands it some. All of it is used only when a
-//! connection opens or closes.
+//! which it receives connections from a worker that has accepted too many. All of it is used only
+//! when a connection opens or closes.
 
 use std::cell::Cell;
 use std::net::{SocketAddr, TcpStream};
@@ -13,20 +13,21 @@ use crate::os::clock::Clock;
 use crate::os::sys;
 use crate::shutdown::Order;
 
-/// Connections that wait in an inbox at most. A worker that does not come round to them has enough
-/// to do, and each is a descriptor that nobody closes yet.
+/// Connections that wait in an inbox at most. A worker that does not take them is busy, and each is
+/// a descriptor that stays open meanwhile.
 const WAITING_MAX: usize = 64;
 
-/// Other workers whose connections are looked up at most: each is a cache line of another CPU. If
-/// there are more workers, each connection looks at others.
+/// Other workers whose counts are read at most for one connection: each is a cache line of another
+/// CPU. If there are more workers, each connection reads the counts of other ones.
 const ASKED_MAX: usize = 16;
 
 /// The share of its connections by which a worker may be ahead of another, beyond one connection:
-/// with thousands of them a hand-over costs more than it evens out.
+/// with thousands of them a hand-over costs more than the better balance saves.
 const SLACK_DIVISOR: usize = 64;
 
 /// A worker hands over one connection in a millisecond, and this many at once after a pause. One
-/// costs about 5 us; connections that come faster than this also go, and even out by themselves.
+/// hand-over costs about 5 us. Connections that open faster than this also close as fast, and the
+/// counts even out without hand-overs.
 const BURST_MS: u64 = 256;
 
 /// A worker's place in the balance, on cache lines of its own.
@@ -35,7 +36,7 @@ const BURST_MS: u64 = 256;
 pub(crate) struct Inbox {
     /// Connections that the worker has, including those that wait here.
     connections: AtomicUsize,
-    /// None while the worker takes nothing: before it serves, and once it drains.
+    /// None while the worker accepts no hand-over: before it serves, and once it drains.
     waiting: Mutex<Option<Waiting>>,
 }
 
@@ -50,7 +51,7 @@ struct Waiting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rank {
     Within,
-    /// Only `/healthz` and `/readyz` are answered; everything else is turned down.
+    /// Only `/healthz` and `/readyz` are answered; every other request gets 503.
     Above,
 }
 
@@ -62,7 +63,7 @@ pub(crate) struct Accepted {
     pub(crate) rank: Rank,
 }
 
-/// Room for one connection in the inbox of a worker that has been told about it.
+/// Space for one connection in the inbox of a worker, which has been notified of it.
 pub(crate) struct Vacancy<'a> {
     inbox: &'a Inbox,
     waiting: MutexGuard<'a, Option<Waiting>>,
@@ -75,7 +76,7 @@ pub(crate) struct Balance {
     index: usize,
     /// Changes from connection to connection.
     turn: Cell<usize>,
-    /// The moment up to which hand-overs have been used up, each of which takes a millisecond.
+    /// Every hand-over uses up a millisecond of time; this is the end of the used part.
     used_up_to_ms: Cell<u64>,
 }
 
@@ -84,8 +85,8 @@ impl Balance {
         Self { index, turn: Cell::new(index), used_up_to_ms: Cell::new(0) }
     }
 
-    /// Room for a connection that this worker has accepted: with the worker that has the fewest, if
-    /// it has enough fewer. None if the connection stays.
+    /// Space for a connection that this worker has accepted, in the inbox of the worker that has
+    /// the fewest. None if the difference is too small: then the connection stays.
     pub(crate) fn find_vacancy<'a>(
         &self,
         inboxes: &'a [Inbox],
@@ -114,12 +115,12 @@ impl Balance {
 }
 
 impl Inbox {
-    /// Begins to take connections, each announced on `bell` by [`Order::TakeOver`].
+    /// Begins to accept hand-overs, and announces them on `control` by [`Order::TakeOver`].
     pub(crate) fn open(&self, control: Arc<UnixStream>) {
         *self.waiting() = Some(Waiting { connections: Vec::new(), control });
     }
 
-    /// What waits.
+    /// Removes and returns the connections that wait.
     pub(crate) fn take(&self) -> Vec<Accepted> {
         self.waiting()
             .as_mut()
@@ -127,7 +128,7 @@ impl Inbox {
             .unwrap_or_default()
     }
 
-    /// Ends what [`Inbox::open`] began, and returns what waited: nothing comes after it.
+    /// Accepts no hand-over any more, and returns the connections that waited.
     pub(crate) fn close(&self) -> Vec<Accepted> {
         self.waiting().take().map(|waiting| waiting.connections).unwrap_or_default()
     }
@@ -142,7 +143,7 @@ impl Inbox {
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts the end of a connection, its own or one that was handed to it.
+    /// Counts the end of a connection, whichever worker accepted it.
     pub(crate) fn note_close(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
@@ -151,9 +152,10 @@ impl Inbox {
         let waiting = self.waiting();
         let open = waiting.as_ref()?;
         match open.connections.len() {
-            // Before the connection is put there, and under the lock: after it, nothing can fail.
+            // The notification comes before the connection and under the lock, so that nothing can
+            // fail afterwards.
             0 => open.announce()?,
-            // The worker has not yet taken the others.
+            // The worker has been notified, and has not yet taken the others.
             1..WAITING_MAX => {}
             _ => return None,
         }
@@ -166,7 +168,7 @@ impl Inbox {
 }
 
 impl Waiting {
-    /// Tells the worker to look. None if that fails.
+    /// Notifies the worker. None if that fails.
     fn announce(&self) -> Option<()> {
         let order = [Order::TakeOver.to_byte()];
         sys::send_at_once(self.control.as_raw_fd(), &order).ok().map(|_| ())
@@ -174,7 +176,7 @@ impl Waiting {
 }
 
 impl Vacancy<'_> {
-    /// Puts a connection there; it belongs to that worker from now on.
+    /// Puts a connection into the inbox. It belongs to that worker from now on.
     pub(crate) fn fill(mut self, accepted: Accepted) {
         if let Some(waiting) = self.waiting.as_mut() {
             self.inbox.note_open();
@@ -296,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_can_not_be_told_gets_no_connection() {
+    fn a_worker_that_can_not_be_notified_gets_no_connection() {
         let (inboxes, controls) = open_inboxes(1);
         drop(controls);
         assert!(inboxes[0].vacancy().is_none());

@@ -1,15 +1,31 @@
-//! The runtime of Heartbeat: one pinned event loop per core over io_uring or epoll, payloads that
-//! leave as vectors over one registered block.
+//! The runtime of Heartbeat: a server that answers with exactly as many bytes as the URL asks for,
+//! on one pinned event loop per core.
 //!
-//! [`Server`] is the whole face: start it, ask for its address, stop it, wait for it. Benchmark
-//! harnesses and tests embed it.
+//! Benchmark harnesses and tests embed it:
 //!
-//! Where things are: `server` starts and ends workers, `worker` is one core, `listener` accepts,
-//! `handover` spreads what is accepted over the workers, `session` performs on a `socket` what its
-//! `dialogue` asks for, `outbound` is a large answer on its way, `arena` the memory it comes from,
-//! `send_ring` the companion ring, `payload_pipe` the payload as pages to splice, `deadlines` the
-//! time limits, `driver` and `tier` choose how bytes move, `sys` wraps system calls. `unsafe` is in
-//! `sys`, `arena` and `send_ring` alone.
+//! ```
+//! use heartbeat_runtime::{Config, Server, Site};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let site = Site::new("/heartbeat/", 1, 1 << 20)?;
+//! let server = Server::start(Config { port: 0, ..Config::new(site) })?;
+//! println!("serving on {}", server.address());
+//! drop(server); // Ends it at once. `stop` and `wait` let it drain.
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Several servers can run in one process. Four things belong to the process and not to a server:
+//!
+//! - Signals. A server installs no handler and blocks no signal; only [`Signals`] does, if the
+//!   program asks for it. SIGPIPE must be ignored, as it is in every Rust program by default.
+//! - Standard output. The access log, which is off by default, is written there.
+//! - RLIMIT_NOFILE. A server reads it and fits its connections into it, and does not raise it.
+//! - The CPUs. Each worker thread is pinned to one of those that the process may use.
+//!
+//! docs/ARCHITECTURE.md in the repository says how the crate is built.
+
+#![deny(unsafe_code)]
 
 mod admission;
 mod config;

@@ -14,7 +14,7 @@ use crate::os::sys::{self, Way};
 use crate::report::StartError;
 use crate::turns::Turns;
 
-/// Connections that wait to be accepted at most; the kernel takes the lower of this and
+/// Connections that wait to be accepted at most; the kernel uses the lower of this and
 /// net.core.somaxconn, whose default it is.
 const BACKLOG: i32 = 4096;
 
@@ -28,7 +28,7 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// How long queued connections are waited for at most while a listener closes.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
 
-/// Connections accepted in a row before other tasks get their turn.
+/// Connections accepted in a row before other tasks run.
 const IN_A_ROW_MAX: usize = 16;
 
 /// Binds one listening socket per worker, and returns their address.
@@ -69,8 +69,8 @@ fn by(call: &'static str) -> impl Fn(io::Error) -> Refused {
 fn bind_to(wanted: SocketAddr, workers: usize) -> Result<(Vec<TcpListener>, SocketAddr), Refused> {
     let shared = workers > 1;
     if shared && wanted.port() != 0 {
-        // With SO_REUSEPORT a second server of the same user would quietly take half of the
-        // connections; without it, a taken port is an error.
+        // With SO_REUSEPORT a second server of the same user would silently accept half of the
+        // connections; without it, a port that is in use is an error.
         bound_socket(wanted, false)?;
     }
     let first: TcpListener = bound_socket(wanted, shared)?.into();
@@ -109,7 +109,7 @@ fn is_without_ipv6(error: &io::Error) -> bool {
 /// Accepts connections on one listener.
 pub(crate) struct Acceptor {
     listener: TcpListener,
-    /// The same socket as the event loop knows it: monoio's own accept has no place for a limit.
+    /// A duplicate of it that the event loop watches: monoio's own accept can not stop at a limit.
     ready: monoio::net::UnixStream,
     accepted: Cell<u64>,
 }
@@ -126,8 +126,8 @@ impl Acceptor {
         Ok(Self { listener: listener.try_clone()?, ready, accepted: Cell::new(0) })
     }
 
-    /// Accepts until `is_closed`, and gives each connection to `admit`. While there is no room for
-    /// another one, it stays in the queue of the listener.
+    /// Accepts until `is_closed`, and gives each connection to `admit`. While `has_room` is false,
+    /// connections stay in the queue of the listener.
     pub(crate) async fn run(
         &self,
         is_blocking: bool,
@@ -158,12 +158,12 @@ impl Acceptor {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     in_a_row = 0;
-                    // An error here is found again by the accept.
+                    // The next accept reports an error of this wait again.
                     let _ = self.ready.readable(false).await;
                 }
                 Err(error) if is_of_the_connection(&error) => {}
                 // No descriptor, no memory: the queue keeps the connection, and asking again at
-                // once would spin. Every other error gets the same patience.
+                // once would spin. Every other error is handled in the same way.
                 Err(_) if !is_closed() => {
                     monoio::time::sleep(back_off).await;
                     back_off = (back_off * 2).min(BACK_OFF_MAX);
@@ -173,12 +173,12 @@ impl Acceptor {
         }
     }
 
-    /// Keeps new handshakes out, and waits until everybody who has connected has been accepted.
+    /// Keeps new handshakes out, and waits until every connection in the queue has been accepted.
     ///
     /// Closing a listening socket resets what waits in its queue. So new handshakes are kept out
-    /// first, by a packet filter that drops pure SYNs: a client repeats its SYN after a second,
-    /// and finds the next server, or the port closed. Then the queue runs dry while
-    /// [`Acceptor::run`] goes on.
+    /// first, by a packet filter that drops pure SYNs: a client repeats its SYN after a second, and
+    /// finds the next server, or the port closed. Then the queue empties while [`Acceptor::run`]
+    /// continues.
     pub(crate) async fn let_queue_run_dry(&self, listener: &TcpListener) {
         // A kernel without socket filters leaves the race of a SYN against the last accept.
         let _ = SockRef::from(listener).attach_filter(&DROP_SYN);
@@ -196,8 +196,8 @@ impl Acceptor {
     }
 }
 
-/// Errors that are about the connection that would have been accepted, and not about accepting
-/// (accept(2)): the next one may be good.
+/// Errors of the connection that would have been accepted, and not of the listener (accept(2)): the
+/// next connection may be good.
 fn is_of_the_connection(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

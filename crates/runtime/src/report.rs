@@ -14,9 +14,10 @@ use crate::send::tier::Tier;
 pub struct Report {
     /// Worker threads.
     pub threads: usize,
-    /// What carries the event loops.
+    /// The driver of the event loops.
     pub driver: Driver,
-    /// Why it is this driver: its ring flags, that it was asked for, or what refused the other.
+    /// Why it is this driver: its ring flags, that the configuration requires it, or what refused
+    /// the other one.
     pub driver_reason: String,
     /// What refused io_uring, if it was wanted.
     pub refusal: Option<Refusal>,
@@ -26,7 +27,7 @@ pub struct Report {
     pub send_reason: String,
     /// Most connections at a time.
     pub max_connections: usize,
-    /// What `max_connections` was asked for, if the limits of the process allow less.
+    /// The configured `max_connections`, if the limits of the process allow less.
     pub max_connections_refused: Option<usize>,
 }
 
@@ -34,11 +35,11 @@ pub struct Report {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {
-    /// A field of the configuration has a value that is not possible.
+    /// A field of the configuration has a value that is not allowed.
     Config {
         /// The field of [`crate::Config`].
         field: &'static str,
-        /// What is possible.
+        /// What is allowed.
         allowed: &'static str,
     },
     /// The address can not be listened on.

@@ -1,4 +1,4 @@
-//! Owns the life of a worker inside its event loop: accept, keep house, drain, end.
+//! Owns the life of a worker inside its event loop: accepting, housekeeping, drain, end.
 
 use std::io;
 use std::net::{Shutdown, TcpListener};
@@ -18,13 +18,13 @@ use crate::worker::Worker;
 /// How long sessions that have been ended may take to notice.
 const QUIT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long an access log line waits at most, as long as standard output takes what it gets.
+/// How long an access log line waits at most, as long as standard output accepts everything.
 const LOG_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the last lines may take to be written.
 const LOG_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// How often a drain looks at what it waits for.
+/// How often a drain checks what it waits for.
 const DRAIN_TICK: Duration = Duration::from_millis(10);
 
 /// What a worker needs besides its own state.
@@ -34,7 +34,8 @@ pub(crate) struct Sockets {
     pub(crate) admin: Option<TcpListener>,
     /// The worker gets its orders here.
     pub(crate) control: UnixStream,
-    /// The far end of `control`, by which other workers announce what they hand over.
+    /// The far end of `control`, on which other workers announce the connections that they hand
+    /// over.
     pub(crate) near: Arc<UnixStream>,
 }
 
@@ -126,7 +127,7 @@ async fn drain(
     // The queue of the listener was work in flight too.
     let drain_timeout = worker.config().drain_timeout.saturating_sub(closing.elapsed());
     pause(drain_timeout, || {
-        // Again and again: a connection may only now have come to its wait.
+        // This repeats, because a connection may have become idle only now.
         worker.deadlines().end_idle();
         worker.is_done() || has_quit()
     })

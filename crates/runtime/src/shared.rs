@@ -28,9 +28,9 @@ pub(crate) struct Shared {
     /// Connections at the moment, within the limit and above it.
     pub(crate) connections: AtomicUsize,
     pub(crate) above_limit: AtomicUsize,
-    /// Each worker's own; the others hand over to it.
+    /// One for each worker, through which the others hand connections over.
     pub(crate) inboxes: Box<[Inbox]>,
-    /// Each worker's own; the others read them for a scrape.
+    /// Those of each worker; other workers only read them, for a scrape.
     pub(crate) counters: Box<[Counters]>,
     pub(crate) started: SystemTime,
     pub(crate) log_sink: Arc<LogSink>,
@@ -44,7 +44,7 @@ pub(crate) struct Limits {
     /// RLIMIT_NOFILE.
     pub(crate) descriptors: u64,
     pub(crate) connections_max: usize,
-    /// Connections above `connections_max` that can be told so at a time.
+    /// Connections above `connections_max` that can be answered with 503 at a time.
     pub(crate) above_limit_max: usize,
 }
 

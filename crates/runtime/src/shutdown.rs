@@ -43,7 +43,7 @@ impl Order {
     }
 }
 
-/// Where a worker is on its way to its end. It never goes back.
+/// The stage of a worker's end that has been reached. It never goes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     #[default]
@@ -58,8 +58,8 @@ pub(crate) enum Stage {
     Over,
 }
 
-/// The stage of a worker, and the tasks that wait for its last one. A task that slept on would be
-/// leaked with the event loop, and the worker with it.
+/// The stage of a worker, and the tasks that wait for its last one. A task that kept sleeping would
+/// be leaked with the event loop, and the worker with it.
 #[derive(Debug, Default)]
 pub(crate) struct Life {
     stage: Cell<Stage>,
@@ -110,8 +110,8 @@ impl Life {
 pub struct Signals(BlockedSignals);
 
 impl Signals {
-    /// Takes the signals over from their default, which is to kill, and which the kernel leaves
-    /// out for PID 1. SIGHUP is ignored. Called before any thread is started.
+    /// Replaces the default action of the signals, which is to kill, and which the kernel does not
+    /// apply to PID 1. SIGHUP is ignored. Called before any thread is started.
     ///
     /// # Errors
     /// Those of pthread_sigmask(3) and sigtimedwait(2): a seccomp profile may refuse them.

@@ -39,25 +39,25 @@ const DESCRIPTORS_RESERVED: u64 = 8;
 /// Descriptors that each worker needs for itself: listener, control socket, rings and sets, pipes.
 const DESCRIPTORS_PER_WORKER: u64 = 18;
 
-/// Connections above the limit that are answered at a time, at most: one in eight of those that
-/// there is room for. Further ones wait in the listener's queue.
+/// Connections above the limit that are answered at a time, at most: one in eight of those that the
+/// descriptors allow. Further ones wait in the listener's queue.
 const ABOVE_LIMIT_MAX: usize = 64;
 const ABOVE_LIMIT_SHARE: usize = 8;
 
-/// How often [`Workers::join_for`] looks.
+/// How often [`Workers::join_for`] checks whether the workers have ended.
 const JOIN_POLL: Duration = Duration::from_millis(5);
 
-/// How many connections `descriptors` leave room for.
+/// How many connections `descriptors` allow.
 ///
 /// # Errors
-/// If they leave room for none.
+/// If they allow none.
 pub(crate) fn limits(
     config: &Config,
     descriptors: u64,
     threads: usize,
 ) -> Result<Limits, StartError> {
     let reserved = DESCRIPTORS_RESERVED + DESCRIPTORS_PER_WORKER * threads as u64;
-    // One connection, and one that is told that there are too many.
+    // One connection, and one above the limit, which is answered with 503.
     let needed = reserved + 2;
     if descriptors < needed {
         return Err(StartError::Descriptors { limit: descriptors, needed, threads });
@@ -141,7 +141,7 @@ impl Workers {
 fn order(controls: &[Arc<UnixStream>], order: Order) {
     for control in controls {
         // A worker that has ended has closed its side, and one that hangs may have filled its
-        // socket: nobody waits for either.
+        // socket: the order waits for neither.
         let _ = sys::send_at_once(control.as_raw_fd(), &[order.to_byte()]);
     }
 }
@@ -169,14 +169,14 @@ struct Reason {
 /// Worker threads that do not serve yet.
 struct Attempt {
     threads: Vec<JoinHandle<()>>,
-    /// Each worker takes a step when it gets one of these, and ends when there will be none.
+    /// Each worker takes a step when it receives one of these, and ends when its sender is dropped.
     steps: Vec<Sender<Option<Arc<Shared>>>>,
     controls: Vec<Arc<UnixStream>>,
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        // Those that wait for a step end, and so do those that serve already.
+        // Workers that wait for a step end, and so do those that serve already.
         self.steps.clear();
         order(&self.controls, Order::Quit);
         for thread in self.threads.drain(..) {
@@ -185,7 +185,7 @@ impl Drop for Attempt {
     }
 }
 
-/// What a worker says about the step that it has taken.
+/// What a worker reports of the step that it has taken.
 enum Progress {
     /// The event loop has been built, with these flags.
     Built(&'static str),
@@ -228,8 +228,8 @@ fn attempt(
     }
     drop(progress);
 
-    // Event loops first: if RLIMIT_MEMLOCK has not enough room, the registered buffers of some
-    // workers are missing, and not the event loop of one.
+    // Event loops first: if RLIMIT_MEMLOCK is too low, some workers have no registered buffers, but
+    // every worker has an event loop.
     let mut flags = "";
     for _ in cpus {
         if let Progress::Built(built) = next(&reports)? {
@@ -268,13 +268,13 @@ fn attempt(
 impl Attempt {
     fn step(&self, shared: Option<&Arc<Shared>>) {
         for step in &self.steps {
-            // A worker that has ended has said why.
+            // A worker that has ended has reported why.
             let _ = step.send(shared.cloned());
         }
     }
 }
 
-/// The next report of a worker. They all take the same step, so any of them will do.
+/// The next report of any worker: they all take the same step.
 fn next(reports: &Receiver<Progress>) -> Result<Progress, StartError> {
     match reports.recv() {
         Ok(Progress::Failed(error)) => Err(error),

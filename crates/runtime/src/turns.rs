@@ -2,9 +2,9 @@
 //!
 //! monoio 0.2.4 runs a task that wakes itself before every other task, and looks at sockets and
 //! timers only when no task is ready. So a task that has run for long sends a byte to the worker's
-//! own control socket. The event loop finds that byte when it comes round, together with all else
-//! that has become ready, and resumes the task behind the others. Nobody sleeps: a task without
-//! rivals goes on at once.
+//! own control socket. The event loop reads that byte together with everything else that has become
+//! ready, and resumes the task behind the others. No timer is involved: a task without rivals
+//! continues at once.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crate::os::sys;
 use crate::shutdown::Order;
 
-/// How long a task runs before it gives way. Going round the event loop costs about 3 us.
+/// How long a task runs before it gives way. A turn of the event loop costs about 3 us.
 pub(crate) const TURN_MAX: Duration = Duration::from_micros(500);
 
 /// The tasks of a worker that have given way.
@@ -26,7 +26,7 @@ pub(crate) struct Turns {
     waiting: RefCell<Vec<Waker>>,
     /// The far end of the worker's control socket. None outside of an event loop.
     control: Option<Arc<UnixStream>>,
-    /// Nobody reads the control socket any more.
+    /// The worker reads its control socket no more.
     is_closed: Cell<bool>,
 }
 
@@ -66,13 +66,13 @@ impl Turns {
         self.resume();
     }
 
-    /// Makes the event loop come round. False if that is not possible.
+    /// Makes the event loop run. False if that is not possible.
     fn announce(&self) -> bool {
         if self.is_closed.get() {
             return false;
         }
         let Some(control) = &self.control else { return false };
-        // One byte serves all that wait.
+        // One byte resumes all tasks that wait.
         !self.waiting.borrow().is_empty()
             || sys::send_at_once(control.as_raw_fd(), &[Order::Resume.to_byte()]).is_ok()
     }

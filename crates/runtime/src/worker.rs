@@ -77,7 +77,7 @@ impl Worker {
         &self.shared
     }
 
-    /// This worker's counters: nobody else writes to them.
+    /// This worker's counters: no other thread writes to them.
     pub(crate) fn counters(&self) -> &Counters {
         &self.shared.counters[self.index]
     }
@@ -133,7 +133,7 @@ impl Worker {
         &self.turns
     }
 
-    /// Who hands over what this worker has accepted.
+    /// What decides whether an accepted connection is handed over.
     pub(crate) fn balance(&self) -> &Balance {
         &self.balance
     }
@@ -148,12 +148,12 @@ impl Worker {
         self.life.has_reached(Stage::Draining)
     }
 
-    /// Where the worker is on its way to its end.
+    /// The stage of its end that the worker has reached.
     pub(crate) fn life(&self) -> &Life {
         &self.life
     }
 
-    /// What carries the event loop.
+    /// The driver of the event loop.
     pub(crate) fn driver(&self) -> Driver {
         self.shared.report.driver
     }

@@ -1,5 +1,5 @@
 //! Nothing is allocated for a request, on either driver and in every send tier. This test is alone
-//! in its file, because it counts what all threads of the process allocate but the one that asks.
+//! in its file, because it counts the allocations of every thread of the process but the client's.
 
 mod support;
 
@@ -9,21 +9,21 @@ use support::{Client, each_tier, request};
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-/// Payload sizes, and how often each is asked for: 10,000 requests in all.
+/// Payload sizes, and how often each is requested: 10,000 requests in all.
 const LOADS: [(u64, u64); 4] = [(17, 4000), (1 << 10, 4000), (64 << 10, 1500), (1 << 20, 500)];
 
-/// Connections that ask at the same time. With one alone, no worker has to share its time.
+/// Connections with a request at the same time. With only one, no task has to give way.
 const CONNECTIONS: [usize; 2] = [1, 20];
 
-/// How often a payload is asked for before anything is counted: the buffers have their final sizes
+/// How often a payload is requested before anything is counted: the buffers have their final sizes
 /// then, and each slot has been used.
 const WARM_UP: u64 = 400;
 
 /// What a server may allocate during a load, however many requests the load has: its housekeeping
-/// goes by the clock, and tables double now and then.
+/// depends on the time that passes, and tables double occasionally.
 const ALLOCATIONS_MAX: u64 = 32;
 
-/// All connections ask, then all of them read their answers, until there were this many requests.
+/// All connections send a request, then all of them read their answers, up to this many requests.
 fn ask(clients: &mut [Client], bytes: u64, requests: u64) {
     let asked = request("GET", &format!("/heartbeat/{bytes}"));
     for _ in 0..requests / clients.len() as u64 {
@@ -51,12 +51,12 @@ fn nothing_is_allocated_for_a_request() {
                 let before = CountingAllocator::count();
                 ask(&mut clients, bytes, requests);
                 let count = CountingAllocator::count() - before;
-                let told = format!(
+                let report = format!(
                     "{driver} {send}, {connections} connections, {requests} x {bytes} bytes: {count}"
                 );
-                println!("{told}");
+                println!("{report}");
                 if count > ALLOCATIONS_MAX {
-                    wrong.push(told);
+                    wrong.push(report);
                 }
             }
             clients.into_iter().for_each(Client::finish);

@@ -15,13 +15,13 @@ use support::{
     Client, PATIENCE, Served, each_driver_with, eventually, of_each_worker, request, waits,
 };
 
-/// Requests by which a worker is told from another: it waits after each of them.
+/// Requests that show which worker serves a connection: it waits after each of them.
 const ROUNDS: u64 = 5;
 
-/// A pause in which a worker that has answered comes to its wait.
+/// A pause in which a worker that has answered begins to wait.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Only one test at a time: they look at the threads and descriptors of the process.
+/// Only one test runs at a time, because they count the threads and descriptors of the process.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
@@ -33,7 +33,7 @@ fn two_workers(config: &mut Config) {
     config.drain_timeout = 10 * PATIENCE;
 }
 
-/// A connection that has been accepted: it has been answered.
+/// A connection that has been accepted, because a request on it has been answered.
 fn connect(server: &Served) -> Client {
     let mut client = Client::connect(server.address());
     assert_eq!(client.get("/heartbeat/17").status, 200);
@@ -88,7 +88,7 @@ fn the_workers_have_the_same_number_of_connections_or_one_more() {
 }
 
 #[test]
-fn new_connections_fill_up_the_worker_that_others_have_left() {
+fn new_connections_go_to_the_worker_whose_connections_have_closed() {
     let _alone = alone();
     for server in each_driver_with(two_workers) {
         let mut clients: Vec<_> = (0..16).map(|_| connect(&server)).collect();
@@ -131,7 +131,7 @@ fn the_maximum_holds_over_all_workers() {
 }
 
 #[test]
-fn of_a_thousand_short_connections_none_is_lost() {
+fn no_connection_of_a_thousand_short_ones_is_lost() {
     let _alone = alone();
     for server in each_driver_with(two_workers) {
         thread::scope(|scope| {
@@ -147,7 +147,7 @@ fn of_a_thousand_short_connections_none_is_lost() {
 }
 
 #[test]
-fn connections_on_their_way_when_a_drain_begins_are_answered() {
+fn connections_in_an_inbox_when_a_drain_begins_are_answered() {
     let _alone = alone();
     for _ in 0..10 {
         for server in each_driver_with(two_workers) {
@@ -164,7 +164,7 @@ fn connections_on_their_way_when_a_drain_begins_are_answered() {
 }
 
 #[test]
-fn a_server_that_ends_leaves_no_connection_on_its_way() {
+fn a_server_that_ends_leaves_no_connection_in_an_inbox() {
     let _alone = alone();
     drop(each_driver_with(two_workers).collect::<Vec<_>>());
     let before = descriptors();
@@ -181,7 +181,7 @@ fn a_server_that_ends_leaves_no_connection_on_its_way() {
     eventually("the descriptors are closed", || descriptors() <= before);
 }
 
-/// Sets the soft RLIMIT_NOFILE, and returns the one from before.
+/// Sets the soft RLIMIT_NOFILE, and returns the previous one.
 fn limit_descriptors(soft: libc::rlim_t) -> libc::rlim_t {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the limit is live for the call.
@@ -201,7 +201,7 @@ fn connections_that_wait_for_descriptors_are_handed_over_in_their_turn() {
     for server in each_driver_with(two_workers) {
         let new_socket = |_| Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         let sockets: Vec<_> = (0..CONNECTIONS).map(new_socket).collect();
-        // What numbers there are below the highest in use are used up, but for a few.
+        // Uses up all descriptor numbers below the highest one in use, but for a few.
         let used = sockets.iter().map(AsRawFd::as_raw_fd).max().expect("sockets");
         let mut fillers = vec![File::open("/dev/null").expect("a file")];
         while fillers[fillers.len() - 1].as_raw_fd() < used {

@@ -1,4 +1,4 @@
-//! How a server ends: not ready at once, serving for a while, then finishing what is in flight.
+//! A server ends in this order: it is not ready, serves for a while, then finishes work in flight.
 
 mod support;
 
@@ -13,8 +13,8 @@ use support::{
     Client, PATIENCE, Served, each_driver_with, each_tier_with, eventually, narrow, request,
 };
 
-/// A drain that a test does not live to see the end of. All limits are longer than a test waits,
-/// so that what ends in time does not end by one of them.
+/// A drain that lasts longer than any test. All limits are longer than a test waits, so that no
+/// limit ends what ends in time.
 fn endless(config: &mut Config) {
     config.header_timeout = 10 * PATIENCE;
     config.idle_timeout = 10 * PATIENCE;
@@ -33,10 +33,10 @@ fn get(bytes: u64) -> String {
     request("GET", &format!("/heartbeat/{bytes}"))
 }
 
-/// Waits until nobody listens any more.
+/// Waits until the port refuses connections.
 fn expect_closed(address: SocketAddr) {
-    eventually("nobody listens", || {
-        // While the last connections are taken, a new one gets no answer: it is no error then.
+    eventually("the port refuses connections", || {
+        // While the queue empties, a new connection gets no answer, which is not an error yet.
         match TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
             Err(error) => error.kind() == ErrorKind::ConnectionRefused,
             Ok(_) => false,
@@ -45,7 +45,7 @@ fn expect_closed(address: SocketAddr) {
 }
 
 #[test]
-fn a_server_that_nobody_uses_ends_at_once() {
+fn a_server_without_connections_ends_at_once() {
     for server in each_driver_with(patient) {
         assert!(!server.is_finished());
         server.stop();
@@ -59,7 +59,7 @@ fn a_server_that_nobody_uses_ends_at_once() {
 }
 
 #[test]
-fn connections_that_wait_for_nothing_do_not_hold_up_the_end() {
+fn idle_connections_do_not_delay_the_end() {
     for server in each_driver_with(patient) {
         let mut fresh = Client::connect(server.address());
         let mut used: Vec<_> = (0..20).map(|_| Client::connect(server.address())).collect();
@@ -70,7 +70,7 @@ fn connections_that_wait_for_nothing_do_not_hold_up_the_end() {
         for mut client in used {
             client.expect_end();
         }
-        // It has asked for nothing yet, and still may.
+        // It has sent no request yet, and still may.
         fresh.send(get(17));
         assert!(fresh.answer().closes());
         fresh.expect_end();
@@ -80,7 +80,7 @@ fn connections_that_wait_for_nothing_do_not_hold_up_the_end() {
 }
 
 #[test]
-fn a_drain_begins_with_unreadiness_and_serves_on() {
+fn a_server_that_drains_is_not_ready_and_still_serves() {
     for server in each_driver_with(endless) {
         let mut client = Client::connect(server.address());
         assert_eq!(client.get_text("/readyz").1, "Ready\n");
@@ -103,7 +103,7 @@ fn a_drain_begins_with_unreadiness_and_serves_on() {
             assert_eq!((head.status, head.content_length(), head.closes()), (200, bytes, true));
             late.expect_end();
         }
-        // A connection from before is told with its next answer.
+        // The next answer on an older connection announces the end.
         assert!(client.get("/heartbeat/17").closes());
         client.expect_end();
         assert!(!server.is_finished());
@@ -126,7 +126,7 @@ fn an_answer_in_flight_is_sent_to_its_end() {
         assert!(!server.is_finished());
         for (client, bytes) in &mut slow {
             client.payload(*bytes);
-            // What had been asked for before is answered, up to the one that closes.
+            // Earlier requests are answered, up to the answer that closes the connection.
             while !client.answer().closes() {}
             client.expect_end();
         }
@@ -161,7 +161,7 @@ fn an_upload_in_flight_is_read_to_its_end() {
 }
 
 #[test]
-fn nobody_who_has_connected_is_reset() {
+fn no_connection_in_the_queue_is_reset() {
     for workers in [1, 2] {
         let adjust = |config: &mut Config| {
             patient(config);
@@ -202,7 +202,7 @@ fn stuck(server: &Served) -> [Client; 4] {
 }
 
 #[test]
-fn a_second_stop_ends_at_once_what_the_first_waits_for() {
+fn a_second_stop_ends_connections_that_the_first_waits_for() {
     for adjust in [endless, patient] {
         for server in each_tier_with(adjust) {
             let clients = stuck(&server);
@@ -217,7 +217,7 @@ fn a_second_stop_ends_at_once_what_the_first_waits_for() {
 }
 
 #[test]
-fn the_drain_timeout_ends_what_is_stuck() {
+fn the_drain_timeout_ends_connections_without_progress() {
     let adjust = |config: &mut Config| {
         patient(config);
         config.drain_timeout = Duration::from_millis(200);
@@ -232,7 +232,7 @@ fn the_drain_timeout_ends_what_is_stuck() {
 
 /// Kubernetes kills a process that takes longer than the sum of both times.
 #[test]
-fn a_drain_takes_no_longer_than_it_is_told() {
+fn a_drain_takes_no_longer_than_its_configuration_allows() {
     let adjust = |config: &mut Config| {
         endless(config);
         config.drain_delay = Duration::from_secs(1);
@@ -251,14 +251,14 @@ fn dropping_a_server_ends_it_at_once() {
     for server in each_tier_with(endless) {
         let address = server.address();
         let clients = stuck(&server);
-        let (told, end) = std::sync::mpsc::channel();
+        let (ended, end) = std::sync::mpsc::channel();
         let dropper = thread::spawn(move || {
             drop(server);
-            told.send(()).expect("somebody waits");
+            ended.send(()).expect("a test that waits");
         });
         end.recv_timeout(PATIENCE).expect("an end");
         dropper.join().expect("no panic");
-        let refused = TcpStream::connect(address).expect_err("nobody listens");
+        let refused = TcpStream::connect(address).expect_err("a closed port");
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
         drop(clients);
     }

@@ -1,4 +1,4 @@
-//! However busy a connection keeps its worker, the others get their turn, and so do the orders.
+//! However busy a connection keeps its worker, the other connections and the orders are served.
 
 mod support;
 
@@ -12,10 +12,10 @@ use support::{
     request,
 };
 
-/// Connections of a flood: more than keep up with one worker.
+/// Connections of a flood: more than one worker can serve without a pause.
 const FLOOD: usize = 3;
 
-/// Peers that send something over and over and read whatever comes, until they are dropped.
+/// Peers that send the same bytes repeatedly and read every answer, until they are dropped.
 struct Flood(Vec<TcpStream>);
 
 impl Flood {
@@ -37,7 +37,7 @@ impl Flood {
         Self((0..FLOOD).map(connect).collect())
     }
 
-    /// Requests for as little as there is.
+    /// Requests for the smallest payload.
     fn of_requests(address: SocketAddr) -> Self {
         Self::new(address, "", &request("GET", "/heartbeat/1"))
     }
@@ -59,7 +59,7 @@ impl Drop for Flood {
 }
 
 #[test]
-fn a_flood_holds_up_nobody_else() {
+fn a_flood_does_not_hold_up_other_connections() {
     for server in each_driver() {
         for flood in [Flood::of_requests, Flood::of_chunks] {
             let mut client = Client::connect(server.address());
@@ -78,7 +78,7 @@ fn a_flood_holds_up_nobody_else() {
 
 #[test]
 fn a_flood_does_not_hold_up_the_end() {
-    // The drain itself must not be what ends it.
+    // The timeout of the drain must not be what ends it.
     for server in each_driver_with(|config| config.drain_timeout = 10 * PATIENCE) {
         let flood = Flood::of_requests(server.address());
         let other = Flood::of_chunks(server.address());
@@ -86,7 +86,7 @@ fn a_flood_does_not_hold_up_the_end() {
         server.stop();
         server.stop();
         let has_ended = comes_true_within(PATIENCE, || server.is_finished());
-        // They go before the server, which would wait for them without end if this fails.
+        // The peers are dropped first: if this fails, the server would wait for them without end.
         drop((flood, other));
         assert!(has_ended, "not ended after {PATIENCE:?}");
     }

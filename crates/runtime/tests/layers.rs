@@ -1,4 +1,4 @@
-//! The order of the runtime's modules: a module uses only what stands below it.
+//! The order of the runtime's modules: a module uses only modules below it.
 //!
 //! docs/ARCHITECTURE.md draws this order; the test reads the `use crate::` lines of every file.
 
@@ -44,12 +44,12 @@ const LAYERS: &[&[&str]] = &[
     &["os::sys"],
 ];
 
-/// Test code reaches upwards on purpose: it simulates a worker for everything below it.
+/// Test code that uses modules above it on purpose: it simulates a worker.
 const TEST_ONLY: &str = "connection::simulation";
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
         if path.is_dir() {
             rust_files(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -60,13 +60,13 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// `connection/session.rs` is `connection::session`.
 fn module_of(file: &Path, root: &Path) -> String {
-    let relative = file.strip_prefix(root).unwrap().with_extension("");
-    relative.to_str().unwrap().replace('/', "::")
+    let relative = file.strip_prefix(root).expect("a file below the root").with_extension("");
+    relative.to_str().expect("UTF-8").replace('/', "::")
 }
 
-/// The modules that a file names in its `use crate::` lines, tests at its end left out.
+/// The modules that a file names in its `use crate::` lines, without those of its tests.
 fn used_modules(text: &str, known: &BTreeMap<&str, usize>) -> Vec<String> {
-    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let mut used = Vec::new();
     for statement in code.split(';') {
         let Some(at) = statement.find("use crate::") else { continue };
@@ -119,7 +119,7 @@ fn every_arrow_points_down() {
 }
 
 #[test]
-fn every_name_of_a_use_line_is_seen_and_tests_are_not() {
+fn every_name_of_a_use_line_is_found_and_those_of_tests_are_not() {
     let known = BTreeMap::from([("worker", 1), ("os::sys", 2), ("send::tier", 0)]);
     let text = "use std::io;\nuse crate::os::sys::{self, Way};\nuse crate::worker::Worker;\n\
                 use crate::{worker, send::tier};\n#[cfg(test)]\nmod tests { use crate::server; }";

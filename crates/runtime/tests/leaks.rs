@@ -1,4 +1,4 @@
-//! Nothing is left behind: no descriptor, no thread, whatever peers do and however servers end.
+//! No descriptor and no thread is leaked, whatever peers do and however servers end.
 
 mod support;
 
@@ -14,7 +14,7 @@ use support::{Client, each_tier, each_tier_with, eventually, narrow, request};
 /// Connections that are broken off, per way to break them off.
 const BREAKS: usize = 1000;
 
-/// Only one test at a time: they count what the whole process has.
+/// Only one test runs at a time, because they count what the whole process has.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
@@ -29,8 +29,8 @@ fn descriptors() -> usize {
     count("/proc/self/fd")
 }
 
-/// Threads of servers in this process, and the kernel's workers for io_uring (`iou-`). Those of
-/// the test runner come and go as it likes.
+/// Threads of servers in this process, and the kernel's workers for io_uring (`iou-`). The test
+/// runner starts and ends threads of its own at any time.
 fn threads() -> usize {
     let tasks = fs::read_dir("/proc/self/task").expect("procfs").flatten();
     let name =
@@ -38,7 +38,7 @@ fn threads() -> usize {
     tasks.map(name).filter(|name| name.starts_with("worker-") || name.starts_with("iou-")).count()
 }
 
-/// What the process has before a test, and has to have again.
+/// What the process has before a test, and must have after it.
 struct Before {
     descriptors: usize,
     threads: usize,
@@ -72,7 +72,7 @@ fn servers_one_after_the_other_leave_nothing() {
             let mut stuck = narrow(&server);
             stuck.send(request("GET", "/heartbeat/1048576").repeat(3));
             match round % 3 {
-                // In the middle of everything.
+                // In the middle of an answer.
                 0 => drop(server),
                 1 => {
                     drop((client, stuck));

@@ -1,4 +1,4 @@
-//! Every limit in connections and in time ends what goes beyond it, and nothing else.
+//! Every limit of connections and of time ends what exceeds it, and nothing else.
 
 mod support;
 
@@ -22,7 +22,7 @@ const PACE: Duration = Duration::from_millis(50);
 /// Steps that take longer than [`AMPLE`] all together.
 const STEPS: u32 = 25;
 
-/// Only the limit that `adjust` sets can be met.
+/// Only the limit that `adjust` sets can be exceeded.
 fn only(adjust: impl Fn(&mut Config)) -> impl Fn(&mut Config) {
     move |config| {
         config.header_timeout = 10 * PATIENCE;
@@ -60,7 +60,7 @@ fn connections_up_to_the_maximum_are_served_and_one_more_is_503() {
 }
 
 #[test]
-fn a_crowd_above_the_maximum_is_turned_away_and_leaves_no_trace() {
+fn many_connections_above_the_maximum_get_503_and_take_no_place() {
     for server in each_driver_with(|config| config.max_connections = Some(2)) {
         let connect = || Client::connect(server.address());
         let mut clients: Vec<_> = (0..2).map(|_| connect()).collect();
@@ -102,7 +102,7 @@ fn a_head_that_is_not_whole_in_time_is_408() {
 }
 
 #[test]
-fn a_head_that_trickles_in_has_no_longer_than_another() {
+fn a_head_that_arrives_byte_by_byte_has_the_same_limit() {
     for server in each_driver_with(only(|config| config.header_timeout = SOON)) {
         let mut client = Client::connect(server.address());
         client.send("GET /heartbeat/17 HTTP/1.1\r\nHost: ");
@@ -119,14 +119,14 @@ fn a_head_that_trickles_in_has_no_longer_than_another() {
 }
 
 #[test]
-fn a_connection_without_a_request_is_closed_without_a_word() {
+fn a_connection_without_a_request_is_closed_without_an_answer() {
     for server in each_driver_with(only(|config| config.header_timeout = SOON)) {
         Client::connect(server.address()).expect_end();
     }
 }
 
 #[test]
-fn a_connection_without_a_further_request_is_closed_without_a_word() {
+fn a_connection_without_a_further_request_is_closed_without_an_answer() {
     for server in each_driver_with(only(|config| config.idle_timeout = SOON)) {
         let mut client = Client::connect(server.address());
         for path in ["/heartbeat/17", "/heartbeat/1048576", "/nowhere"] {
@@ -197,7 +197,7 @@ fn an_answer_without_progress_is_reset() {
             let mut client = narrow(&server);
             client.send(request("GET", &format!("/heartbeat/{bytes}")).repeat(100));
             let mut error = None;
-            // Without a read, which would be progress.
+            // It does not read, because a read would be progress.
             eventually("the connection is reset", || {
                 error = client.stream().take_error().expect("SO_ERROR");
                 error.is_some()

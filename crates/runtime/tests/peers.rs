@@ -1,4 +1,4 @@
-//! Peers that read slowly, leave early or break off cost their own connection and nothing else.
+//! Peers that read slowly, close early or reset cost their own connection and nothing else.
 
 mod support;
 
@@ -72,13 +72,14 @@ fn a_half_close_behind_a_request_changes_nothing() {
 }
 
 #[test]
-fn more_large_answers_at_a_time_than_head_slots_are_all_right() {
+fn more_large_answers_at_a_time_than_head_slots_are_all_sent() {
     const CLIENTS: usize = 150;
     const PAIRS: usize = 20;
     for server in each_tier() {
         let mut clients: Vec<_> = (0..CLIENTS).map(|_| narrow(&server)).collect();
         for client in &mut clients {
-            // The first is gathered, and the head of the second waits while it goes out.
+            // The first one is gathered, and the head of the second one waits until it has been
+            // sent.
             client.send((get(3000) + &get(4097)).repeat(PAIRS));
         }
         for client in &clients {
@@ -98,7 +99,7 @@ fn more_large_answers_at_a_time_than_head_slots_are_all_right() {
 }
 
 #[test]
-fn peers_that_do_not_read_hold_up_nobody() {
+fn peers_that_do_not_read_do_not_hold_up_others() {
     for server in each_tier() {
         let stuck: Vec<_> = (0..20)
             .map(|_| {
@@ -118,7 +119,7 @@ fn peers_that_do_not_read_hold_up_nobody() {
 }
 
 #[test]
-fn a_peer_that_breaks_off_costs_its_own_connection() {
+fn a_peer_that_resets_costs_its_own_connection() {
     for server in each_tier() {
         let mut steady = Client::connect(server.address());
         for bytes in [17, 70_000, 1 << 20] {

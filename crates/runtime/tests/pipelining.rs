@@ -1,4 +1,4 @@
-//! Many requests on one connection, however they are chopped: all are answered, in order.
+//! Many requests on one connection, however they are cut: all are answered, in order.
 
 mod support;
 
@@ -121,7 +121,7 @@ fn a_head_split_anywhere_is_the_same_head() {
         let two = get(17) + &request("HEAD", "/heartbeat/18");
         for position in 1..two.len() {
             client.send(&two[..position]);
-            // No condition to wait for: it only makes two reads of the server likely.
+            // There is no condition to wait for: a pause only makes two reads of the server likely.
             thread::sleep(Duration::from_millis(1));
             client.send(&two[position..]);
             assert_eq!(client.answer().content_length(), 17, "split at {position}");
@@ -132,7 +132,7 @@ fn a_head_split_anywhere_is_the_same_head() {
 }
 
 #[test]
-fn a_head_of_the_greatest_length_is_taken_and_one_byte_more_is_431() {
+fn a_head_of_the_greatest_length_is_answered_and_one_byte_more_is_431() {
     const HEAD_BYTES_MAX: usize = heartbeat_protocol::limits::HEAD_BYTES_MAX;
     for server in each_driver() {
         let head_of = |bytes: usize| {

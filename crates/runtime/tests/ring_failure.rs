@@ -1,5 +1,5 @@
-//! A companion ring that fails while it is used. Alone in its file: it looks for the ring among
-//! the descriptors of its process.
+//! A companion ring that fails while it is used. This test is alone in its file, because it looks
+//! for the ring among the descriptors of its process.
 
 use std::fs;
 use std::fs::File;
@@ -11,7 +11,7 @@ mod support;
 
 use support::{Client, each_driver_with};
 
-/// The submission queue of a companion ring has 8 entries; no other ring here has.
+/// The submission queue of a companion ring has 8 entries, unlike that of every other ring here.
 const SQ_MASK: &str = "SqMask:\t0x7";
 
 fn companion_ring() -> Option<RawFd> {
@@ -24,7 +24,7 @@ fn companion_ring() -> Option<RawFd> {
 }
 
 #[test]
-fn answers_go_on_by_ordinary_writes_where_the_companion_ring_fails() {
+fn ordinary_writes_continue_an_answer_if_the_companion_ring_fails() {
     for server in each_driver_with(|config| {
         config.threads = Some(1);
         config.send = SendTier::Registered;

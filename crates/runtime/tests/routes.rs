@@ -1,4 +1,4 @@
-//! What each request is answered with, and whether its connection stays.
+//! The answer to each request, and whether its connection stays open.
 
 mod support;
 
@@ -51,7 +51,7 @@ fn redirects_lead_to_17_bytes_and_reflect_nothing() {
 }
 
 #[test]
-fn whatever_is_no_size_below_the_prefix_is_400_and_keeps_the_connection() {
+fn a_path_below_the_prefix_that_is_no_size_is_400_and_keeps_the_connection() {
     for server in each_driver() {
         let mut client = Client::connect(server.address());
         for rest in [
@@ -105,7 +105,7 @@ fn service_routes_answer_at_the_root_and_below_the_prefix() {
 }
 
 #[test]
-fn the_version_in_json_tells_what_the_server_runs_on() {
+fn the_version_in_json_reports_what_the_server_runs_on() {
     for server in each_driver() {
         let report = server.report().clone();
         let mut client = Client::connect(server.address());
@@ -257,7 +257,7 @@ fn a_connection_that_is_asked_to_close_closes_after_its_answer() {
 }
 
 #[test]
-fn every_address_of_both_families_is_served_where_none_is_given() {
+fn every_address_of_both_families_is_served_if_none_is_given() {
     for server in each_driver_with(|config| config.address = None) {
         let address = server.address();
         let families = if address.is_ipv6() { vec!["127.0.0.1", "::1"] } else { vec!["127.0.0.1"] };

@@ -92,14 +92,14 @@ fn the_head_of_17_bytes_is_these_bytes() {
     }
 }
 
-/// The smallest message on a connection that stays, told by the server.
+/// The size of the smallest message on a connection that stays open, as the server reports it.
 fn wire_minimum(server: &Server) -> u64 {
     let head = Client::connect(server.address()).get("/heartbeat/wire/0");
     assert_eq!(head.status, 400);
     head.field("X-Heartbeat-Wire-Min").expect("a minimum").parse().expect("a number")
 }
 
-/// Asks for a message, counts its bytes, and leaves the connection at its end.
+/// Requests a message, counts its bytes, and leaves the connection behind the last of them.
 fn assert_wire(client: &mut Client, bytes: u64) {
     let head = client.get(&format!("/heartbeat/wire/{bytes}"));
     assert_eq!(head.status, 200, "wire/{bytes}");
@@ -124,7 +124,7 @@ fn a_wire_size_is_the_whole_message() {
 }
 
 #[test]
-fn a_wire_size_has_no_gap_where_the_length_grows_by_a_digit() {
+fn a_wire_size_has_no_gap_when_the_length_grows_by_a_digit() {
     for server in each_driver() {
         let fixed = wire_minimum(&server) - 1;
         let mut client = Client::connect(server.address());
@@ -162,7 +162,7 @@ fn a_wire_size_counts_the_connection_field() {
 }
 
 #[test]
-fn a_wire_size_below_the_minimum_tells_it_and_keeps_the_connection() {
+fn a_wire_size_below_the_minimum_reports_it_and_keeps_the_connection() {
     for server in each_driver() {
         let minimum = wire_minimum(&server);
         let mut client = Client::connect(server.address());

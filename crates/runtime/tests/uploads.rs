@@ -1,5 +1,5 @@
-//! Uploads of any length and form are read to their last byte, and refused ones so that the
-//! refusal can be read.
+//! Uploads of any length and form are read to their last byte. Refused uploads are read so far that
+//! the client can read the refusal.
 
 mod support;
 

@@ -14,7 +14,7 @@ use rig::driver::{Ending, Reading, Sent, Transcript, transcript_of};
 use rig::vector::{Case, read_all};
 use support::{Client, each_driver};
 
-/// What follows a case: answered on a connection that is kept, and on no other.
+/// The request after a case: it is answered if the connection is kept, and only then.
 const NEXT: &[u8] = b"GET /heartbeat/7 HTTP/1.1\r\nHost: a\r\n\r\n";
 
 const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../protocol/tests/vectors");
@@ -35,7 +35,7 @@ fn vectors_hold_on_both_drivers() {
     }
 }
 
-/// Whether the peer does all there is to do, and the answers are no text of the runtime's own.
+/// Whether only the peer acts in this case, and no answer has a text that the runtime makes.
 fn is_playable(case: &Case) -> bool {
     let bytes = case.bytes();
     let names = |word: &[u8]| bytes.windows(word.len()).any(|window| window == word);
@@ -60,7 +60,7 @@ fn play(address: SocketAddr, case: &Case) {
     );
 }
 
-/// Sends everything, finishes, and reads to the end.
+/// Sends everything, half-closes, and reads to the end.
 fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut client = Client::connect(address);
     client.send(bytes);
@@ -84,7 +84,7 @@ fn what_is_sent(transcript: &Transcript) -> Vec<u8> {
     without_what_varies(&bytes)
 }
 
-/// The date, and the interim answers, which depend on what has arrived when.
+/// Removes the date, and the interim answers, which depend on when bytes arrive.
 fn without_what_varies(bytes: &[u8]) -> Vec<u8> {
     const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
     const DATE: &[u8] = b"\r\nDate: ";

@@ -9,7 +9,7 @@ use heartbeat_runtime::Config;
 use heartbeat_testkit::Process;
 use support::{Client, each_driver_with, each_tier_with, narrow, of_each_worker, request, waits};
 
-/// Only one test at a time: they look at the threads of the process.
+/// Only one test runs at a time, because they look at the threads of the process.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
@@ -55,7 +55,7 @@ fn sixty_four_connections_get_every_answer_and_both_workers_answer() {
 }
 
 #[test]
-fn as_many_workers_as_asked_for_serve_on_fewer_cpus() {
+fn as_many_workers_as_configured_serve_on_fewer_cpus() {
     let _alone = alone();
     for server in each_driver_with(|config| config.threads = Some(8)) {
         assert_eq!(of_each_worker(waits).len(), 8);
@@ -82,7 +82,7 @@ fn no_connection_makes_an_idle_worker_spin() {
         let large = request("GET", "/heartbeat/1048576");
         let starts = ["", "GET /", post, &(post.to_owned() + "abc"), &large, &large.repeat(9)];
         let clients: Vec<_> = starts.into_iter().map(send).collect();
-        // Half-closed by the peer while answers find no room.
+        // Half-closed by the peer while its socket accepts no answer.
         let halves: Vec<_> = (1..5).map(|count| send(&large.repeat(count))).collect();
         halves.iter().for_each(Client::end_sending);
         // Half-closed by the server.

@@ -62,7 +62,7 @@ impl<'t> Link<'t> {
         Ok(())
     }
 
-    /// The connection must end here, without a reset and without another byte.
+    /// Checks that the connection ends here, without a reset and without another byte.
     pub(crate) fn end(&mut self) -> Result<(), String> {
         self.client.try_end().map_err(|error| format!("at the end: {error}"))
     }

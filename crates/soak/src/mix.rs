@@ -1,4 +1,4 @@
-//! Owns what the clients do: a random walk over everything that real clients do, good and bad.
+//! Owns what the clients do: a random walk over what real clients do, correct or not.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ const PIPELINED: usize = 16;
 /// Longest upload, in bytes.
 const UPLOAD_BYTES_MAX: usize = 1 << 20;
 
-/// The size of a payload: one of those asked for, or a mixture in which small ones are common, as
+/// The size of a payload: one of the given sizes, or a mixture in which small ones are common, as
 /// they are among the requests of real clients.
 fn size(random: &mut Rng, wanted: &[usize]) -> usize {
     if !wanted.is_empty() {
@@ -43,7 +43,7 @@ pub(crate) fn run(address: SocketAddr, seed: u64, sizes: &[usize], tally: &Tally
         if let Err(wrong) = walk.step() {
             tally.error(&wrong);
             walk.kept = None;
-            // If nobody listens, this repeats.
+            // If the server does not listen, this repeats.
             thread::sleep(Duration::from_millis(100));
         }
     }
@@ -52,10 +52,10 @@ pub(crate) fn run(address: SocketAddr, seed: u64, sizes: &[usize], tally: &Tally
 struct Walk<'t> {
     address: SocketAddr,
     tally: &'t Tally,
-    /// The sizes to ask for; none means a mixture.
+    /// The sizes to request; none means a mixture.
     sizes: &'t [usize],
     random: Rng,
-    /// The connection that most of it goes over.
+    /// The connection that carries most of the requests.
     kept: Option<Link<'t>>,
 }
 
@@ -94,7 +94,7 @@ impl<'t> Walk<'t> {
         };
         what(self, &mut client)?;
         client.settle();
-        // Now and then a client ends its connection by itself.
+        // Occasionally a client ends its connection by itself.
         if self.random.usize(..64) > 0 {
             self.kept = Some(client);
         }
@@ -176,7 +176,7 @@ impl<'t> Walk<'t> {
         client.end()
     }
 
-    /// A client that has nothing further to say still gets its answer.
+    /// A client that has half-closed still gets its answer.
     fn half_close(&mut self) -> Result<(), String> {
         let bytes = self.size();
         let mut client = self.fresh()?;
@@ -186,7 +186,7 @@ impl<'t> Walk<'t> {
         client.end()
     }
 
-    /// Leaves within an answer; what is unread then makes the close a reset.
+    /// Closes within an answer; the unread bytes make the close a reset.
     fn abort_answer(&mut self) -> Result<(), String> {
         let mut client = self.fresh()?;
         for _ in 0..=self.random.usize(..4) {
@@ -199,7 +199,7 @@ impl<'t> Walk<'t> {
         Ok(())
     }
 
-    /// Leaves within a request.
+    /// Closes within a request.
     fn abort_request(&mut self) -> Result<(), String> {
         let mut client = self.fresh()?;
         let request =

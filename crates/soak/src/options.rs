@@ -27,7 +27,7 @@ pub(crate) struct Options {
     /// What the random walk of each client begins with
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// The payload sizes to ask for, up to 1M, e.g. 1K,64K,1M; without it, these and random ones
+    /// The payload sizes to request, up to 1M, e.g. 1K,64K,1M; without it, these and random ones
     #[arg(long, value_delimiter = ',', value_parser = size)]
     pub(crate) sizes: Vec<usize>,
     /// The driver or drivers, one after the other

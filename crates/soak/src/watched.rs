@@ -1,4 +1,4 @@
-//! Owns the server under the soak: its start, what procfs reports of it, and its end.
+//! Owns the server that is soaked: its start, what procfs reports of it, and its end.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -34,17 +34,17 @@ impl fmt::Display for Identity {
     }
 }
 
-/// A server under the soak.
+/// The server that is soaked.
 #[derive(Debug)]
 pub(crate) struct Watched {
-    /// None if somebody else has started the server.
+    /// None if the server was running already.
     program: Option<Program>,
     address: SocketAddr,
     identity: Identity,
 }
 
 impl Watched {
-    /// A server that somebody else has started.
+    /// A server that runs already.
     pub(crate) fn running(address: SocketAddr) -> Result<Self, String> {
         Ok(Self { program: None, address, identity: Identity::of(address)? })
     }

@@ -45,13 +45,13 @@ impl CountingAllocator {
 }
 
 fn note() {
-    // A thread whose locals are gone is at its end.
+    // A thread whose thread-local values have been dropped is about to end.
     if IS_COUNTED.try_with(Cell::get).unwrap_or(false) {
         COUNT.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-// SAFETY: every method hands its arguments on to the system's allocator, which keeps the contract;
+// SAFETY: every method passes its arguments to the system's allocator, which keeps the contract;
 // counting neither allocates nor panics.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

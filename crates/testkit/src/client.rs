@@ -37,7 +37,7 @@ pub struct Client {
     bytes_sent: u64,
 }
 
-/// Connecting, sending and what goes with them.
+/// Connecting and sending.
 impl Client {
     /// Connects to a server that listens.
     #[track_caller]
@@ -129,13 +129,13 @@ impl Client {
 
 /// Reading.
 impl Client {
-    /// Asks for `path`, and reads the whole answer, whose content must be the pattern.
+    /// Requests `path`, and reads the whole answer, whose content must be the pattern.
     #[track_caller]
     pub fn get(&mut self, path: &str) -> Head {
         ok(self.try_get(path))
     }
 
-    /// Asks for `path`, and reads the whole answer, whose content must be the pattern.
+    /// Requests `path`, and reads the whole answer, whose content must be the pattern.
     ///
     /// # Errors
     /// As [`try_answer`](Self::try_answer) reports them.
@@ -144,7 +144,7 @@ impl Client {
         self.try_answer()
     }
 
-    /// Asks for `path`, and reads the whole answer, whose content must be a text.
+    /// Requests `path`, and reads the whole answer, whose content must be a text.
     #[track_caller]
     pub fn get_text(&mut self, path: &str) -> (Head, String) {
         self.send(request("GET", path));
@@ -262,12 +262,12 @@ impl Client {
     /// The connection must end here, without a reset and without another byte.
     ///
     /// # Errors
-    /// As recv(2) reports them; `InvalidData` if another byte comes.
+    /// As recv(2) reports them; `InvalidData` if another byte arrives.
     pub fn try_end(&mut self) -> io::Result<()> {
         if self.unread.is_empty() && self.receive()? == 0 {
             return Ok(());
         }
-        Err(wrong(format!("more than was asked for: {:?}", self.unread_text())))
+        Err(wrong(format!("more than was requested: {:?}", self.unread_text())))
     }
 
     /// The connection must end here, in order or by a reset, without another byte.
@@ -291,7 +291,7 @@ impl Client {
     #[track_caller]
     fn expect_nothing_unread(&self) {
         let unread = self.unread_text();
-        assert!(unread.is_empty(), "more than was asked for: {unread:?}");
+        assert!(unread.is_empty(), "more than was requested: {unread:?}");
     }
 
     fn unread_text(&self) -> String {
@@ -313,14 +313,14 @@ impl Client {
         taken
     }
 
-    /// Reads once, and returns how many bytes came; 0 is the end.
+    /// Reads once, and returns how many bytes were received; 0 is the end.
     fn receive(&mut self) -> io::Result<usize> {
         if self.buffer.is_empty() {
             self.buffer = vec![0; READ_BYTES];
         }
         self.buffer.copy_within(self.unread.clone(), 0);
         self.unread = 0..self.unread.len();
-        assert!(self.unread.end < READ_BYTES, "a buffer with room");
+        assert!(self.unread.end < READ_BYTES, "a buffer that is not full");
         let count = self.stream.read(&mut self.buffer[self.unread.end..]);
         let count = count.map_err(|error| in_context("reading", &error))?;
         self.unread.end += count;

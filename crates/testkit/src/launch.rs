@@ -1,4 +1,4 @@
-//! Owns a child process from its start to its end, and what it says on standard error.
+//! Owns a child process from its start to its end, and what it writes to standard error.
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::waiting::comes_true_within;
 use crate::{PATIENCE, Process, Signal, send_signal};
 
-/// A command with an empty environment, no input, and an output that nobody reads.
+/// A command with an empty environment, no input, and an output that is thrown away.
 pub fn command(program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.env_clear().args(arguments);
@@ -90,7 +90,7 @@ impl Launch {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether the program says nothing more: it has closed standard error, usually by ending.
+    /// Whether the program has closed standard error, usually by ending.
     #[must_use]
     pub fn is_silent(&self) -> bool {
         self.reader.is_finished()
@@ -108,7 +108,7 @@ impl Launch {
         Process(self.child.id())
     }
 
-    /// Sends it a signal; it must not have been seen to end.
+    /// Sends it a signal. Its end must not have been observed yet.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
         send_signal(self.child.id(), signal);
@@ -120,7 +120,7 @@ impl Launch {
         self.child.try_wait().expect("a child")
     }
 
-    /// Waits until it has ended and all that it said has been read.
+    /// Waits until it has ended and all its output has been read.
     #[track_caller]
     pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         let has_ended = comes_true_within(limit, || self.ended().is_some() && self.is_silent());

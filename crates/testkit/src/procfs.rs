@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::eventually;
 
-/// How often in a row the workers have to be seen asleep.
+/// How many times in a row the workers must be found asleep.
 const ASLEEP_LOOKS: usize = 20;
 
 /// A process by its number; it must not have been waited for.

@@ -30,7 +30,7 @@ impl Program {
     /// Starts a server, and waits for its whole banner.
     ///
     /// # Errors
-    /// As exec(2) reports them, or what the program said instead of a banner.
+    /// As exec(2) reports them, or what the program wrote instead of a banner.
     pub fn try_start(command: Command) -> io::Result<Self> {
         let mut launch = Launch::new(command)?;
         comes_true_within(PATIENCE, || launch.said().contains(LAST_LINE) || launch.is_silent());
@@ -95,7 +95,7 @@ impl Program {
         self.launch.signal(signal);
     }
 
-    /// Waits for its end, after which all that it said has been read.
+    /// Waits for its end, after which all its output has been read.
     ///
     /// # Errors
     /// `TimedOut` if it does not end within [`PATIENCE`].

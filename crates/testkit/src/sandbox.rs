@@ -37,15 +37,15 @@ pub fn send_signal(process: u32, signal: Signal) {
     result.unwrap_or_else(|error| panic!("{signal:?} to process {process}: {error}"));
 }
 
-/// Whether this process may do everything.
+/// Whether this process runs as root.
 #[must_use]
 pub fn is_root() -> bool {
     // SAFETY: geteuid(2) takes no memory and can not fail.
     unsafe { libc::geteuid() == 0 }
 }
 
-/// Sets the soft limit of a resource of this process, and returns the one from before. A value
-/// above the hard limit is taken down to it.
+/// Sets the soft limit of a resource of this process, and returns the previous one. A value above
+/// the hard limit is lowered to it.
 #[track_caller]
 pub fn limit_own(resource: libc::__rlimit_resource_t, soft: u64) -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

@@ -3,13 +3,13 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long anything may take: far more than it does, even on a busy machine.
+/// How long anything may take: far more than it takes even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The pause between two looks at something that is awaited.
+/// The pause between two checks of an awaited condition.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// The moment from which on something is considered to hang.
+/// The moment at which something is considered to hang.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(Instant);
 

@@ -1,5 +1,5 @@
 //! Owns the spare buffers of a worker, so that a request allocates nothing, and an idle connection
-//! holds next to nothing.
+//! holds hardly any memory.
 
 use std::cell::RefCell;
 
@@ -11,7 +11,7 @@ use crate::send::outbound::VECTORS_MAX;
 /// generator, little enough to hold ten thousand of.
 pub(crate) const SMALL_BYTES: usize = 512;
 
-/// Capacity of the buffer that follows where a read has filled the small one.
+/// Capacity of the buffer that follows if a read has filled the small one.
 pub(crate) const LARGE_BYTES: usize = 8 * 1024;
 
 /// Spare buffers of a kind kept at most; more are given back to the allocator.
@@ -47,7 +47,7 @@ impl Buffers {
         match buffer.capacity() {
             SMALL_BYTES => give(&self.small, buffer),
             LARGE_BYTES => give(&self.large, buffer),
-            // Grown for a long head, or never there.
+            // It has grown for a long head, or has never been allocated.
             _ => {}
         }
     }

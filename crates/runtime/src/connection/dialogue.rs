@@ -15,7 +15,7 @@ use crate::observe::name::Name;
 use crate::observe::scrape;
 use crate::worker::Worker;
 
-/// Longest payload that is copied behind its head into one contiguous write; longer ones go out
+/// Longest payload that is copied behind its head into one contiguous write; longer ones are sent
 /// as vectors.
 pub(crate) const CONTIGUOUS_PAYLOAD_BYTES_MAX: u64 = 4096;
 
@@ -86,7 +86,7 @@ pub(crate) enum Reply {
     Request,
     /// A message that was not understood.
     Rejection(Rejection),
-    /// A message that did not come in time.
+    /// A message that did not arrive in time.
     Timeout,
 }
 
@@ -95,11 +95,11 @@ pub(crate) enum Reply {
 pub(crate) struct Delivery {
     /// The part that is too long for the outbox.
     pub(crate) large: Option<Large>,
-    /// What comes after the answer.
+    /// What follows the answer.
     pub(crate) next: Next,
 }
 
-/// A payload that goes out as vectors, behind a head that starts at `head_start` of the outbox.
+/// A payload that is sent as vectors, behind a head that starts at `head_start` of the outbox.
 #[derive(Debug)]
 pub(crate) struct Large {
     pub(crate) head_start: usize,
@@ -193,12 +193,12 @@ impl<'w> Dialogue<'w> {
         self.connection.is_in_body()
     }
 
-    /// Bytes of content that come next, in a row.
+    /// The number of content bytes that follow in a row.
     pub(crate) fn content_ahead(&self) -> u64 {
         self.connection.content_ahead()
     }
 
-    /// Notes that content has been thrown away unseen.
+    /// Notes that content has been thrown away without being read.
     pub(crate) fn discarded(&mut self, bytes: usize) {
         self.connection.skip(bytes as u64);
         self.note_received(bytes);

@@ -31,7 +31,7 @@ impl Input {
         self.start += bytes;
     }
 
-    /// The buffer, with room behind what is left in it. It comes back by [`Input::put`].
+    /// The buffer, with free space behind the unused bytes. [`Input::put`] returns it.
     pub(crate) fn take(&mut self, buffers: &Buffers) -> Vec<u8> {
         self.make_room(buffers);
         std::mem::take(&mut self.bytes)
@@ -47,7 +47,7 @@ impl Input {
         self.start = 0;
     }
 
-    /// Makes room behind the unused bytes, in a buffer of the size that the last read suggests.
+    /// Frees space behind the unused bytes, in a buffer of the size that the last read suggests.
     fn make_room(&mut self, buffers: &Buffers) {
         let left = self.bytes.len() - self.start;
         if left == 0 {
@@ -68,7 +68,7 @@ impl Input {
                 larger.extend_from_slice(&self.bytes);
                 self.replace(larger, buffers);
             } else if left == self.bytes.capacity() {
-                // A head of its full length; the limits of the protocol end it there.
+                // A head of the longest allowed length: the protocol refuses a longer one.
                 self.bytes.reserve(limits::HEAD_BYTES_MAX);
             }
         }

@@ -1,5 +1,5 @@
-//! One connection. `dialogue` is what is said and performs nothing, `socket` is how bytes move,
-//! and `session` performs on the socket what the dialogue asks for.
+//! One connection. `dialogue` decides what is said and performs nothing, `socket` moves bytes, and
+//! `session` performs on the socket what the dialogue asks for.
 
 pub(crate) mod buffers;
 pub(crate) mod dialogue;

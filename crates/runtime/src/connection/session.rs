@@ -22,7 +22,7 @@ use crate::send::arena::Slot;
 use crate::send::outbound::Outbound;
 use crate::worker::Worker;
 
-/// How long a peer gets to see the last answer and to close (RFC 9112 section 9.6).
+/// How long a peer may take to read the last answer and to close (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_secs(5);
 
 /// How long a connection above the limit may take for its request, and to close afterwards. Few
@@ -32,8 +32,8 @@ const RESTRICTED_TIMEOUT: Duration = Duration::from_secs(1);
 /// How much it may still send meanwhile, in bytes.
 const LINGER_BYTES_MAX: u64 = 256 << 20;
 
-/// Content that comes in a row and is at least this long is thrown away by the kernel, instead of
-/// being read.
+/// The kernel throws content away, and nothing reads it, if at least this many bytes follow in a
+/// row.
 const DISCARD_BYTES_MIN: u64 = LARGE_BYTES as u64;
 
 /// A connection being served.
@@ -43,7 +43,7 @@ pub(crate) struct Session<'w, S> {
     stream: S,
     dialogue: Dialogue<'w>,
     input: Input,
-    /// Answers that wait to be sent; none while there are none.
+    /// Answers that wait to be sent; None while there are none.
     outbox: Option<Box<Outbox>>,
 }
 
@@ -66,10 +66,10 @@ pub(crate) enum Outcome {
     Over(End),
 }
 
-/// How a wait for the peer went on.
+/// What came of a wait for the peer.
 enum Received {
     Bytes,
-    /// The peer's message did not come in time.
+    /// The peer's message did not arrive in time.
     TimedOut(Wait),
     End(End),
     /// Half-close, drain, then close.
@@ -145,7 +145,7 @@ impl<'w, S: Stream> Session<'w, S> {
         self.dialogue.is_idle() && self.input.unused().is_empty()
     }
 
-    /// Sends what waits, then gets more of what the peer sends. Some if the session ends.
+    /// Sends the answers that wait, then receives more. Some if the session ends.
     async fn receive(&mut self) -> Option<Outcome> {
         if let Err(end) = self.flush().await {
             return Some(Outcome::Over(end));
@@ -168,7 +168,7 @@ impl<'w, S: Stream> Session<'w, S> {
         }
     }
 
-    /// Waits for more of what the peer sends, or throws it away if nobody would look at it.
+    /// Receives more, or throws it away if nothing would read it.
     async fn receive_some(&mut self) -> Received {
         let (wait, limit) = self.receive_wait();
         self.watch.arm(wait, limit, self.worker.clock());
@@ -198,8 +198,8 @@ impl<'w, S: Stream> Session<'w, S> {
         }
     }
 
-    /// What is being waited for, and how long. The first head of a connection is waited for like
-    /// one that has begun; between requests there is more patience.
+    /// What the next receive waits for, and how long. The limit of a head also applies to the first
+    /// one of a connection before it has begun; between requests the limit is longer.
     fn receive_wait(&self) -> (Wait, Duration) {
         let config = self.worker.config();
         if self.dialogue.is_in_body() {
@@ -293,7 +293,7 @@ impl<'w, S: Stream> Session<'w, S> {
         self.flush_from(0).await
     }
 
-    /// Sends everything that waits to be sent, but for the first `sent` bytes.
+    /// Sends everything that waits to be sent, except for the first `sent` bytes.
     async fn flush_from(&mut self, mut sent: usize) -> Result<(), End> {
         let Some(outbox) = &mut self.outbox else { return Ok(()) };
         let mut bytes = std::mem::take(&mut outbox.bytes);
@@ -327,7 +327,7 @@ impl<'w, S: Stream> Session<'w, S> {
         }
     }
 
-    /// Half-closes, and throws away what the peer sends until it closes too, for a while.
+    /// Half-closes, and throws away what the peer sends until it closes too or [`LINGER`] is over.
     async fn linger(&mut self) {
         self.stream.shutdown_send();
         let limit = if self.dialogue.is_restricted() { RESTRICTED_TIMEOUT } else { LINGER };

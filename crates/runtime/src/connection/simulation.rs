@@ -52,7 +52,7 @@ impl Random {
 }
 
 impl Random {
-    /// From 1 to `most`, where there is any; all of it where nothing limits it.
+    /// From 1 to `most`; all of it if nothing limits it.
     fn up_to(&mut self, most: usize, limit: usize) -> usize {
         if most == 0 || limit == usize::MAX { most } else { 1 + self.below(most) }
     }
@@ -91,7 +91,7 @@ struct Scripted {
 }
 
 impl Scripted {
-    /// Now and then, where anything is short.
+    /// Occasionally, if the script has short operations.
     fn interrupt(&mut self) -> io::Result<()> {
         let is_smooth = self.script.read_max.min(self.script.write_max) == usize::MAX;
         if !is_smooth && self.random.below(5) == 0 {
@@ -208,7 +208,7 @@ pub(crate) fn worker_within(memory: Option<MemoryGauge>, has_lane: bool) -> Rc<W
     Rc::new(Worker::new(Arc::new(shared), 0, parts))
 }
 
-/// Both ways of a connection must come to the same.
+/// Both runs of a connection must have the same result.
 fn run(worker: &Rc<Worker>, script: &Script) -> Run {
     thread_local! {
         static BESIDE_A_LANE: Rc<Worker> = worker_within(None, true);

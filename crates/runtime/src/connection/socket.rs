@@ -22,19 +22,19 @@ use crate::worker::Worker;
 /// Most bytes thrown away by one call.
 const DISCARD_BYTES_MAX: u64 = 1 << 30;
 
-/// Answers from this many bytes on look at the memory limit first: smaller ones fit in the least
-/// send buffer there is.
+/// Payload bytes from which on the memory limit is checked first: shorter answers fit into the
+/// smallest send buffer.
 const FRUGAL_BYTES_MIN: u64 = 16 * 1024;
 
-/// Send buffer of a socket where memory is scarce, in bytes. The kernel doubles it for its own
-/// needs (socket(7)), and fills up the packet that it has begun.
+/// Send buffer of a socket if memory is scarce, in bytes. The kernel doubles it for its own needs
+/// (socket(7)), and fills up the packet that it has begun.
 const FRUGAL_SEND_BUFFER_BYTES: usize = 8 * 1024;
 
-/// How long an answer waits before it looks again whether there is memory.
+/// How long an answer waits until it checks again whether there is memory.
 const FRUGAL_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a session does with its peer. Every count may be short, and any operation may be
-/// interrupted (EINTR), in which case it has done nothing and is asked for again.
+/// interrupted (EINTR), in which case it has done nothing and is repeated.
 pub(crate) trait Stream {
     /// Reads into the spare capacity of `buffer`, which must not be empty. 0 is the end.
     async fn receive(&mut self, buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>);
@@ -63,7 +63,7 @@ pub(crate) struct Socket {
     handle: Handle,
     worker: Rc<Worker>,
     turn: Turn,
-    /// Whether the last write found less room than it had bytes: the next one waits first.
+    /// Whether the last write was short, because the socket is full: the next one waits first.
     is_full: bool,
     /// Whether its send buffer has been made small because memory is scarce.
     is_frugal: bool,
@@ -73,7 +73,7 @@ pub(crate) struct Socket {
 enum Handle {
     Plain(TcpStream),
     Registered(monoio::net::TcpStream),
-    /// Only while the one becomes the other, and after the event loop has refused it.
+    /// Only while one variant becomes the other, and after the event loop has refused the socket.
     Lost,
 }
 
@@ -103,7 +103,7 @@ impl Socket {
         }
     }
 
-    /// The socket as the event loop knows it.
+    /// The socket, registered with the event loop.
     fn registered(&mut self) -> io::Result<&mut monoio::net::TcpStream> {
         if let Handle::Plain(_) = self.handle
             && let Handle::Plain(stream) = std::mem::replace(&mut self.handle, Handle::Lost)
@@ -116,8 +116,8 @@ impl Socket {
         }
     }
 
-    /// Lets the others have their turn if this connection has run for long without a wait. Comes
-    /// before an operation: after the last one of a request there may be nothing to wait for.
+    /// Gives way to other tasks if this connection has run for long without a wait. This happens
+    /// before an operation, because nothing may follow the last operation of a request.
     async fn take_turn(&mut self) {
         if self.turn.is_over() {
             self.worker.turns().give_way().await;
@@ -180,8 +180,8 @@ impl Socket {
             }
         }
         let (from, bytes) = outbound.payload_rest();
-        // splice(2) asks the socket's flag. io_uring must not find it set: it would report EAGAIN
-        // instead of waiting. Nothing else is in flight on this socket meanwhile.
+        // splice(2) obeys O_NONBLOCK of the socket. io_uring must not find it set, or it would
+        // report EAGAIN instead of waiting. Nothing else is in flight on this socket meanwhile.
         let is_blocking = !worker.driver().is_epoll();
         if is_blocking {
             sys::set_nonblocking(self.raw(), true)?;
@@ -200,9 +200,9 @@ impl Socket {
         }
     }
 
-    /// Keeps to the memory limit around this process, which unread answers count against: where
-    /// memory is scarce this socket gets a small send buffer, and where it is used up the answer
-    /// waits for others to be read.
+    /// Observes the memory limit of the cgroup, which counts unread answers. If memory is scarce,
+    /// this socket gets a small send buffer; if it is used up, the answer waits for others to be
+    /// read.
     async fn be_frugal(&mut self) {
         loop {
             let Some(gauge) = &self.worker.shared().memory else { return };
@@ -224,7 +224,7 @@ impl Socket {
         }
     }
 
-    /// Writes through the event loop, which waits for room by itself.
+    /// Writes through the event loop, which waits by itself until the socket accepts bytes.
     async fn write_waiting(&mut self, outbound: &Outbound) -> io::Result<usize> {
         self.turn.restart();
         let mut vectors = self.worker.vector_lists().take();
@@ -297,7 +297,8 @@ impl Stream for Socket {
     }
 
     /// io_uring ends every poll of a socket whose peer has finished sending (EPOLLRDHUP), even if
-    /// there is no room. So if a wait has brought no room, the event loop writes, and waits itself.
+    /// it is full. So if the socket is still full after a wait, the event loop writes, and waits
+    /// itself.
     async fn send_outbound(&mut self, outbound: &Outbound) -> io::Result<usize> {
         self.take_turn().await;
         if std::mem::take(&mut self.is_full) {
@@ -363,7 +364,7 @@ mod tests {
     use crate::os::cgroup::{self, MemoryGauge};
     use crate::os::event_loop::{self, EventLoop};
 
-    /// Sends a large answer where memory is used up, and again where it is scarce.
+    /// Sends a large answer while memory is used up, and again while it is scarce.
     async fn send_within_a_limit(far: std::net::TcpStream, gauge: MemoryGauge, current: &Path) {
         far.set_nonblocking(true).unwrap();
         let peer = far.try_clone().unwrap();

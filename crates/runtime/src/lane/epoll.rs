@@ -1,5 +1,5 @@
-//! Owns the lane of a worker on epoll: one read and one write for each connection that has
-//! something to say, and no buffer of its own for those that have not.
+//! Owns the lane of a worker on epoll: one read and one write for each connection that has sent
+//! something, and no buffer for an idle one.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -16,17 +16,17 @@ const READ_BYTES: usize = 16 * 1024;
 /// Bytes of answers to one read that need no allocation.
 const GATHER_BYTES: usize = 64 * 1024;
 
-/// Events that one look at the set returns at most.
+/// Events that one epoll_wait(2) returns at most.
 const EVENTS_MAX: usize = 256;
 
-/// Reads of one connection in a row. One that has more to say than this needs a session, which
+/// Reads of one connection in a row. A connection that sends more than this needs a session, which
 /// gives way to others.
 const READS_MAX: usize = 16;
 
 /// The epoll set and its connections.
 pub(super) struct Backend {
     set: Epoll,
-    events: Vec<libc::epoll_event>,
+    ready: Vec<Ready>,
     roster: Roster,
     input: Vec<u8>,
     outbox: Outbox,
@@ -35,8 +35,8 @@ pub(super) struct Backend {
 impl Backend {
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
-            set: Epoll::new()?,
-            events: Vec::with_capacity(EVENTS_MAX),
+            set: Epoll::new(EVENTS_MAX)?,
+            ready: Vec::with_capacity(EVENTS_MAX),
             roster: Roster::default(),
             input: Vec::with_capacity(READ_BYTES),
             outbox: Outbox::with_capacity(GATHER_BYTES),
@@ -55,18 +55,18 @@ impl Backend {
     /// Answers the connections that are ready. True if there are no others.
     pub(super) fn turn(&mut self, worker: &Worker, depart: &mut dyn FnMut(Departure)) -> bool {
         // A worker whose epoll set does not work any more can do nothing: the process ends.
-        self.set.wait(&mut self.events).expect("the epoll set of a lane works");
+        self.set.wait(&mut self.ready).expect("the epoll set of a lane works");
         let mut position = 0;
-        while let Some(event) = self.events.get(position) {
+        while let Some(&ready) = self.ready.get(position) {
             position += 1;
-            if let Some(departure) = self.read(worker, Epoll::ready(event)) {
+            if let Some(departure) = self.read(worker, ready) {
                 depart(departure);
             }
         }
         position < EVENTS_MAX
     }
 
-    /// Reads and answers until a short read shows that the connection has nothing more to say.
+    /// Reads and answers until a short read shows that nothing more has arrived.
     fn read(&mut self, worker: &Worker, Ready { index, has_ended }: Ready) -> Option<Departure> {
         let socket = self.roster.socket(index)?;
         for _ in 0..READS_MAX {
@@ -100,7 +100,7 @@ impl Backend {
         if let Verdict::Unusual { used } = verdict {
             return self.depart(worker, index, socket, 0, used);
         }
-        // An error is the session's to find out: it tries the same write.
+        // The session finds out the error, because it tries the same write.
         let sent = sys::send_at_once(socket, &self.outbox.bytes).unwrap_or(0);
         if sent < self.outbox.bytes.len() {
             return self.depart(worker, index, socket, sent, self.input.len());

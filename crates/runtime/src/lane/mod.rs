@@ -1,6 +1,6 @@
 //! Owns the connections that need no task: those that wait for their next request, and those whose
-//! requests are whole and whose answers are short. Everything else moves to a session, and comes
-//! back when it is idle.
+//! requests are whole and whose answers are short. Every other connection moves to a session, and
+//! returns when it is idle.
 //!
 //! The lane reads requests with the dialogue that a session uses, one read at a time. As soon as a
 //! request is unusual (a part of a head, a long body, a large answer, an answer that closes), a
@@ -8,6 +8,7 @@
 //! So no request is half read in the lane.
 
 mod epoll;
+#[allow(unsafe_code)]
 mod ring;
 mod roster;
 mod uring;
@@ -26,11 +27,12 @@ use crate::worker::Worker;
 /// The lane of one worker.
 pub(crate) struct Lane {
     backend: RefCell<Backend>,
-    /// Whether a connection has come that the kernel does not know yet.
+    /// Whether a receive of a new connection has not been submitted yet.
     is_dirty: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "a worker has one, which is never moved")]
 enum Backend {
     Uring(uring::Backend),
     Epoll(epoll::Backend),

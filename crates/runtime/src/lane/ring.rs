@@ -27,7 +27,7 @@ const COMPLETION_ENTRIES: u32 = 1024;
 /// Spare receive buffers kept at most.
 const SPARE_BUFFERS_MAX: usize = 64;
 
-/// The bit of `user_data` that tells a send from a receive.
+/// The bit of `user_data` that is set for a send and clear for a receive.
 const SEND: u64 = 1 << 32;
 
 type Buffer = Box<[u8; BUFFER_BYTES]>;
@@ -51,7 +51,7 @@ pub(super) struct Send {
     /// Which bytes of the outbox.
     pub(super) start: usize,
     pub(super) end: usize,
-    /// What became of it: bytes sent, or -errno.
+    /// Its result: bytes sent, or -errno.
     pub(super) result: i32,
 }
 
@@ -170,8 +170,8 @@ impl Ring {
     fn enter(&self, wait_for: usize) -> io::Result<()> {
         match self.ring.submit_and_wait(wait_for) {
             Ok(_) => Ok(()),
-            // EBUSY: the completion queue has overflowed; the caller reaps and comes again.
-            // EAGAIN: the kernel has no memory for a request at the moment.
+            // EBUSY: the completion queue has overflowed; the caller reaps and tries again. EAGAIN:
+            // the kernel has no memory for a request at the moment.
             Err(error)
                 if matches!(
                     error.raw_os_error(),

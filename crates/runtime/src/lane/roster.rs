@@ -1,5 +1,5 @@
-//! Owns which connections are in a lane, and what the lane makes of the bytes that they send. Knows
-//! no ring and no epoll set.
+//! Owns the connections of a lane, and how the lane answers the bytes that they send. Knows no ring
+//! and no epoll set.
 
 use std::net::{IpAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -122,8 +122,7 @@ impl Roster {
         verdict
     }
 
-    /// The peer has ended, or a deadline's shutdown(2) has made it look so. Some if that needs a
-    /// session.
+    /// EOF, real or caused by a deadline's shutdown(2). Some if that needs a session.
     pub(super) fn end(&mut self, worker: &Worker, index: u32) -> Option<Departure> {
         let client = self.remove(index)?;
         let watch = client.place.watch();
@@ -135,7 +134,7 @@ impl Roster {
             Some(_) if worker.is_draining() => End::Drained,
             Some(wait) => End::TimedOut(wait),
         };
-        // What is on its way from the peer must meet this side's end before the close.
+        // Bytes from the peer that arrive after a plain close would make it a reset.
         Some(Departure::Close(client, end))
     }
 

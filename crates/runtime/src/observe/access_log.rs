@@ -12,10 +12,10 @@ use crate::config::LogFormat;
 use crate::observe::exchange::Exchange;
 use crate::observe::log_sink::{LogSink, Outcome};
 
-/// Waiting lines that a worker keeps, in bytes; a line beyond is dropped.
+/// Bytes of waiting lines that a worker keeps; further lines are dropped.
 const WAITING_BYTES_MAX: usize = 256 * 1024;
 
-/// Waiting lines that are handed on without waiting for the next flush, in bytes.
+/// Bytes of waiting lines from which on they are written without waiting for the next flush.
 const FLUSH_BYTES: usize = 32 * 1024;
 
 /// One answered request, as a line shows it.
@@ -47,7 +47,7 @@ pub(crate) struct AccessLog {
     waiting: RefCell<Vec<u8>>,
     /// Lines dropped since the last one that said so.
     dropped: Cell<u64>,
-    /// Lines dropped since they were last asked for.
+    /// Lines dropped since `take_dropped` was last called.
     dropped_unreported: Cell<u64>,
     stamp: RefCell<Stamp>,
 }
@@ -89,7 +89,7 @@ impl AccessLog {
         }
     }
 
-    /// Hands the waiting lines on, as far as standard output takes them. True where all are gone.
+    /// Writes the waiting lines as far as standard output accepts them. True if none is left.
     pub(crate) fn flush(&self) -> bool {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.is_empty() && self.dropped.get() == 0 {
@@ -211,7 +211,7 @@ fn push_all(out: &mut Vec<u8>, texts: &[&str]) {
 
 fn push_address(out: &mut Vec<u8>, address: IpAddr) {
     use std::io::Write;
-    // IPv4 peers of a dual-stack listener are written as what they are.
+    // IPv4 peers of a dual-stack listener are written as IPv4 addresses.
     let _ = match address.to_canonical() {
         IpAddr::V4(address) => {
             let [a, b, c, d] = address.octets();

@@ -1,4 +1,4 @@
-//! Owns why a connection is over, and the words by which metrics call it.
+//! Owns the reasons for the end of a connection, and their names in the metrics.
 
 use crate::deadlines::Wait;
 
@@ -17,12 +17,12 @@ pub(crate) enum End {
     TimedOut(Wait),
     /// This side is draining.
     Drained,
-    /// There were too many connections.
+    /// There were too many connections: it was answered with 503.
     TurnedDown,
 }
 
 impl End {
-    /// The words by which metrics call the reasons.
+    /// The names of the reasons in the metrics.
     pub(crate) const REASONS: [&'static str; 9] = [
         "peer",
         "aborted",
@@ -35,7 +35,7 @@ impl End {
         "turned_down",
     ];
 
-    /// The place of this end among [`End::REASONS`].
+    /// The position of this end in [`End::REASONS`].
     pub(crate) fn reason_index(self) -> usize {
         match self {
             Self::Peer => 0,

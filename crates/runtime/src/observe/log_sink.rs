@@ -11,13 +11,14 @@ use std::sync::{Mutex, TryLockError};
 
 use crate::os::sys::{self, FileKind};
 
-/// PIPE_BUF (pipe(7)): a pipe that is writable has room for this much, and takes it as one.
+/// PIPE_BUF (pipe(7)): a pipe that is writable has space for this much, and accepts it in one
+/// piece.
 const PIPE_CHUNK_BYTES: usize = 4096;
 
 /// Bytes of one write to a file or a socket.
 const FILE_CHUNK_BYTES: usize = 64 * 1024;
 
-/// Bytes that one flush writes at most, so that the loop goes on.
+/// Bytes that one flush writes at most, so that the event loop is not held up.
 const FLUSH_BYTES_MAX: usize = 256 * 1024;
 
 /// Standard output.
@@ -30,7 +31,7 @@ pub(crate) struct LogSink {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The rest of a chunk that was taken in part: it goes before anything else.
+    /// The rest of a chunk that was accepted in part: it is written before anything else.
     rest: Vec<u8>,
     /// The reader is gone for good.
     is_closed: bool,
@@ -91,7 +92,7 @@ impl LogSink {
                         error.raw_os_error(),
                         Some(libc::EPIPE | libc::EBADF | libc::ECONNRESET)
                     );
-                    // A line that was begun is finished when there is room again.
+                    // The rest of a line that has begun is written once there is space again.
                     state.rest = rest;
                     lines.drain(..done);
                     let chunk_bytes = self.next_chunk(lines).len();

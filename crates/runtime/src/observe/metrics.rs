@@ -1,7 +1,7 @@
 //! Owns the counters of each worker.
 //!
-//! A worker writes its own counters and nobody else's: plain loads and stores, no contended cache
-//! line. A scrape sums them, on whichever worker it arrives.
+//! Only the worker writes its counters, by plain loads and stores: no cache line is contended. A
+//! scrape sums them, on whichever worker it arrives.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     fn add(&self, amount: u64) {
-        // Only the owner writes: no read-modify-write is needed.
+        // Only the owner writes, so no atomic read-modify-write is needed.
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
     }
 

@@ -15,7 +15,7 @@ pub(crate) struct Name {
 }
 
 impl Name {
-    /// Takes the name of a request that was understood.
+    /// Sets the name of a request that was understood.
     pub(crate) fn set(&mut self, method: &[u8], target: &[u8]) {
         self.text.clear();
         escape(method, &mut self.text);
@@ -23,7 +23,7 @@ impl Name {
         escape(target, &mut self.text);
     }
 
-    /// Takes what can be read from a request that was not understood: the words of its first line.
+    /// Sets the name of a request that was not understood: the words of its first line.
     pub(crate) fn guess(&mut self, input: &[u8]) {
         let line_end = input.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
         let line = &input[..line_end.unwrap_or(input.len())];
@@ -42,7 +42,7 @@ impl Name {
         &self.text
     }
 
-    /// Where in [`Name::text`] the method ends and the path ends.
+    /// The positions in [`Name::text`] at which the method ends and the path ends.
     pub(crate) fn bytes(&self) -> NameBytes {
         NameBytes { verb: self.verb_bytes, path: self.text.len() - self.verb_bytes }
     }

@@ -220,7 +220,7 @@ fn zerocopy(text: &mut String, copied: u64, not_copied: u64) {
 fn of_process(text: &mut String, shared: &Shared) {
     let name = "process_cpu_seconds_total";
     family(text, name, "counter", "Total user and system CPU time spent in seconds.");
-    let _ = writeln!(text, "{name} {}", sys::process_cpu_time().as_secs_f64());
+    let _ = writeln!(text, "{name} {}", sys::time_of(sys::Clock::ProcessCpu).as_secs_f64());
     if let Some((virtual_bytes, resident_bytes)) = memory_bytes() {
         let name = "process_resident_memory_bytes";
         gauge(text, name, "Resident memory size in bytes.", resident_bytes as f64);
@@ -250,7 +250,7 @@ fn memory_bytes() -> Option<(u64, u64)> {
     Some((pages.next()?.ok()? * page_bytes, pages.next()?.ok()? * page_bytes))
 }
 
-/// Open descriptors: Linux 6.2 tells their number as the size of the directory. Counting its
+/// Open descriptors: Linux 6.2 reports their number as the size of the directory. Counting its
 /// entries would hold up a loop with ten thousand connections for milliseconds.
 fn open_descriptors() -> Option<u64> {
     match fs::metadata("/proc/self/fd").ok()?.len() {

@@ -1,26 +1,26 @@
-//! Owns what the cgroups around this process allow it: CPU time, and memory. Everything is read
-//! below a root directory, which is another one in tests.
+//! Owns the limits that the cgroups around this process set: CPU time, and memory. Everything is
+//! read below a root directory, which is another one in tests.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// How much of the memory limit is in use when memory counts as scarce, and as used up; in
-/// percent. What remains is for the writes under way, the batches in which the kernel counts (256
-/// KiB per CPU), and connections to come.
+/// How much of the memory limit is in use when memory counts as scarce, and as used up; in percent.
+/// What remains is for the writes under way, the batches in which the kernel counts (256 KiB per
+/// CPU), and new connections.
 const SCARCE_PERCENT: u64 = 50;
 const USED_UP_PERCENT: u64 = 75;
 
-/// Limits from this many bytes on are none: send buffers never get there.
+/// A limit of at least this many bytes counts as none: send buffers never grow so far.
 const LIMIT_BYTES_MAX: u64 = 64 << 30;
 
 /// What is left of the memory that the cgroup may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Memory {
     Ample,
-    /// Time to be content with less.
+    /// Sockets should hold less.
     Scarce,
-    /// Time to wait: at the limit the kernel ends the process.
+    /// Answers should wait: at the limit the kernel ends the process.
     UsedUp,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct MemoryGauge {
 }
 
 impl MemoryGauge {
-    /// None where nothing limits memory.
+    /// None if nothing limits memory.
     pub(crate) fn find(root: &Path) -> Option<Self> {
         let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
         let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
@@ -47,7 +47,7 @@ impl MemoryGauge {
         gauges.min_by_key(|gauge| gauge.limit_bytes)
     }
 
-    /// How things stand: one pread(2) of a file of the kernel.
+    /// How much of the limit is in use: one pread(2) of a file of the kernel.
     pub(crate) fn read(&self) -> Memory {
         let mut text = [0; 24];
         let used = self
@@ -55,7 +55,7 @@ impl MemoryGauge {
             .read_at(&mut text, 0)
             .ok()
             .and_then(|bytes| str::from_utf8(&text[..bytes]).ok()?.trim().parse::<u64>().ok());
-        // Without an answer it is as if there were no limit.
+        // If the file can not be read, memory counts as ample.
         match used.unwrap_or(0).saturating_mul(100) / self.limit_bytes.max(1) {
             0..SCARCE_PERCENT => Memory::Ample,
             SCARCE_PERCENT..USED_UP_PERCENT => Memory::Scarce,
@@ -64,8 +64,8 @@ impl MemoryGauge {
     }
 }
 
-/// Whole CPUs that the cgroup's quota pays for, rounded up; none where there is no quota.
-/// `root` is the file system's root, another one in tests.
+/// Whole CPUs that the cgroup's quota pays for, rounded up; None if there is no quota. `root` is
+/// the file system's root, another one in tests.
 pub(crate) fn cpu_quota(root: &Path) -> Option<usize> {
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let quotas = groups.lines().filter_map(|line| {
@@ -83,7 +83,7 @@ pub(crate) fn cpu_quota(root: &Path) -> Option<usize> {
 }
 
 /// The directories of a group and of those around it. Inside a container the path may name groups
-/// that are not visible, where the mount point is the container's own group.
+/// that are not visible, if the mount point is the container's own group.
 fn group_and_around(mount: &Path, path: &str) -> Vec<PathBuf> {
     let group = mount.join(path.trim_start_matches('/'));
     let around = group.ancestors().take_while(|directory| directory.starts_with(mount));
@@ -97,7 +97,7 @@ fn quota_v2(directory: PathBuf) -> Option<usize> {
     whole_cpus(words.next()?.parse().ok()?, words.next()?.parse().ok()?)
 }
 
-/// cgroup v1: `cpu.cfs_quota_us` is -1 where there is no quota.
+/// cgroup v1: `cpu.cfs_quota_us` is -1 if there is no quota.
 fn quota_v1(directory: PathBuf) -> Option<usize> {
     let read = |name| fs::read_to_string(directory.join(name)).ok()?.trim().parse().ok();
     whole_cpus(read("cpu.cfs_quota_us")?, read("cpu.cfs_period_us")?)

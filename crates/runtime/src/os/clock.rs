@@ -1,11 +1,11 @@
-//! Owns what time it is for a worker: coarse, without a system call, good for deadlines and for
+//! Owns the time of a worker: coarse and without a system call, exact enough for deadlines and for
 //! the Date field.
 
 use std::cell::RefCell;
 
 use heartbeat_protocol::DateLine;
 
-use crate::os::sys::{CoarseClock, coarse_time};
+use crate::os::sys;
 
 /// A worker's clock.
 #[derive(Debug)]
@@ -20,13 +20,13 @@ impl Clock {
 
     /// Milliseconds since some moment; exact to the kernel's tick.
     pub(crate) fn now_ms(&self) -> u64 {
-        coarse_time(CoarseClock::Monotonic).as_millis() as u64
+        sys::time_of(sys::Clock::CoarseMonotonic).as_millis() as u64
     }
 
-    /// Calls `with` with the Date line of this second. The line is made again only where the
+    /// Calls `with` with the Date line of this second. The line is formatted again only if the
     /// second has changed.
     pub(crate) fn with_date<R>(&self, with: impl FnOnce(&DateLine) -> R) -> R {
-        let seconds = coarse_time(CoarseClock::Realtime).as_secs();
+        let seconds = sys::time_of(sys::Clock::CoarseRealtime).as_secs();
         let mut date = self.date.borrow_mut();
         if date.unix_seconds() != seconds {
             *date = DateLine::new(seconds);
@@ -40,11 +40,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_date_is_of_now() {
+    fn the_date_is_the_current_one() {
         let clock = Clock::new();
         let now =
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-        let told = clock.with_date(DateLine::unix_seconds);
-        assert!(now.abs_diff(told) <= 1, "{now} and {told}");
+        let dated = clock.with_date(DateLine::unix_seconds);
+        assert!(now.abs_diff(dated) <= 1, "{now} and {dated}");
     }
 }

@@ -1,5 +1,5 @@
 //! Owns the event loop of a worker: builds it over io_uring with the best flags that the kernel
-//! has, or over epoll, or says what refused it and what would help.
+//! has, or over epoll, or reports what refused it and what would help.
 
 use std::fmt;
 use std::fs;
@@ -25,7 +25,7 @@ const COMPLETION_ENTRIES: u32 = 1024;
 /// Events that one epoll_wait(2) returns at most.
 const EPOLL_EVENTS: u32 = 512;
 
-/// What carries the event loops.
+/// The kernel interface that event loops use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Driver {
@@ -36,7 +36,7 @@ pub enum Driver {
 }
 
 impl Driver {
-    /// The word for it in metrics and the banner.
+    /// Its name in metrics and the banner.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -93,11 +93,11 @@ const LADDER: [Rung; 4] = [
     Rung { flags: "no flags", set: |_| {} },
 ];
 
-/// Builds an event loop over io_uring, and tells its flags. The calling thread is the one that
-/// will run it.
+/// Builds an event loop over io_uring, and returns it with its flags. The calling thread is the one
+/// that will run it.
 ///
 /// # Errors
-/// Where every rung is refused, or the kernel is older than 5.7 and would wait in threads.
+/// If every rung is refused, or the kernel is older than 5.7 and would wait in threads.
 pub(crate) fn build_uring() -> Result<(EventLoop, &'static str), Refusal> {
     let mut last = None;
     for rung in &LADDER {
@@ -116,7 +116,7 @@ pub(crate) fn build_uring() -> Result<(EventLoop, &'static str), Refusal> {
             }
             Err(error) => {
                 let refusal = Refusal::new("io_uring_setup", &error);
-                // EINVAL is a flag that this kernel has not; anything else no rung will mend.
+                // EINVAL means that the kernel does not know a flag; no rung avoids another error.
                 if refusal.errno != libc::EINVAL {
                     return Err(refusal);
                 }
@@ -139,32 +139,31 @@ pub(crate) fn build_epoll() -> io::Result<EventLoop> {
         .map(EventLoop::Epoll)
 }
 
-/// Proves by use that epoll and the calls of every connection are allowed: monoio passes over
-/// errors of epoll_wait(2), and a worker would spin.
+/// Proves by use that epoll and the calls of every connection are allowed: monoio ignores errors of
+/// epoll_wait(2), and a worker would spin.
 ///
 /// # Errors
 /// The system call that was refused, and why.
 pub(crate) fn prove_epoll() -> Result<(), (&'static str, io::Error)> {
     let refused = |call| move |error| (call, error);
     let (near, far) = UnixStream::pair().map_err(refused("socketpair"))?;
-    let epoll = sys::Epoll::new().map_err(refused("epoll_create1"))?;
+    let mut epoll = sys::Epoll::new(1).map_err(refused("epoll_create1"))?;
     epoll.add(far.as_raw_fd(), 0).map_err(refused("epoll_ctl"))?;
     sys::send_at_once(near.as_raw_fd(), b"x").map_err(refused("sendto"))?;
-    let mut events = Vec::with_capacity(1);
-    epoll.wait(&mut events).map_err(refused("epoll_wait"))?;
+    epoll.wait(&mut Vec::new()).map_err(refused("epoll_wait"))?;
     sys::receive(far.as_raw_fd(), &mut Vec::with_capacity(1)).map_err(refused("recvfrom"))?;
     Ok(())
 }
 
-/// A ring that can be set up may still be refused where it is entered, and monoio passes over
-/// errors there: without this, a worker would spin.
+/// A kernel that allows io_uring_setup(2) may still refuse io_uring_enter(2), whose errors monoio
+/// ignores: without this check, a worker would spin.
 fn check_enter() -> Result<(), Refusal> {
     let ring = io_uring::IoUring::new(2).map_err(|error| Refusal::new("io_uring_setup", &error))?;
     // Before 5.7 a socket that is not ready is waited for by a kernel thread.
     if !ring.params().is_feature_fast_poll() {
         return Err(Refusal { call: "io_uring_setup", errno: libc::EINVAL });
     }
-    // Nothing to submit and nothing to wait for: the call itself is the question.
+    // There is nothing to submit and nothing to wait for: the call itself is what is tested.
     ring.submit_and_wait(0).map_err(|error| Refusal::new("io_uring_enter", &error))?;
     Ok(())
 }
@@ -181,7 +180,7 @@ impl Refusal {
         Self { call, errno: error.raw_os_error().unwrap_or(libc::EINVAL) }
     }
 
-    /// The word by which metrics call it: the errno's name in lower case.
+    /// Its name in the metrics: that of the errno in lower case.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self.errno {

@@ -4,4 +4,5 @@ pub(crate) mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod event_loop;
 pub(crate) mod placement;
+#[allow(unsafe_code)]
 pub(crate) mod sys;

@@ -8,10 +8,10 @@ use crate::os::{cgroup, sys};
 
 /// The CPU of each worker, in order.
 ///
-/// `threads` workers where it is given, on the allowed CPUs in turn. Otherwise one per allowed
-/// CPU, but no more than the quota pays for: under a quota of one CPU, two pinned loops only
-/// throttle each other. Where CPUs are left over, `seed` picks the first one, so that many such
-/// processes on a machine do not meet on its CPU 0.
+/// `threads` workers if it is given, on the allowed CPUs in turn. Otherwise one per allowed CPU,
+/// but no more than the quota pays for: under a quota of one CPU, two pinned event loops only
+/// throttle each other. If there are more CPUs than workers, `seed` picks the first one, so that
+/// many such processes on a machine do not share its CPU 0.
 ///
 /// # Errors
 /// Those of sched_getaffinity(2).

@@ -1,5 +1,5 @@
-//! Owns the system calls that no dependency wraps, each as a safe function with its man page's
-//! contract kept here. Must not decide anything.
+//! Owns the system calls of this crate, each as a safe function. `rustix` makes most of them; the
+//! calls here that are `unsafe` are those that no dependency wraps. Must not decide anything.
 
 use std::ffi::c_int;
 use std::io::{self, IoSlice};
@@ -7,7 +7,31 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// Turns the -1 of a system call into the errno it left.
+use rustix::event::epoll::{self, EventData, EventFlags, EventVec};
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::FileType;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, sockopt};
+use rustix::pipe::SpliceFlags;
+use rustix::process::CpuSet;
+use socket2::SockRef;
+
+/// Which direction of a connection [`shutdown`] closes.
+pub(crate) use std::net::Shutdown as Way;
+
+/// Flags of a send(2) that never waits, and that raises no SIGPIPE.
+const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+
+/// Lends a descriptor to a call of a library.
+fn lend<T, E: Into<io::Error>>(
+    descriptor: RawFd,
+    call: impl FnOnce(BorrowedFd<'_>) -> Result<T, E>,
+) -> io::Result<T> {
+    // SAFETY: the descriptor is not -1, because no caller keeps the result of a failed call, and
+    // the borrow ends with `call`. The caller keeps the descriptor open until then.
+    call(unsafe { BorrowedFd::borrow_raw(descriptor) }).map_err(E::into)
+}
+
+/// Turns the -1 of a system call into the errno that it left.
 fn check(result: c_int) -> io::Result<c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
@@ -35,34 +59,21 @@ pub(crate) enum Way {
 
 /// shutdown(2).
 pub(crate) fn shutdown(socket: RawFd, way: Way) -> io::Result<()> {
-    let how = match way {
-        Way::Read => libc::SHUT_RD,
-        Way::Write => libc::SHUT_WR,
-        Way::Both => libc::SHUT_RDWR,
-    };
-    // SAFETY: shutdown(2) takes no memory; a descriptor that is not open is EBADF.
-    check(unsafe { libc::shutdown(socket, how) }).map(|_| ())
+    lend(socket, |socket| SockRef::from(&socket).shutdown(way))
 }
 
 /// Sets SO_LINGER to zero: the next close(2) resets the connection and frees what is unsent.
 pub(crate) fn reset_on_close(socket: RawFd) -> io::Result<()> {
-    set_option(socket, libc::SO_LINGER, &libc::linger { l_onoff: 1, l_linger: 0 })
+    lend(socket, |socket| sockopt::set_socket_linger(socket, Some(Duration::ZERO)))
 }
 
 /// Bounds what a socket holds of unread answers (SO_SNDBUF, socket(7)): the kernel keeps twice
 /// `bytes`, and up to a packet more.
 pub(crate) fn set_send_buffer(socket: RawFd, bytes: usize) -> io::Result<()> {
-    set_option(socket, libc::SO_SNDBUF, &c_int::try_from(bytes).unwrap_or(c_int::MAX))
+    lend(socket, |socket| sockopt::set_socket_send_buffer_size(socket, bytes))
 }
 
-/// setsockopt(2) at level SOL_SOCKET. `T` is the type that socket(7) gives for the option.
-fn set_option<T>(socket: RawFd, name: c_int, value: &T) -> io::Result<()> {
-    let (value, bytes) = (std::ptr::from_ref(value).cast(), size_of::<T>() as libc::socklen_t);
-    // SAFETY: the value is live for the call, and its size is passed with it.
-    check(unsafe { libc::setsockopt(socket, libc::SOL_SOCKET, name, value, bytes) }).map(|_| ())
-}
-
-/// Bytes that wait in a socket for the peer to acknowledge them (SIOCOUTQ, tcp(7)).
+/// The number of bytes in a socket that the peer has not acknowledged (SIOCOUTQ, tcp(7)).
 pub(crate) fn unacknowledged_bytes(socket: RawFd) -> io::Result<usize> {
     let mut bytes: c_int = 0;
     // SAFETY: SIOCOUTQ, which is TIOCOUTQ, writes one int, which is live for the call.
@@ -71,7 +82,8 @@ pub(crate) fn unacknowledged_bytes(socket: RawFd) -> io::Result<usize> {
 }
 
 /// Throws away up to `bytes_max` bytes that have arrived on a TCP socket, without copying them
-/// (MSG_TRUNC, tcp(7)). Never waits: WouldBlock where nothing has arrived, 0 at the end.
+/// (MSG_TRUNC, tcp(7)). Never waits: the result is WouldBlock if nothing has arrived, and 0 at the
+/// end of the stream.
 pub(crate) fn discard_received(socket: RawFd, bytes_max: usize) -> io::Result<usize> {
     let flags = libc::MSG_TRUNC | libc::MSG_DONTWAIT;
     // SAFETY: with MSG_TRUNC TCP writes nothing to the buffer, which may therefore be null
@@ -83,34 +95,34 @@ pub(crate) fn discard_received(socket: RawFd, bytes_max: usize) -> io::Result<us
 /// Receives into the spare capacity of `buffer`, which is not empty, without waiting (recv(2)).
 pub(crate) fn receive(socket: RawFd, buffer: &mut Vec<u8>) -> io::Result<usize> {
     let spare = buffer.spare_capacity_mut();
-    let (room, bytes) = (spare.as_mut_ptr().cast(), spare.len());
-    // SAFETY: the kernel writes at most `bytes` bytes to the spare capacity.
-    let received = unsafe { libc::recv(socket, room, bytes, libc::MSG_DONTWAIT) };
-    let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    let received = lend(socket, |socket| {
+        rustix::net::recv_uninit(socket, spare, RecvFlags::DONTWAIT).map(|(bytes, _)| bytes.len())
+    })?;
     // SAFETY: the kernel has initialised the `received` bytes behind the current length.
     unsafe { buffer.set_len(buffer.len() + received) };
     Ok(received)
 }
 
-/// Sends as much of `bytes` as a socket takes at once (send(2)).
+/// Sends as much of `bytes` as a socket accepts without waiting (send(2)).
 pub(crate) fn send_at_once(socket: RawFd, bytes: &[u8]) -> io::Result<usize> {
-    send_with(socket, bytes, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+    lend(socket, |socket| rustix::net::send(socket, bytes, SEND))
 }
 
-/// Sends as much of `bytes` as a socket takes at once, and says that more follows: a short head
-/// waits for its payload instead of leaving in a packet of its own (MSG_MORE, tcp(7)).
+/// Sends as much of `bytes` as a socket accepts without waiting, and announces that more follows:
+/// a short head waits for its payload instead of leaving in a packet of its own (MSG_MORE, tcp(7)).
 pub(crate) fn send_ahead(socket: RawFd, bytes: &[u8]) -> io::Result<usize> {
-    send_with(socket, bytes, libc::MSG_MORE | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+    lend(socket, |socket| rustix::net::send(socket, bytes, SEND | SendFlags::MORE))
 }
 
-fn send_with(socket: RawFd, bytes: &[u8], flags: c_int) -> io::Result<usize> {
-    // SAFETY: the bytes are live for the call, and their number is passed with them.
-    let sent = unsafe { libc::send(socket, bytes.as_ptr().cast(), bytes.len(), flags) };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+/// Sends as much of `slices`, which are at most 1024 (IOV_MAX), as a socket accepts without waiting
+/// (sendmsg(2)).
+pub(crate) fn send_slices(socket: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let mut control = SendAncillaryBuffer::default();
+    lend(socket, |socket| rustix::net::sendmsg(socket, slices, &mut control, SEND))
 }
 
-/// Whether a listener that does not block may accept (accept4(2)): EPERM and ENOSYS say that a
-/// seccomp profile refuses it. A connection that waits already is left in the queue.
+/// Whether a listener that does not block may accept (accept4(2)): EPERM and ENOSYS mean that a
+/// seccomp profile refuses the call. A connection that waits already is left in the queue.
 pub(crate) fn may_accept(listener: RawFd) -> io::Result<()> {
     // SAFETY: the flag is not valid, so the call fails before it takes anything from the queue; a
     // null address is allowed.
@@ -127,131 +139,102 @@ pub(crate) fn may_accept(listener: RawFd) -> io::Result<()> {
 /// A flag that accept4(2) does not know.
 const INVALID_FLAG: c_int = 1;
 
-/// An epoll set whose sockets are edge-triggered and watched for what arrives.
-#[derive(Debug)]
-pub(crate) struct Epoll(OwnedFd);
+/// An epoll set whose sockets are edge-triggered and watched for input.
+pub(crate) struct Epoll {
+    set: OwnedFd,
+    events: EventVec,
+}
 
 /// A socket of an [`Epoll`] set that has something to read, or whose peer has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ready {
     /// The number that the socket was added with.
     pub(crate) index: u32,
-    /// Whether the end of the peer is behind what there is to read.
+    /// Whether the end of the stream follows what there is to read.
     pub(crate) has_ended: bool,
 }
 
 impl Epoll {
-    /// An empty set (epoll_create1(2)).
-    pub(crate) fn new() -> io::Result<Self> {
-        // SAFETY: epoll_create1(2) takes no memory.
-        let descriptor = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-        // SAFETY: the descriptor is new and open, and nobody else has it.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(descriptor) }))
+    /// An empty set, which reports at most `events_max` sockets at a time (epoll_create1(2)).
+    pub(crate) fn new(events_max: usize) -> io::Result<Self> {
+        let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        Ok(Self { set, events: EventVec::with_capacity(events_max) })
     }
 
-    /// Adds a socket. What is there already is reported at once (epoll_ctl(2)).
+    /// Adds a socket. Input that is there already is reported at once (epoll_ctl(2)).
     pub(crate) fn add(&self, socket: RawFd, index: u32) -> io::Result<()> {
-        let events = (libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET) as u32;
-        let mut event = libc::epoll_event { events, u64: index.into() };
-        let (set, operation) = (self.as_raw_fd(), libc::EPOLL_CTL_ADD);
-        // SAFETY: the event is live for the call.
-        check(unsafe { libc::epoll_ctl(set, operation, socket, &raw mut event) }).map(|_| ())
+        let flags = EventFlags::IN | EventFlags::RDHUP | EventFlags::ET;
+        let data = EventData::new_u64(index.into());
+        lend(socket, |socket| epoll::add(&self.set, socket, data, flags))
     }
 
     /// Removes a socket.
     pub(crate) fn remove(&self, socket: RawFd) {
-        let (set, operation) = (self.as_raw_fd(), libc::EPOLL_CTL_DEL);
-        // SAFETY: since Linux 2.6.9 the event of EPOLL_CTL_DEL may be null.
-        unsafe { libc::epoll_ctl(set, operation, socket, std::ptr::null_mut()) };
+        // It fails only if the socket is not in the set.
+        let _ = lend(socket, |socket| epoll::delete(&self.set, socket));
     }
 
-    /// Replaces `events` by those that are there now, as many as it has capacity for, without
-    /// waiting (epoll_wait(2)). EINTR counts as none.
-    pub(crate) fn wait(&self, events: &mut Vec<libc::epoll_event>) -> io::Result<()> {
-        events.clear();
-        let room = i32::try_from(events.capacity()).unwrap_or(i32::MAX);
-        // SAFETY: the kernel writes at most `room` events, for which there is capacity.
-        let count = unsafe { libc::epoll_wait(self.as_raw_fd(), events.as_mut_ptr(), room, 0) };
-        match check(count) {
-            Ok(count) => {
-                // SAFETY: the kernel has initialised the first `count` events.
-                unsafe { events.set_len(count as usize) };
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            Err(error) => Err(error),
+    /// Replaces `ready` by the sockets that are ready now, without waiting (epoll_wait(2)). EINTR
+    /// counts as none.
+    pub(crate) fn wait(&mut self, ready: &mut Vec<Ready>) -> io::Result<()> {
+        const ENDED: EventFlags = EventFlags::RDHUP.union(EventFlags::HUP).union(EventFlags::ERR);
+        ready.clear();
+        match epoll::wait(&self.set, &mut self.events, 0) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(()),
+            Err(error) => return Err(error.into()),
         }
-    }
-
-    /// What an event says.
-    pub(crate) fn ready(event: &libc::epoll_event) -> Ready {
-        const ENDED: u32 = (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32;
-        Ready { index: event.u64 as u32, has_ended: event.events & ENDED != 0 }
+        ready.extend(self.events.iter().map(|epoll::Event { flags, data }| Ready {
+            index: data.u64() as u32,
+            has_ended: flags.intersects(ENDED),
+        }));
+        Ok(())
     }
 }
 
 impl AsRawFd for Epoll {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.set.as_raw_fd()
     }
 }
 
 /// Duplicates a descriptor (fcntl(2), F_DUPFD_CLOEXEC). The type is one that event loops can
 /// watch; nothing is read from it or written to it.
 pub(crate) fn duplicate(descriptor: RawFd) -> io::Result<UnixStream> {
-    // SAFETY: F_DUPFD_CLOEXEC takes no memory; a descriptor that is not open is EBADF.
-    let duplicate = check(unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 0) })?;
-    // SAFETY: the descriptor is new and open, and nobody else has it.
-    Ok(unsafe { UnixStream::from_raw_fd(duplicate) })
+    lend(descriptor, |descriptor| rustix::io::fcntl_dupfd_cloexec(descriptor, 0))
+        .map(UnixStream::from)
 }
 
-/// Sends what a socket takes at once of `slices`, which are at most 1024 (IOV_MAX) (sendmsg(2)).
-pub(crate) fn send_slices(socket: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    // SAFETY: an all-zero msghdr names no memory.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    // An IoSlice is an iovec, says its documentation.
-    message.msg_iov = slices.as_ptr().cast_mut().cast();
-    message.msg_iovlen = slices.len() as _;
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: the message and the slices are live for the call, and the kernel only reads them.
-    let sent = unsafe { libc::sendmsg(socket, &raw const message, flags) };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
-}
-
-/// Makes operations on a socket that are not told so one by one wait or not (FIONBIO, ioctl(2)).
+/// Sets or clears O_NONBLOCK of a socket (FIONBIO, ioctl(2)).
 pub(crate) fn set_nonblocking(socket: RawFd, nonblocking: bool) -> io::Result<()> {
-    let mut value = c_int::from(nonblocking);
-    // SAFETY: FIONBIO reads one int, which is live for the call.
-    check(unsafe { libc::ioctl(socket, libc::FIONBIO, &raw mut value) }).map(|_| ())
+    lend(socket, |socket| rustix::io::ioctl_fionbio(socket, nonblocking))
 }
 
 /// Appends references to the first `bytes_max` bytes of one pipe to another, and leaves the first
 /// as it is. Never waits (tee(2)).
-pub(crate) fn tee(from: &impl AsRawFd, to: &impl AsRawFd, bytes_max: usize) -> io::Result<usize> {
-    let (from, to) = (from.as_raw_fd(), to.as_raw_fd());
-    // SAFETY: tee(2) takes no memory; descriptors that are no pipes are EINVAL.
-    let moved = unsafe { libc::tee(from, to, bytes_max, libc::SPLICE_F_NONBLOCK) };
-    usize::try_from(moved).map_err(|_| io::Error::last_os_error())
+pub(crate) fn tee(from: &impl AsFd, to: &impl AsFd, bytes_max: usize) -> io::Result<usize> {
+    Ok(rustix::pipe::tee(from, to, bytes_max, SpliceFlags::NONBLOCK)?)
 }
 
-/// Moves up to `bytes_max` bytes between a pipe and something else, by reference where it can.
-/// The pipe is never waited for; the other side is as its O_NONBLOCK says. `has_more` tells a
-/// socket that more follows (splice(2)).
-pub(crate) fn splice(
-    from: &impl AsRawFd,
-    to: &impl AsRawFd,
+/// Moves up to `bytes_max` bytes out of a pipe or into one, by reference if the kernel can. Never
+/// waits for the pipe; O_NONBLOCK decides whether the call waits for the other side (splice(2)).
+pub(crate) fn splice(from: &impl AsFd, to: &impl AsFd, bytes_max: usize) -> io::Result<usize> {
+    Ok(rustix::pipe::splice(from, None, to, None, bytes_max, SpliceFlags::NONBLOCK)?)
+}
+
+/// The same, out of a pipe into a socket. `has_more` announces to the socket that more follows.
+pub(crate) fn splice_to_socket(
+    from: &impl AsFd,
+    socket: RawFd,
     bytes_max: usize,
     has_more: bool,
 ) -> io::Result<usize> {
-    let more = if has_more { libc::SPLICE_F_MORE } else { 0 };
-    let flags = libc::SPLICE_F_NONBLOCK | more;
-    let (none, from, to) = (std::ptr::null_mut(), from.as_raw_fd(), to.as_raw_fd());
-    // SAFETY: splice(2) takes no memory where both offsets are null.
-    let moved = unsafe { libc::splice(from, none, to, none, bytes_max, flags) };
-    usize::try_from(moved).map_err(|_| io::Error::last_os_error())
+    let more = if has_more { SpliceFlags::MORE } else { SpliceFlags::empty() };
+    let flags = SpliceFlags::NONBLOCK | more;
+    lend(socket, |socket| rustix::pipe::splice(from, None, socket, None, bytes_max, flags))
 }
 
-/// Takes a stream out of the calling thread's event loop, so that another one may have it. No
+/// Takes a stream out of the calling thread's event loop, so that it can join another one. No
 /// operation is in flight on it.
 pub(crate) fn leave_loop(stream: monoio::net::TcpStream) -> std::net::TcpStream {
     let socket = stream.into_raw_fd();
@@ -261,31 +244,22 @@ pub(crate) fn leave_loop(stream: monoio::net::TcpStream) -> std::net::TcpStream 
 
 /// The CPUs that the calling thread may run on, in ascending order (sched_getaffinity(2)).
 pub(crate) fn allowed_cpus() -> io::Result<Vec<usize>> {
-    // SAFETY: an all-zero cpu_set_t is the empty set.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the set is live and its size is passed with it.
-    check(unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) })?;
-    let is_allowed = |cpu: &usize| {
-        // SAFETY: `cpu` is below CPU_SETSIZE, the number of bits in the set.
-        unsafe { libc::CPU_ISSET(*cpu, &set) }
-    };
-    Ok((0..libc::CPU_SETSIZE as usize).filter(is_allowed).collect())
+    let set = rustix::process::sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
 }
 
 /// Binds the calling thread to one CPU (sched_setaffinity(2)).
 pub(crate) fn pin_thread(cpu: usize) -> io::Result<()> {
-    if cpu >= libc::CPU_SETSIZE as usize {
+    if cpu >= CpuSet::MAX_CPU {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
-    // SAFETY: an all-zero cpu_set_t is the empty set.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `cpu` is below CPU_SETSIZE, checked above.
-    unsafe { libc::CPU_SET(cpu, &mut set) };
-    // SAFETY: the set is live and its size is passed with it.
-    check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) }).map(|_| ())
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    Ok(rustix::process::sched_setaffinity(None, &set)?)
 }
 
-/// The soft limit of open descriptors (getrlimit(2)).
+/// The soft limit of open descriptors (getrlimit(2)). `rustix` does not return an error of this
+/// call, and a seccomp profile may refuse it.
 pub(crate) fn descriptor_limit() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the limit is live for the call.
@@ -293,50 +267,39 @@ pub(crate) fn descriptor_limit() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
-/// Time of a clock that only moves with the tick, some milliseconds, and costs no system call
-/// (clock_gettime(2)).
-pub(crate) fn coarse_time(clock: CoarseClock) -> Duration {
-    let id = match clock {
-        CoarseClock::Realtime => libc::CLOCK_REALTIME_COARSE,
-        CoarseClock::Monotonic => libc::CLOCK_MONOTONIC_COARSE,
-    };
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the timespec is live for the call. It can not fail with these clocks, and would
-    // leave the zeroes.
-    unsafe { libc::clock_gettime(id, &mut time) };
-    Duration::new(time.tv_sec.max(0) as u64, time.tv_nsec as u32)
-}
-
-/// The clocks of [`coarse_time`].
+/// The clocks of [`time_of`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CoarseClock {
-    /// Since 1970-01-01 UTC.
-    Realtime,
-    /// Since some moment before this process; never goes back.
-    Monotonic,
+pub(crate) enum Clock {
+    /// The time since 1970-01-01 UTC. It moves only with the kernel's tick, every few milliseconds,
+    /// and reading it needs no system call.
+    CoarseRealtime = libc::CLOCK_REALTIME_COARSE as isize,
+    /// The time since some moment before this process, which never goes back. It moves only with
+    /// the kernel's tick, and reading it needs no system call.
+    CoarseMonotonic = libc::CLOCK_MONOTONIC_COARSE as isize,
+    /// The CPU time of this process, user and system.
+    ProcessCpu = libc::CLOCK_PROCESS_CPUTIME_ID as isize,
 }
 
-/// CPU time of this process, user and system (clock_gettime(2)).
-pub(crate) fn process_cpu_time() -> Duration {
+/// The time of a clock (clock_gettime(2)), zero if a seccomp profile refuses the call: `rustix`
+/// ends the process then.
+pub(crate) fn time_of(clock: Clock) -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the timespec is live for the call. It can not fail with this clock, and would leave
-    // the zeroes.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+    // SAFETY: the timespec is live for the call.
+    unsafe { libc::clock_gettime(clock as libc::clockid_t, &raw mut time) };
     Duration::new(time.tv_sec.max(0) as u64, time.tv_nsec as u32)
 }
 
-/// Bytes of a memory page (sysconf(3)).
+/// Bytes of a memory page.
 pub(crate) fn page_bytes() -> u64 {
-    // SAFETY: sysconf(3) takes no memory.
-    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+    rustix::param::page_size() as u64
 }
 
-/// What a descriptor refers to, as far as writing without waiting goes.
+/// What a descriptor refers to, as far as it matters for writing without waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileKind {
-    /// A regular file, or anything that takes all it is given.
+    /// A regular file, or anything else that accepts every byte.
     File,
-    /// A pipe or a terminal: takes as much as it has room for.
+    /// A pipe or a terminal, which accepts as much as its buffer has space for.
     Pipe,
     /// A socket.
     Socket,
@@ -344,41 +307,32 @@ pub(crate) enum FileKind {
 
 /// What `descriptor` refers to (fstat(2)).
 pub(crate) fn file_kind(descriptor: RawFd) -> FileKind {
-    // SAFETY: an all-zero stat is live memory for fstat to fill.
-    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: the stat is live for the call. Where it fails, the mode stays 0.
-    unsafe { libc::fstat(descriptor, &mut stat) };
-    match stat.st_mode & libc::S_IFMT {
-        libc::S_IFIFO | libc::S_IFCHR => FileKind::Pipe,
-        libc::S_IFSOCK => FileKind::Socket,
+    let status = lend(descriptor, |descriptor| rustix::fs::fstat(descriptor));
+    match status.map(|status| FileType::from_raw_mode(status.st_mode)) {
+        Ok(FileType::Fifo | FileType::CharacterDevice) => FileKind::Pipe,
+        Ok(FileType::Socket) => FileKind::Socket,
         _ => FileKind::File,
     }
 }
 
-/// Writes as much of `bytes` as `descriptor` takes without waiting; WouldBlock where that is
+/// Writes as much of `bytes` as `descriptor` accepts without waiting; WouldBlock if that is
 /// nothing. For a pipe, `bytes` are no more than PIPE_BUF.
 pub(crate) fn write_at_once(descriptor: RawFd, kind: FileKind, bytes: &[u8]) -> io::Result<usize> {
-    if kind == FileKind::Pipe {
-        let mut poll = libc::pollfd { fd: descriptor, events: libc::POLLOUT, revents: 0 };
-        // SAFETY: the pollfd is live for the call, and its number is passed with it.
-        check(unsafe { libc::poll(&mut poll, 1, 0) })?;
-        // An error condition is told by the write below.
-        if poll.revents == 0 {
-            return Err(io::ErrorKind::WouldBlock.into());
+    lend(descriptor, |descriptor| match kind {
+        FileKind::File => rustix::io::write(descriptor, bytes),
+        FileKind::Socket => rustix::net::send(descriptor, bytes, SEND),
+        FileKind::Pipe => {
+            let mut polled = [PollFd::from_borrowed_fd(descriptor, PollFlags::OUT)];
+            // An error condition makes the descriptor ready, and write(2) reports it.
+            match rustix::event::poll(&mut polled, 0)? {
+                0 => Err(rustix::io::Errno::WOULDBLOCK),
+                _ => rustix::io::write(descriptor, bytes),
+            }
         }
-    }
-    let written = if kind == FileKind::Socket {
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        // SAFETY: the bytes are live for the call, and their number is passed with them.
-        unsafe { libc::send(descriptor, bytes.as_ptr().cast(), bytes.len(), flags) }
-    } else {
-        // SAFETY: as above.
-        unsafe { libc::write(descriptor, bytes.as_ptr().cast(), bytes.len()) }
-    };
-    usize::try_from(written).map_err(|_| io::Error::last_os_error())
+    })
 }
 
-/// SIGTERM and SIGINT, taken from every thread of this process and handed out one by one.
+/// SIGTERM and SIGINT, blocked in every thread of this process and returned one by one.
 #[derive(Debug)]
 pub(crate) struct BlockedSignals {
     set: libc::sigset_t,
@@ -401,11 +355,11 @@ impl BlockedSignals {
         if error != 0 { Err(io::Error::from_raw_os_error(error)) } else { Ok(Self { set }) }
     }
 
-    /// Takes one of the signals, waiting up to `timeout` for it; None means without end. False if
-    /// the time is over or another signal has interrupted it (sigtimedwait(2)).
+    /// Takes one of the signals, and waits up to `timeout` for it; None means without end. False if
+    /// the time is over or another signal has interrupted the call (sigtimedwait(2)).
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<bool> {
         let timeout = timeout.map(|timeout| libc::timespec {
-            tv_sec: timeout.as_secs() as libc::time_t,
+            tv_sec: timeout.as_secs() as _,
             tv_nsec: timeout.subsec_nanos().into(),
         });
         let timeout = timeout.as_ref().map_or(std::ptr::null(), |time| &raw const *time);
@@ -457,7 +411,7 @@ mod tests {
             let last = cpus[cpus.len() - 1];
             pin_thread(last).unwrap();
             assert_eq!(allowed_cpus().unwrap(), [last]);
-            assert!(pin_thread(libc::CPU_SETSIZE as usize).is_err());
+            assert!(pin_thread(CpuSet::MAX_CPU).is_err());
         })
         .join()
         .unwrap();
@@ -465,9 +419,9 @@ mod tests {
 
     #[test]
     fn clocks_advance() {
-        assert!(coarse_time(CoarseClock::Realtime).as_secs() > 1_700_000_000);
-        let before = coarse_time(CoarseClock::Monotonic);
+        assert!(time_of(Clock::CoarseRealtime).as_secs() > 1_700_000_000);
+        let before = time_of(Clock::CoarseMonotonic);
         std::thread::sleep(Duration::from_millis(20));
-        assert!(coarse_time(CoarseClock::Monotonic) > before);
+        assert!(time_of(Clock::CoarseMonotonic) > before);
     }
 }

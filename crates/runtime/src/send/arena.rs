@@ -20,8 +20,8 @@ pub(crate) const BLOCK_BYTES: usize = 32 * 1024;
 /// Bytes of a head slot: the longest head of the encoder.
 pub(crate) const SLOT_BYTES: usize = heartbeat_protocol::limits::RESPONSE_HEAD_BYTES_MAX;
 
-/// Head slots of a worker. A slot is taken from the start of a large answer until its head is
-/// out; an answer that finds none sends its head on its own.
+/// Head slots of a worker. A large answer occupies a slot from its start until its head has been
+/// sent; an answer that finds none free sends its head in a write of its own.
 pub(crate) const SLOTS: usize = 32;
 
 /// Bytes of the mapping: what registration charges to RLIMIT_MEMLOCK, per worker. Eight MiB have
@@ -46,7 +46,7 @@ struct Memory {
 #[derive(Debug)]
 struct Slots {
     free: Vec<usize>,
-    /// Per slot: zero-copy sends that name it and that the network may still read.
+    /// For each slot: zero-copy sends that name it and that the network may still read.
     sends: [u32; SLOTS],
     /// Slots whose owner is gone while a send still names them.
     orphans: [bool; SLOTS],
@@ -99,7 +99,7 @@ impl Arena {
         unsafe { std::slice::from_raw_parts(self.memory.base.as_ptr(), BLOCK_BYTES) }
     }
 
-    /// Copies a head into a free slot; none if it is longer than a slot or all are taken.
+    /// Copies a head into a free slot. None if it is longer than a slot, or no slot is free.
     pub(crate) fn take_slot(&self, head: &[u8]) -> Option<Slot> {
         if head.len() > SLOT_BYTES {
             return None;

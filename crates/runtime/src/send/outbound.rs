@@ -1,5 +1,5 @@
-//! Owns one large answer on its way out: the cursor over head and payload, and the vectors of
-//! what is left. A pure core: it performs no operation.
+//! Owns the cursor over one large answer, head and payload, and the vectors of what is left to
+//! send. It performs no operation.
 
 use std::io::{self, IoSlice};
 
@@ -7,14 +7,14 @@ use heartbeat_protocol::Payload;
 
 use crate::send::arena::{Arena, BLOCK_BYTES, Slot};
 
-/// Most bytes handed to the kernel by one operation. Larger ones save nothing more, and keep the
-/// other connections of the worker waiting.
+/// Most bytes of one operation. Larger operations save nothing more, and keep the other connections
+/// of the worker waiting.
 pub(crate) const OPERATION_BYTES_MAX: usize = 1 << 20;
 
 /// Most vectors of one operation: the head, a first partial block, whole blocks, a last one.
 pub(crate) const VECTORS_MAX: usize = OPERATION_BYTES_MAX / BLOCK_BYTES + 3;
 
-/// A head, if it is still to go, and the payload behind it.
+/// A head that is not completely sent, if there is one, and the payload behind it.
 #[derive(Debug)]
 pub(crate) struct Outbound {
     head: Option<Slot>,
@@ -26,11 +26,11 @@ pub(crate) struct Outbound {
 /// Why an operation did not send.
 #[derive(Debug)]
 pub(crate) enum WriteError {
-    /// The socket takes nothing at the moment.
+    /// The socket accepts nothing at the moment.
     WouldBlock,
     /// The connection is at its end.
     Socket(io::Error),
-    /// This way can not send, this time: the answer goes on by ordinary writes.
+    /// This way can not send this time: ordinary writes continue the answer.
     Unable(io::Error),
     /// This way can not send at all.
     Broken(io::Error),
@@ -40,10 +40,10 @@ impl From<io::Error> for WriteError {
     fn from(error: io::Error) -> Self {
         match error.raw_os_error() {
             Some(libc::EAGAIN | libc::EINTR) => Self::WouldBlock,
-            // The operation itself is refused: not the peer's doing.
+            // The kernel refuses the operation itself, whatever the peer does.
             Some(libc::EINVAL | libc::EFAULT | libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM)
             | None => Self::Broken(error),
-            // Memory for this one send.
+            // The kernel has no memory for this one send.
             Some(libc::ENOMEM | libc::ENOBUFS) => Self::Unable(error),
             Some(_) => Self::Socket(error),
         }
@@ -98,12 +98,12 @@ impl Outbound {
         places.map(|(place, piece)| *place = IoSlice::new(piece)).count()
     }
 
-    /// The rest of the head, as long as some of it is still to go.
+    /// The rest of the head, as long as some of it has not been sent.
     pub(crate) fn head_rest(&self) -> Option<&[u8]> {
         self.head.as_ref().map(|slot| &slot.head()[self.head_sent..])
     }
 
-    /// The rest of the payload: from which byte on, and how many.
+    /// The rest of the payload: its first byte, and how many bytes there are.
     pub(crate) fn payload_rest(&self) -> (u64, u64) {
         (self.payload_sent, self.payload.bytes - self.payload_sent)
     }

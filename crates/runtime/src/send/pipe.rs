@@ -1,10 +1,10 @@
 //! Owns the payload as references to pages of the kernel: a pipe that is full of them, from which
 //! answers are spliced into sockets without a copy.
 //!
-//! sendfile(2) does the like from a file, but 4 KiB at a time, each with its own look-up and its
-//! own reference count, over which a sender and a receiver on two cores fight. What has been
-//! through a socket lies in runs of 32 KiB with one count: so the block goes through a socket
-//! pair once, is kept in a pipe, and is duplicated (tee(2)) for each answer.
+//! sendfile(2) does the same from a file, but 4 KiB at a time, each with its own look-up and its
+//! own reference count, whose cache line a sender and a receiver on two cores contend for. Bytes
+//! that have been through a socket lie in runs of 32 KiB with one count. So the block goes through
+//! a socket pair once, is kept in a pipe, and is duplicated (tee(2)) for each answer.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -17,18 +17,18 @@ use heartbeat_protocol::PATTERN;
 use crate::os::sys;
 use crate::send::arena::{Arena, BLOCK_BYTES};
 
-/// A pipe full of the payload, and what it takes to hand it on.
+/// A pipe full of the payload, and what it takes to send from it.
 #[derive(Debug)]
 pub(crate) struct PayloadPipe {
-    /// The block, again and again. Never emptied, and without a writer it can not change.
+    /// The block, repeated. It is never emptied, and without a writer it can not change.
     source: PipeReader,
     source_bytes: usize,
     /// What is on its way into a socket; empty between two calls.
     relay_in: PipeWriter,
     relay_out: PipeReader,
-    /// /dev/null, which drops what a socket did not take without reading it.
+    /// /dev/null, which drops the bytes that a socket did not accept, without reading them.
     sink: File,
-    /// Set where the relay could not be emptied: the next answer would begin with its rest.
+    /// Set if the relay could not be emptied: the next answer would begin with its rest.
     broken: Cell<bool>,
 }
 
@@ -37,7 +37,7 @@ impl PayloadPipe {
     ///
     /// # Errors
     /// What refused it: EPERM or ENOSYS from a seccomp profile without splice and tee, EMFILE, a
-    /// missing /dev/null, WouldBlock where `net.core.wmem_default` is below the block.
+    /// missing /dev/null, WouldBlock if `net.core.wmem_default` is less than the block.
     pub(crate) fn new(arena: &Arena) -> io::Result<Self> {
         let (source, source_bytes) = fill(arena)?;
         let (relay_out, relay_in) = io::pipe()?;
@@ -58,8 +58,8 @@ impl PayloadPipe {
         self.source_bytes as u64 - from % PATTERN.len() as u64
     }
 
-    /// Sends what the socket takes at once of `bytes` bytes of payload, from its byte `from` on.
-    /// O_NONBLOCK is set on the socket.
+    /// Sends as much of `bytes` bytes of payload, from its byte `from` on, as the socket accepts
+    /// without waiting. O_NONBLOCK is set on the socket.
     ///
     /// # Errors
     /// Those of splice(2); nothing has been sent then.
@@ -75,9 +75,9 @@ impl PayloadPipe {
         self.empty_relay(skipped)?;
         let offered = relayed - skipped;
         let has_more = (offered as u64) < bytes;
-        let sent = sys::splice(&self.relay_out, &socket, offered, has_more);
+        let sent = sys::splice_to_socket(&self.relay_out, socket, offered, has_more);
         let left = offered - sent.as_ref().copied().unwrap_or(0);
-        // A failure here is the next answer's: this one's bytes are out.
+        // A failure here concerns the next answer: the bytes of this one have been sent.
         let _ = self.empty_relay(left);
         sent
     }
@@ -85,7 +85,7 @@ impl PayloadPipe {
     /// Throws the first `bytes` of the relay away.
     fn empty_relay(&self, mut bytes: usize) -> io::Result<()> {
         while bytes > 0 {
-            match sys::splice(&self.relay_out, &self.sink, bytes, false) {
+            match sys::splice(&self.relay_out, &self.sink, bytes) {
                 Ok(dropped @ 1..) => bytes -= dropped,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
@@ -112,8 +112,8 @@ impl PayloadPipe {
     }
 }
 
-/// A pipe as full of the block as it gets, and how full that is: 16 times, as long as the kernel
-/// found whole runs of pages.
+/// A pipe that holds the block as often as it fits, and how many bytes that is: 16 times the block
+/// if the kernel found whole runs of pages.
 fn fill(arena: &Arena) -> io::Result<(PipeReader, usize)> {
     let (mut near, far) = UnixStream::pair()?;
     near.set_nonblocking(true)?;
@@ -121,7 +121,7 @@ fn fill(arena: &Arena) -> io::Result<(PipeReader, usize)> {
     let (block, block_in) = io::pipe()?;
     let mut moved = 0;
     while moved < BLOCK_BYTES {
-        moved += match sys::splice(&far, &block_in, BLOCK_BYTES - moved, false)? {
+        moved += match sys::splice(&far, &block_in, BLOCK_BYTES - moved)? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             bytes => bytes,
         };

@@ -1,10 +1,10 @@
 //! Owns the companion ring: a worker's second, small io_uring with the arena registered in it as
 //! buffer 0. monoio has no operation for registered buffers and no access to its own ring.
 //!
-//! Every write is told not to wait (RWF_NOWAIT, MSG_DONTWAIT): it is submitted and reaped within
-//! one call, so that none is ever in flight while the loop runs, and a socket that is full is
-//! waited for through monoio like any other. What outlives a call is only the kernel's word that
-//! the network is done with the pages of a zero-copy send.
+//! No write waits (RWF_NOWAIT, MSG_DONTWAIT): it is submitted and reaped within one call, so that
+//! none is ever in flight while the loop runs, and a socket that is full is waited for through
+//! monoio like any other. Only the kernel's notification outlives a call: that the network is done
+//! with the pages of a zero-copy send.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -19,8 +19,8 @@ use crate::send::outbound::WriteError;
 /// Submission queue entries: one write at a time.
 const ENTRIES: u32 = 8;
 
-/// Completion queue entries: room for the zero-copy notifications of a worker's sockets. More
-/// are kept by the kernel until they are reaped.
+/// Completion queue entries: enough for the zero-copy notifications of a worker's sockets. More are
+/// kept by the kernel until they are reaped.
 const COMPLETION_ENTRIES: u32 = 256;
 
 /// RWF_NOWAIT of preadv2(2): fail with EAGAIN instead of waiting.
@@ -30,7 +30,7 @@ const RWF_NOWAIT: i32 = 0x8;
 const FIXED_BUFFER: u16 = 1 << 2;
 const REPORT_USAGE: u16 = 1 << 3;
 
-/// The bit of a notification's result that tells a zero-copy send was copied after all.
+/// The bit of a notification's result that is set if the kernel copied a zero-copy send after all.
 const WAS_COPIED: i32 = i32::MIN;
 
 /// A ring with the arena registered in it.
@@ -39,7 +39,7 @@ pub(crate) struct SendRing {
     ring: RefCell<IoUring>,
     arena: Arena,
     operation: Operation,
-    /// Whether the ring itself has failed: it is not used again.
+    /// Whether the ring itself has failed: then it is not used again.
     is_broken: Cell<bool>,
     counts: Cell<ZeroCopyCounts>,
 }
@@ -64,8 +64,8 @@ impl SendRing {
     /// Builds the ring, registers the arena, and proves by a write that the operation works.
     ///
     /// # Errors
-    /// What refused it: EPERM or ENOSYS from a seccomp profile, ENOMEM where RLIMIT_MEMLOCK has
-    /// no room for the arena, EOPNOTSUPP and EINVAL from kernels before 6.15.
+    /// What refused it: EPERM or ENOSYS from a seccomp profile, ENOMEM if RLIMIT_MEMLOCK is too low
+    /// for the arena, EOPNOTSUPP and EINVAL from kernels before 6.15.
     pub(crate) fn new(arena: &Arena, operation: Operation) -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_single_issuer()
@@ -115,9 +115,9 @@ impl SendRing {
         self.is_broken.get()
     }
 
-    /// Writes what the socket takes at once of `vectors`, which all lie inside the arena that this
-    /// ring was made for; the kernel refuses others. `head` is the slot of the first vector, if it
-    /// lies in one.
+    /// Writes as much of `vectors` as the socket accepts without waiting. They all lie inside the
+    /// arena that this ring was made for; the kernel refuses others. `head` is the slot of the
+    /// first vector, if it lies in one.
     pub(crate) fn write(
         &self,
         socket: RawFd,
@@ -224,7 +224,7 @@ mod tests {
         libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
     }
 
-    /// A ring of the kind, where this kernel has it.
+    /// A ring for `operation`, if this kernel has it.
     fn ring(arena: &Arena, operation: Operation) -> Option<SendRing> {
         let ring = SendRing::new(arena, operation);
         if let Err(error) = &ring {

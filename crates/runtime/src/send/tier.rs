@@ -66,7 +66,7 @@ pub(crate) struct Choice {
 }
 
 impl Tier {
-    /// The word for it in options, metrics and the banner.
+    /// Its name in options, metrics and the banner.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -100,7 +100,7 @@ impl Means {
     pub(crate) fn give_up(&self, way: Way) {
         match way {
             Way::Splice => self.splice_is_refused.set(true),
-            // The ring has noted it itself, and ordinary writes are always possible.
+            // The ring has noted the refusal, and ordinary writes are always possible.
             Way::Ring | Way::Copy => {}
         }
     }
@@ -116,8 +116,8 @@ impl Means {
     }
 }
 
-/// Builds what was asked for as far as the kernel allows it. A refusal is never fatal: ordinary
-/// writes are always possible.
+/// Builds the wanted tier as far as the kernel allows it. A refusal is never fatal: ordinary writes
+/// are always possible.
 pub(crate) fn build(asked: SendTier, arena: &Arena, driver: Driver) -> (Means, Choice) {
     match asked {
         SendTier::Copy => (Means::default(), Choice::new(Tier::Copy, "asked for")),
@@ -161,7 +161,7 @@ impl Choice {
 
 fn refusal(error: &io::Error) -> String {
     let cause = match error.raw_os_error() {
-        Some(libc::ENOMEM) => "RLIMIT_MEMLOCK (ulimit -l) has no room for them",
+        Some(libc::ENOMEM) => "RLIMIT_MEMLOCK (ulimit -l) is too low for them",
         Some(libc::EOPNOTSUPP | libc::EINVAL) => "they need Linux 6.15",
         Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => {
             "a seccomp profile without io_uring_register"

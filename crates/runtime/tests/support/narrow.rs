@@ -1,4 +1,4 @@
-//! Connections that hold little, so that no write of the server is whole.
+//! Connections with small buffers, so that no write of the server is whole.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -8,12 +8,12 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use super::Client;
 
-/// Receive buffer of a slow client. With the least that the kernel allows, windows of some hundred
-/// bytes wait for the sender's probes now and then, whoever sends.
+/// Receive buffer of a slow client. With the smallest one that the kernel allows, a window of some
+/// hundred bytes occasionally waits for a probe of the sender.
 const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
 
-/// A client of a connection that holds little, so that every write of the server is short and
-/// most find no room.
+/// A client of a connection with small buffers, so that every write of the server is short and most
+/// accept nothing.
 pub(crate) fn narrow(server: &Server) -> Client {
     let address = server.address();
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
@@ -24,7 +24,7 @@ pub(crate) fn narrow(server: &Server) -> Client {
     client
 }
 
-/// Finds the server's end of a connection, which is in this process, and does something to it.
+/// Finds the server's end of a connection, which is in this process, and calls `act` on it.
 fn with_server_end(client: &mut Client, act: impl Fn(SockRef<'_>) -> io::Result<()>) {
     // Once it is answered, it has been accepted.
     assert_eq!(client.get("/heartbeat/1").status, 200);
@@ -35,8 +35,8 @@ fn with_server_end(client: &mut Client, act: impl Fn(SockRef<'_>) -> io::Result<
     let descriptors = std::fs::read_dir("/proc/self/fd").expect("procfs");
     let names = descriptors.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     for descriptor in names {
-        // SAFETY: it is only asked for its addresses, and given an option where they are those of
-        // the connection. Should its owner close it meanwhile, that fails with EBADF.
+        // SAFETY: only its addresses are read, and an option is set if they are those of the
+        // connection. If its owner closes it meanwhile, the calls fail with EBADF.
         let socket = unsafe { BorrowedFd::borrow_raw(descriptor) };
         if ends(SockRef::from(&socket)) == Some((far, near)) {
             return act(SockRef::from(&socket)).expect("an option of sockets");

@@ -56,7 +56,7 @@ pub(crate) fn each_tier_with(adjust: impl Fn(&mut Config)) -> impl Iterator<Item
     TIERS.into_iter().filter_map(move |(io, send)| start(io, send, &adjust))
 }
 
-/// None, and a loud word, where this machine has not what was asked for.
+/// None, and a note on standard error, if this machine does not have what the test needs.
 fn start(io: Io, send: SendTier, adjust: &impl Fn(&mut Config)) -> Option<Served> {
     let kind = Kind(io, send);
     let mut config = config(io, send);
@@ -77,7 +77,7 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Waits until every worker has ended, and tells whether that was in time.
+    /// Waits until every worker has ended, and returns whether that was in time.
     #[track_caller]
     pub(crate) fn expect_finish(self, limit: Duration) {
         let is_finished = super::comes_true_within(limit, || self.is_finished());
@@ -94,11 +94,11 @@ impl Deref for Served {
     }
 }
 
-/// What a test runs on; tells so where the test fails.
+/// What a test runs on, which it prints if it fails.
 struct Kind(Io, SendTier);
 
 impl Kind {
-    /// Whether the server has got what it was asked for.
+    /// Whether the server runs on the driver and the tier that the test needs.
     fn is(&self, server: &Server) -> bool {
         let send = server.report().send.name();
         match self.1 {
@@ -111,7 +111,7 @@ impl Kind {
         }
     }
 
-    /// Says once per test program, past the capture of its output, what is not tested here.
+    /// Reports once per test program, past the capture of its output, what is not tested here.
     fn leave_out(&self, why: &str) {
         static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
         let line = format!("\nWARNING: NOT TESTED on this machine: {self}: {why}\n");

@@ -1,4 +1,4 @@
-//! What the kernel tells of the workers' threads, which are in this process.
+//! What the kernel reports of the workers' threads, which are in this process.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ pub(crate) fn of_each_worker(read: impl Fn(&str) -> u64) -> Vec<(String, u64)> {
     numbers
 }
 
-/// How often a thread has had to wait for something to do.
+/// How often a thread has waited for something to do.
 pub(crate) fn waits(task: &str) -> u64 {
     let status = fs::read_to_string(format!("{task}/status")).expect("a live worker");
     let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches"));
