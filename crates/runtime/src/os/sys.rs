@@ -3,7 +3,7 @@
 
 use std::ffi::c_int;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -44,17 +44,6 @@ pub(crate) fn borrowed<'a>(descriptor: RawFd) -> BorrowedFd<'a> {
     debug_assert!(descriptor >= 0);
     // SAFETY: the caller has the number from the owner of the descriptor, which is open.
     unsafe { BorrowedFd::borrow_raw(descriptor.max(0)) }
-}
-
-/// Which way of a connection [`shutdown`] closes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// What the peer sends: a waiting read ends as if the peer had finished.
-    Read,
-    /// What this side sends: the peer sees the end.
-    Write,
-    /// Both: waiting operations end.
-    Both,
 }
 
 /// shutdown(2).
