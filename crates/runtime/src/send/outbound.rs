@@ -221,6 +221,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "more sent than the answer has")]
     fn sending_too_much_is_a_bug() {
-        let _ = Outbound::new(None, Payload { bytes: 1 }).advance(2);
+        Outbound::new(None, Payload { bytes: 1 }).advance(2);
     }
 }
