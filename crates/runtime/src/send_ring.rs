@@ -131,15 +131,11 @@ impl SendRing {
         head: Option<&Slot>,
         arena: &Arena,
     ) -> Result<usize, WriteError> {
-        let mut message = libc::msghdr {
-            msg_name: std::ptr::null_mut(),
-            msg_namelen: 0,
-            msg_iov: vectors.as_ptr().cast_mut(),
-            msg_iovlen: vectors.len() as _,
-            msg_control: std::ptr::null_mut(),
-            msg_controllen: 0,
-            msg_flags: 0,
-        };
+        // musl's structure has padding fields, so that a literal could not name them all.
+        // SAFETY: an all-zero msghdr names no memory.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_iov = vectors.as_ptr().cast_mut();
+        message.msg_iovlen = vectors.len() as _;
         let tag = head.map_or(0, |slot| slot.index() as u64 + 1);
         let entry = match self.operation {
             Operation::WritevFixed => {

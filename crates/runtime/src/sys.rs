@@ -314,7 +314,7 @@ impl BlockedSignals {
     /// (sigtimedwait(2)).
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> Option<c_int> {
         let timeout = timeout.map(|timeout| libc::timespec {
-            tv_sec: timeout.as_secs() as libc::time_t,
+            tv_sec: timeout.as_secs() as _,
             tv_nsec: timeout.subsec_nanos().into(),
         });
         let timeout = timeout.as_ref().map_or(std::ptr::null(), |time| &raw const *time);
