@@ -1,5 +1,7 @@
 //! The built program, from the outside: what it refuses, what it prints, how it checks health.
 
+mod binary;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
@@ -11,7 +13,7 @@ const HEALTHCHECK_LIMIT: Duration = Duration::from_secs(2);
 const SLACK: Duration = Duration::from_secs(3);
 
 fn heartbeat(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_heartbeat"))
+    Command::new(binary::path())
         .args(arguments)
         .env_clear()
         .envs(variables.iter().copied())

@@ -4,6 +4,8 @@
 // Every test file is a program of its own and uses its own part of this.
 #![allow(dead_code, unused_imports)]
 
+#[path = "../binary/mod.rs"]
+mod binary;
 #[path = "../../../runtime/tests/support/client.rs"]
 mod client;
 mod sandbox;
@@ -30,7 +32,7 @@ pub(crate) struct Launched {
 
 /// The program with an empty environment and these arguments.
 pub(crate) fn program(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_heartbeat"));
+    let mut command = Command::new(binary::path());
     command.env_clear().args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command

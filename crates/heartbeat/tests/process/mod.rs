@@ -4,6 +4,8 @@
 // Every test file is a program of its own and uses its own part of this.
 #![allow(dead_code, unused_imports)]
 
+#[path = "../binary/mod.rs"]
+mod binary;
 mod peer;
 
 use std::fs;
@@ -72,12 +74,12 @@ impl Program {
         stdout: Stdio,
         descriptors: Option<u32>,
     ) -> Self {
-        let program = env!("CARGO_BIN_EXE_heartbeat");
+        let program = binary::path();
         let mut command = match descriptors {
             None => Command::new(program),
             Some(count) => {
                 let mut shell = Command::new("/bin/sh");
-                shell.args(["-c", &format!("ulimit -n {count}; exec \"$0\" \"$@\""), program]);
+                shell.args(["-c", &format!("ulimit -n {count}; exec \"$0\" \"$@\"")]).arg(program);
                 shell
             }
         };
