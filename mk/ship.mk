@@ -1,9 +1,18 @@
 # Shipping: the static binary, the images, and the checks of everything around them.
 
-.PHONY: static image image-dist check-manifests tools chart-readme
+# amd64 or arm64; without it, this machine's.
+export ARCH
 
-static: ## Build one static binary: dist/heartbeat
+.PHONY: static test-musl test-arm64 image image-dist check-manifests tools chart-readme
+
+static: ## Build both static programs into dist/ (musl); ARCH=arm64 or amd64
 	sh mk/static.sh
+
+test-musl: ## Run the server's tests as musl programs
+	sh mk/test-musl.sh
+
+test-arm64: ## Test dist/arm64, under QEMU on other machines
+	sh mk/test-arm64.sh
 
 image: ## Build the image from source, with docker, podman or buildah
 	sh mk/image.sh Dockerfile
