@@ -3,7 +3,7 @@
 # amd64 or arm64; without it, this machine's.
 export ARCH
 
-.PHONY: static test-musl test-arm64 image image-dist check-manifests tools chart-readme
+.PHONY: static test-musl test-arm64 image image-dist check-manifests tools chart-readme completions
 
 static: ## Build both static programs into dist/ (musl); ARCH=arm64 or amd64
 	sh mk/static.sh
@@ -13,6 +13,9 @@ test-musl: ## Run the server's tests as musl programs
 
 test-arm64: ## Test dist/arm64, under QEMU on other machines
 	sh mk/test-arm64.sh
+
+completions: ## Write man pages and shell completions into dist/
+	cargo run --quiet --package heartbeat-pages -- dist
 
 image: ## Build the image from source, with docker, podman or buildah
 	sh mk/image.sh Dockerfile
