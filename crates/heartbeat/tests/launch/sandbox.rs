@@ -17,6 +17,12 @@ const ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const ARCHITECTURE: u32 = 0xc000_00b7;
 
+/// What the RLIMIT_* constants are, which C libraries do not agree about.
+#[cfg(target_env = "musl")]
+pub(crate) type Resource = libc::c_int;
+#[cfg(not(target_env = "musl"))]
+pub(crate) type Resource = libc::__rlimit_resource_t;
+
 /// Whether this process may do what it likes.
 pub(crate) fn is_root() -> bool {
     // SAFETY: geteuid(2) takes no memory and can not fail.
@@ -29,7 +35,7 @@ pub(crate) trait Sandbox {
     fn refuse(self, call: libc::c_long, errno: i32) -> Self;
 
     /// Sets a resource limit, soft and hard.
-    fn limit(self, resource: libc::__rlimit_resource_t, value: u64) -> Self;
+    fn limit(self, resource: Resource, value: u64) -> Self;
 
     /// Takes all privileges away, where there are any.
     fn unprivileged(self) -> Self;
@@ -43,7 +49,7 @@ impl Sandbox for Command {
         self
     }
 
-    fn limit(mut self, resource: libc::__rlimit_resource_t, value: u64) -> Self {
+    fn limit(mut self, resource: Resource, value: u64) -> Self {
         let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
         // SAFETY: between fork and exec only setrlimit(2) is called, with a live limit.
         unsafe { self.pre_exec(move || check(libc::setrlimit(resource, &limit))) };
