@@ -6,7 +6,7 @@ export HEARTBEAT_REVISION
 .PHONY: help build run test lint conformance soak clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build target/release/heartbeat
 	cargo build --release

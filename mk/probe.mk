@@ -1,12 +1,9 @@
 # The prober: its binary, its image, and what it says of a server. SERVER=http://host:port asks one that is there.
 
-.PHONY: probe probe-static probe-image probe-image-dist smoke load-test
+.PHONY: probe probe-image probe-image-dist smoke load-test
 
 probe: ## Build target/release/heartbeat-probe
 	cargo build --release --package heartbeat-probe
-
-probe-static: ## Build one static binary: dist/heartbeat-probe
-	sh mk/probe-static.sh
 
 probe-image: ## Build the prober's image from source
 	sh mk/image.sh Dockerfile.probe

@@ -1,14 +1,16 @@
 # shellcheck shell=sh
 # To be sourced, from the root of the repository: builds the prober and, unless SERVER names one that is there, builds
-# the server and starts it on a free port of this machine. Sets SERVER and PROBE; the server ends with the script.
+# the server and starts it on a free port of this machine. HEARTBEAT and HEARTBEAT_PROBE name programs to take instead of
+# building them. Sets SERVER and PROBE; the server ends with the script.
 
 bin=${CARGO_TARGET_DIR:-target}/release
-if [ -n "${SERVER:-}" ]; then
+if [ -z "${HEARTBEAT_PROBE:-}" ]; then
     cargo build --release --quiet --package heartbeat-probe
-else
-    cargo build --release --quiet --package heartbeat --package heartbeat-probe
 fi
-PROBE=$bin/heartbeat-probe
+if [ -z "${SERVER:-}${HEARTBEAT:-}" ]; then
+    cargo build --release --quiet --package heartbeat
+fi
+PROBE=${HEARTBEAT_PROBE:-$bin/heartbeat-probe}
 export PROBE
 
 # Waits for the line with the address that --port 0 found, for 5 s: the start takes milliseconds.
@@ -36,7 +38,7 @@ if [ -z "${SERVER:-}" ]; then
         wait "$served_pid" 2>/dev/null || true
         rm -f "$served_banner"
     }
-    "$bin/heartbeat" --port 0 --address 127.0.0.1 --drain-delay 0s 2>"$served_banner" &
+    "${HEARTBEAT:-$bin/heartbeat}" --port 0 --address 127.0.0.1 --drain-delay 0s 2>"$served_banner" &
     served_pid=$!
     trap served_end EXIT
     # A signal ends a script without its EXIT trap in some shells.

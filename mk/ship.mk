@@ -1,9 +1,21 @@
 # Shipping: the static binary, the images, and the checks of everything around them.
 
-.PHONY: static image image-dist check-manifests tools chart-readme
+# amd64 or arm64; without it, this machine's.
+export ARCH
 
-static: ## Build one static binary: dist/heartbeat
+.PHONY: static test-musl test-arm64 image image-dist check-manifests audit tools chart-readme completions
+
+static: ## Build both static programs into dist/ (musl); ARCH=arm64 or amd64
 	sh mk/static.sh
+
+test-musl: ## Run the server's tests as musl programs
+	sh mk/test-musl.sh
+
+test-arm64: ## Test dist/arm64, under QEMU on other machines
+	sh mk/test-arm64.sh
+
+completions: ## Write man pages and shell completions into dist/
+	cargo run --quiet --package heartbeat-pages -- dist
 
 image: ## Build the image from source, with docker, podman or buildah
 	sh mk/image.sh Dockerfile
@@ -13,6 +25,9 @@ image-dist: ## Build the image around dist/heartbeat; pulls nothing
 
 check-manifests: ## Render and check manifests, chart, rules, Dockerfiles, workflows
 	sh mk/check-manifests.sh
+
+audit: ## Check workflows, images, manifests, Markdown, dependencies
+	sh mk/audit.sh
 
 tools: ## Install what check-manifests needs, below your cache folder
 	sh mk/tools.sh

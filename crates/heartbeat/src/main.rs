@@ -2,7 +2,7 @@
 //!
 //! This crate is the program around the server: arguments in, exit code out.
 
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -21,10 +21,6 @@ mod healthcheck;
 mod interface;
 mod serve;
 mod settings;
-/// Names that the linker looks for: the one file with something unsafe in it.
-#[cfg(all(target_feature = "crt-static", target_env = "gnu", panic = "abort"))]
-#[allow(unsafe_code)]
-mod unwinder;
 mod values;
 
 /// Smaller in memory than the allocators of the C libraries, and as fast under each of them.

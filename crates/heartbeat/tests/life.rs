@@ -172,7 +172,7 @@ fn no_standard_stream_is_needed() {
         let (text, driver) = (port.to_string(), driver.to_owned());
         let script = "exec \"$0\" \"$@\" <&- >&- 2>&-";
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", script, env!("CARGO_BIN_EXE_heartbeat"), "--address", "127.0.0.1"]);
+        command.args(["-c", script, &binary::path(), "--address", "127.0.0.1"]);
         command.args(["--port", &text, "--io", &driver, "--drain-delay", "0s", "--log"]);
         let mut child = command.spawn().expect("a shell");
         let address = (Ipv4Addr::LOCALHOST, port).into();

@@ -158,7 +158,7 @@ impl Copy {
     fn new(name: &str) -> Self {
         let directory = std::env::temp_dir();
         let copy = directory.join(format!("heartbeat-{name}-{}", std::process::id()));
-        fs::copy(env!("CARGO_BIN_EXE_heartbeat"), &copy).expect("a copy");
+        fs::copy(binary::path(), &copy).expect("a copy");
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("permissions");
         Self(copy)
     }

@@ -3,7 +3,9 @@
 //! Values are text here; [`Settings`](crate::settings::Settings) reads them, by one rule for the
 //! command line and the environment.
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command};
+
+use crate::load::LoadArgs;
 
 /// One option.
 #[derive(Clone, Copy, Debug)]
@@ -133,6 +135,11 @@ impl Opt {
             }
         }
     }
+}
+
+/// The command line with all commands of the program, for its man pages and completions.
+pub fn with_commands() -> Command {
+    command().subcommand(LoadArgs::augment_args(Command::new("load")))
 }
 
 fn command() -> Command {

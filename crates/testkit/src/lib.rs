@@ -21,5 +21,5 @@ pub use head::Head;
 pub use launch::{Launch, command, failing, finish};
 pub use procfs::Process;
 pub use program::{Program, address_in};
-pub use sandbox::{Sandbox, Signal, is_root, limit_own, send_signal};
+pub use sandbox::{Resource, Sandbox, Signal, is_root, limit_own, send_signal};
 pub use waiting::{Deadline, PATIENCE, comes_true_within, eventually};

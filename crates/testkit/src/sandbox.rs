@@ -18,6 +18,13 @@ const ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const ARCHITECTURE: u32 = 0xc000_00b7;
 
+/// The type of the RLIMIT_* constants, about which C libraries do not agree.
+#[cfg(target_env = "musl")]
+pub type Resource = libc::c_int;
+/// The type of the RLIMIT_* constants, about which C libraries do not agree.
+#[cfg(not(target_env = "musl"))]
+pub type Resource = libc::__rlimit_resource_t;
+
 /// A signal (signal(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -65,7 +72,7 @@ pub trait Sandbox {
     fn refuse(self, call: libc::c_long, errno: i32) -> Self;
 
     /// Sets a resource limit, soft and hard.
-    fn limit(self, resource: libc::__rlimit_resource_t, value: u64) -> Self;
+    fn limit(self, resource: Resource, value: u64) -> Self;
 
     /// Takes all privileges away, if this process has any.
     fn unprivileged(self) -> Self;
@@ -79,7 +86,7 @@ impl Sandbox for Command {
         self
     }
 
-    fn limit(mut self, resource: libc::__rlimit_resource_t, value: u64) -> Self {
+    fn limit(mut self, resource: Resource, value: u64) -> Self {
         let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
         // SAFETY: between fork and exec only setrlimit(2) is called, with a live limit.
         unsafe { self.pre_exec(move || check(libc::setrlimit(resource, &raw const limit))) };

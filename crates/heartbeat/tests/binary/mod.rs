@@ -9,9 +9,16 @@ use std::sync::OnceLock;
 
 use heartbeat_testkit::{Program, command};
 
+/// The program that Cargo has built for these tests, or the one that `HEARTBEAT_PROGRAM` names,
+/// which may have been built for another C library or another processor.
+pub(crate) fn path() -> String {
+    let named = std::env::var("HEARTBEAT_PROGRAM");
+    named.unwrap_or_else(|_| env!("CARGO_BIN_EXE_heartbeat").to_string())
+}
+
 /// The program with an empty environment and these arguments.
 pub(crate) fn program(arguments: &[&str]) -> Command {
-    command(env!("CARGO_BIN_EXE_heartbeat"), arguments)
+    command(&path(), arguments)
 }
 
 /// The program on a free port of the loopback, where a signal begins the drain without a delay.
