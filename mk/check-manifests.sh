@@ -84,19 +84,15 @@ render_kustomize() {
 if have "kustomize" kustomize; then
     check "kustomize: every base and overlay renders" render_kustomize
 fi
-# kustomize reads no files above its own folders.
-same_test_files() {
-    cmp crates/probe/testfiles/heartbeat-load.json manifests/components/probe/heartbeat-load.json &&
-        cmp crates/probe/testfiles/heartbeat-baseline.json manifests/components/probe-cron/heartbeat-baseline.json
-}
-check "kustomize: its test files are the prober's own" same_test_files
+# kustomize and Helm read no files above their own folders.
+check "copies: each is the same as its source, none is a symbolic link" sh mk/copies.sh --check
 
 lint_chart() {
     for values in "$chart"/values.yaml "$chart"/ci/*.yaml; do
         helm lint --strict --kube-version 1.37.0 --values "$values" "$chart" || return
     done
 }
-# As it is published, links followed: a file that was forgotten would be missing there.
+# As it is published: a file that was forgotten would be missing there.
 package_chart() {
     helm package "$chart" --destination "$work"
 }
