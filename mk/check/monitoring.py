@@ -31,7 +31,10 @@ OTHERS = {
     "kube_daemonset_status_number_ready",
 }
 # From scraping and kube-state-metrics, and Prometheus' own.
-OTHER_LABELS = {"job", "instance", "node", "namespace", "daemonset", "le", "__name__"}
+OTHER_LABELS = {
+    *("job", "instance", "node", "pod", "namespace", "cluster", "container", "endpoint"),
+    *("daemonset", "le", "quantile", "__name__"),
+}
 LINES = [
     (
         "2026-11-22T11:36:59.445340Z\t200\t17\t4096\t9\t127.0.0.1\tPOST\t/heartbeat/17",
