@@ -186,6 +186,10 @@ def fit_errors(things):
         elif kind == "PodMonitor":
             labels, wanted = spec["selector"].get("matchLabels", {}), [end["port"] for end in spec["podMetricsEndpoints"]]
             expressions = spec["selector"].get("matchExpressions", ())
+        elif kind == "ServiceMonitor":
+            # It selects Services, whose labels here are those of their pods too.
+            labels = spec["selector"]["matchLabels"]
+            wanted = [end.get("port", end.get("targetPort")) for end in spec["endpoints"]]
         if labels is not None and not chosen(labels, expressions):
             yield f"{kind}: its selector finds no pod"
         elif labels is not None and set(wanted) - port_names(chosen(labels, expressions)):
