@@ -75,8 +75,9 @@ check "workflows: every action is pinned to a commit" pinned
 
 mkdir "$work/rendered" "$work/unrestricted"
 render_kustomize() {
-    for folder in base overlays/daemonset overlays/io-uring overlays/monitoring overlays/probe overlays/probe-cron \
-        overlays/probe-monitoring gitops/flux; do
+    for file in manifests/base/kustomization.yaml manifests/overlays/*/kustomization.yaml \
+        manifests/gitops/flux/kustomization.yaml; do
+        folder=$(dirname "${file#manifests/}")
         kustomize build "manifests/$folder" >"$work/rendered/$(echo "$folder" | tr / -).yaml" || return
     done
     kustomize build manifests/seccomp >"$work/unrestricted/seccomp.yaml"
@@ -84,6 +85,16 @@ render_kustomize() {
 if have "kustomize" kustomize; then
     check "kustomize: every base and overlay renders" render_kustomize
 fi
+# A page that links to a folder leads to its README.
+linked_folders() {
+    grep -ohE '\]\((\.\./)?manifests[^)#]*' README.md docs/*.md | sed 's|^.*manifests|manifests|' | sort -u |
+        while read -r path; do
+            [ -f "$path" ] || [ -f "$path/README.md" ] || echo "$path: linked to, and has no README.md"
+        done >"$work/links"
+    cat "$work/links"
+    ! [ -s "$work/links" ]
+}
+check "manifests: every folder that a page links to has a README" linked_folders
 # kustomize and Helm read no files above their own folders.
 check "copies: each is the same as its source, none is a symbolic link" sh mk/copies.sh --check
 

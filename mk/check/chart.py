@@ -313,6 +313,7 @@ def version_errors():
         ("manifests/base/deployment.yaml", r"image: ghcr.io/bartr/heartbeat:(\S+)", version),
         ("manifests/components/probe/deployment.yaml", r"image: ghcr.io/bartr/heartbeat-probe:(\S+)", version),
         ("manifests/components/probe-cron/cronjob.yaml", r"image: ghcr.io/bartr/heartbeat-probe:(\S+)", version),
+        ("manifests/overlays/README.md", r"ref=v(\S+)", version),
         ("manifests/seccomp/README.md", r"ghcr.io/bartr/heartbeat:(\S+)", version),
         ("manifests/chart/heartbeat/Chart.yaml", r"image: ghcr.io/bartr/heartbeat(?:-probe)?:(\S+)", version),
         ("SECURITY.md", r"ghcr.io/bartr/heartbeat:(\S+)", version),
