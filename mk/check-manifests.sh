@@ -156,7 +156,7 @@ dashboard_queries() {
 }
 if have "alerts" promtool; then
     check "alerts: promtool check rules" promtool check rules "$monitoring/heartbeat.rules.yaml"
-    check "alerts: promtool test rules" promtool test rules "$monitoring/heartbeat.rules.test.yaml"
+    check "alerts: promtool test rules" promtool test rules "$monitoring"/*.test.yaml
     check "prometheus.yaml: promtool check config" check_config
     if have "dashboard" py:yaml; then
         check "dashboard: its queries parse" dashboard_queries

@@ -72,8 +72,8 @@ def rule_expressions():
 
 
 def base_name(name):
-    is_set = "duration_seconds" in name or name.startswith("WebV")
-    return re.sub(r"_(bucket|sum|count)$", "", name) if is_set else name
+    """Without the end of a series of a histogram or a summary."""
+    return re.sub(r"^(WebV\w+|\w+_seconds|\w+_bytes)_(bucket|sum|count)$", r"\1", name)
 
 
 def expression_errors(known):
