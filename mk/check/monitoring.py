@@ -2,6 +2,7 @@
 """Checks what reads the server's metrics and logs:
 
 - dashboard and rules use only metrics and labels of manifests/monitoring/metrics.txt;
+- each panel has a description, and a bound on its lines;
 - mk/prometheusrule.sh keeps the rules as they are;
 - Fluent Bit's parsers turn lines of the access log into fields.
 
@@ -33,7 +34,8 @@ OTHERS = {
 # From scraping and kube-state-metrics, and Prometheus' own.
 OTHER_LABELS = {
     *("job", "instance", "node", "pod", "namespace", "cluster", "container", "endpoint"),
-    *("daemonset", "le", "quantile", "__name__"),
+    # from_zone is made by the dashboard.
+    *("daemonset", "le", "quantile", "from_zone", "__name__"),
 }
 LINES = [
     (
@@ -62,7 +64,31 @@ def dashboard_expressions():
     for panel in panels:
         for target in panel.get("targets", []):
             expression = target["expr"].replace("$__rate_interval", "5m").replace("$__interval", "1m")
-            yield panel["title"], re.sub(r"\$(job|instance|server)\b", ".*", expression)
+            expression = expression.replace("$__range", "1h")
+            yield panel["title"], re.sub(r"\$(cluster|namespace|job|node|instance|server)\b", ".*", expression)
+
+
+# Labels of which there are as many values as servers, pods, paths or pairs of nodes.
+MANY = {"instance", "node", "pod", "server", "path", "peer"}
+
+
+def dashboard_errors():
+    """A panel without a description, without the variables, or with as many lines as there are servers."""
+    for panel in json.loads((MONITORING / "dashboard.json").read_text())["panels"]:
+        title = panel["title"]
+        if panel["type"] != "row" and not panel.get("description"):
+            yield f"{title}: no description"
+        for target in panel.get("targets", []):
+            expression = target["expr"]
+            for selector in re.findall(r"\w\{([^}]*)\}", expression):
+                for variable in ("cluster", "namespace"):
+                    if f'{variable}=~"${variable}"' not in selector:
+                        yield f"{title}: {selector} leaves the variable {variable} out"
+            if re.search(r"\b(?:topk|bottomk)\(", expression):
+                continue
+            outer = re.match(r"-?\(?(?:histogram_quantile\([\d.]+, )?(sum|count|avg|max|min)\b(?: by \(([^)]*)\))?", expression)
+            if outer is None or MANY & set(re.split(r"[\s,]+", outer[2] or "")):
+                yield f"{title}: as many lines as there are servers or paths: {expression}"
 
 
 def rule_expressions():
@@ -220,7 +246,7 @@ def main():
         print(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
         return
     known = known_metrics()
-    errors = [*expression_errors(known), *prometheusrule_errors(), *log_errors(LINES)]
+    errors = [*expression_errors(known), *dashboard_errors(), *prometheusrule_errors(), *log_errors(LINES)]
     for binary in sys.argv[1:]:
         is_prober = Path(binary).name == "heartbeat-probe"
         errors += prober_errors(binary, known) if is_prober else server_errors(binary, known)
