@@ -138,6 +138,12 @@ WRONG = [
     ("probe.image.digest=sha256:abc", "digest"),
     ("probe.resources.cpu=1", "resources"),
     ("probe.server=https://a", "server"),
+    ("mesh.enabled=true", "DaemonSet"),
+    ("kind=DaemonSet,mesh.enabled=true,mesh.port=8080", "mesh.port"),
+    ("kind=DaemonSet,mesh.enabled=true,hostNetwork=true,dnsPolicy=Default", "dnsPolicy"),
+    ("mesh.neighbors=0", "neighbors"),
+    ("mesh.interval=5", "interval"),
+    ("mesh.sizes={1T}", "sizes"),
 ]
 
 
@@ -312,6 +318,7 @@ def version_errors():
     for path, pattern, expected in [
         ("manifests/base/deployment.yaml", r"image: ghcr.io/bartr/heartbeat:(\S+)", version),
         ("manifests/components/probe/deployment.yaml", r"image: ghcr.io/bartr/heartbeat-probe:(\S+)", version),
+        ("manifests/components/mesh/container.yaml", r"image: ghcr.io/bartr/heartbeat-probe:(\S+)", version),
         ("manifests/components/probe-cron/cronjob.yaml", r"image: ghcr.io/bartr/heartbeat-probe:(\S+)", version),
         ("manifests/overlays/README.md", r"ref=v(\S+)", version),
         ("manifests/seccomp/README.md", r"ghcr.io/bartr/heartbeat:(\S+)", version),

@@ -28,7 +28,11 @@ spec:
   {{- if .Values.hostNetwork }}
   hostNetwork: true
   {{- end }}
-  {{- range $field := list "dnsPolicy" "priorityClassName" "runtimeClassName" }}
+  {{- $mesh := and .Values.mesh.enabled .Values.hostNetwork }}
+  {{- with default (ternary "ClusterFirstWithHostNet" "" $mesh) .Values.dnsPolicy }}
+  dnsPolicy: {{ . }}
+  {{- end }}
+  {{- range $field := list "priorityClassName" "runtimeClassName" }}
   {{- with get $.Values $field }}
   {{ $field }}: {{ . }}
   {{- end }}
@@ -53,6 +57,9 @@ spec:
   {{- end }}
   containers:
     {{- include "heartbeat.container" . | nindent 4 }}
+    {{- if .Values.mesh.enabled }}
+    {{- include "heartbeat.mesh.container" . | nindent 4 }}
+    {{- end }}
     {{- with .Values.extraContainers }}
     {{- toYaml . | nindent 4 }}
     {{- end }}

@@ -5,6 +5,7 @@
 {{- include "heartbeat.validate.service" .Values.service }}
 {{- include "heartbeat.validate.pod" .Values }}
 {{- include "heartbeat.validate.monitors" .Values.metrics }}
+{{- include "heartbeat.validate.mesh" .Values }}
 {{- if and (not (kindIs "invalid" .Values.probe.sleep)) (not (kindIs "invalid" .Values.probe.rate)) }}
 {{- fail "probe.sleep and probe.rate: one of the two" }}
 {{- end }}
@@ -75,6 +76,20 @@
 {{- fail (printf "metrics.%s.scrapeTimeout %s: longer than the interval, %s" $name .scrapeTimeout .interval) }}
 {{- end }}
 {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "heartbeat.validate.mesh" -}}
+{{- if .mesh.enabled }}
+{{- if ne .kind "DaemonSet" }}
+{{- fail "mesh.enabled: needs kind DaemonSet, one pod per node" }}
+{{- end }}
+{{- if has (int64 .mesh.port) (list (int64 .config.port) (int64 (default 0 .config.adminPort))) }}
+{{- fail (printf "mesh.port %d: the server has the same" (int64 .mesh.port)) }}
+{{- end }}
+{{- if and .hostNetwork (eq .dnsPolicy "Default") }}
+{{- fail "dnsPolicy Default: mesh.enabled needs the cluster's DNS; leave it empty" }}
 {{- end }}
 {{- end }}
 {{- end }}
