@@ -45,7 +45,7 @@ chart=manifests/chart/heartbeat
 monitoring=manifests/monitoring
 
 if have "scripts" shellcheck; then
-    check "scripts: shellcheck" shellcheck mk/*.sh
+    check "scripts: shellcheck" shellcheck mk/*.sh mk/check-cluster/*.sh
 fi
 
 # --- images and workflows
