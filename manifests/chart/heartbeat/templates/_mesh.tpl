@@ -20,13 +20,20 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 - --node=$(MESH_NODE)
 - --zone=$(MESH_ZONE)
 {{- with .Values.mesh.sizes }}
-- --sizes={{ join "," . }}
+- --sizes={{ include "heartbeat.mesh.sizes" . }}
 {{- end }}
 {{- with .Values.mesh.uploadSizes }}
-- --upload-sizes={{ join "," . }}
+- --upload-sizes={{ include "heartbeat.mesh.sizes" . }}
 {{- end }}
 {{- with .Values.mesh.extraArgs }}
 {{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Whole numbers come as floats, which would print as 1e+06. */}}
+{{- define "heartbeat.mesh.sizes" -}}
+{{- range $index, $size := . }}
+{{- if $index }},{{ end }}{{ if kindIs "float64" $size }}{{ int64 $size }}{{ else }}{{ $size }}{{ end }}
 {{- end }}
 {{- end }}
 
