@@ -70,7 +70,8 @@ class Cluster:
         return self.folder / "kubeconfig"
 
     def environment(self):
-        return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "HELM_CACHE_HOME": str(self.folder / "helm")}
+        caches = {"HELM_CACHE_HOME": str(self.folder / "helm"), "KUBECACHEDIR": str(self.folder / "kubectl")}
+        return {**os.environ, "KUBECONFIG": str(self.kubeconfig), **caches}
 
     def request(self, method, path, body=None, content_type="application/json"):
         """The API server's answer; raises Refused."""
