@@ -1,7 +1,8 @@
 #!/bin/sh
 # Builds etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kubectl of one pinned release from Go
 # modules, below the cache folder of mk/tools.sh. The first build takes about 20 minutes of CPU time; later calls end
-# at once. GO_PARALLEL is the number of packages that are compiled at the same time (default 2).
+# at once. GO_PARALLEL is the number of packages that are compiled at the same time (default 2); CONTROLLERS=no builds neither the controllers nor the
+# scheduler.
 set -eu
 cd "$(dirname "$0")/../.."
 . mk/tools-path.sh
@@ -76,6 +77,8 @@ if ! built etcd "$ETCD"; then
     compile etcd "$ETCD" go.etcd.io/etcd/server/v3 "$build/etcd" ""
 fi
 write_kubernetes_module
-for program in kube-apiserver kube-controller-manager kube-scheduler kubectl; do
+controllers="kube-controller-manager kube-scheduler"
+[ "${CONTROLLERS:-yes}" != no ] || controllers=
+for program in kube-apiserver $controllers kubectl; do
     compile "$program" "$KUBERNETES" "k8s.io/kubernetes/cmd/$program" "$build/kubernetes" "$flags"
 done

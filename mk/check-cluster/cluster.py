@@ -42,11 +42,12 @@ def wait_for(condition, what, seconds=PATIENCE_S):
 
 
 class Cluster:
-    """`ranges`: the service addresses, the first family first."""
+    """`ranges`: the service addresses, the first family first. Without `controllers` there is an API server alone."""
 
-    def __init__(self, folder, ranges):
+    def __init__(self, folder, ranges, controllers=True):
         self.folder = Path(folder)
         self.ranges = ranges
+        self.controllers = controllers
         self.address = "::1" if ":" in ranges[0] else "127.0.0.1"
         self.port = free_port()
         self.token = secrets.token_hex(16)
@@ -158,6 +159,8 @@ class Cluster:
             f"--service-account-signing-key-file={key}",
         )
         wait_for(self.is_ready, "kube-apiserver is ready")
+        if not self.controllers:
+            return
         # Without a kubelet nobody renews the leases of nodes: they would be taken for lost.
         self._run(
             "kube-controller-manager",
