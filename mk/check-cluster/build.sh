@@ -1,8 +1,8 @@
 #!/bin/sh
 # Builds etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kubectl of one pinned release from Go
 # modules, below the cache folder of mk/tools.sh. The first build takes about 20 minutes of CPU time; later calls end
-# at once. GO_PARALLEL is the number of packages that are compiled at the same time (default 2); CONTROLLERS=no builds neither the controllers nor the
-# scheduler.
+# at once. GO_PARALLEL is the number of packages that are compiled at the same time (default 2). CONTROLLERS=no builds
+# neither the controllers nor the scheduler.
 set -eu
 cd "$(dirname "$0")/../.."
 . mk/tools-path.sh
