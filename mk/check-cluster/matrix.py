@@ -11,6 +11,7 @@ rolled out. HEARTBEAT names a server's binary, with which the commands of `helm 
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from pathlib import Path
 import yaml
 from cluster import Cluster, Refused, free_port, wait_for
 from kubelet import Nodes
-from resources import definitions, prerequisites
+from resources import CLUSTER_WIDE, definitions, prerequisites
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"
@@ -30,7 +31,7 @@ RANGES = {"ipv4": [IPV4], "ipv6-first": [IPV6, IPV4], "dual-stack": [IPV4, IPV6]
 NODES = int(os.environ.get("NODES", "20"))
 BINARY = os.environ.get("HEARTBEAT", str(ROOT / "dist/heartbeat"))
 CONTROLLERS = os.environ.get("CONTROLLERS", "yes") != "no"
-PRIVILEGED = {"seccomp", "chart hostnetwork"}
+PRIVILEGED = {"chart hostnetwork"}
 
 
 class Check:
@@ -58,10 +59,14 @@ class Check:
         labels = {"pod-security.kubernetes.io/enforce": level}
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
         self.cluster.request("POST", "/api/v1/namespaces", body)
-        if not CONTROLLERS:
+        self.wait_account(name)
+
+    def wait_account(self, namespace):
+        """No pod is admitted without it. A controller makes it, if there are controllers."""
+        if not CONTROLLERS and not self._has_account(namespace):
             account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
-            self.cluster.request("POST", f"/api/v1/namespaces/{name}/serviceaccounts", account)
-        self.wait(lambda: self._has_account(name), f"the default account of {name}")
+            self.cluster.request("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", account)
+        self.wait(lambda: self._has_account(namespace), f"the default account of {namespace}")
 
     def _has_account(self, namespace):
         accounts = self.cluster.request("GET", f"/api/v1/namespaces/{namespace}/serviceaccounts")["items"]
@@ -148,7 +153,13 @@ class Check:
         """Server-side apply of the rendering, then a release: install, upgrade, roll back, uninstall."""
         release = ("--namespace", namespace, "--values", values, *self.overrides(values))
         text = self.run("helm", "template", "heartbeat", CHART, "--kube-version", "1.37.0", "--skip-tests", *release)
-        self.run("kubectl", "apply", "--server-side", "--dry-run=server", "--namespace", namespace, "-f", "-", stdin=text)
+        things = [thing for thing in yaml.safe_load_all(text) if thing]
+        for thing in things:
+            # As Helm does for what the values bring and what names no namespace.
+            if thing["kind"] not in CLUSTER_WIDE:
+                thing["metadata"].setdefault("namespace", namespace)
+        text = yaml.safe_dump_all(things)
+        self.run("kubectl", "apply", "--server-side", "--dry-run=server", "-f", "-", stdin=text)
         self.run("helm", "install", "heartbeat", CHART, *release)
         self.wait_settled(namespace)
         self.run("helm", "upgrade", "heartbeat", CHART, *release, "--set", "config.max=2M,image.tag=edge,image.digest=")
@@ -225,6 +236,12 @@ def upgrade_over_go_program(check, namespace):
     check.run(*apply, "-k", "manifests/overlays/daemonset")
 
 
+def seccomp(check, _):
+    """The installer writes to nodes, which takes a namespace that enforces nothing."""
+    check.wait_account("kube-system")
+    check.overlay("seccomp", "kube-system")
+
+
 def host_network_is_refused(check, namespace):
     """The standard is enforced: without this row a namespace that enforces nothing would pass."""
     check.run("helm", "install", "heartbeat", CHART, "--namespace", namespace, "--values", CHART / "ci/hostnetwork-values.yaml")
@@ -245,7 +262,7 @@ def rows():
         found[folder] = lambda check, namespace, folder=folder: check.overlay(folder, namespace)
     found["overlays/nodeport over the Go program's Service"] = upgrade_over_go_program
     found["monitoring"] = lambda check, namespace: check.overlay("monitoring", namespace)
-    found["seccomp"] = lambda check, namespace: check.overlay("seccomp", "kube-system")
+    found["seccomp"] = seccomp
     found["gitops/flux"] = lambda check, _: check.run("kubectl", "apply", "--server-side", "-k", "manifests/gitops/flux")
     found["gitops/argocd"] = lambda check, _: check.run(
         "kubectl", "apply", "--server-side", "-f", "manifests/gitops/argocd/applicationset.yaml"
@@ -312,6 +329,8 @@ def print_table(results):
 
 
 def main():
+    # Ended like this, too, it ends what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     ranges = [name for name in RANGES if os.environ.get("ONLY", name) == name]
     wanted = {row: act for row, act in rows().items() if re.search(os.environ.get("ROWS", ""), row)}
     if not ranges or not wanted:
