@@ -185,7 +185,7 @@ def missing_file_errors():
 def options():
     """Name and default of every option, from the table that the program makes --help of."""
     source = (ROOT / "crates/heartbeat/src/args.rs").read_text()
-    found = dict(re.findall(r'^    \("\w?", "?([a-z-]+|LOG)"?, "[A-Z]+", "([^"]*)",', source, re.MULTILINE))
+    found = dict(re.findall(r'^    \("\w?", "?([a-z-]+|LOG)"?, "[A-Za-z|]+", "([^"]*)",', source, re.MULTILINE))
     found["log"] = found.pop("LOG", found.get("log"))
     assert len(found) >= 16, f"the table of options in args.rs looks different now: {found}"
     return found
