@@ -34,3 +34,4 @@ clean: ## Remove everything that was built
 include mk/ship.mk
 include mk/bench.mk
 include mk/probe.mk
+include mk/cluster.mk

@@ -45,7 +45,7 @@ chart=manifests/chart/heartbeat
 monitoring=manifests/monitoring
 
 if have "scripts" shellcheck; then
-    check "scripts: shellcheck" shellcheck mk/*.sh
+    check "scripts: shellcheck" shellcheck mk/*.sh mk/check-cluster/*.sh
 fi
 
 # --- images and workflows
@@ -75,8 +75,9 @@ check "workflows: every action is pinned to a commit" pinned
 
 mkdir "$work/rendered" "$work/unrestricted"
 render_kustomize() {
-    for folder in base overlays/daemonset overlays/io-uring overlays/monitoring overlays/probe overlays/probe-cron \
-        overlays/probe-monitoring gitops/flux; do
+    for file in manifests/base/kustomization.yaml manifests/overlays/*/kustomization.yaml \
+        manifests/gitops/flux/kustomization.yaml; do
+        folder=$(dirname "${file#manifests/}")
         kustomize build "manifests/$folder" >"$work/rendered/$(echo "$folder" | tr / -).yaml" || return
     done
     kustomize build manifests/seccomp >"$work/unrestricted/seccomp.yaml"
@@ -84,19 +85,25 @@ render_kustomize() {
 if have "kustomize" kustomize; then
     check "kustomize: every base and overlay renders" render_kustomize
 fi
-# kustomize reads no files above its own folders.
-same_test_files() {
-    cmp crates/probe/testfiles/heartbeat-load.json manifests/components/probe/heartbeat-load.json &&
-        cmp crates/probe/testfiles/heartbeat-baseline.json manifests/components/probe-cron/heartbeat-baseline.json
+# A page that links to a folder leads to its README.
+linked_folders() {
+    grep -ohE '\]\((\.\./)?manifests[^)#]*' README.md docs/*.md | sed 's|^.*manifests|manifests|' | sort -u |
+        while read -r path; do
+            [ -f "$path" ] || [ -f "$path/README.md" ] || echo "$path: linked to, and has no README.md"
+        done >"$work/links"
+    cat "$work/links"
+    ! [ -s "$work/links" ]
 }
-check "kustomize: its test files are the prober's own" same_test_files
+check "manifests: every folder that a page links to has a README" linked_folders
+# kustomize and Helm read no files above their own folders.
+check "copies: each is the same as its source, none is a symbolic link" sh mk/copies.sh --check
 
 lint_chart() {
     for values in "$chart"/values.yaml "$chart"/ci/*.yaml; do
         helm lint --strict --kube-version 1.37.0 --values "$values" "$chart" || return
     done
 }
-# As it is published, links followed: a file that was forgotten would be missing there.
+# As it is published: a file that was forgotten would be missing there.
 package_chart() {
     helm package "$chart" --destination "$work"
 }
@@ -149,7 +156,7 @@ dashboard_queries() {
 }
 if have "alerts" promtool; then
     check "alerts: promtool check rules" promtool check rules "$monitoring/heartbeat.rules.yaml"
-    check "alerts: promtool test rules" promtool test rules "$monitoring/heartbeat.rules.test.yaml"
+    check "alerts: promtool test rules" promtool test rules "$monitoring"/*.test.yaml
     check "prometheus.yaml: promtool check config" check_config
     if have "dashboard" py:yaml; then
         check "dashboard: its queries parse" dashboard_queries

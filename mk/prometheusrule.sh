@@ -1,6 +1,6 @@
 #!/bin/sh
 # The rules of manifests/monitoring as a PrometheusRule, on standard output. kustomize can not include a file
-# into an object, so the result is kept in components/monitoring; check-manifests compares the two.
+# into an object, so mk/copies.sh keeps the result in components/monitoring, and check-manifests compares the two.
 set -eu
 cd "$(dirname "$0")/../manifests/monitoring"
 cat <<'END'

@@ -150,6 +150,16 @@ def probe_errors(spec, config_maps):
         yield f"the prober asks for {named}, its files are {sorted(files)}"
 
 
+def service_selector(things, labels):
+    """What the one Service selects by that has these labels."""
+    found = [
+        thing["spec"]["selector"]
+        for thing in things
+        if thing["kind"] == "Service" and labels.items() <= thing["metadata"]["labels"].items()
+    ]
+    return found[0] if len(found) == 1 else {"": f"{len(found)} Services"}
+
+
 def fit_errors(things):
     """Whether what refers to something by labels or names finds it."""
     pods = [pod for pod in map(pod_of, things) if pod]
@@ -186,6 +196,9 @@ def fit_errors(things):
         elif kind == "PodMonitor":
             labels, wanted = spec["selector"].get("matchLabels", {}), [end["port"] for end in spec["podMetricsEndpoints"]]
             expressions = spec["selector"].get("matchExpressions", ())
+        elif kind == "ServiceMonitor":
+            labels = service_selector(things, spec["selector"]["matchLabels"])
+            wanted = [end.get("port", end.get("targetPort")) for end in spec["endpoints"]]
         if labels is not None and not chosen(labels, expressions):
             yield f"{kind}: its selector finds no pod"
         elif labels is not None and set(wanted) - port_names(chosen(labels, expressions)):

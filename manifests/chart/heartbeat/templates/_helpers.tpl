@@ -16,30 +16,36 @@
 
 {{/* What a workload and its Service select by. It can not change in the life of a release. */}}
 {{- define "heartbeat.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "heartbeat.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "heartbeat.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
-{{- define "heartbeat.labels" -}}
-{{ include "heartbeat.selectorLabels" . }}
-{{ include "heartbeat.otherLabels" . }}
-{{- end }}
-
-{{- define "heartbeat.otherLabels" -}}
+{{- define "heartbeat.chartLabels" -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
 {{- end }}
 
-{{/* The head of every object but its kind. */}}
+{{/* All labels of an object, as YAML: `root`; `of`, the prefix of the template with its selector labels; `labels` of its
+     own. The chart's own come first, then the object's, then the common ones. */}}
+{{- define "heartbeat.labels" -}}
+{{- $selector := include (printf "%s.selectorLabels" (default "heartbeat" .of)) .root | fromYaml }}
+{{- $chart := include "heartbeat.chartLabels" .root | fromYaml }}
+{{- toYaml (merge $selector $chart (default dict .labels) .root.Values.commonLabels) }}
+{{- end }}
+
+{{/* The metadata of an object: as for its labels, and `name`, `namespace`, `annotations`, `clusterWide`. */}}
 {{- define "heartbeat.metadata" -}}
-name: {{ include "heartbeat.fullname" . }}
-namespace: {{ include "heartbeat.namespace" . }}
+name: {{ default (include (printf "%s.fullname" (default "heartbeat" .of)) .root) .name }}
+{{- if not .clusterWide }}
+namespace: {{ default (include "heartbeat.namespace" .root) .namespace }}
+{{- end }}
 labels:
   {{- include "heartbeat.labels" . | nindent 2 }}
+{{- with merge (deepCopy (default dict .annotations)) .root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "heartbeat.namespace" -}}
@@ -54,13 +60,19 @@ labels:
 {{- end }}
 {{- end }}
 
+{{/* The name of `image`. A registry for all takes the place of the one in its repository. */}}
 {{- define "heartbeat.image" -}}
-{{- with .Values.image }}
-{{- if .digest }}
-{{- printf "%s@%s" .repository .digest }}
-{{- else }}
-{{- printf "%s:%s" .repository (default $.Chart.AppVersion .tag) }}
+{{- $repository := .image.repository }}
+{{- with (.root.Values.global).imageRegistry }}
+{{- $path := regexReplaceAll "^(localhost|[^/]*[.:][^/]*)/" $repository "" }}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) $path }}
 {{- end }}
+{{- if and .image.digest .image.tag }}
+{{- printf "%s:%s@%s" $repository .image.tag .image.digest }}
+{{- else if .image.digest }}
+{{- printf "%s@%s" $repository .image.digest }}
+{{- else }}
+{{- printf "%s:%s" $repository (default .root.Chart.AppVersion .image.tag) }}
 {{- end }}
 {{- end }}
 
@@ -94,12 +106,24 @@ seccompProfile:
 {{- end }}
 {{- end }}
 
-{{/* HB_MAX_CONNECTIONS for maxConnections, and so on. Whole numbers come as floats, which would print as 1e+06. */}}
+{{/* HB_MAX_CONNECTIONS for maxConnections, and so on, but not what extraEnv sets: a name may be there once. */}}
 {{- define "heartbeat.env" -}}
+{{- $taken := list }}
+{{- range .Values.extraEnv }}
+{{- $taken = append $taken .name }}
+{{- end }}
+{{- $fields := dict "node" "spec.nodeName" "zone" "metadata.labels['topology.kubernetes.io/zone']" }}
 {{- range $option, $value := .Values.config }}
-{{- if not (kindIs "invalid" $value) }}
-- name: HB_{{ snakecase $option | upper }}
-  value: {{ (kindIs "float64" $value) | ternary (int64 $value) $value | toString | quote }}
+{{- $name := printf "HB_%s" (snakecase $option | upper) }}
+{{- if has $name $taken }}
+{{- else if not (kindIs "invalid" $value) }}
+- name: {{ $name }}
+  value: {{ include "heartbeat.text" (dict "option" $option "value" $value) | quote }}
+{{- else if hasKey $fields $option }}
+- name: {{ $name }}
+  valueFrom:
+    fieldRef:
+      fieldPath: {{ get $fields $option }}
 {{- end }}
 {{- end }}
 {{- with .Values.extraEnv }}
@@ -107,10 +131,67 @@ seccompProfile:
 {{- end }}
 {{- end }}
 
+{{/* Whole numbers come as floats, which would print as 1e+06, and an unquoted `on` as true. */}}
+{{- define "heartbeat.text" -}}
+{{- if kindIs "float64" .value }}{{ int64 .value }}
+{{- else if and (eq .option "tcpMetrics") (kindIs "bool" .value) }}{{ ternary "on" "off" .value }}
+{{- else }}{{ .value }}
+{{- end }}
+{{- end }}
+
+{{/* The port of the pod that serves /metrics. */}}
+{{- define "heartbeat.metricsPort" -}}
+{{- ternary "admin" "http" (not (empty .Values.config.adminPort)) }}
+{{- end }}
+
+{{/* The port that the kubelet asks. An address of its own may be one that the kubelet does not reach. */}}
+{{- define "heartbeat.probedPort" -}}
+{{- ternary "admin" "http" (and (not (empty .Values.config.adminPort)) (empty .Values.config.adminAddress)) }}
+{{- end }}
+
 {{/* Of the monitors: the alerts and the dashboard go by job, and ask which node it is. */}}
 {{- define "heartbeat.relabelings" -}}
 - targetLabel: job
-  replacement: heartbeat
+  replacement: {{ . }}
 - sourceLabels: [__meta_kubernetes_pod_node_name]
   targetLabel: node
+{{- end }}
+
+{{/* The tail of a monitor's endpoint, after its port: `monitor` and `job`. */}}
+{{- define "heartbeat.endpoint" -}}
+path: /metrics
+interval: {{ .monitor.interval }}
+{{- with .monitor.scrapeTimeout }}
+scrapeTimeout: {{ . }}
+{{- end }}
+relabelings:
+  {{- include "heartbeat.relabelings" .job | nindent 2 }}
+  {{- with .monitor.relabelings }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .monitor.metricRelabelings }}
+metricRelabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* What a monitor selects: `root`, `of` and `monitor`. */}}
+{{- define "heartbeat.monitored" -}}
+{{- with .monitor.namespace }}
+namespaceSelector:
+  matchNames: [{{ include "heartbeat.namespace" $.root }}]
+{{- end }}
+selector:
+  matchLabels:
+    {{- include (printf "%s.selectorLabels" (default "heartbeat" .of)) .root | nindent 4 }}
+{{- end }}
+
+{{/* A file of the chart, by `root` and `name`. An archiver may have left it out: an object without it would be accepted
+     and do nothing. */}}
+{{- define "heartbeat.file" -}}
+{{- $text := .root.Files.Get (printf "files/%s" .name) | trim }}
+{{- if not $text }}
+{{- fail (printf "files/%s is missing or empty in this copy of the chart: take the chart from its registry, or copy the whole folder" .name) }}
+{{- end }}
+{{- $text }}
 {{- end }}

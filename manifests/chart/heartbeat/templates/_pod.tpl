@@ -2,21 +2,18 @@
 {{- define "heartbeat.pod" -}}
 metadata:
   labels:
-    {{- include "heartbeat.labels" . | nindent 4 }}
-    {{- with .Values.podLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- include "heartbeat.labels" (dict "root" . "labels" .Values.podLabels) | nindent 4 }}
   {{- $annotations := dict }}
   {{- if .Values.metrics.annotations }}
   {{- $_ := set $annotations "prometheus.io/scrape" "true" }}
-  {{- $_ := set $annotations "prometheus.io/port" (.Values.config.port | toString) }}
+  {{- $_ := set $annotations "prometheus.io/port" (default .Values.config.port .Values.config.adminPort | int64 | toString) }}
   {{- $_ := set $annotations "prometheus.io/path" "/metrics" }}
   {{- end }}
   {{- /* The parsers of manifests/monitoring/fluent-bit. */}}
   {{- if .Values.config.log }}
   {{- $_ := set $annotations "fluentbit.io/parser_stdout" (printf "heartbeat_%s" (default "tsv" .Values.config.logFormat)) }}
   {{- end }}
-  {{- with merge (deepCopy .Values.podAnnotations) $annotations }}
+  {{- with merge (deepCopy .Values.podAnnotations) $annotations .Values.commonAnnotations }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
@@ -28,29 +25,27 @@ spec:
   terminationGracePeriodSeconds: {{ include "heartbeat.gracePeriod" . }}
   securityContext:
     {{- include "heartbeat.podSecurityContext" . | nindent 4 }}
-  {{- with .Values.imagePullSecrets }}
-  imagePullSecrets:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
   {{- if .Values.hostNetwork }}
   hostNetwork: true
   {{- end }}
-  {{- with .Values.dnsPolicy }}
+  {{- $mesh := and .Values.mesh.enabled .Values.hostNetwork }}
+  {{- with default (ternary "ClusterFirstWithHostNet" "" $mesh) .Values.dnsPolicy }}
   dnsPolicy: {{ . }}
   {{- end }}
-  {{- with .Values.priorityClassName }}
-  priorityClassName: {{ . }}
+  {{- range $field := list "priorityClassName" "runtimeClassName" }}
+  {{- with get $.Values $field }}
+  {{ $field }}: {{ . }}
   {{- end }}
-  {{- with .Values.nodeSelector }}
-  nodeSelector:
+  {{- end }}
+  {{- range $field := list "imagePullSecrets" "nodeSelector" "affinity" }}
+  {{- with get $.Values $field }}
+  {{ $field }}:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with .Values.tolerations }}
+  {{- end }}
+  {{- $all := eq .Values.kind "DaemonSet" | ternary (list (dict "operator" "Exists")) list }}
+  {{- with kindIs "invalid" .Values.tolerations | ternary $all .Values.tolerations }}
   tolerations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with .Values.affinity }}
-  affinity:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- if and (eq .Values.kind "Deployment") .Values.topologySpreadConstraints }}
@@ -61,34 +56,60 @@ spec:
     {{- end }}
   {{- end }}
   containers:
-    - name: heartbeat
-      image: {{ include "heartbeat.image" . }}
-      imagePullPolicy: {{ .Values.image.pullPolicy }}
-      {{- with .Values.extraArgs }}
-      args:
-        {{- toYaml . | nindent 8 }}
+    {{- include "heartbeat.container" . | nindent 4 }}
+    {{- if .Values.mesh.enabled }}
+    {{- include "heartbeat.mesh.container" . | nindent 4 }}
+    {{- end }}
+    {{- with .Values.extraContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with .Values.extraVolumes }}
+  volumes:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+
+{{- define "heartbeat.container" -}}
+- name: heartbeat
+  image: {{ include "heartbeat.image" (dict "root" . "image" .Values.image) }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  {{- with .Values.extraArgs }}
+  args:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  env:
+    {{- include "heartbeat.env" . | trim | nindent 4 }}
+  {{- with .Values.extraEnvFrom }}
+  envFrom:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  ports:
+    - name: http
+      containerPort: {{ .Values.config.port }}
+      {{- with .Values.hostPort }}
+      hostPort: {{ . }}
       {{- end }}
-      env:
-        {{- include "heartbeat.env" . | trim | nindent 8 }}
-      ports:
-        - name: http
-          containerPort: {{ .Values.config.port }}
-          {{- with .Values.hostPort }}
-          hostPort: {{ . }}
-          {{- end }}
-      readinessProbe:
-        httpGet:
-          path: /readyz
-          port: http
-        {{- toYaml .Values.readinessProbe | nindent 8 }}
-      livenessProbe:
-        # Stays 200 through a drain, where /readyz does not.
-        httpGet:
-          path: /healthz
-          port: http
-        {{- toYaml .Values.livenessProbe | nindent 8 }}
-      resources:
-        {{- toYaml .Values.resources | nindent 8 }}
-      securityContext:
-        {{- toYaml .Values.securityContext | nindent 8 }}
+    {{- with .Values.config.adminPort }}
+    - name: admin
+      containerPort: {{ . }}
+    {{- end }}
+  readinessProbe:
+    httpGet:
+      path: /readyz
+      port: {{ include "heartbeat.probedPort" . }}
+    {{- toYaml .Values.readinessProbe | nindent 4 }}
+  livenessProbe:
+    # Stays 200 through a drain, unlike /readyz.
+    httpGet:
+      path: /healthz
+      port: {{ include "heartbeat.probedPort" . }}
+    {{- toYaml .Values.livenessProbe | nindent 4 }}
+  resources:
+    {{- toYaml .Values.resources | nindent 4 }}
+  securityContext:
+    {{- toYaml .Values.securityContext | nindent 4 }}
+  {{- with .Values.extraVolumeMounts }}
+  volumeMounts:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{- end }}

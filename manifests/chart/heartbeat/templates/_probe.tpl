@@ -4,26 +4,13 @@
 {{- end }}
 
 {{- define "heartbeat.probe.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "heartbeat.name" . | trunc 57 | trimSuffix "-" }}-probe
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ printf "%s-probe" (include "heartbeat.name" . | trunc 57 | trimSuffix "-") | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
-{{- define "heartbeat.probe.metadata" -}}
-name: {{ include "heartbeat.probe.fullname" . }}
-namespace: {{ include "heartbeat.namespace" . }}
-labels:
-  {{- include "heartbeat.probe.selectorLabels" . | nindent 2 }}
-  {{- include "heartbeat.otherLabels" . | nindent 2 }}
-{{- end }}
-
-{{- define "heartbeat.probe.image" -}}
-{{- with .Values.probe.image }}
-{{- if .digest }}
-{{- printf "%s@%s" .repository .digest }}
-{{- else }}
-{{- printf "%s:%s" .repository (default $.Chart.AppVersion .tag) }}
-{{- end }}
-{{- end }}
+{{- define "heartbeat.probe.serviceAccountName" -}}
+{{- $made := .Values.probe.serviceAccount.create | ternary (include "heartbeat.probe.fullname" .) "" }}
+{{- default $made .Values.probe.serviceAccount.name }}
 {{- end }}
 
 {{/* As JSON: names of files, in the order they are asked. */}}
@@ -46,6 +33,13 @@ labels:
 {{- end }}
 - --log-format
 - Json
+{{- range $option := list "sleep" "rate" "region" "zone" }}
+{{- $value := get $.Values.probe $option }}
+{{- if and (not (kindIs "invalid" $value)) (ne (toString $value) "") }}
+- --{{ $option }}
+- {{ kindIs "float64" $value | ternary (toJson $value) $value | quote }}
+{{- end }}
+{{- end }}
 - --server
 {{- $own := printf "http://%s:%v" (include "heartbeat.fullname" .) .Values.service.port }}
 {{- range default (list $own) .Values.probe.servers }}
@@ -64,24 +58,24 @@ labels:
 {{- define "heartbeat.probe.pod" -}}
 metadata:
   labels:
-    {{- include "heartbeat.probe.selectorLabels" . | nindent 4 }}
-    {{- include "heartbeat.otherLabels" . | nindent 4 }}
+    {{- include "heartbeat.labels" (dict "root" . "of" "heartbeat.probe" "labels" .Values.probe.podLabels) | nindent 4 }}
+  # A pod of the Deployment starts anew if its files change.
+  {{- $annotations := dict "checksum/files" (include "heartbeat.probe.data" . | sha256sum) }}
+  {{- if and .Values.metrics.annotations (eq .Values.probe.mode "loop") }}
+  {{- $_ := set $annotations "prometheus.io/scrape" "true" }}
+  {{- $_ := set $annotations "prometheus.io/port" "8080" }}
+  {{- $_ := set $annotations "prometheus.io/path" "/metrics" }}
+  {{- end }}
   annotations:
-    # A pod of the Deployment starts anew where its files change.
-    checksum/files: {{ include "heartbeat.probe.data" . | sha256sum }}
-    {{- if and .Values.metrics.annotations (eq .Values.probe.mode "loop") }}
-    prometheus.io/scrape: "true"
-    prometheus.io/port: "8080"
-    prometheus.io/path: /metrics
-    {{- end }}
-    {{- with .Values.probe.podAnnotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- toYaml (merge (deepCopy .Values.probe.podAnnotations) $annotations .Values.commonAnnotations) | nindent 4 }}
 spec:
   {{- if eq .Values.probe.mode "cron" }}
   restartPolicy: Never
   {{- end }}
-  # It never talks to the API server, and needs no account of its own.
+  {{- with include "heartbeat.probe.serviceAccountName" . }}
+  serviceAccountName: {{ . }}
+  {{- end }}
+  # It never talks to the API server.
   automountServiceAccountToken: false
   # Options come from the environment too, and the prober's have no prefix.
   enableServiceLinks: false
@@ -93,56 +87,61 @@ spec:
   imagePullSecrets:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with .Values.probe.nodeSelector }}
-  nodeSelector:
+  {{- with .Values.probe.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  {{- range $field := list "dnsConfig" "hostAliases" "nodeSelector" "tolerations" "affinity" }}
+  {{- with get $.Values.probe $field }}
+  {{ $field }}:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with .Values.probe.tolerations }}
-  tolerations:
-    {{- toYaml . | nindent 4 }}
   {{- end }}
   containers:
-    - name: heartbeat-probe
-      image: {{ include "heartbeat.probe.image" . }}
-      imagePullPolicy: {{ .Values.probe.image.pullPolicy }}
-      args:
-        {{- include "heartbeat.probe.args" . | trim | nindent 8 }}
-      {{- with .Values.probe.extraEnv }}
-      env:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
-      {{- if eq .Values.probe.mode "loop" }}
-      ports:
-        - name: http
-          containerPort: 8080
-      readinessProbe:
-        httpGet:
-          path: /readyz
-          port: http
-        periodSeconds: 5
-      livenessProbe:
-        httpGet:
-          path: /healthz
-          port: http
-        periodSeconds: 10
-      {{- end }}
-      resources:
-        {{- toYaml .Values.probe.resources | nindent 8 }}
-      securityContext:
-        {{- toYaml .Values.securityContext | nindent 8 }}
-      volumeMounts:
-        # The image's working directory, which file names are relative to.
-        - name: files
-          mountPath: /app/TestFiles
-          readOnly: true
-        {{- with .Values.probe.extraVolumeMounts }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
+    {{- include "heartbeat.probe.container" . | nindent 4 }}
   volumes:
     - name: files
       configMap:
         name: {{ include "heartbeat.probe.fullname" . }}-files
     {{- with .Values.probe.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end }}
+
+{{- define "heartbeat.probe.container" -}}
+- name: heartbeat-probe
+  image: {{ include "heartbeat.image" (dict "root" . "image" .Values.probe.image) }}
+  imagePullPolicy: {{ .Values.probe.image.pullPolicy }}
+  args:
+    {{- include "heartbeat.probe.args" . | trim | nindent 4 }}
+  {{- with .Values.probe.extraEnv }}
+  env:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- if eq .Values.probe.mode "loop" }}
+  ports:
+    - name: http
+      containerPort: 8080
+  readinessProbe:
+    httpGet:
+      path: /readyz
+      port: http
+    periodSeconds: 5
+  livenessProbe:
+    httpGet:
+      path: /healthz
+      port: http
+    periodSeconds: 10
+  {{- end }}
+  resources:
+    {{- toYaml .Values.probe.resources | nindent 4 }}
+  securityContext:
+    {{- toYaml .Values.securityContext | nindent 4 }}
+  volumeMounts:
+    # The image's working directory, which file names are relative to.
+    - name: files
+      mountPath: /app/TestFiles
+      readOnly: true
+    {{- with .Values.probe.extraVolumeMounts }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
 {{- end }}
