@@ -250,7 +250,9 @@ fn the_text_shows_counts_times_and_a_histogram() {
     let stub = Stub::start(quick);
     let url = format!("{}/heartbeat/17", stub.url());
     let outcome = load(&[&url, "--rate", "1000", "-n", "200"]);
-    assert_eq!((outcome.code, outcome.err.as_str()), (0, ""), "{outcome:?}");
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    // Nothing but that this machine is busy, where it is.
+    assert!(outcome.err.lines().all(|line| line.contains(": warning: ")), "{outcome:?}");
     for part in ["200: 200", "errors       none", "p99", "latency ", "service time", "|#"] {
         assert!(outcome.out.contains(part), "{part} is not in {}", outcome.out);
     }

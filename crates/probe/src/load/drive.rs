@@ -1,33 +1,41 @@
 //! Owns the sending: as many workers as connections, each waits for its next request to be due,
 //! sends it, takes the answer in, and counts what became of it.
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::addresses::{Endpoint, shared_out};
 use super::alarm::Alarm;
 use super::schedule::{Schedule, Ticket};
 use super::tally::{Sample, Tally};
 use super::target::Turn;
+use super::time_limit::TimeLimit;
 use crate::client::{Answer, ClientError, Connection, Phases, Target, Tls};
 use crate::fault::Fault;
 
-/// What all workers share; they run on one thread.
+/// What all workers share. They run on one thread, so that no lock is ever waited for.
 pub(crate) struct Drive {
     pub(crate) servers: Vec<Target>,
+    /// The addresses of all servers.
+    pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) turns: Vec<Turn>,
     pub(crate) tls: Option<Tls>,
+    /// Connections, each with a worker.
+    pub(crate) workers: usize,
     pub(crate) keep_alive: bool,
     pub(crate) timeout: Duration,
     /// Whether requests are due at times of their own.
     pub(crate) is_open: bool,
     pub(crate) start: Instant,
-    pub(crate) schedule: RefCell<Schedule>,
-    pub(crate) tally: RefCell<Tally>,
+    pub(crate) schedule: Mutex<Schedule>,
+    pub(crate) tally: Mutex<Tally>,
+    /// Whoever holds it is the next to send; the others that are free wait for it in turns.
+    pub(crate) alarm: tokio::sync::Mutex<Alarm>,
     /// Requests that count and are under way.
-    pub(crate) under_way: Cell<u64>,
+    pub(crate) under_way: AtomicU64,
     /// True from the moment that nothing more is to be sent.
     pub(crate) stopped: watch::Sender<bool>,
 }
@@ -40,26 +48,45 @@ const FAILURE_PAUSE: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 ///
-/// Where the process has no descriptor left for a timer.
-pub(crate) async fn work(drive: Rc<Drive>) -> std::io::Result<()> {
-    let alarm = Alarm::new()?;
+/// Where the timer of the system fails.
+pub(crate) async fn work(drive: Arc<Drive>, worker: usize) -> std::io::Result<()> {
     let mut stopped = drive.stopped.subscribe();
-    let mut connections: Vec<Option<Connection>> = drive.servers.iter().map(|_| None).collect();
-    while let Some(ticket) = drive.take() {
-        let due = drive.start + ticket.due;
-        if due > Instant::now() {
-            tokio::select! {
-                biased;
-                _ = stopped.wait_for(|stopped| *stopped) => break,
-                rung = alarm.until(due) => rung?,
-            }
-        }
-        let lost = drive.perform(ticket, &mut connections).await;
+    let mut limit = TimeLimit::new(drive.timeout);
+    let mut routes: Vec<_> =
+        (0..drive.servers.len()).map(|server| drive.route(server, worker)).collect();
+    loop {
+        let next = match drive.is_open {
+            false => drive.take(),
+            true => drive.next(&mut stopped).await?,
+        };
+        let Some(ticket) = next else { return Ok(()) };
+        let lost = drive.perform(ticket, &mut routes, &mut limit).await;
         if lost && !drive.is_open {
             tokio::time::sleep(FAILURE_PAUSE).await;
         }
     }
-    Ok(())
+}
+
+/// A worker's connections to one server: to each of its addresses that are this worker's.
+struct Route {
+    ways: Vec<Way>,
+    /// Whose turn it is.
+    next: usize,
+}
+
+struct Way {
+    /// Which of all addresses.
+    endpoint: usize,
+    connection: Option<Connection>,
+}
+
+impl Route {
+    /// The addresses take turns.
+    fn turn(&mut self) -> &mut Way {
+        let at = self.next;
+        self.next = (at + 1) % self.ways.len();
+        &mut self.ways[at]
+    }
 }
 
 impl Drive {
@@ -67,39 +94,61 @@ impl Drive {
     /// Those under way go on.
     pub(crate) fn stop(&self, early: bool) {
         if early {
-            self.schedule.borrow_mut().stop(self.start.elapsed());
+            locked(&self.schedule).stop(self.start.elapsed());
         }
         self.stopped.send_replace(true);
     }
 
+    fn route(&self, server: usize, worker: usize) -> Route {
+        let of_server = |at: &usize| self.endpoints[*at].server == server;
+        let endpoints: Vec<_> = (0..self.endpoints.len()).filter(of_server).collect();
+        let mine = shared_out(worker, self.workers, endpoints.len()).into_iter();
+        let way = |at| Way { endpoint: endpoints[at], connection: None };
+        Route { ways: mine.map(way).collect(), next: 0 }
+    }
+
     fn take(&self) -> Option<Ticket> {
-        self.schedule.borrow_mut().take(self.start.elapsed())
+        locked(&self.schedule).take(self.start.elapsed())
+    }
+
+    /// The next request, when it is due. After an early stop there is none.
+    async fn next(&self, stopped: &mut watch::Receiver<bool>) -> std::io::Result<Option<Ticket>> {
+        let mut alarm = self.alarm.lock().await;
+        let Some(ticket) = self.take() else { return Ok(None) };
+        tokio::select! {
+            biased;
+            rung = alarm.until(self.start + ticket.due) => rung.map(|()| Some(ticket)),
+            _ = stopped.wait_for(|stopped| *stopped) => Ok(None),
+        }
     }
 
     /// Sends one request and counts it. Whether its answer was lost.
-    async fn perform(&self, ticket: Ticket, connections: &mut [Option<Connection>]) -> bool {
+    async fn perform(&self, ticket: Ticket, routes: &mut [Route], limit: &mut TimeLimit) -> bool {
         let count = self.turns.len() as u64;
         // Less than the number of turns, which is a usize.
         let target = (ticket.number % count) as usize;
         let turn = &self.turns[target];
-        let began = self.start.elapsed();
-        self.under_way.set(self.under_way.get() + u64::from(ticket.counts));
+        let now = Instant::now();
+        let began = now - self.start;
+        self.under_way.fetch_add(u64::from(ticket.counts), Ordering::Relaxed);
         let mut sink = turn.expected.sink();
         let mut phases = Phases::default();
-        let asking = self.ask(turn, &mut connections[turn.server], &mut sink, &mut phases);
-        let answer = tokio::time::timeout(self.timeout, asking)
-            .await
-            .unwrap_or(Err(ClientError::Timeout(self.timeout)));
+        let way = routes[turn.server].turn();
+        let address = way.endpoint;
+        let asking = self.ask(turn, way, &mut sink, &mut phases);
+        let answer = limit.keep(now, asking).await;
+        let answer = answer.unwrap_or(Err(ClientError::Timeout(self.timeout)));
         let ended = self.start.elapsed();
-        self.under_way.set(self.under_way.get() - u64::from(ticket.counts));
+        self.under_way.fetch_sub(u64::from(ticket.counts), Ordering::Relaxed);
         if answer.is_err() || !self.keep_alive {
             // A connection on which an answer was given up is of no use.
-            connections[turn.server] = None;
+            way.connection = None;
         }
         let lost = answer.is_err();
         let mut sample = Sample {
             ticket,
             target,
+            address,
             began,
             ended,
             first_byte: None,
@@ -125,7 +174,7 @@ impl Drive {
                 sample.fault = Some((Fault::from(&error), format!("{error} ({})", turn.url)));
             }
         }
-        self.tally.borrow_mut().add(sample);
+        locked(&self.tally).add(sample);
         lost
     }
 
@@ -133,18 +182,23 @@ impl Drive {
     async fn ask(
         &self,
         turn: &Turn,
-        connection: &mut Option<Connection>,
+        way: &mut Way,
         sink: &mut super::target::Sink,
         phases: &mut Phases,
     ) -> Result<Answer, ClientError> {
-        if let Some(open) = connection
+        if let Some(open) = &mut way.connection
             && open.is_reusable().await
         {
             return open.request(&turn.request, sink, phases).await;
         }
-        let server = &self.servers[turn.server];
+        let server = &self.endpoints[way.endpoint].target;
         let opening = &mut phases.opening;
         let new = Connection::open(server, self.tls.as_ref(), !self.keep_alive, opening).await?;
-        connection.insert(new).request(&turn.request, sink, phases).await
+        way.connection.insert(new).request(&turn.request, sink, phases).await
     }
+}
+
+/// A worker that panics ends the process, so that what a lock holds is always whole.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

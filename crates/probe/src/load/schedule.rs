@@ -91,6 +91,21 @@ impl Schedule {
         duration.map(|duration| self.plan.warm_up.saturating_add(duration))
     }
 
+    /// When it will be over, as things look at `now`; none where nobody knows.
+    pub(crate) fn expected_end(&self, now: Duration) -> Option<Duration> {
+        let by_speed = || {
+            // A closed loop is as fast as it has been.
+            let requests = self.plan.requests.filter(|_| self.plan.rate.is_none())?;
+            let spent = now.checked_sub(self.plan.warm_up)?;
+            let whole = spent.as_secs_f64() / self.counted as f64 * requests as f64;
+            Some(self.plan.warm_up.saturating_add(Duration::try_from_secs_f64(whole).ok()?))
+        };
+        match (self.end(), by_speed()) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
     /// When the last request was due, or a stop came before it; nothing where neither is known.
     pub(crate) fn over(&self) -> Duration {
         let end = self.end().unwrap_or(Duration::MAX);
@@ -255,5 +270,23 @@ mod tests {
         assert!(schedule.take(Duration::from_millis(999)).is_some());
         assert_eq!(schedule.take(Duration::from_millis(1000)), None);
         assert_eq!(schedule.unsent(Duration::from_secs(9)), 0);
+    }
+
+    #[test]
+    fn the_end_is_known_from_the_plan_or_from_the_speed_so_far() {
+        let ms = Duration::from_millis;
+        let open = Schedule::new(plan(Some(10.0), 100, Some(1000), None));
+        assert_eq!(open.expected_end(ms(300)), Some(ms(1100)));
+        let mut closed = Schedule::new(plan(None, 100, None, Some(40)));
+        assert_eq!(closed.expected_end(ms(50)), None);
+        assert_eq!(closed.expected_end(ms(100)), None);
+        for _ in 0..10 {
+            closed.take(ms(200));
+        }
+        assert_eq!(closed.expected_end(ms(200)), Some(ms(500)));
+        let mut both = Schedule::new(plan(None, 0, Some(300), Some(40)));
+        assert_eq!(both.expected_end(ms(100)), Some(ms(300)));
+        both.take(ms(1));
+        assert_eq!(both.expected_end(ms(2)), Some(ms(80)));
     }
 }

@@ -5,19 +5,18 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::histogram::{histogram, record};
 use super::schedule::Ticket;
 use crate::fault::Fault;
 
-/// Shorter times than this, in nanoseconds, are not told apart: a clock call takes about as long.
-const TIME_MIN_NS: u64 = 64;
-/// Longer times than this count as this, in nanoseconds: an hour, beyond any useful `--timeout`.
-const TIME_MAX_NS: u64 = 3_600_000_000_000;
 /// Percentiles are exact to 0.1 %. One histogram takes 200 KiB.
 const DIGITS: u8 = 3;
 /// Those of single targets are exact to 1 %, at 30 KiB each.
 const TARGET_DIGITS: u8 = 2;
 /// Single targets have times of their own up to so many of them; more would not fit a screen.
 pub(super) const TARGETS_MAX: usize = 64;
+/// The same for addresses: a Service may have hundreds of pods, and 256 take 8 MiB.
+pub(super) const ADDRESSES_MAX: usize = 256;
 
 /// What became of a request. Times count from the start of the load.
 #[derive(Debug)]
@@ -25,6 +24,8 @@ pub(crate) struct Sample {
     pub(crate) ticket: Ticket,
     /// Which of the targets it went to.
     pub(crate) target: usize,
+    /// Which of the addresses of all servers it went to.
+    pub(crate) address: usize,
     /// When a connection was free for it.
     pub(crate) began: Duration,
     pub(crate) ended: Duration,
@@ -56,15 +57,18 @@ pub(crate) struct Tally {
     pub(crate) service: Histogram<u64>,
     pub(crate) first_byte: Histogram<u64>,
     pub(crate) connect: Histogram<u64>,
-    pub(crate) targets: Vec<TargetTally>,
+    pub(crate) targets: Vec<Share>,
+    pub(crate) addresses: Vec<Share>,
     pub(crate) last_ended: Duration,
     pub(crate) recent: Recent,
 }
 
-/// Sums over the samples of one target.
-pub(crate) struct TargetTally {
+/// Sums over the samples of one target, or of one address.
+pub(crate) struct Share {
     pub(crate) requests: u64,
     pub(crate) failed: u64,
+    /// Connections opened, in the warm-up too.
+    pub(crate) connects: u64,
     pub(crate) times: Histogram<u64>,
 }
 
@@ -76,9 +80,7 @@ pub(crate) struct Recent {
 }
 
 impl Tally {
-    pub(crate) fn new(targets: usize) -> Self {
-        let targets = if targets > TARGETS_MAX { 0 } else { targets };
-        let target = || TargetTally { requests: 0, failed: 0, times: histogram(TARGET_DIGITS) };
+    pub(crate) fn new(targets: usize, addresses: usize) -> Self {
         Self {
             requests: 0,
             failed: 0,
@@ -92,7 +94,8 @@ impl Tally {
             service: histogram(DIGITS),
             first_byte: histogram(DIGITS),
             connect: histogram(TARGET_DIGITS),
-            targets: std::iter::repeat_with(target).take(targets).collect(),
+            targets: shares(targets, TARGETS_MAX),
+            addresses: shares(addresses, ADDRESSES_MAX),
             last_ended: Duration::ZERO,
             recent: Recent { requests: 0, failed: 0, times: histogram(TARGET_DIGITS) },
         }
@@ -113,7 +116,11 @@ impl Tally {
         if is_timed {
             record(&mut self.recent.times, corrected);
         }
-        self.connects += u64::from(sample.connect.is_some());
+        let connects = u64::from(sample.connect.is_some());
+        self.connects += connects;
+        if let Some(address) = self.addresses.get_mut(sample.address) {
+            address.connects += connects;
+        }
         if !sample.ticket.counts {
             return;
         }
@@ -135,11 +142,13 @@ impl Tally {
             record(&mut self.corrected, corrected);
             record(&mut self.service, service);
         }
-        if let Some(target) = self.targets.get_mut(sample.target) {
-            target.requests += 1;
-            target.failed += failed;
+        let target = self.targets.get_mut(sample.target);
+        let address = self.addresses.get_mut(sample.address);
+        for share in target.into_iter().chain(address) {
+            share.requests += 1;
+            share.failed += failed;
             if is_timed {
-                record(&mut target.times, corrected);
+                record(&mut share.times, corrected);
             }
         }
         if let Some((fault, text)) = sample.fault {
@@ -157,13 +166,11 @@ impl Recent {
     }
 }
 
-fn histogram(digits: u8) -> Histogram<u64> {
-    Histogram::new_with_bounds(TIME_MIN_NS, TIME_MAX_NS, digits)
-        .expect("the bounds are constants that a histogram takes")
-}
-
-fn record(histogram: &mut Histogram<u64>, time: Duration) {
-    histogram.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(TIME_MAX_NS));
+/// Empty ones; none at all for more than `most`.
+fn shares(number: usize, most: usize) -> Vec<Share> {
+    let number = if number > most { 0 } else { number };
+    let share = || Share { requests: 0, failed: 0, connects: 0, times: histogram(TARGET_DIGITS) };
+    std::iter::repeat_with(share).take(number).collect()
 }
 
 #[cfg(test)]
@@ -174,6 +181,7 @@ mod tests {
         Sample {
             ticket: Ticket { number: 0, due: Duration::from_micros(due_us), counts: true },
             target: 0,
+            address: 0,
             began: Duration::from_micros(began_us),
             ended: Duration::from_micros(ended_us),
             first_byte: None,
@@ -195,7 +203,7 @@ mod tests {
 
     #[test]
     fn waiting_for_a_connection_counts_from_the_time_a_request_was_due() {
-        let mut tally = Tally::new(1);
+        let mut tally = Tally::new(1, 1);
         tally.add(sample(1000, 5000, 5100));
         assert!(near(us(&tally.corrected, 1.0), 4100.0));
         assert!(near(us(&tally.service, 1.0), 100.0));
@@ -205,7 +213,7 @@ mod tests {
     #[test]
     fn a_stall_of_a_server_shows_in_corrected_times_alone() {
         // One connection, 1000/s for a second, answers in 100 us; the 300th takes 200 ms.
-        let mut tally = Tally::new(1);
+        let mut tally = Tally::new(1, 1);
         let mut free = 0;
         for number in 0..1000 {
             let due = number * 1000;
@@ -221,7 +229,7 @@ mod tests {
 
     #[test]
     fn timeouts_have_a_time_and_lost_connections_have_none() {
-        let mut tally = Tally::new(1);
+        let mut tally = Tally::new(1, 1);
         for (fault, timed) in [
             (Fault::Connect, 0),
             (Fault::Truncated, 0),
@@ -240,7 +248,7 @@ mod tests {
 
     #[test]
     fn the_warm_up_shows_in_the_progress_and_in_the_connections_opened_alone() {
-        let mut tally = Tally::new(1);
+        let mut tally = Tally::new(1, 1);
         let ticket = Ticket { number: 0, due: Duration::ZERO, counts: false };
         let connect = Some(Duration::from_micros(5));
         tally.add(Sample { ticket, connect, ..sample(0, 0, 10) });
@@ -251,19 +259,13 @@ mod tests {
     }
 
     #[test]
-    fn targets_have_their_own_times_up_to_a_number_of_them() {
-        let mut tally = Tally::new(TARGETS_MAX);
-        tally.add(Sample { target: 63, ..sample(0, 0, 10) });
+    fn targets_and_addresses_have_times_of_their_own_up_to_a_number_of_them() {
+        let mut tally = Tally::new(TARGETS_MAX, ADDRESSES_MAX);
+        tally.add(Sample { target: 63, address: 255, ..sample(0, 0, 10) });
         assert_eq!((tally.targets.len(), tally.targets[63].requests), (64, 1));
-        let mut tally = Tally::new(TARGETS_MAX + 1);
-        tally.add(Sample { target: 64, ..sample(0, 0, 10) });
-        assert_eq!((tally.targets.len(), tally.requests), (0, 1));
-    }
-
-    #[test]
-    fn times_beyond_the_longest_count_as_the_longest() {
-        let mut tally = Tally::new(1);
-        tally.add(sample(0, 0, 2 * 3_600_000_000));
-        assert!(near(us(&tally.service, 1.0), 3_600_000_000.0));
+        assert_eq!((tally.addresses.len(), tally.addresses[255].requests), (256, 1));
+        let mut tally = Tally::new(TARGETS_MAX + 1, ADDRESSES_MAX + 1);
+        tally.add(Sample { target: 64, address: 256, ..sample(0, 0, 10) });
+        assert_eq!((tally.targets.len(), tally.addresses.len(), tally.requests), (0, 0, 1));
     }
 }

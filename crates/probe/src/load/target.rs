@@ -50,7 +50,7 @@ pub(crate) enum Sink {
 ///
 /// # Errors
 ///
-/// In a sentence: an address that is none, a file that can not be used.
+/// In a sentence: a URL that is none, a file that can not be used.
 pub(crate) fn turns(args: &LoadArgs) -> Result<(Vec<Target>, Vec<Turn>), String> {
     let cases = cases(args)?;
     let mut servers: Vec<Target> = Vec::new();
@@ -63,6 +63,7 @@ pub(crate) fn turns(args: &LoadArgs) -> Result<(Vec<Target>, Vec<Turn>), String>
             servers.len() - 1
         });
         if args.files.is_empty() {
+            let path = prefixed(&args.url_prefix, path);
             turns.push(of_url(args, &servers[number], number, path)?);
         } else if path != "/" {
             return Err(format!("{url}: with --files a URL names a server, without a path"));
@@ -157,9 +158,13 @@ fn cases(args: &LoadArgs) -> Result<Vec<Case>, String> {
     Ok(loaded.cases)
 }
 
-fn of_url(args: &LoadArgs, server: &Target, number: usize, path: &str) -> Result<Turn, String> {
-    // Of http://server?query the path is empty, which is not sent.
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+/// Of `http://server?query` the path is empty, which is not sent.
+fn prefixed(prefix: &str, path: &str) -> String {
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    format!("{prefix}{slash}{path}")
+}
+
+fn of_url(args: &LoadArgs, server: &Target, number: usize, path: String) -> Result<Turn, String> {
     let default = if args.body_size.is_some() { "POST" } else { "GET" };
     let method = args.method.as_deref().unwrap_or(default).to_ascii_uppercase();
     let body = args.body_size.map(RequestBody::pattern).unwrap_or_default();
@@ -173,9 +178,10 @@ fn of_url(args: &LoadArgs, server: &Target, number: usize, path: &str) -> Result
 fn of_case(args: &LoadArgs, server: &Target, number: usize, case: &Case) -> Result<Turn, String> {
     let mut case = case.clone();
     case.headers.extend(args.header.iter().cloned());
-    let request = case.request(server, "").map_err(|error| error.to_string())?;
+    let request = case.request(server, &args.url_prefix).map_err(|error| error.to_string())?;
     let content = Content::of_path(&case.path, &case.verb, args.check);
-    let (method, url) = (case.verb.clone(), format!("{}{}", server.as_str(), case.path));
+    let url = format!("{}{}", server.as_str(), prefixed(&args.url_prefix, &case.path));
+    let method = case.verb.clone();
     let expected = match &mut case.validation {
         Some(validation) => {
             validation.pattern = wants_pattern(validation, content, args.check);
@@ -240,6 +246,15 @@ mod tests {
             ("a?q", ("a", "?q")),
         ] {
             assert_eq!(split(url), expected);
+        }
+    }
+
+    #[test]
+    fn a_prefix_goes_before_every_path() {
+        for (prefix, path, expected) in
+            [("", "/17", "/17"), ("", "?q", "/?q"), ("/p", "/17", "/p/17"), ("/p", "?q", "/p/?q")]
+        {
+            assert_eq!(prefixed(prefix, path), expected);
         }
     }
 
