@@ -1,5 +1,5 @@
-//! Owns which addresses a server is asked at: all of them, so that a load on a name with several,
-//! as a headless Service of Kubernetes has, does not end up on one.
+//! Finds the addresses of the servers. A load uses all of them: a headless Service of Kubernetes
+//! has one per pod, and a load on one address would test one pod.
 
 use std::net::SocketAddr;
 use std::time::Duration;

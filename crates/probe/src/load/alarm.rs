@@ -1,4 +1,4 @@
-//! Owns waiting for a moment to the microsecond.
+//! Waits until a moment, to the microsecond.
 //!
 //! The runtime's own timer counts in milliseconds: requests that are due every 100 us would leave
 //! in bundles of ten, and each would seem to have waited.
@@ -24,14 +24,14 @@ impl Alarm {
     ///
     /// # Errors
     ///
-    /// Where the process has no descriptor left.
+    /// The process has no descriptor left.
     pub(crate) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         Ok(Self { timer: Receiver::from_owned_fd_unchecked(timer)? })
     }
 
-    /// Waits until `moment`; not at all where it has passed.
+    /// Waits until `moment`; returns at once if it has passed.
     ///
     /// # Errors
     ///
@@ -44,7 +44,7 @@ impl Alarm {
         let once = Itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(left) };
         // After this, an earlier expiry whose wait was given up can not be read any more.
         timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
-        // What comes is less than there is room for, which tells the event loop that this was all.
+        // The count is shorter than the buffer, so the event loop knows that nothing more is there.
         while Instant::now() < moment {
             if self.timer.read(&mut [0; 2 * COUNT_BYTES]).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());

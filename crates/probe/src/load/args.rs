@@ -1,4 +1,4 @@
-//! Owns the command line of `load`, and what its options mean together.
+//! The command line of `load`.
 
 use std::path::PathBuf;
 use std::time::Duration;

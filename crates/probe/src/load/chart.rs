@@ -1,4 +1,4 @@
-//! Owns the histogram in letters: which bounds its rows have, and how long its bars are.
+//! Draws the histogram as text.
 
 use std::fmt::Write;
 
@@ -6,16 +6,16 @@ use hdrhistogram::Histogram;
 
 use super::text::micros;
 
-/// Fewer rows with a bar than this hide the shape; then the bounds lie closer together.
+/// If fewer rows than this have a bar, closer bounds are used: the shape would be hidden.
 const BARS_MIN: usize = 8;
-/// More rows than this are more than a look takes in; bounds lie no closer together than this lets.
+/// The largest number of rows that closer bounds may lead to.
 const ROWS_MAX: usize = 20;
 /// The longest bar, and the shortest that the longest may be on a narrow terminal.
 const BAR_CHARS: usize = 40;
 const BAR_CHARS_MIN: usize = 6;
-/// What a row takes beside its bar.
+/// The characters of a row without its bar.
 const ROW_CHARS: usize = 44;
-/// What it takes without the share.
+/// The same without the percentage.
 const SHORT_ROW_CHARS: usize = 34;
 /// The bounds within a decade, from coarse to fine: 1-2-5, then the E6, E12 and E24 series.
 const SERIES: [&[f64]; 4] = [
@@ -28,8 +28,8 @@ const SERIES: [&[f64]; 4] = [
     ],
 ];
 
-/// A line of at most `width` characters per class of times, in nanoseconds, between the shortest
-/// and the longest.
+/// Draws one row per class of times, from the shortest to the longest; `times` are nanoseconds and
+/// rows have at most `width` characters.
 pub(crate) fn draw(times: &Histogram<u64>, width: usize) -> String {
     let has_share = width >= ROW_CHARS + BAR_CHARS_MIN;
     let beside = if has_share { ROW_CHARS } else { SHORT_ROW_CHARS };
@@ -47,7 +47,7 @@ pub(crate) fn draw(times: &Histogram<u64>, width: usize) -> String {
     let mut text = String::new();
     for row in rows {
         let bar = (row.count as f64 / most * bar_chars as f64).round() as usize;
-        // A few among many are what a histogram is looked at for.
+        // A few slow requests among many must stay visible.
         let bar = if row.count > 0 { "#".repeat(bar.max(1)) } else { String::new() };
         let (from, to) = (micros(row.from / 1e3), micros(row.to / 1e3));
         let _ = write!(text, "  {from:>8} .. {to:>8} |{bar:<bar_chars$} {:>9}", row.count);
@@ -72,7 +72,7 @@ fn rows(times: &Histogram<u64>, series: &[f64]) -> Vec<Row> {
     let (mut from, mut to) = (0.0, bounds.next().unwrap_or(f64::MAX));
     for value in times.iter_recorded() {
         while value.value_iterated_to() as f64 >= to {
-            // What lies before the first sample is left out, and so is what follows the last.
+            // Rows before the first sample and after the last are left out.
             if !rows.is_empty() {
                 rows.push(Row { from: to, to, count: 0 });
             }
@@ -90,7 +90,7 @@ fn rows(times: &Histogram<u64>, series: &[f64]) -> Vec<Row> {
     rows
 }
 
-/// Ascending, from a nanosecond on.
+/// The bounds in ascending order, from one nanosecond.
 fn bounds(series: &[f64]) -> impl Iterator<Item = f64> + '_ {
     (0..15).flat_map(move |decade| series.iter().map(move |step| step * 10f64.powi(decade)))
 }

@@ -1,4 +1,4 @@
-//! Owns the conditions of `--fail-if`: how they read, and whether a result meets one.
+//! The conditions of `--fail-if`: reads them, and checks a result against them.
 
 use std::fmt;
 
@@ -118,7 +118,7 @@ impl fmt::Display for Condition {
 }
 
 impl Subject {
-    /// Its value; none where nothing was measured.
+    /// Its value; none if nothing was measured.
     fn of(self, report: &Report) -> Option<f64> {
         match self {
             Self::Time(kind, statistic) => statistic.of(kind.of(report)?),

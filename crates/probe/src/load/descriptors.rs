@@ -1,4 +1,4 @@
-//! Owns whether the process may have as many descriptors as a load needs.
+//! Makes sure that the process may open as many descriptors as a load needs.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

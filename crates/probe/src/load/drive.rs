@@ -1,5 +1,5 @@
-//! Owns the sending: as many workers as connections, each waits for its next request to be due,
-//! sends it, takes the answer in, and counts what became of it.
+//! Sends the requests. There is one worker per connection; it waits until its next request is due,
+//! sends it, reads the answer, and counts the result.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,39 +16,39 @@ use super::time_limit::TimeLimit;
 use crate::client::{Answer, ClientError, Connection, Phases, Target, Tls};
 use crate::fault::Fault;
 
-/// What all workers share. They run on one thread, so that no lock is ever waited for.
+/// The state that all workers share. They run on one thread, so no worker ever waits for a lock.
 pub(crate) struct Drive {
     pub(crate) servers: Vec<Target>,
     /// The addresses of all servers.
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) turns: Vec<Turn>,
     pub(crate) tls: Option<Tls>,
-    /// Connections, each with a worker.
+    /// How many connections there are; each has one worker.
     pub(crate) workers: usize,
     pub(crate) keep_alive: bool,
     pub(crate) timeout: Duration,
-    /// Whether requests are due at times of their own.
+    /// Whether requests are due at fixed times.
     pub(crate) is_open: bool,
     pub(crate) start: Instant,
     pub(crate) schedule: Mutex<Schedule>,
     pub(crate) tally: Mutex<Tally>,
-    /// Whoever holds it is the next to send; the others that are free wait for it in turns.
+    /// The worker that holds the lock sends next; the other idle workers queue for it.
     pub(crate) alarm: tokio::sync::Mutex<Alarm>,
-    /// Requests that count and are under way.
+    /// How many requests that count have been sent and not been answered.
     pub(crate) under_way: AtomicU64,
-    /// True from the moment that nothing more is to be sent.
+    /// True as soon as no more requests will be sent.
     pub(crate) stopped: watch::Sender<bool>,
 }
 
-/// In a closed loop a server that can not be reached would be called as fast as the machine can;
-/// its socket tables would suffer, and the numbers say nothing.
+/// The pause after a lost answer in a closed loop. Without it the load would try to connect to an
+/// unreachable server as fast as the machine can and fill the socket tables.
 const FAILURE_PAUSE: Duration = Duration::from_millis(10);
 
-/// Sends until there is nothing more to be sent.
+/// Sends requests until the schedule has none left.
 ///
 /// # Errors
 ///
-/// Where the timer of the system fails.
+/// The error of the system timer, if it fails.
 pub(crate) async fn work(drive: Arc<Drive>, worker: usize) -> std::io::Result<()> {
     let mut stopped = drive.stopped.subscribe();
     let mut limit = TimeLimit::new(drive.timeout);
@@ -67,21 +67,21 @@ pub(crate) async fn work(drive: Arc<Drive>, worker: usize) -> std::io::Result<()
     }
 }
 
-/// A worker's connections to one server: to each of its addresses that are this worker's.
+/// The connections of a worker to one server, one for each address that this worker uses.
 struct Route {
     ways: Vec<Way>,
-    /// Whose turn it is.
+    /// The index of the address that is next.
     next: usize,
 }
 
 struct Way {
-    /// Which of all addresses.
+    /// An index into `Drive::endpoints`.
     endpoint: usize,
     connection: Option<Connection>,
 }
 
 impl Route {
-    /// The addresses take turns.
+    /// Returns the next address; the addresses take turns.
     fn turn(&mut self) -> &mut Way {
         let at = self.next;
         self.next = (at + 1) % self.ways.len();
@@ -90,8 +90,8 @@ impl Route {
 }
 
 impl Drive {
-    /// Tells everybody that it is over; early, where requests that are not due yet are called off.
-    /// Those under way go on.
+    /// Ends the load. An early stop cancels the requests that are not yet due; requests that have
+    /// been sent continue.
     pub(crate) fn stop(&self, early: bool) {
         if early {
             locked(&self.schedule).stop(self.start.elapsed());
@@ -111,7 +111,7 @@ impl Drive {
         locked(&self.schedule).take(self.start.elapsed())
     }
 
-    /// The next request, when it is due. After an early stop there is none.
+    /// Waits until the next request is due. Returns none after an early stop.
     async fn next(&self, stopped: &mut watch::Receiver<bool>) -> std::io::Result<Option<Ticket>> {
         let mut alarm = self.alarm.lock().await;
         let Some(ticket) = self.take() else { return Ok(None) };
@@ -122,7 +122,7 @@ impl Drive {
         }
     }
 
-    /// Sends one request and counts it. Whether its answer was lost.
+    /// Sends one request and counts it. Returns whether its answer was lost.
     async fn perform(&self, ticket: Ticket, routes: &mut [Route], limit: &mut TimeLimit) -> bool {
         let count = self.turns.len() as u64;
         // Less than the number of turns, which is a usize.
@@ -141,7 +141,7 @@ impl Drive {
         let ended = self.start.elapsed();
         self.under_way.fetch_sub(u64::from(ticket.counts), Ordering::Relaxed);
         if answer.is_err() || !self.keep_alive {
-            // A connection on which an answer was given up is of no use.
+            // A connection on which the answer is incomplete can not be used again.
             way.connection = None;
         }
         let lost = answer.is_err();
@@ -166,7 +166,7 @@ impl Drive {
                     .map(|(fault, text)| (fault, format!("{text} ({})", turn.url)));
                 sample.first_byte = phases.first_byte;
                 sample.status = Some(answer.status.as_u16());
-                // A server may answer before it has all, and then does not get the rest.
+                // A server may answer before it has read the whole body; the rest is not sent then.
                 sample.sent = turn.request.body_length().min(answer.bytes_sent);
                 sample.received = answer.body_length;
             }
@@ -178,7 +178,7 @@ impl Drive {
         lost
     }
 
-    /// On the connection that is there, or a new one.
+    /// Sends the request on the open connection, or on a new one if there is none.
     async fn ask(
         &self,
         turn: &Turn,
@@ -198,7 +198,7 @@ impl Drive {
     }
 }
 
-/// A worker that panics ends the process, so that what a lock holds is always whole.
+/// Locks a mutex. A panic ends the process, so a poisoned lock can not be observed.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

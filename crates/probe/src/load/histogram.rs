@@ -1,4 +1,4 @@
-//! Owns histograms of times: their bounds, how a time is recorded, and their form in a result.
+//! Histograms of times: their bounds, how a time is recorded, and their form in a result.
 //!
 //! The form is HdrHistogram's own (V2, compressed, base64), which its libraries in other languages
 //! read too. All values are nanoseconds.
@@ -72,7 +72,7 @@ mod tests {
                 record(&mut times, Duration::from_micros(us));
             }
             let text = encode(&times);
-            // The begin of every compressed V2 histogram, by which other libraries know one.
+            // Other libraries recognise a compressed V2 histogram by these first characters.
             assert!(text.starts_with("HISTFAAA"), "{text}");
             assert_eq!(decode(&text), Ok(times));
         }

@@ -1,4 +1,4 @@
-//! Owns the JUnit XML of a result: a test case for everything that it is judged by.
+//! Writes the verdict on a result as JUnit XML, with one test case for each rule and condition.
 
 use std::fmt::Write;
 

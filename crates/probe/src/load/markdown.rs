@@ -1,4 +1,4 @@
-//! Owns the Markdown of a result, as the summary of a step in CI shows it.
+//! Writes a result as Markdown, for the summary of a step in CI.
 
 use std::fmt::Write;
 
@@ -57,7 +57,7 @@ fn times_row(page: &mut String, name: &str, times: &Times) {
     let _ = writeln!(page, " {} |", times.count);
 }
 
-/// Of targets and addresses, where there are several.
+/// Writes a table of the targets and one of the addresses, if there are several.
 fn shares(page: &mut String, report: &Report) {
     let targets = report.targets.iter().map(|target| {
         let name = format!("{} {}", target.method, target.url);
@@ -82,7 +82,7 @@ fn shares(page: &mut String, report: &Report) {
     }
 }
 
-/// Text that ends neither its cell nor its row, nor the code that it is shown as.
+/// Replaces the characters that would end a cell, a row or the code format.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace(['\n', '\r'], " ").replace('`', "'")
 }

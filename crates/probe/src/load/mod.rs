@@ -58,13 +58,12 @@ use schedule::Schedule;
 use sender::{CpuTime, Sender};
 use tally::Tally;
 
-/// The exit code where nothing was sent, because what is asked for can not be.
+/// The exit code if nothing was sent because the arguments can not be used.
 pub const EXIT_USAGE: u8 = 2;
 
-/// Whose messages these are.
+/// The program name in messages.
 const NAME: &str = "heartbeat-probe load";
-/// Requests under way when a signal comes may end within this time: whoever waits at a terminal
-/// does not wait longer.
+/// How long requests may still take after a signal: a user at a terminal does not wait longer.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The command line of `load`.
@@ -74,9 +73,9 @@ pub fn command() -> Command {
 
 /// Sends a load and prints its result. It needs a runtime with I/O and time.
 ///
-/// The exit code is 0 where every request was sent and answered as it should be, 1 where one was
-/// not or none was sent at all, 3 where a condition of `--fail-if` holds, and [`EXIT_USAGE`] where
-/// the arguments, a file or a certificate can not be used.
+/// The exit code is 0 if every request was sent and answered as it should be, 1 if one was not or
+/// none was sent at all, 3 if a condition of `--fail-if` holds, and [`EXIT_USAGE`] if the
+/// arguments, a file or a certificate can not be used.
 pub async fn run(args: LoadArgs) -> ExitCode {
     match try_run(&args).await {
         Ok(code) => code,
@@ -155,7 +154,7 @@ async fn wait_for_start(moment: Option<Timestamp>, stop: &mut Stop) {
     }
 }
 
-/// Whether a signal ended it.
+/// Runs the load to its end. Returns whether a signal ended it early.
 async fn send(args: &LoadArgs, drive: &Arc<Drive>, mut stop: Stop) -> std::io::Result<bool> {
     let mut workers = JoinSet::new();
     for worker in 0..args.connections {

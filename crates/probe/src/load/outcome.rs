@@ -1,4 +1,4 @@
-//! Owns what becomes of a result: where it is written, and which exit code it means.
+//! Prints a result, writes its files, and returns the exit code.
 
 use std::fs::File;
 use std::io::{IsTerminal, Write};

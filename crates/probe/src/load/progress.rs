@@ -1,4 +1,4 @@
-//! Owns what a load says while it runs: a line that is written over on a terminal, else a line from
+//! Shows the progress of a load: one line that is overwritten on a terminal, else a new line from
 //! time to time.
 
 use std::io::Write;
@@ -14,7 +14,7 @@ const LINE_START: &str = "\r\x1b[K";
 
 /// Between two lines on a terminal.
 const PAUSE: Duration = Duration::from_secs(1);
-/// From this time on nobody wants to read fractions of a second.
+/// Longer times are shown in whole seconds.
 const WHOLE_SECONDS: f64 = 10.0;
 
 /// How far a load has come.
@@ -23,7 +23,7 @@ pub(crate) struct Progress {
     pub(crate) elapsed: Duration,
     /// Since when requests count; the warm-up goes on until then.
     pub(crate) measured_from: Duration,
-    /// When it is over, if nothing goes wrong; none where nobody knows.
+    /// When the load is expected to end; none if that is unknown.
     pub(crate) end: Option<Duration>,
     /// Requests per second since the last line.
     pub(crate) rate: f64,

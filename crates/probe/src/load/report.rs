@@ -1,5 +1,5 @@
-//! Owns what a load found out, in numbers with their units: the one object of `--json`, which the
-//! text is made of too, and which `merge` reads.
+//! The result of a load, in numbers with their units: the object that `--json` prints, that the
+//! text is made from, and that `merge` reads.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) struct Report {
     pub(crate) mode: Mode,
     /// Whether a signal ended it early.
     pub(crate) interrupted: bool,
-    /// Whether the machine that sent was the limit; null where the kernel does not count, and for
+    /// Whether the machine that sent was the limit; null if the kernel does not count, and for
     /// a load that is too short to say.
     pub(crate) saturated: Option<bool>,
     /// How the thread that sent spent its time.
@@ -89,7 +89,7 @@ pub(crate) struct Latency {
     pub(crate) connect: Times,
 }
 
-/// A distribution, in microseconds; all 0 where there is none.
+/// A distribution, in microseconds; all numbers are 0 if it is empty.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Times {
     pub(crate) count: u64,
@@ -103,7 +103,7 @@ pub(crate) struct Times {
     pub(crate) p99_9: f64,
     pub(crate) p99_99: f64,
     pub(crate) max: f64,
-    /// All of it, in nanoseconds: an HdrHistogram (V2, compressed, base64).
+    /// The whole distribution, in nanoseconds: an HdrHistogram (V2, compressed, base64).
     pub(crate) histogram_ns: String,
 }
 
@@ -146,7 +146,7 @@ pub(crate) struct Part {
     pub(crate) saturated: Option<bool>,
 }
 
-/// What a tally does not know.
+/// The facts about a load that a tally does not have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
     pub(crate) start: Timestamp,
@@ -171,7 +171,7 @@ pub(crate) struct Names {
 }
 
 impl Report {
-    /// Of a tally.
+    /// Creates the result from a tally.
     pub(crate) fn new(tally: &Tally, facts: Facts, names: &Names) -> Self {
         let elapsed = tally.last_ended.saturating_sub(facts.warm_up).max(facts.lasted);
         let errors = || tally.faults.iter().map(|(fault, found)| (fault.name().to_owned(), found));
@@ -215,7 +215,7 @@ impl Report {
 }
 
 impl Latency {
-    /// Corrected times where there are any, else service times.
+    /// The corrected times of an open loop, the service times of a closed one.
     pub(crate) fn main(&self) -> &Times {
         self.corrected.as_ref().unwrap_or(&self.service)
     }
@@ -240,11 +240,11 @@ impl Times {
         }
     }
 
-    /// All of it.
+    /// The whole distribution.
     ///
     /// # Errors
     ///
-    /// Where the text is no histogram.
+    /// A message, if the text is no histogram.
     pub(crate) fn histogram(&self) -> Result<Histogram<u64>, String> {
         histogram::decode(&self.histogram_ns)
     }

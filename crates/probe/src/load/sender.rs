@@ -1,4 +1,4 @@
-//! Owns whether the thread that sends had enough CPU time.
+//! Finds out whether the thread that sends had enough CPU time.
 //!
 //! The kernel counts for each thread how long it ran and how long it was ready to run and waited
 //! for a CPU (`/proc/thread-self/schedstat`, Documentation/scheduler/sched-stats.rst). A thread
@@ -38,7 +38,7 @@ pub(crate) struct Sender {
 }
 
 impl CpuTime {
-    /// That of the calling thread; none where the kernel does not count.
+    /// The counts of the calling thread; none if the kernel does not count.
     pub(crate) fn now() -> Option<Self> {
         Self::parse(&fs::read_to_string("/proc/thread-self/schedstat").ok()?)
     }
@@ -52,7 +52,7 @@ impl CpuTime {
 }
 
 impl Sender {
-    /// Of the time between two counts, which was `passed`; none where that was too short.
+    /// The time between two counts, which were `passed` apart; none if that is too short.
     pub(crate) fn between(from: CpuTime, to: CpuTime, passed: Duration) -> Option<Self> {
         if passed < MEASURED_MIN {
             return None;

@@ -1,5 +1,5 @@
-//! Owns how text fits a number of columns: tables that leave out what matters least, and lines that
-//! are broken between words.
+//! Fits text into a number of columns: tables leave out the least important figures, and lines are
+//! broken between words.
 
 use std::fmt::Write;
 

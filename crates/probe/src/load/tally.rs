@@ -1,4 +1,4 @@
-//! Owns what a load counts while it runs: answers, errors, bytes and times.
+//! Counts answers, errors, bytes and times while a load runs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,36 +11,37 @@ use crate::fault::Fault;
 
 /// Percentiles are exact to 0.1 %. One histogram takes 200 KiB.
 const DIGITS: u8 = 3;
-/// Those of single targets are exact to 1 %, at 30 KiB each.
+/// Percentiles of single targets are exact to 1 %. One histogram takes 30 KiB.
 const TARGET_DIGITS: u8 = 2;
-/// Single targets have times of their own up to so many of them; more would not fit a screen.
+/// Up to this many targets have their own row; more would not fit a screen.
 pub(super) const TARGETS_MAX: usize = 64;
-/// The same for addresses: a Service may have hundreds of pods, and 256 take 8 MiB.
+/// Up to this many addresses have their own row: a Service may have hundreds of pods, and 256
+/// histograms take 8 MiB.
 pub(super) const ADDRESSES_MAX: usize = 256;
 
-/// What became of a request. Times count from the start of the load.
+/// The result of one request. Times count from the start of the load.
 #[derive(Debug)]
 pub(crate) struct Sample {
     pub(crate) ticket: Ticket,
-    /// Which of the targets it went to.
+    /// The index of its target.
     pub(crate) target: usize,
-    /// Which of the addresses of all servers it went to.
+    /// The index of its address among those of all servers.
     pub(crate) address: usize,
-    /// When a connection was free for it.
+    /// When it was sent: a connection was free then.
     pub(crate) began: Duration,
     pub(crate) ended: Duration,
     /// From the request's last byte to the answer's first.
     pub(crate) first_byte: Option<Duration>,
-    /// How long name, connection and TLS took, if it needed a new connection.
+    /// How long the name, the connection and TLS took, if it needed a new connection.
     pub(crate) connect: Option<Duration>,
     pub(crate) status: Option<u16>,
-    /// Bytes of the body sent, and of the one received.
+    /// Bytes of the request body and of the answer body.
     pub(crate) sent: u64,
     pub(crate) received: u64,
     pub(crate) fault: Option<(Fault, String)>,
 }
 
-/// Sums over samples.
+/// The sums over all samples.
 pub(crate) struct Tally {
     pub(crate) requests: u64,
     pub(crate) failed: u64,
@@ -51,9 +52,9 @@ pub(crate) struct Tally {
     pub(crate) received: u64,
     /// Connections opened, in the warm-up too.
     pub(crate) connects: u64,
-    /// From the time a request was due.
+    /// Times from when a request was due.
     pub(crate) corrected: Histogram<u64>,
-    /// From the time it went out.
+    /// Times from when it was sent.
     pub(crate) service: Histogram<u64>,
     pub(crate) first_byte: Histogram<u64>,
     pub(crate) connect: Histogram<u64>,
@@ -63,7 +64,7 @@ pub(crate) struct Tally {
     pub(crate) recent: Recent,
 }
 
-/// Sums over the samples of one target, or of one address.
+/// The sums over the samples of one target, or of one address.
 pub(crate) struct Share {
     pub(crate) requests: u64,
     pub(crate) failed: u64,
@@ -72,7 +73,7 @@ pub(crate) struct Share {
     pub(crate) times: Histogram<u64>,
 }
 
-/// Sums since somebody last looked, of warm-up requests too.
+/// The sums since the last line of progress, requests of the warm-up included.
 pub(crate) struct Recent {
     pub(crate) requests: u64,
     pub(crate) failed: u64,
@@ -101,12 +102,12 @@ impl Tally {
         }
     }
 
-    /// Counts what became of a request.
+    /// Counts the result of a request.
     pub(crate) fn add(&mut self, sample: Sample) {
         let fault = sample.fault.as_ref().map(|(fault, _)| *fault);
         let failed = u64::from(fault.is_some());
-        // A time without an answer says nothing, but for a timeout: leaving those out would make
-        // the slowest server look fast. The true time is longer still.
+        // A request without an answer has no time. A timeout is the exception: without timeouts the
+        // slowest server would look fast, although the true time is longer still.
         let is_timed =
             fault.is_none_or(|fault| !fault.lost_the_answer() || fault == Fault::Timeout);
         let corrected = sample.ended.saturating_sub(sample.ticket.due);
@@ -158,7 +159,7 @@ impl Tally {
 }
 
 impl Recent {
-    /// Forgets everything.
+    /// Sets all sums to zero.
     pub(crate) fn clear(&mut self) {
         self.requests = 0;
         self.failed = 0;
@@ -166,7 +167,7 @@ impl Recent {
     }
 }
 
-/// Empty ones; none at all for more than `most`.
+/// Creates `number` empty shares, or none if there would be more than `most`.
 fn shares(number: usize, most: usize) -> Vec<Share> {
     let number = if number > most { 0 } else { number };
     let share = || Share { requests: 0, failed: 0, connects: 0, times: histogram(TARGET_DIGITS) };

@@ -1,4 +1,4 @@
-//! Owns how the result of a load reads: the counts, the tables, the histogram.
+//! Writes the result of a load as text: the counts, the tables, the histogram.
 
 use std::fmt::Write;
 use std::os::fd::AsFd;

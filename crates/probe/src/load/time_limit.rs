@@ -1,8 +1,8 @@
-//! Owns the longest time of a request.
+//! Ends requests that take too long.
 //!
-//! Almost every request ends long before it, so that setting a timer for each and removing it again
-//! is wasted. One timer per connection runs on instead; only when it ends does anybody look
-//! whether the request that is under way then has taken too long.
+//! Almost every request ends long before its limit, so a timer for each request would be set and
+//! removed for nothing. Instead each connection has one timer that keeps running. Only when it
+//! expires does the code check whether the current request has taken too long.
 
 use std::future::Future;
 use std::pin::Pin;

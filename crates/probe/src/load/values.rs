@@ -1,4 +1,4 @@
-//! Owns how the values of options read: numbers, times, sizes, headers, moments.
+//! Reads the values of options: numbers, times, sizes, headers, moments.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Owns whether a result is good, why not, and the exit code that says so.
+//! Decides whether a result is good, says why not, and chooses the exit code.
 
 use super::condition::{Condition, Subject};
 use super::report::{Mode, Report};
@@ -10,10 +10,10 @@ pub(crate) const EXIT_FAILED: u8 = 1;
 /// The exit code of a result that meets a condition of `--fail-if`, whatever else is wrong.
 pub(crate) const EXIT_CONDITION: u8 = 3;
 
-/// One thing that a result is judged by.
+/// A rule or a condition, and whether a result keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
-    /// What has to hold, or the condition.
+    /// The rule that has to hold, or the condition that must not.
     pub(crate) name: String,
     /// Why it is no good, if it is not.
     pub(crate) failure: Option<String>,
@@ -27,7 +27,7 @@ impl Verdict {
     }
 }
 
-/// Everything that `report` is judged by. A condition about errors replaces the rule that no
+/// Judges `report` by all rules and conditions. A condition about errors replaces the rule that no
 /// request may fail; one about the rate or unsent requests, the rule that all have to be sent.
 pub(crate) fn verdicts(report: &Report, conditions: &[Condition]) -> Vec<Verdict> {
     let has = |subjects: &[Subject]| {

@@ -1,4 +1,4 @@
-//! Owns the sum of results: what is added, what is the largest, and what must be the same.
+//! Adds results: sums, largest values, and what must be the same.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -64,7 +64,7 @@ pub(super) fn combine(results: &[Report]) -> Result<Report, String> {
     })
 }
 
-/// What to say where the merged loads did not run together: their sum is the load of no moment.
+/// A warning if the merged loads did not run together: their sum was never sent at one time.
 pub(super) fn spread(merged: &Report) -> Option<String> {
     let first = merged.parts.iter().map(|part| part.start).min()?;
     let last = merged.parts.iter().map(|part| part.start).max()?;
@@ -97,7 +97,7 @@ impl Window {
     }
 }
 
-/// A file may hold any number; one that is no time does not move the begin.
+/// A file may hold any number as its warm-up; one that is no time counts as 0.
 fn measured_from(report: &Report) -> Timestamp {
     let warm_up = Duration::try_from_secs_f64(report.warm_up_s).unwrap_or_default();
     report.start.checked_add(warm_up).unwrap_or(report.start)

@@ -1,4 +1,4 @@
-//! Owns reading results: a file with one, or text in which each is a line.
+//! Reads results: from a file that holds one, or from text in which each is a line.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,11 +11,11 @@ const INPUT_BYTES_MAX: u64 = 256 << 20;
 /// What stands for standard input.
 const STANDARD_INPUT: &str = "-";
 
-/// The results of all `files`; those of standard input where there is no file.
+/// Reads the results of all `files`, or those of standard input if there is no file.
 ///
 /// # Errors
 ///
-/// In a sentence: a file that can not be read, or that holds no result.
+/// A message about a file that can not be read or holds no result.
 pub(super) fn read_all(files: &[PathBuf]) -> Result<Vec<Report>, String> {
     let standard_input = [PathBuf::from(STANDARD_INPUT)];
     let files = if files.is_empty() { &standard_input[..] } else { files };

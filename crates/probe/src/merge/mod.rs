@@ -1,7 +1,7 @@
 //! `heartbeat-probe merge`: one result of several, as if one process had sent all of it.
 //!
-//! The percentiles of the whole can not be computed from percentiles of the parts. Each result
-//! holds its whole distributions, so that they are added here and are as exact as one part's.
+//! Percentiles can not be added. Each result holds its whole distributions; these are added, so the
+//! percentiles of the merged result are as exact as those of one load.
 //!
 //! `input` reads results, `combine` adds them up.
 
@@ -20,7 +20,7 @@ use crate::load::outcome::{Outcome, OutcomeArgs};
 use crate::load::report::Report;
 use crate::output::complain;
 
-/// Whose messages these are.
+/// The program name in messages.
 const NAME: &str = "heartbeat-probe merge";
 
 /// Puts the results of several `load --json` into one and shows it
