@@ -37,20 +37,21 @@ impl Alarm {
     ///
     /// None that the system documents for a timer like this.
     pub(crate) async fn until(&mut self, moment: Instant) -> io::Result<()> {
-        let left = moment.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(());
-        }
-        let once = Itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(left) };
-        // After this, an earlier expiry whose wait was given up can not be read any more.
-        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
-        // The count is shorter than the buffer, so the event loop knows that nothing more is there.
-        while Instant::now() < moment {
+        loop {
+            let left = moment.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            let once =
+                Itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(left) };
+            // After this, an earlier expiry whose wait was given up can not be read any more.
+            timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
+            // The count is shorter than the buffer, so the event loop knows that nothing more is
+            // there.
             if self.timer.read(&mut [0; 2 * COUNT_BYTES]).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-        Ok(())
     }
 }
 
