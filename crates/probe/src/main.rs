@@ -44,12 +44,26 @@ fn main() -> ExitCode {
 }
 
 fn parsed<A: FromArgMatches>(command: Command, words: Vec<String>) -> Result<A, ExitCode> {
+    let name = command.get_bin_name().unwrap_or_default().to_owned();
     let parsed =
         command.try_get_matches_from(words).and_then(|matches| A::from_arg_matches(&matches));
     parsed.map_err(|error| {
-        let _ = error.print();
-        if error.use_stderr() { ExitCode::from(load::EXIT_USAGE) } else { ExitCode::SUCCESS }
+        if !error.use_stderr() {
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        let _ = writeln!(io::stderr(), "{name}: {}; see --help", in_one_line(&error));
+        ExitCode::from(load::EXIT_USAGE)
     })
+}
+
+/// What is wrong, without the usage and the hint that the parser adds.
+fn in_one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let end = ["\n\nUsage", "\n\nFor more"].iter().filter_map(|mark| text.find(mark)).min();
+    let wrong = text[..end.unwrap_or(text.len())].replace("\n\n  tip:", ";");
+    wrong.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 const LOAD: &str = "load";
