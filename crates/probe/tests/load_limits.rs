@@ -85,7 +85,7 @@ fn a_starved_sender_says_that_this_machine_is_the_limit_and_exits_with_1() {
 #[test]
 fn an_idle_sender_is_not_saturated() {
     let stub = Stub::start(|_| {
-        let late = std::time::Duration::from_millis(300);
+        let late = std::time::Duration::from_secs(1);
         Reply::Late(answer(200, "text/plain", "0123456789ABCDEF0"), late)
     });
     let url = format!("{}/heartbeat/17", stub.url());

@@ -55,8 +55,7 @@ pub(crate) fn verdicts(report: &Report, conditions: &[Condition]) -> Vec<Verdict
             let why = || format!("{} were due and never sent", report.unsent);
             verdicts.push(rule("every request was sent", (report.unsent > 0).then(why)));
         }
-        let is_limit = report.saturated == Some(true)
-            && is_missed(report.rate, report.rate_wanted, report.unsent);
+        let is_limit = report.saturated == Some(true) && missed_its_rate(report);
         let why = || saturation(report).unwrap_or_default();
         verdicts.push(rule("this machine kept up with the rate", is_limit.then(why)));
     }
@@ -89,7 +88,7 @@ pub(crate) fn saturation(report: &Report) -> Option<String> {
         )
     });
     let missed = match report.rate_wanted {
-        Some(wanted) if is_missed(report.rate, report.rate_wanted, report.unsent) => {
+        Some(wanted) if missed_its_rate(report) => {
             format!("; {} of {wanted} requests a second were sent", report.rate)
         }
         _ => String::new(),
@@ -98,6 +97,10 @@ pub(crate) fn saturation(report: &Report) -> Option<String> {
         "this machine is the limit, not the server{spent}{missed}; use a lower rate, a machine \
          with more CPU time to spare, or several processes and `heartbeat-probe merge`"
     ))
+}
+
+fn missed_its_rate(report: &Report) -> bool {
+    is_missed(report.rate_wanted, report.requests, report.elapsed_s, report.unsent)
 }
 
 #[cfg(test)]
@@ -149,18 +152,25 @@ mod tests {
 
     #[test]
     fn a_rate_that_this_machine_missed_is_a_failure_even_without_errors() {
-        let sender = Some(Sender { running_s: 1.0, waiting_s: 16.0, busy_share: 1.0 });
-        let slow = |rate| Report { saturated: Some(true), sender, rate, ..good(Some(100.0)) };
-        assert_eq!(code(&slow(98.0), &[]), EXIT_FAILED);
-        assert_eq!(code(&slow(98.0), &["errors>0"]), EXIT_FAILED);
+        let sender =
+            Some(Sender { running_s: 1.0, waiting_s: 16.0, waiting_share: 0.94, busy_share: 1.0 });
+        let slow = |rate| Report {
+            saturated: Some(true),
+            sender,
+            rate,
+            elapsed_s: 100.0 / rate,
+            ..good(Some(100.0))
+        };
+        assert_eq!(code(&slow(50.0), &[]), EXIT_FAILED);
+        assert_eq!(code(&slow(50.0), &["errors>0"]), EXIT_FAILED);
         assert_eq!(code(&slow(100.0), &[]), 0);
-        let idle = Report { saturated: Some(false), rate: 98.0, ..good(Some(100.0)) };
+        let idle = Report { saturated: Some(false), ..slow(50.0) };
         assert_eq!(code(&idle, &[]), 0);
         let closed = Report { saturated: Some(true), ..good(None) };
         assert_eq!(code(&closed, &[]), 0);
 
-        let warning = saturation(&slow(98.0)).unwrap();
-        for part in ["this machine is the limit, not the server", "16.0 s", "98 of 100"] {
+        let warning = saturation(&slow(50.0)).unwrap();
+        for part in ["this machine is the limit, not the server", "16.0 s", "50 of 100"] {
             assert!(warning.contains(part), "{warning}");
         }
         assert!(!saturation(&slow(100.0)).unwrap().contains("were sent"));

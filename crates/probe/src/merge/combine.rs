@@ -123,6 +123,7 @@ fn sender(results: &[Report]) -> Option<Sender> {
     senders.reduce(|one, other| Sender {
         running_s: one.running_s + other.running_s,
         waiting_s: one.waiting_s + other.waiting_s,
+        waiting_share: one.waiting_share.max(other.waiting_share),
         busy_share: one.busy_share.max(other.busy_share),
     })
 }
@@ -322,7 +323,8 @@ mod tests {
         results[0].saturated = Some(false);
         assert_eq!(combine(&results).unwrap().saturated, Some(false));
         results[1].saturated = Some(true);
-        results[1].sender = Some(Sender { running_s: 1.0, waiting_s: 2.0, busy_share: 0.95 });
+        results[1].sender =
+            Some(Sender { running_s: 1.0, waiting_s: 2.0, waiting_share: 0.6, busy_share: 0.95 });
         let merged = combine(&results).unwrap();
         assert_eq!((merged.saturated, merged.sender), (Some(true), results[1].sender));
     }
