@@ -6,9 +6,10 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{Args, Command, FromArgMatches};
+use clap::{Command, FromArgMatches};
 
 use heartbeat_probe::load::{self, LoadArgs};
+use heartbeat_probe::merge::{self, MergeArgs};
 use heartbeat_probe::run;
 
 fn main() -> ExitCode {
@@ -24,8 +25,13 @@ fn main() -> ExitCode {
         }
     };
     let code = if words.first().is_some_and(|word| word == LOAD) {
-        match load_args(words) {
+        match parsed::<LoadArgs>(load::command(), words) {
             Ok(args) => runtime.block_on(load::run(args)),
+            Err(code) => code,
+        }
+    } else if words.first().is_some_and(|word| word == MERGE) {
+        match parsed::<MergeArgs>(merge::command(), words) {
+            Ok(args) => merge::run(args),
             Err(code) => code,
         }
     } else {
@@ -37,15 +43,28 @@ fn main() -> ExitCode {
     code
 }
 
-fn load_args(words: Vec<String>) -> Result<LoadArgs, ExitCode> {
-    let command = LoadArgs::augment_args(Command::new(LOAD).bin_name("heartbeat-probe load"));
-    let parsed = command
-        .try_get_matches_from(words)
-        .and_then(|matches| LoadArgs::from_arg_matches(&matches));
+fn parsed<A: FromArgMatches>(command: Command, words: Vec<String>) -> Result<A, ExitCode> {
+    let name = command.get_bin_name().unwrap_or_default().to_owned();
+    let parsed =
+        command.try_get_matches_from(words).and_then(|matches| A::from_arg_matches(&matches));
     parsed.map_err(|error| {
-        let _ = error.print();
-        if error.use_stderr() { ExitCode::from(load::EXIT_USAGE) } else { ExitCode::SUCCESS }
+        if !error.use_stderr() {
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        let _ = writeln!(io::stderr(), "{name}: {}; see --help", in_one_line(&error));
+        ExitCode::from(load::EXIT_USAGE)
     })
 }
 
+/// What is wrong, without the usage and the hint that the parser adds.
+fn in_one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let end = ["\n\nUsage", "\n\nFor more"].iter().filter_map(|mark| text.find(mark)).min();
+    let wrong = text[..end.unwrap_or(text.len())].replace("\n\n  tip:", ";");
+    wrong.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 const LOAD: &str = "load";
+const MERGE: &str = "merge";

@@ -119,7 +119,7 @@ fn junit(result: &Summary) -> String {
 }
 
 // Also for attributes; what XML 1.0 can not hold at all becomes a question mark.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {

@@ -146,10 +146,14 @@ impl Connection {
         Ok(received)
     }
 
-    // Lets the connection read and write while something that depends on it is waited for.
+    // Lets the connection read and write while something that depends on it is waited for. That is
+    // asked first: it may be here already, and the connection reads a body only when it is wanted.
     async fn drive<F: Future>(&mut self, wanted: F) -> F::Output {
         let mut wanted = std::pin::pin!(wanted);
         std::future::poll_fn(|cx| {
+            if let Poll::Ready(output) = wanted.as_mut().poll(cx) {
+                return Poll::Ready(output);
+            }
             self.poll_driver(cx);
             wanted.as_mut().poll(cx)
         })

@@ -15,6 +15,7 @@ pub struct Target {
     port: u16,
     authority: String,
     path: String,
+    address: Option<IpAddr>,
 }
 
 impl Target {
@@ -55,7 +56,13 @@ impl Target {
         }
         let path = uri.path().trim_end_matches('/').to_owned();
         let authority = authority.as_str().to_owned();
-        Ok(Self { https, host, port, authority, path, text })
+        let address = host.parse().ok();
+        Ok(Self { https, host, port, authority, path, text, address })
+    }
+
+    /// The same server, connected to at this address; its name stays what it is asked by.
+    pub(crate) fn at(&self, address: IpAddr) -> Self {
+        Self { address: Some(address), ..self.clone() }
     }
 
     /// The base URL with its scheme, as it is logged and labelled.
@@ -78,9 +85,9 @@ impl Target {
         self.port
     }
 
-    /// The host as an address, where it is one and needs no name service.
+    /// The address to connect to, where it is known and needs no name service.
     pub fn address(&self) -> Option<IpAddr> {
-        self.host.parse().ok()
+        self.address
     }
 
     /// The path of the base URL, without its last slash. WebV's requests begin with a slash and so
@@ -159,6 +166,16 @@ mod tests {
         assert_eq!(parts("http://[::1]:8080"), ("::1".to_owned(), 8080, false));
         assert_eq!(parts("http://[::1]"), ("::1".to_owned(), 80, false));
         assert_eq!(Target::parse("http://[::1]:1").unwrap().host_field(), "[::1]:1");
+    }
+
+    #[test]
+    fn keeps_its_name_at_an_address_of_it() {
+        let target = Target::parse("http://a.example:81").unwrap();
+        assert_eq!(target.address(), None);
+        let address: IpAddr = "10.0.0.1".parse().unwrap();
+        let there = target.at(address);
+        assert_eq!((there.address(), there.host()), (Some(address), "a.example"));
+        assert_eq!(there.host_field(), "a.example:81");
     }
 
     #[test]

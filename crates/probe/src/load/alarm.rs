@@ -1,4 +1,4 @@
-//! Owns waiting for a moment to the microsecond.
+//! Waits until a moment, to the microsecond.
 //!
 //! The runtime's own timer counts in milliseconds: requests that are due every 100 us would leave
 //! in bundles of ten, and each would seem to have waited.
@@ -10,9 +10,10 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
 };
+use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 
-/// Rings once at a time; timerfd_create(2).
+/// Wakes its waiter at a moment; timerfd_create(2).
 pub(crate) struct Alarm {
     // A timer is read like a pipe, and this takes any descriptor without unsafe code.
     timer: Receiver,
@@ -23,19 +24,19 @@ impl Alarm {
     ///
     /// # Errors
     ///
-    /// Where the process has no descriptor left.
+    /// The process has no descriptor left.
     pub(crate) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         Ok(Self { timer: Receiver::from_owned_fd_unchecked(timer)? })
     }
 
-    /// Waits until `moment`; not at all where it has passed.
+    /// Waits until `moment`; returns at once if it has passed.
     ///
     /// # Errors
     ///
     /// None that the system documents for a timer like this.
-    pub(crate) async fn until(&self, moment: Instant) -> io::Result<()> {
+    pub(crate) async fn until(&mut self, moment: Instant) -> io::Result<()> {
         loop {
             let left = moment.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -43,19 +44,18 @@ impl Alarm {
             }
             let once =
                 Itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(left) };
+            // After this, an earlier expiry whose wait was given up can not be read any more.
             timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
-            // Setting it again makes it unreadable, so that what is left of an earlier ring, whose
-            // waiting was given up, does not count as this one.
-            self.timer.readable().await?;
-            match self.timer.try_read(&mut [0; COUNT_BYTES]) {
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-                _ => {}
+            // The count is shorter than the buffer, so the event loop knows that nothing more is
+            // there.
+            if self.timer.read(&mut [0; 2 * COUNT_BYTES]).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
     }
 }
 
-/// A timer tells how often it rang, in so many bytes.
+/// A timer says how often it expired, in so many bytes.
 const COUNT_BYTES: usize = 8;
 
 fn timespec(time: Duration) -> Timespec {
@@ -69,7 +69,7 @@ mod tests {
 
     #[tokio::test]
     async fn never_rings_early_and_not_at_all_for_the_past() {
-        let alarm = Alarm::new().unwrap();
+        let mut alarm = Alarm::new().unwrap();
         let start = Instant::now();
         alarm.until(start).await.unwrap();
         for us in [1, 50, 900, 1100, 5000] {
@@ -81,7 +81,7 @@ mod tests {
 
     #[tokio::test]
     async fn rings_again_after_a_wait_that_was_given_up() {
-        let alarm = Alarm::new().unwrap();
+        let mut alarm = Alarm::new().unwrap();
         let soon = Instant::now() + Duration::from_millis(300);
         let given_up = tokio::time::timeout(Duration::from_millis(1), alarm.until(soon)).await;
         assert!(given_up.is_err());

@@ -1,14 +1,17 @@
-//! Owns the command line of `load`, and what is wrong with it.
+//! The command line of `load`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use jiff::Timestamp;
 
+use super::outcome::OutcomeArgs;
 use super::schedule::Plan;
+use super::values::{connections, header, moment, rate, size, time, time_or_zero, url_prefix};
+use crate::client::FixedAddress;
 
-/// Sends requests at a constant rate, or as many as the answers let it, and shows how long they
-/// took.
+/// Sends requests at a rate, or as many as go, and shows how long they took
 #[derive(Args, Clone, Debug)]
 pub struct LoadArgs {
     /// What to ask for, in turns; with --files the servers, without a path
@@ -19,16 +22,23 @@ pub struct LoadArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) files: Vec<String>,
 
-    /// Requests per second; without it each connection sends as soon as it has its answer
-    #[arg(long, value_name = "N", value_parser = rate)]
+    /// Prefix of every path
+    #[arg(long, short, value_name = "PATH", default_value = "", hide_default_value = true,
+        value_parser = url_prefix)]
+    pub(crate) url_prefix: String,
+
+    /// Requests per second of all connections together; without it each
+    /// connection sends as soon as it has its answer
+    #[arg(verbatim_doc_comment, long, short = 'q', visible_short_alias = 'R', value_name = "N",
+        value_parser = rate)]
     pub(crate) rate: Option<f64>,
 
     /// Connections, and so the requests under way at a time
     #[arg(long, short, value_name = "N", default_value = "16", value_parser = connections)]
     pub(crate) connections: usize,
 
-    /// How long; 10s where there is no --requests either
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    /// How long; 10s if there is no --requests either
+    #[arg(long, short = 'z', value_name = "TIME", value_parser = time)]
     pub(crate) duration: Option<Duration>,
 
     /// How many requests; with --duration too, what comes first
@@ -39,8 +49,13 @@ pub struct LoadArgs {
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = time_or_zero)]
     pub(crate) warm_up: Duration,
 
+    /// Begin at this moment (2030-01-31T12:00:00Z, or seconds since 1970),
+    /// so that several processes begin together
+    #[arg(verbatim_doc_comment, long, value_name = "MOMENT", value_parser = moment)]
+    pub(crate) start_at: Option<Timestamp>,
+
     /// Method of the requests; GET, or POST with --body-size
-    #[arg(long, value_name = "NAME", conflicts_with = "files")]
+    #[arg(long, short, value_name = "NAME", conflicts_with = "files")]
     pub(crate) method: Option<String>,
 
     /// Bytes of the body of each request, of the same pattern as the answers
@@ -48,36 +63,49 @@ pub struct LoadArgs {
     pub(crate) body_size: Option<u64>,
 
     /// Header of each request, as in 'Host: example.com'; may be repeated
-    #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
+    #[arg(long, short = 'H', value_name = "NAME: VALUE", value_parser = header)]
     pub(crate) header: Vec<(String, String)>,
 
-    /// Whether answers must be 0123456789ABCDEF repeated: where the path ends in a number, and then
-    /// so many bytes (auto); always (on); never (off)
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t, require_equals = true,
-        num_args = 0..=1, default_missing_value = "on")]
+    /// Whether answers must be 0123456789ABCDEF repeated: if the path ends
+    /// in a number, and then so many bytes (auto, the default); always (on);
+    /// never (off)
+    #[arg(verbatim_doc_comment, long, value_name = "WHEN", value_enum, default_value_t,
+        require_equals = true, num_args = 0..=1, default_missing_value = "on",
+        hide_possible_values = true, hide_default_value = true)]
     pub(crate) check: Check,
 
     /// A new connection for each request
-    #[arg(long)]
+    #[arg(long, visible_alias = "disable-keepalive")]
     pub(crate) no_keep_alive: bool,
 
-    /// Longest time for a request, from connecting to the last byte
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
+    /// Longest time for a request, a new connection included
+    #[arg(long, short, value_name = "TIME", default_value = "30s", value_parser = time)]
     pub(crate) timeout: Duration,
+
+    /// Use these addresses instead of the name's; several are separated by
+    /// commas; may be repeated
+    #[arg(verbatim_doc_comment, long, value_name = "HOST:PORT:ADDR",
+        value_parser = FixedAddress::parse)]
+    pub(crate) resolve: Vec<FixedAddress>,
 
     /// PEM file of certificates to trust beside the system's
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
 
-    /// Print the result as one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Between two lines of progress if standard error is no terminal; 0s for
+    /// none
+    #[arg(verbatim_doc_comment, long, value_name = "TIME", default_value = "10s",
+        value_parser = time_or_zero)]
+    pub(crate) progress: Duration,
+
+    #[command(flatten)]
+    pub(crate) outcome: OutcomeArgs,
 }
 
 /// When bodies are compared with the pattern.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Check {
-    /// Where the path ends in a number, which is the length then.
+    /// If the path ends in a number, which is the length then.
     #[default]
     Auto,
     /// Always.
@@ -102,78 +130,6 @@ impl LoadArgs {
 
 /// Enough for a first look.
 const DURATION: Duration = Duration::from_secs(10);
-/// Ten times of what one thread can send; more is a slip of the finger.
-const RATE_MAX: f64 = 1e6;
-/// One address has 28,000 ports to call from by default.
-const CONNECTIONS_MAX: usize = 20_000;
-/// A day and longer is what the run loop is for; a sum of two still is far from overflow.
-const TIME_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
-/// More takes hours even on a fast network: a slip of the finger.
-const SIZE_MAX: u64 = 1 << 40;
-
-fn rate(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(rate) if rate > 0.0 && rate <= RATE_MAX => Ok(rate),
-        _ => Err(format!("expected a number above 0, at most {RATE_MAX}")),
-    }
-}
-
-fn connections(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(number @ 1..=CONNECTIONS_MAX) => Ok(number),
-        _ => Err(format!("expected 1 to {CONNECTIONS_MAX}")),
-    }
-}
-
-fn time(text: &str) -> Result<Duration, String> {
-    match time_or_zero(text)? {
-        Duration::ZERO => Err("expected more than nothing".to_owned()),
-        time => Ok(time),
-    }
-}
-
-fn time_or_zero(text: &str) -> Result<Duration, String> {
-    let expected = || "expected digits and one of ms, s, m, h, as in 30s, up to 168h".to_owned();
-    let (digits, unit) = split(text);
-    let number: u64 = digits.parse().map_err(|_| expected())?;
-    let unit_ms = match unit {
-        "ms" => 1,
-        // WebV's times have no unit and are seconds.
-        "" | "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(expected()),
-    };
-    let time = number.checked_mul(unit_ms).map(Duration::from_millis);
-    time.filter(|time| *time <= TIME_MAX).ok_or_else(expected)
-}
-
-fn size(text: &str) -> Result<u64, String> {
-    let expected = || "expected digits and an optional K, M or G".to_owned();
-    let (digits, unit) = split(text);
-    let number: u64 = digits.parse().map_err(|_| expected())?;
-    let unit: u64 = match unit {
-        "" => 1,
-        "K" | "k" => 1 << 10,
-        "M" | "m" => 1 << 20,
-        "G" | "g" => 1 << 30,
-        _ => return Err(expected()),
-    };
-    let size = number.checked_mul(unit).filter(|size| *size <= SIZE_MAX);
-    size.ok_or_else(|| "expected at most 1024G".to_owned())
-}
-
-fn split(text: &str) -> (&str, &str) {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    text.split_at(end)
-}
-
-fn header(text: &str) -> Result<(String, String), String> {
-    match text.split_once(':') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.trim().to_owned())),
-        _ => Err("expected a name, a colon and a value".to_owned()),
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -204,7 +160,7 @@ mod tests {
         assert_eq!(args.duration, Some(Duration::from_secs(30)));
         assert_eq!(args.warm_up, Duration::from_millis(500));
         assert_eq!((args.body_size, args.timeout), (Some(1 << 20), Duration::from_secs(120)));
-        assert!(args.no_keep_alive && args.json && args.check == Check::Off);
+        assert!(args.no_keep_alive && args.outcome.json && args.check == Check::Off);
         assert_eq!(args.header, [("Host".to_owned(), "b".to_owned())]);
     }
 
@@ -224,12 +180,24 @@ mod tests {
     }
 
     #[test]
-    fn takes_a_time_without_unit_for_seconds_as_webv_does() {
-        assert_eq!(time("30"), Ok(Duration::from_secs(30)));
-        assert_eq!(time("168h"), Ok(TIME_MAX));
-        assert_eq!(time_or_zero("0"), Ok(Duration::ZERO));
-        for wrong in ["", "s", "0s", "1d", "-1s", "1.5s", "169h", "99999999999999999999h"] {
-            assert!(time(wrong).is_err(), "{wrong}");
+    fn the_short_names_of_hey_oha_and_wrk_mean_the_same() {
+        let args = parse("http://a/1 -z 30s -q 5 -c 2 -n 7 -m HEAD -t 3s -u /p -H Host:b").unwrap();
+        assert_eq!((args.duration, args.rate), (Some(Duration::from_secs(30)), Some(5.0)));
+        assert_eq!((args.connections, args.requests), (2, Some(7)));
+        assert_eq!((args.method.as_deref(), args.timeout), (Some("HEAD"), Duration::from_secs(3)));
+        assert_eq!((args.url_prefix.as_str(), args.header.len()), ("/p", 1));
+        assert_eq!(parse("http://a/1 -R 5").unwrap().rate, Some(5.0));
+        assert!(parse("http://a/1 --disable-keepalive").unwrap().no_keep_alive);
+    }
+
+    #[test]
+    fn the_help_page_fits_80_columns() {
+        let help = crate::load::command().render_help().to_string();
+        for line in help.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+        for name in ["-z", "-q", "-H", "-m", "--start-at", "--fail-if", "--junit", "--markdown"] {
+            assert!(help.contains(name), "{name} is not in {help}");
         }
     }
 

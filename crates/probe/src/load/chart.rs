@@ -1,4 +1,4 @@
-//! Owns the histogram in letters: which bounds its rows have, and how long its bars are.
+//! Draws the histogram as text.
 
 use std::fmt::Write;
 
@@ -6,12 +6,17 @@ use hdrhistogram::Histogram;
 
 use super::text::micros;
 
-/// Fewer rows with a bar than this hide the shape; then the bounds lie closer together.
+/// If fewer rows than this have a bar, closer bounds are used: the shape would be hidden.
 const BARS_MIN: usize = 8;
-/// More rows than this are more than a look takes in; bounds lie no closer together than this lets.
+/// The largest number of rows that closer bounds may lead to.
 const ROWS_MAX: usize = 20;
-/// A bar of all samples is as long as this.
+/// The longest bar, and the shortest that the longest may be on a narrow terminal.
 const BAR_CHARS: usize = 40;
+const BAR_CHARS_MIN: usize = 6;
+/// The characters of a row without its bar.
+const ROW_CHARS: usize = 44;
+/// The same without the percentage.
+const SHORT_ROW_CHARS: usize = 34;
 /// The bounds within a decade, from coarse to fine: 1-2-5, then the E6, E12 and E24 series.
 const SERIES: [&[f64]; 4] = [
     &[1.0, 2.0, 5.0],
@@ -23,8 +28,12 @@ const SERIES: [&[f64]; 4] = [
     ],
 ];
 
-/// A line per class of times, in nanoseconds, between the shortest and the longest.
-pub(crate) fn draw(times: &Histogram<u64>) -> String {
+/// Draws one row per class of times, from the shortest to the longest; `times` are nanoseconds and
+/// rows have at most `width` characters.
+pub(crate) fn draw(times: &Histogram<u64>, width: usize) -> String {
+    let has_share = width >= ROW_CHARS + BAR_CHARS_MIN;
+    let beside = if has_share { ROW_CHARS } else { SHORT_ROW_CHARS };
+    let bar_chars = width.saturating_sub(beside).clamp(BAR_CHARS_MIN, BAR_CHARS);
     let rows = SERIES
         .iter()
         .map(|series| rows(times, series))
@@ -37,17 +46,15 @@ pub(crate) fn draw(times: &Histogram<u64>) -> String {
     let most = rows.iter().map(|row| row.count).max().unwrap_or(0).max(1) as f64;
     let mut text = String::new();
     for row in rows {
-        let bar = (row.count as f64 / most * BAR_CHARS as f64).round() as usize;
-        // A few among many are what a histogram is looked at for.
+        let bar = (row.count as f64 / most * bar_chars as f64).round() as usize;
+        // A few slow requests among many must stay visible.
         let bar = if row.count > 0 { "#".repeat(bar.max(1)) } else { String::new() };
-        let _ = writeln!(
-            text,
-            "  {:>8} .. {:>8} |{bar:<BAR_CHARS$} {:>9} {:7.3} %",
-            micros(row.from / 1e3),
-            micros(row.to / 1e3),
-            row.count,
-            row.count as f64 / all * 100.0,
-        );
+        let (from, to) = (micros(row.from / 1e3), micros(row.to / 1e3));
+        let _ = write!(text, "  {from:>8} .. {to:>8} |{bar:<bar_chars$} {:>9}", row.count);
+        if has_share {
+            let _ = write!(text, " {:7.3} %", row.count as f64 / all * 100.0);
+        }
+        text.push('\n');
     }
     text
 }
@@ -65,7 +72,7 @@ fn rows(times: &Histogram<u64>, series: &[f64]) -> Vec<Row> {
     let (mut from, mut to) = (0.0, bounds.next().unwrap_or(f64::MAX));
     for value in times.iter_recorded() {
         while value.value_iterated_to() as f64 >= to {
-            // What lies before the first sample is left out, and so is what follows the last.
+            // Rows before the first sample and after the last are left out.
             if !rows.is_empty() {
                 rows.push(Row { from: to, to, count: 0 });
             }
@@ -83,7 +90,7 @@ fn rows(times: &Histogram<u64>, series: &[f64]) -> Vec<Row> {
     rows
 }
 
-/// Ascending, from a nanosecond on.
+/// The bounds in ascending order, from one nanosecond.
 fn bounds(series: &[f64]) -> impl Iterator<Item = f64> + '_ {
     (0..15).flat_map(move |decade| series.iter().map(move |step| step * 10f64.powi(decade)))
 }
@@ -114,17 +121,17 @@ mod tests {
 
     #[test]
     fn a_narrow_distribution_gets_finer_rows() {
-        let wide = draw(&times((1..=100).map(|number| number * number * number * 100)));
+        let wide = draw(&times((1..=100).map(|number| number * number * number * 100)), 80);
         assert!(wide.contains("1.00 ms .."), "{wide}");
-        let narrow = draw(&times((100..=250).map(|number| number * 1000)));
+        let narrow = draw(&times((100..=250).map(|number| number * 1000)), 80);
         assert!(narrow.lines().count() >= BARS_MIN, "{narrow}");
     }
 
     #[test]
     fn two_distant_samples_do_not_make_a_long_chart() {
-        let distant = draw(&times([1_000, 1_000_000_000]));
+        let distant = draw(&times([1_000, 1_000_000_000]), 80);
         assert!(distant.lines().count() <= ROWS_MAX, "{distant}");
-        let near = draw(&times([1_000_000, 2_000_000]));
+        let near = draw(&times([1_000_000, 2_000_000]), 80);
         assert!(near.lines().count() <= ROWS_MAX, "{near}");
     }
 
@@ -133,14 +140,17 @@ mod tests {
         let mut times = times([]);
         times.record_n(50_000, 1_000_000).unwrap();
         times.record(200_000_000).unwrap();
-        let chart = draw(&times);
+        let chart = draw(&times, 80);
         let last = chart.lines().last().unwrap();
         assert!(last.contains("|# ") && last.contains(" 1   0.000 %"), "{chart}");
-        assert!(chart.lines().all(|line| line.chars().count() < 100), "{chart}");
+        for width in [40, 49, 50, 79, 80, 100] {
+            let chart = draw(&times, width);
+            assert!(chart.lines().all(|line| line.chars().count() <= width), "{chart}");
+        }
     }
 
     #[test]
     fn no_sample_is_no_row() {
-        assert_eq!(draw(&times([])), "");
+        assert_eq!(draw(&times([]), 80), "");
     }
 }

@@ -1,105 +1,154 @@
-//! Owns the sending: as many workers as connections, each waits for its next request to be due,
-//! sends it, takes the answer in, and counts what became of it.
+//! Sends the requests. There is one worker per connection; it waits until its next request is due,
+//! sends it, reads the answer, and counts the result.
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::addresses::{Endpoint, shared_out};
 use super::alarm::Alarm;
 use super::schedule::{Schedule, Ticket};
 use super::tally::{Sample, Tally};
 use super::target::Turn;
+use super::time_limit::TimeLimit;
 use crate::client::{Answer, ClientError, Connection, Phases, Target, Tls};
 use crate::fault::Fault;
 
-/// What all workers share; they run on one thread.
+/// The state that all workers share. They run on one thread, so no worker ever waits for a lock.
 pub(crate) struct Drive {
     pub(crate) servers: Vec<Target>,
+    /// The addresses of all servers.
+    pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) turns: Vec<Turn>,
     pub(crate) tls: Option<Tls>,
+    /// How many connections there are; each has one worker.
+    pub(crate) workers: usize,
     pub(crate) keep_alive: bool,
     pub(crate) timeout: Duration,
-    /// Whether requests are due at times of their own.
+    /// Whether requests are due at fixed times.
     pub(crate) is_open: bool,
     pub(crate) start: Instant,
-    pub(crate) schedule: RefCell<Schedule>,
-    pub(crate) tally: RefCell<Tally>,
-    /// Requests that count and are under way.
-    pub(crate) under_way: Cell<u64>,
-    /// True from the moment that nothing more is to be sent.
+    pub(crate) schedule: Mutex<Schedule>,
+    pub(crate) tally: Mutex<Tally>,
+    /// The worker that holds the lock sends next; the other idle workers queue for it.
+    pub(crate) alarm: tokio::sync::Mutex<Alarm>,
+    /// How many requests that count have been sent and not been answered.
+    pub(crate) under_way: AtomicU64,
+    /// True as soon as no more requests will be sent.
     pub(crate) stopped: watch::Sender<bool>,
 }
 
-/// In a closed loop a server that can not be reached would be called as fast as the machine can;
-/// its socket tables would suffer, and the numbers say nothing.
+/// The pause after a lost answer in a closed loop. Without it the load would try to connect to an
+/// unreachable server as fast as the machine can and fill the socket tables.
 const FAILURE_PAUSE: Duration = Duration::from_millis(10);
 
-/// Sends until there is nothing more to be sent.
+/// Sends requests until the schedule has none left.
 ///
 /// # Errors
 ///
-/// Where the process has no descriptor left for a timer.
-pub(crate) async fn work(drive: Rc<Drive>) -> std::io::Result<()> {
-    let alarm = Alarm::new()?;
+/// The error of the system timer, if it fails.
+pub(crate) async fn work(drive: Arc<Drive>, worker: usize) -> std::io::Result<()> {
     let mut stopped = drive.stopped.subscribe();
-    let mut connections: Vec<Option<Connection>> = drive.servers.iter().map(|_| None).collect();
-    while let Some(ticket) = drive.take() {
-        let due = drive.start + ticket.due;
-        if due > Instant::now() {
-            tokio::select! {
-                biased;
-                _ = stopped.wait_for(|stopped| *stopped) => break,
-                rung = alarm.until(due) => rung?,
-            }
-        }
-        let lost = drive.perform(ticket, &mut connections).await;
+    let mut limit = TimeLimit::new(drive.timeout);
+    let mut routes: Vec<_> =
+        (0..drive.servers.len()).map(|server| drive.route(server, worker)).collect();
+    loop {
+        let next = match drive.is_open {
+            false => drive.take(),
+            true => drive.next(&mut stopped).await?,
+        };
+        let Some(ticket) = next else { return Ok(()) };
+        let lost = drive.perform(ticket, &mut routes, &mut limit).await;
         if lost && !drive.is_open {
             tokio::time::sleep(FAILURE_PAUSE).await;
         }
     }
-    Ok(())
+}
+
+/// The connections of a worker to one server, one for each address that this worker uses.
+struct Route {
+    ways: Vec<Way>,
+    /// The index of the address that is next.
+    next: usize,
+}
+
+struct Way {
+    /// An index into `Drive::endpoints`.
+    endpoint: usize,
+    connection: Option<Connection>,
+}
+
+impl Route {
+    /// Returns the next address; the addresses take turns.
+    fn turn(&mut self) -> &mut Way {
+        let at = self.next;
+        self.next = (at + 1) % self.ways.len();
+        &mut self.ways[at]
+    }
 }
 
 impl Drive {
-    /// Tells everybody that it is over; early, where requests that are not due yet are called off.
-    /// Those under way go on.
+    /// Ends the load. An early stop cancels the requests that are not yet due; requests that have
+    /// been sent continue.
     pub(crate) fn stop(&self, early: bool) {
         if early {
-            self.schedule.borrow_mut().stop(self.start.elapsed());
+            locked(&self.schedule).stop(self.start.elapsed());
         }
         self.stopped.send_replace(true);
     }
 
-    fn take(&self) -> Option<Ticket> {
-        self.schedule.borrow_mut().take(self.start.elapsed())
+    fn route(&self, server: usize, worker: usize) -> Route {
+        let of_server = |at: &usize| self.endpoints[*at].server == server;
+        let endpoints: Vec<_> = (0..self.endpoints.len()).filter(of_server).collect();
+        let mine = shared_out(worker, self.workers, endpoints.len()).into_iter();
+        let way = |at| Way { endpoint: endpoints[at], connection: None };
+        Route { ways: mine.map(way).collect(), next: 0 }
     }
 
-    /// Sends one request and counts it. Whether its answer was lost.
-    async fn perform(&self, ticket: Ticket, connections: &mut [Option<Connection>]) -> bool {
+    fn take(&self) -> Option<Ticket> {
+        locked(&self.schedule).take(self.start.elapsed())
+    }
+
+    /// Waits until the next request is due. Returns none after an early stop.
+    async fn next(&self, stopped: &mut watch::Receiver<bool>) -> std::io::Result<Option<Ticket>> {
+        let mut alarm = self.alarm.lock().await;
+        let Some(ticket) = self.take() else { return Ok(None) };
+        tokio::select! {
+            biased;
+            rung = alarm.until(self.start + ticket.due) => rung.map(|()| Some(ticket)),
+            _ = stopped.wait_for(|stopped| *stopped) => Ok(None),
+        }
+    }
+
+    /// Sends one request and counts it. Returns whether its answer was lost.
+    async fn perform(&self, ticket: Ticket, routes: &mut [Route], limit: &mut TimeLimit) -> bool {
         let count = self.turns.len() as u64;
         // Less than the number of turns, which is a usize.
         let target = (ticket.number % count) as usize;
         let turn = &self.turns[target];
-        let began = self.start.elapsed();
-        self.under_way.set(self.under_way.get() + u64::from(ticket.counts));
+        let now = Instant::now();
+        let began = now - self.start;
+        self.under_way.fetch_add(u64::from(ticket.counts), Ordering::Relaxed);
         let mut sink = turn.expected.sink();
         let mut phases = Phases::default();
-        let asking = self.ask(turn, &mut connections[turn.server], &mut sink, &mut phases);
-        let answer = tokio::time::timeout(self.timeout, asking)
-            .await
-            .unwrap_or(Err(ClientError::Timeout(self.timeout)));
+        let way = routes[turn.server].turn();
+        let address = way.endpoint;
+        let asking = self.ask(turn, way, &mut sink, &mut phases);
+        let answer = limit.keep(now, asking).await;
+        let answer = answer.unwrap_or(Err(ClientError::Timeout(self.timeout)));
         let ended = self.start.elapsed();
-        self.under_way.set(self.under_way.get() - u64::from(ticket.counts));
+        self.under_way.fetch_sub(u64::from(ticket.counts), Ordering::Relaxed);
         if answer.is_err() || !self.keep_alive {
-            // A connection on which an answer was given up is of no use.
-            connections[turn.server] = None;
+            // A connection on which the answer is incomplete can not be used again.
+            way.connection = None;
         }
         let lost = answer.is_err();
         let mut sample = Sample {
             ticket,
             target,
+            address,
             began,
             ended,
             first_byte: None,
@@ -117,7 +166,7 @@ impl Drive {
                     .map(|(fault, text)| (fault, format!("{text} ({})", turn.url)));
                 sample.first_byte = phases.first_byte;
                 sample.status = Some(answer.status.as_u16());
-                // A server may answer before it has all, and then does not get the rest.
+                // A server may answer before it has read the whole body; the rest is not sent then.
                 sample.sent = turn.request.body_length().min(answer.bytes_sent);
                 sample.received = answer.body_length;
             }
@@ -125,26 +174,31 @@ impl Drive {
                 sample.fault = Some((Fault::from(&error), format!("{error} ({})", turn.url)));
             }
         }
-        self.tally.borrow_mut().add(sample);
+        locked(&self.tally).add(sample);
         lost
     }
 
-    /// On the connection that is there, or a new one.
+    /// Sends the request on the open connection, or on a new one if there is none.
     async fn ask(
         &self,
         turn: &Turn,
-        connection: &mut Option<Connection>,
+        way: &mut Way,
         sink: &mut super::target::Sink,
         phases: &mut Phases,
     ) -> Result<Answer, ClientError> {
-        if let Some(open) = connection
+        if let Some(open) = &mut way.connection
             && open.is_reusable().await
         {
             return open.request(&turn.request, sink, phases).await;
         }
-        let server = &self.servers[turn.server];
+        let server = &self.endpoints[way.endpoint].target;
         let opening = &mut phases.opening;
         let new = Connection::open(server, self.tls.as_ref(), !self.keep_alive, opening).await?;
-        connection.insert(new).request(&turn.request, sink, phases).await
+        way.connection.insert(new).request(&turn.request, sink, phases).await
     }
+}
+
+/// Locks a mutex. A panic ends the process, so a poisoned lock can not be observed.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

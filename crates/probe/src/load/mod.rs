@@ -2,122 +2,165 @@
 //!
 //! At a rate (`--rate`, an open loop) the times at which requests are due are fixed in advance, and
 //! latency counts from those: a server that stalls makes later requests wait, and their waiting
-//! is part of what a user would have seen ("coordinated omission" is what hides it). The time from
-//! the sending on is told beside it as service time.
+//! is part of what a user would have seen ("coordinated omission" hides it). The time from the
+//! sending on is reported beside it as service time.
 //!
-//! Where things are: `args` is the command line, `schedule` says when a request is due, `target`
-//! what it asks for and what must come, `drive` sends, `tally` counts, `report` is the result,
-//! `text` and `chart` write it, `alarm` waits to the microsecond.
+//! Before: `args` and `values` are the command line, `target` is what is asked for and what must
+//! come, `addresses` where, `descriptors` whether the system allows it. During: `schedule` says
+//! when a request is due, `alarm` waits to the microsecond, `drive` sends within its `time_limit`,
+//! `tally` counts in `histogram`s, `sender` says whether this machine was the limit, `progress`
+//! shows. After: `report` is the result, `condition` and `verdict` judge it, `text`, `table`,
+//! `chart`, `junit` and `markdown` write it, `outcome` puts them where they belong.
 
+mod addresses;
 mod alarm;
 mod args;
 mod chart;
+mod condition;
+mod descriptors;
 mod drive;
-mod report;
+pub(crate) mod histogram;
+mod junit;
+mod markdown;
+pub(crate) mod outcome;
+mod progress;
+pub(crate) mod report;
 mod schedule;
+pub(crate) mod sender;
+mod table;
 mod tally;
 mod target;
 mod text;
+mod time_limit;
+mod values;
+pub(crate) mod verdict;
 
-use std::cell::{Cell, RefCell};
-use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use clap::{Args, Command};
+use jiff::Timestamp;
 use tokio::sync::watch;
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::JoinSet;
 
 pub use args::LoadArgs;
 
-use crate::client::Tls;
+use crate::client::{Resolver, Tls};
 use crate::output::complain;
 use crate::stop::Stop;
-use drive::{Drive, work};
-use report::{Facts, Report, Times};
+use alarm::Alarm;
+use drive::{Drive, locked, work};
+use outcome::Outcome;
+use report::{Facts, Names, Report};
 use schedule::Schedule;
+use sender::{CpuTime, Sender};
 use tally::Tally;
 
-/// The exit code where nothing was sent, because what is asked for can not be.
+/// The exit code if nothing was sent because the arguments can not be used.
 pub const EXIT_USAGE: u8 = 2;
 
-/// Who complains.
+/// The program name in messages.
 const NAME: &str = "heartbeat-probe load";
-/// Requests under way when a signal comes may end within this time: whoever waits at a terminal
-/// does not wait longer.
+/// How long requests may still take after a signal: a user at a terminal does not wait longer.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Between two progress lines.
-const PROGRESS: Duration = Duration::from_secs(1);
-/// To the begin of the line, and clears it: ECMA-48 EL.
-const LINE_START: &str = "\r\x1b[K";
-/// Descriptors beside those of connections and their timers: standard streams, the event loop's,
-/// the name service's.
-const SPARE_DESCRIPTORS: u64 = 64;
+
+/// The command line of `load`.
+pub fn command() -> Command {
+    LoadArgs::augment_args(Command::new("load").bin_name(NAME)).next_line_help(true)
+}
 
 /// Sends a load and prints its result. It needs a runtime with I/O and time.
 ///
-/// The exit code is 0 where every request was sent and answered as it should be, 1 where one was
-/// not or none was sent at all, and [`EXIT_USAGE`] where the arguments, a file or a certificate can
-/// not be used.
+/// The exit code is 0 if every request was sent and answered as it should be, 1 if one was not or
+/// none was sent at all, 3 if a condition of `--fail-if` holds, and [`EXIT_USAGE`] if the
+/// arguments, a file or a certificate can not be used.
 pub async fn run(args: LoadArgs) -> ExitCode {
-    let drive = match prepare(&args) {
-        Ok(drive) => Rc::new(drive),
-        Err(message) => {
+    match try_run(&args).await {
+        Ok(code) => code,
+        Err((code, message)) => {
             complain(NAME, message);
-            return ExitCode::from(EXIT_USAGE);
+            ExitCode::from(code)
         }
-    };
-    let interrupted = match LocalSet::new().run_until(send(&args, &drive)).await {
-        Ok(interrupted) => interrupted,
-        Err(error) => {
-            complain(NAME, error);
-            return ExitCode::FAILURE;
-        }
-    };
-    let report = conclude(&args, &drive, interrupted);
-    let tally = drive.tally.borrow();
-    let text = if args.json {
-        // Keys are text and numbers are finite: there is nothing that JSON could not hold.
-        serde_json::to_string(&report).unwrap_or_default() + "\n"
-    } else {
-        let times = if args.rate.is_some() { &tally.corrected } else { &tally.service };
-        text::render(&report, times)
-    };
-    // Whoever closed standard output early does not want the rest.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
 }
 
-fn prepare(args: &LoadArgs) -> Result<Drive, String> {
+async fn try_run(args: &LoadArgs) -> Result<ExitCode, (u8, String)> {
+    let unusable = |message| (EXIT_USAGE, message);
+    let broken = |error: std::io::Error| (verdict::EXIT_FAILED, error.to_string());
+    let mut drive = prepare(args).await.map_err(unusable)?;
+    let outcome = Outcome::open(&args.outcome).map_err(unusable)?;
+    let mut stop = Stop::on_signals().map_err(broken)?;
+    wait_for_start(args.start_at, &mut stop).await;
+    if stop.is_asked() {
+        return Err((verdict::EXIT_FAILED, "a signal came before the load began".to_owned()));
+    }
+    let start = Timestamp::now();
+    drive.start = Instant::now();
+    let drive = Arc::new(drive);
+    let before = CpuTime::now();
+    let interrupted = send(args, &drive, stop).await.map_err(broken)?;
+    let sender = before.zip(CpuTime::now());
+    let sender = sender.and_then(|(from, to)| Sender::between(from, to, drive.start.elapsed()));
+    let report = conclude(args, &drive, start, interrupted, sender);
+    Ok(outcome.conclude(&report, NAME))
+}
+
+async fn prepare(args: &LoadArgs) -> Result<Drive, String> {
     let (servers, turns) = target::turns(args)?;
     let tls = Tls::for_targets(&servers, args.ca_file.as_deref());
     let tls = tls.map_err(|error| error.to_string())?;
-    raise_descriptors(args.connections as u64 * (servers.len() as u64 + 1) + SPARE_DESCRIPTORS);
+    let resolver = Resolver::new(args.resolve.clone());
+    let mut warnings = Vec::new();
+    let endpoints = addresses::endpoints(&servers, &resolver, &mut warnings).await;
+    for warning in warnings {
+        complain(NAME, format!("warning: {warning}"));
+    }
+    let connections = (0..servers.len()).map(|server| {
+        let addresses = endpoints.iter().filter(|endpoint| endpoint.server == server).count();
+        addresses.max(args.connections) as u64
+    });
+    descriptors::reserve(connections.sum())?;
+    let alarm = Alarm::new().map_err(|error| error.to_string())?;
     Ok(Drive {
-        tally: RefCell::new(Tally::new(turns.len())),
+        tally: Mutex::new(Tally::new(turns.len(), endpoints.len())),
         servers,
+        endpoints,
         turns,
         tls,
+        workers: args.connections,
         keep_alive: !args.no_keep_alive,
         timeout: args.timeout,
         is_open: args.rate.is_some(),
         start: Instant::now(),
-        schedule: RefCell::new(Schedule::new(args.plan())),
-        under_way: Cell::new(0),
+        schedule: Mutex::new(Schedule::new(args.plan())),
+        alarm: tokio::sync::Mutex::new(alarm),
+        under_way: AtomicU64::new(0),
         stopped: watch::Sender::new(false),
     })
 }
 
-/// Whether a signal ended it.
-async fn send(args: &LoadArgs, drive: &Rc<Drive>) -> std::io::Result<bool> {
-    let mut stop = Stop::on_signals()?;
+/// Waits for the moment at which several processes begin together, or for a signal.
+async fn wait_for_start(moment: Option<Timestamp>, stop: &mut Stop) {
+    let Some(moment) = moment else { return };
+    match Duration::try_from(moment.duration_since(Timestamp::now())) {
+        Ok(left) => stop.or_after(left).await,
+        Err(_) => {
+            let late = Timestamp::now().duration_since(moment).as_secs_f64();
+            let why = format!("warning: --start-at {moment} was {late:.3} s ago; it begins now");
+            complain(NAME, why);
+        }
+    }
+}
+
+/// Runs the load to its end. Returns whether a signal ended it early.
+async fn send(args: &LoadArgs, drive: &Arc<Drive>, mut stop: Stop) -> std::io::Result<bool> {
     let mut workers = JoinSet::new();
-    for _ in 0..args.connections {
-        workers.spawn_local(work(Rc::clone(drive)));
+    for worker in 0..args.connections {
+        workers.spawn(work(Arc::clone(drive), worker));
     }
-    if std::io::stderr().is_terminal() {
-        tokio::task::spawn_local(show_progress(Rc::clone(drive)));
-    }
+    tokio::spawn(progress::show(Arc::clone(drive), args.progress));
     let interrupted = tokio::select! {
         done = all(&mut workers) => {
             done?;
@@ -131,9 +174,7 @@ async fn send(args: &LoadArgs, drive: &Rc<Drive>) -> std::io::Result<bool> {
         () = stop.asked_again() => {}
         () = tokio::time::sleep(FAREWELL) => {}
     }
-    if std::io::stderr().is_terminal() {
-        let _ = write!(std::io::stderr(), "{LINE_START}");
-    }
+    progress::clear();
     Ok(interrupted)
 }
 
@@ -144,55 +185,33 @@ async fn all(workers: &mut JoinSet<std::io::Result<()>>) -> std::io::Result<()> 
     Ok(())
 }
 
-fn conclude(args: &LoadArgs, drive: &Drive, interrupted: bool) -> Report {
+fn conclude(
+    args: &LoadArgs,
+    drive: &Drive,
+    start: Timestamp,
+    interrupted: bool,
+    sender: Option<Sender>,
+) -> Report {
     let now = drive.start.elapsed();
-    let schedule = drive.schedule.borrow();
-    let mut tally = drive.tally.borrow_mut();
-    tally.abandoned = drive.under_way.get();
+    let schedule = locked(&drive.schedule);
+    let mut tally = locked(&drive.tally);
+    tally.abandoned = drive.under_way.load(Ordering::Relaxed);
     let measured_from = schedule.measured_from();
     let facts = Facts {
+        start,
         rate: args.rate,
         connections: args.connections,
         keep_alive: drive.keep_alive,
         interrupted,
+        sender,
         warm_up: measured_from,
         lasted: schedule.over().saturating_sub(measured_from),
         unsent: schedule.unsent(now),
     };
-    let names: Vec<_> =
-        drive.turns.iter().map(|turn| (turn.method.clone(), turn.url.clone())).collect();
+    let targets = drive.turns.iter().map(|turn| (turn.method.clone(), turn.url.clone()));
+    let addresses = drive.endpoints.iter().map(|endpoint| {
+        (drive.servers[endpoint.server].as_str().to_owned(), endpoint.address.clone())
+    });
+    let names = Names { targets: targets.collect(), addresses: addresses.collect() };
     Report::new(&tally, facts, &names)
-}
-
-/// One line that is written over, on a terminal.
-async fn show_progress(drive: Rc<Drive>) {
-    let mut stopped = drive.stopped.subscribe();
-    let mut since = Instant::now();
-    loop {
-        tokio::select! {
-            biased;
-            _ = stopped.wait_for(|stopped| *stopped) => return,
-            () = tokio::time::sleep(PROGRESS) => {}
-        }
-        let mut tally = drive.tally.borrow_mut();
-        let recent = &mut tally.recent;
-        let rate = recent.requests as f64 / since.elapsed().as_secs_f64();
-        since = Instant::now();
-        let elapsed = drive.start.elapsed().as_secs_f64();
-        let times = Times::of(&recent.times);
-        let line = text::progress(elapsed, rate, &times, recent.failed, recent.requests);
-        recent.clear();
-        let _ = write!(std::io::stderr(), "{LINE_START}{line}");
-    }
-}
-
-/// As many as are wanted, or as the system allows: what is missing shows as failed connections.
-fn raise_descriptors(wanted: u64) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let is_enough = limit.current.is_none_or(|current| current >= wanted);
-    if !is_enough {
-        let current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
-        let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
-    }
 }

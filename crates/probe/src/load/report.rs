@@ -1,21 +1,35 @@
-//! Owns what a load found out, in numbers with their units: the one object of `--json`, which the
-//! text is made of too.
+//! The result of a load, in numbers with their units: the object that `--json` prints, that the
+//! text is made from, and that `merge` reads.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use super::tally::Tally;
+use super::histogram;
+use super::sender::Sender;
+use super::tally::{Share, Tally};
 
 /// The result of a load. Fields are read by scripts: names change with a major version only.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Report {
-    /// `open`: at a rate; `closed`: each connection sends when it has its answer.
-    pub(crate) mode: &'static str,
+    /// Of this program.
+    pub(crate) version: String,
+    /// The name of the machine or pod that sent; several are separated by commas.
+    pub(crate) host: String,
+    /// When the load began, its warm-up included, and when it ended (RFC 3339, UTC).
+    pub(crate) start: Timestamp,
+    pub(crate) end: Timestamp,
+    pub(crate) mode: Mode,
     /// Whether a signal ended it early.
     pub(crate) interrupted: bool,
+    /// Whether the machine that sent was the limit; null if the kernel does not count, and for
+    /// a load that is too short to say.
+    pub(crate) saturated: Option<bool>,
+    /// How the thread that sent spent its time.
+    pub(crate) sender: Option<Sender>,
     pub(crate) connections: usize,
     pub(crate) keep_alive: bool,
     /// Requests per second asked for; null in a closed loop.
@@ -23,6 +37,7 @@ pub(crate) struct Report {
     /// Requests per second finished, over `elapsed_s`.
     pub(crate) rate: f64,
     pub(crate) warm_up_s: f64,
+    /// From the end of the warm-up on.
     pub(crate) elapsed_s: f64,
     /// Requests finished, whether well or not. Those of the warm-up do not count.
     pub(crate) requests: u64,
@@ -30,14 +45,14 @@ pub(crate) struct Report {
     pub(crate) failed: u64,
     /// Requests that were due and for which no connection was free in time.
     pub(crate) unsent: u64,
-    /// Requests on their way when a signal came.
+    /// Requests under way when a signal came.
     pub(crate) abandoned: u64,
     /// Answers by status.
     pub(crate) status: BTreeMap<u16, u64>,
     /// Failed requests by reason.
-    pub(crate) errors: BTreeMap<&'static str, u64>,
+    pub(crate) errors: BTreeMap<String, u64>,
     /// The first of each, in words.
-    pub(crate) error_examples: BTreeMap<&'static str, String>,
+    pub(crate) error_examples: BTreeMap<String, String>,
     /// Of bodies, heads not counted.
     pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,
@@ -46,10 +61,23 @@ pub(crate) struct Report {
     /// All times are in microseconds.
     pub(crate) latency_us: Latency,
     pub(crate) targets: Vec<TargetReport>,
+    pub(crate) addresses: Vec<AddressReport>,
+    /// The results that this one was merged from; empty for a load of its own.
+    pub(crate) parts: Vec<Part>,
+}
+
+/// Who decides when a request is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Mode {
+    /// A rate does.
+    Open,
+    /// Each connection sends when it has its answer.
+    Closed,
 }
 
 /// Times of requests.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Latency {
     /// From when a request was due to the answer's last byte; null in a closed loop.
     pub(crate) corrected: Option<Times>,
@@ -61,8 +89,8 @@ pub(crate) struct Latency {
     pub(crate) connect: Times,
 }
 
-/// A distribution, in microseconds; all 0 where there is none.
-#[derive(Debug, Serialize)]
+/// A distribution, in microseconds; all numbers are 0 if it is empty.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Times {
     pub(crate) count: u64,
     pub(crate) mean: f64,
@@ -75,10 +103,12 @@ pub(crate) struct Times {
     pub(crate) p99_9: f64,
     pub(crate) p99_99: f64,
     pub(crate) max: f64,
+    /// The whole distribution, in nanoseconds: an HdrHistogram (V2, compressed, base64).
+    pub(crate) histogram_ns: String,
 }
 
 /// The share of one target.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TargetReport {
     pub(crate) method: String,
     pub(crate) url: String,
@@ -88,43 +118,86 @@ pub(crate) struct TargetReport {
     pub(crate) latency_us: Times,
 }
 
-/// What a tally does not know.
+/// The share of one address of a server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AddressReport {
+    pub(crate) server: String,
+    /// With its port.
+    pub(crate) address: String,
+    pub(crate) requests: u64,
+    pub(crate) failed: u64,
+    /// In the warm-up too.
+    pub(crate) connections_opened: u64,
+    /// Corrected in an open loop, service times in a closed one.
+    pub(crate) latency_us: Times,
+}
+
+/// One of the results that were merged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Part {
+    pub(crate) host: String,
+    pub(crate) version: String,
+    pub(crate) start: Timestamp,
+    pub(crate) end: Timestamp,
+    pub(crate) requests: u64,
+    pub(crate) failed: u64,
+    pub(crate) unsent: u64,
+    pub(crate) rate: f64,
+    pub(crate) saturated: Option<bool>,
+}
+
+/// The facts about a load that a tally does not have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
+    pub(crate) start: Timestamp,
     pub(crate) rate: Option<f64>,
     pub(crate) connections: usize,
     pub(crate) keep_alive: bool,
     pub(crate) interrupted: bool,
+    pub(crate) sender: Option<Sender>,
     pub(crate) warm_up: Duration,
     /// From the end of the warm-up until nothing more was due.
     pub(crate) lasted: Duration,
     pub(crate) unsent: u64,
 }
 
+/// What the shares of a tally belong to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names {
+    /// Methods and URLs.
+    pub(crate) targets: Vec<(String, String)>,
+    /// Servers and addresses.
+    pub(crate) addresses: Vec<(String, String)>,
+}
+
 impl Report {
-    /// Of a tally; `targets` are methods and URLs.
-    pub(crate) fn new(tally: &Tally, facts: Facts, targets: &[(String, String)]) -> Self {
+    /// Creates the result from a tally.
+    pub(crate) fn new(tally: &Tally, facts: Facts, names: &Names) -> Self {
         let elapsed = tally.last_ended.saturating_sub(facts.warm_up).max(facts.lasted);
-        let elapsed_s = elapsed.as_secs_f64();
-        let rate = if elapsed_s > 0.0 { tally.requests as f64 / elapsed_s } else { 0.0 };
-        let names = || tally.faults.iter().map(|(fault, counted)| (fault.name(), counted));
+        let errors = || tally.faults.iter().map(|(fault, found)| (fault.name().to_owned(), found));
         Self {
-            mode: if facts.rate.is_some() { "open" } else { "closed" },
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: host(),
+            start: facts.start,
+            end: facts.start.saturating_add(facts.warm_up + elapsed).unwrap_or(facts.start),
+            mode: if facts.rate.is_some() { Mode::Open } else { Mode::Closed },
             interrupted: facts.interrupted,
+            saturated: facts.sender.map(|sender| sender.is_saturated()),
+            sender: facts.sender,
             connections: facts.connections,
             keep_alive: facts.keep_alive,
             rate_wanted: facts.rate,
-            rate: hundredths(rate),
+            rate: per_second(tally.requests, elapsed),
             warm_up_s: facts.warm_up.as_secs_f64(),
-            elapsed_s: (elapsed_s * 1e6).round() / 1e6,
+            elapsed_s: (elapsed.as_secs_f64() * 1e6).round() / 1e6,
             requests: tally.requests,
             ok: tally.requests - tally.failed,
             failed: tally.failed,
             unsent: facts.unsent,
             abandoned: tally.abandoned,
             status: tally.statuses.clone(),
-            errors: names().map(|(name, (count, _))| (name, *count)).collect(),
-            error_examples: names().map(|(name, (_, text))| (name, text.clone())).collect(),
+            errors: errors().map(|(name, (count, _))| (name, *count)).collect(),
+            error_examples: errors().map(|(name, (_, text))| (name, text.clone())).collect(),
             bytes_sent: tally.sent,
             bytes_received: tally.received,
             connections_opened: tally.connects,
@@ -134,34 +207,27 @@ impl Report {
                 first_byte: Times::of(&tally.first_byte),
                 connect: Times::of(&tally.connect),
             },
-            targets: targets
-                .iter()
-                .zip(&tally.targets)
-                .map(|((method, url), sums)| TargetReport {
-                    method: method.clone(),
-                    url: url.clone(),
-                    requests: sums.requests,
-                    failed: sums.failed,
-                    latency_us: Times::of(&sums.times),
-                })
-                .collect(),
+            targets: shares(&names.targets, &tally.targets, TargetReport::of),
+            addresses: shares(&names.addresses, &tally.addresses, AddressReport::of),
+            parts: Vec::new(),
         }
     }
+}
 
-    /// Whether every request that was due was sent and answered as it should be.
-    pub(crate) fn is_good(&self) -> bool {
-        self.failed == 0 && self.unsent == 0 && self.requests > 0
+impl Latency {
+    /// The corrected times of an open loop, the service times of a closed one.
+    pub(crate) fn main(&self) -> &Times {
+        self.corrected.as_ref().unwrap_or(&self.service)
     }
 }
 
 impl Times {
-    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
-        let us = |quantile| hundredths(histogram.value_at_quantile(quantile) as f64 / 1e3);
-        let is_empty = histogram.is_empty();
+    pub(crate) fn of(times: &Histogram<u64>) -> Self {
+        let us = |quantile| hundredths(times.value_at_quantile(quantile) as f64 / 1e3);
         Self {
-            count: histogram.len(),
-            mean: hundredths(histogram.mean() / 1e3),
-            min: if is_empty { 0.0 } else { hundredths(histogram.min() as f64 / 1e3) },
+            count: times.len(),
+            mean: hundredths(times.mean() / 1e3),
+            min: if times.is_empty() { 0.0 } else { hundredths(times.min() as f64 / 1e3) },
             p50: us(0.5),
             p75: us(0.75),
             p90: us(0.9),
@@ -169,9 +235,58 @@ impl Times {
             p99: us(0.99),
             p99_9: us(0.999),
             p99_99: us(0.9999),
-            max: hundredths(histogram.max() as f64 / 1e3),
+            max: hundredths(times.max() as f64 / 1e3),
+            histogram_ns: histogram::encode(times),
         }
     }
+
+    /// The whole distribution.
+    ///
+    /// # Errors
+    ///
+    /// A message, if the text is no histogram.
+    pub(crate) fn histogram(&self) -> Result<Histogram<u64>, String> {
+        histogram::decode(&self.histogram_ns)
+    }
+}
+
+impl TargetReport {
+    fn of((method, url): &(String, String), share: &Share) -> Self {
+        Self {
+            method: method.clone(),
+            url: url.clone(),
+            requests: share.requests,
+            failed: share.failed,
+            latency_us: Times::of(&share.times),
+        }
+    }
+}
+
+impl AddressReport {
+    fn of((server, address): &(String, String), share: &Share) -> Self {
+        Self {
+            server: server.clone(),
+            address: address.clone(),
+            requests: share.requests,
+            failed: share.failed,
+            connections_opened: share.connects,
+            latency_us: Times::of(&share.times),
+        }
+    }
+}
+
+/// Requests a second, to the hundredth.
+pub(crate) fn per_second(requests: u64, elapsed: Duration) -> f64 {
+    if elapsed.is_zero() { 0.0 } else { hundredths(requests as f64 / elapsed.as_secs_f64()) }
+}
+
+fn shares<N, R>(names: &[N], shares: &[Share], of: impl Fn(&N, &Share) -> R) -> Vec<R> {
+    names.iter().zip(shares).map(|(name, share)| of(name, share)).collect()
+}
+
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
 }
 
 fn hundredths(value: f64) -> f64 {
@@ -179,21 +294,22 @@ fn hundredths(value: f64) -> f64 {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::super::schedule::Ticket;
     use super::super::tally::Sample;
     use super::*;
     use crate::fault::Fault;
 
     /// A load of 100 requests at 100/s, of 100, 200 ... 10000 us; every tenth fails with a 404.
-    pub(in super::super) fn tally() -> Tally {
-        let mut tally = Tally::new(1);
+    pub(crate) fn tally() -> Tally {
+        let mut tally = Tally::new(1, 1);
         for number in 0..100 {
             let due = Duration::from_millis(number * 10);
             let failed = number % 10 == 9;
             tally.add(Sample {
                 ticket: Ticket { number, due, counts: true },
                 target: 0,
+                address: 0,
                 began: due + Duration::from_micros(50),
                 ended: due + Duration::from_micros((number + 1) * 100),
                 first_byte: Some(Duration::from_micros(20)),
@@ -207,9 +323,11 @@ pub(super) mod tests {
         tally
     }
 
-    pub(in super::super) fn report(rate: Option<f64>) -> Report {
+    pub(crate) fn report(rate: Option<f64>) -> Report {
         let facts = Facts {
+            start: "2030-01-31T12:00:00Z".parse().unwrap(),
             rate,
+            sender: None,
             connections: 4,
             keep_alive: true,
             interrupted: false,
@@ -217,8 +335,11 @@ pub(super) mod tests {
             lasted: Duration::from_secs(1),
             unsent: 0,
         };
-        let target = ("GET".to_owned(), "http://a/heartbeat/1024".to_owned());
-        Report::new(&tally(), facts, &[target])
+        let names = Names {
+            targets: vec![("GET".to_owned(), "http://a/heartbeat/1024".to_owned())],
+            addresses: vec![("http://a".to_owned(), "10.0.0.1:80".to_owned())],
+        };
+        Report::new(&tally(), facts, &names)
     }
 
     #[test]
@@ -247,25 +368,36 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn good_is_no_failure_nothing_unsent_and_at_least_one_request() {
-        let facts = Facts {
-            rate: None,
-            connections: 1,
-            keep_alive: true,
-            interrupted: true,
-            warm_up: Duration::ZERO,
-            lasted: Duration::ZERO,
-            unsent: 0,
-        };
-        let mut report = Report::new(&Tally::new(1), facts, &[]);
-        assert!(!report.is_good());
-        assert_eq!(report.rate, 0.0);
-        report.requests = 1;
-        assert!(report.is_good());
-        report.unsent = 1;
-        assert!(!report.is_good());
-        report.unsent = 0;
-        report.failed = 1;
-        assert!(!report.is_good());
+    fn a_result_says_who_sent_when_and_how_the_times_were_distributed() {
+        let json = serde_json::to_value(report(Some(100.0))).unwrap();
+        assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
+        assert!(!json["host"].as_str().unwrap().is_empty());
+        assert_eq!(json["start"], "2030-01-31T12:00:00Z");
+        assert_eq!(json["end"], "2030-01-31T12:00:01Z");
+        for times in [
+            &json["latency_us"]["corrected"],
+            &json["latency_us"]["service"],
+            &json["targets"][0]["latency_us"],
+            &json["addresses"][0]["latency_us"],
+        ] {
+            let text = times["histogram_ns"].as_str().unwrap();
+            assert_eq!(histogram::decode(text).unwrap().len(), 100);
+        }
+        assert!(json["saturated"].is_null() && json["sender"].is_null());
+    }
+
+    #[test]
+    fn a_result_survives_its_text_form() {
+        for rate in [None, Some(100.0)] {
+            let report = report(rate);
+            let text = serde_json::to_string(&report).unwrap();
+            assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+        }
+    }
+
+    #[test]
+    fn no_time_is_no_rate() {
+        assert_eq!(per_second(5, Duration::ZERO), 0.0);
+        assert_eq!(per_second(5, Duration::from_secs(2)), 2.5);
     }
 }

@@ -1,37 +1,39 @@
-//! Owns when each request of a load is due, as arithmetic: it is told the time, and never asks.
+//! Computes when each request of a load is due. The caller passes the time; this code reads no
+//! clock.
 //!
 //! With a rate the times are fixed in advance (an open loop): a slow server makes requests late and
-//! never fewer, so that its latency can be told from the time a request was meant to be sent.
-//! Without one a request is due whenever somebody asks for it (a closed loop).
+//! never fewer, and latency counts from the time at which a request was due.
+//! Without a rate a request is due as soon as a connection is free (a closed loop).
 
 use std::time::Duration;
 
-/// Below it a product of a rate and a time is a whole number that floating point has missed.
+/// A product of a rate and a time that is this close to a whole number is meant to be it: floating
+/// point rounds.
 const ROUNDING: f64 = 1e-6;
 
-/// What a load is to do. Times count from its start.
+/// What a load does and when. Times count from its start.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Plan {
-    /// Requests per second; as many as go where there is none.
+    /// Requests per second; none for as many as the answers allow.
     pub(crate) rate: Option<f64>,
-    /// How long requests go out before they count.
+    /// How long the load runs before its requests count.
     pub(crate) warm_up: Duration,
-    /// How long requests that count go out; there is this, a number of them, or both.
+    /// How long requests that count are sent. This or `requests` is set, or both are.
     pub(crate) duration: Option<Duration>,
     /// How many requests count.
     pub(crate) requests: Option<u64>,
-    /// How long after its end an open loop goes on with what is due and not sent.
+    /// How long after its end an open loop continues to send requests that were due.
     pub(crate) grace: Duration,
 }
 
 /// A request to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket {
-    /// Its place in the load, from 0; what takes turns goes by it.
+    /// Its position in the load, from 0; it decides whose turn it is.
     pub(crate) number: u64,
     /// When it is to be sent.
     pub(crate) due: Duration,
-    /// Whether it counts, or warms up.
+    /// Whether it counts; a request of the warm-up does not.
     pub(crate) counts: bool,
 }
 
@@ -49,7 +51,7 @@ impl Schedule {
         Self { plan, warm: 0, counted: 0, stopped: None }
     }
 
-    /// The next request for a connection that is free now. `None` where no more are to be sent.
+    /// Returns the next request for an idle connection; `None` if there are no more.
     pub(crate) fn take(&mut self, now: Duration) -> Option<Ticket> {
         if self.stopped.is_some() {
             return None;
@@ -60,24 +62,24 @@ impl Schedule {
         }
     }
 
-    /// No more requests from here on.
+    /// Ends the schedule: no more requests after this.
     pub(crate) fn stop(&mut self, now: Duration) {
         self.stopped.get_or_insert(now);
     }
 
-    /// How many requests that count were due by `now` and never handed out.
+    /// How many requests that count were due by `now` and were never taken.
     pub(crate) fn unsent(&self, now: Duration) -> u64 {
         let Some(rate) = self.plan.rate else { return 0 };
         let until = self.stopped.unwrap_or(now).saturating_sub(self.plan.warm_up);
         self.total(rate).min(ticks(rate, until)).saturating_sub(self.counted)
     }
 
-    /// When requests that count began to be due, or will.
+    /// The end of the warm-up.
     pub(crate) fn measured_from(&self) -> Duration {
         self.plan.warm_up
     }
 
-    /// When the last request is due, where that is known.
+    /// When the last request is due, if that is known.
     fn end(&self) -> Option<Duration> {
         let by_count = match (self.plan.rate, self.plan.requests) {
             // A request stands for the interval that follows it: 100 at 100/s take a second.
@@ -91,7 +93,22 @@ impl Schedule {
         duration.map(|duration| self.plan.warm_up.saturating_add(duration))
     }
 
-    /// When the last request was due, or a stop came before it; nothing where neither is known.
+    /// Estimates at `now` when the load will end; none if nothing allows an estimate.
+    pub(crate) fn expected_end(&self, now: Duration) -> Option<Duration> {
+        let by_speed = || {
+            // The estimate assumes that a closed loop keeps its speed.
+            let requests = self.plan.requests.filter(|_| self.plan.rate.is_none())?;
+            let spent = now.checked_sub(self.plan.warm_up)?;
+            let whole = spent.as_secs_f64() / self.counted as f64 * requests as f64;
+            Some(self.plan.warm_up.saturating_add(Duration::try_from_secs_f64(whole).ok()?))
+        };
+        match (self.end(), by_speed()) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// When the last request was due or, if it came earlier, the stop; zero if neither is known.
     pub(crate) fn over(&self) -> Duration {
         let end = self.end().unwrap_or(Duration::MAX);
         match self.stopped {
@@ -143,7 +160,7 @@ fn tick(rate: f64, number: u64) -> Duration {
     Duration::try_from_secs_f64(number as f64 / rate).unwrap_or(Duration::MAX)
 }
 
-/// How many ticks fall into a time that begins with one.
+/// How many ticks are in a time that begins with a tick.
 fn ticks(rate: f64, time: Duration) -> u64 {
     // Saturates at u64::MAX.
     (time.as_secs_f64() * rate - ROUNDING).ceil().max(0.0) as u64
@@ -234,7 +251,7 @@ mod tests {
         for _ in 0..3 {
             schedule.take(Duration::ZERO);
         }
-        // Due by then: 0, 100, 200, 300 and 400 ms of those that count; two were handed out.
+        // Five requests that count were due by then (0 to 400 ms); two were taken.
         schedule.stop(Duration::from_millis(550));
         schedule.stop(Duration::from_millis(9000));
         assert_eq!(schedule.take(Duration::from_millis(550)), None);
@@ -255,5 +272,23 @@ mod tests {
         assert!(schedule.take(Duration::from_millis(999)).is_some());
         assert_eq!(schedule.take(Duration::from_millis(1000)), None);
         assert_eq!(schedule.unsent(Duration::from_secs(9)), 0);
+    }
+
+    #[test]
+    fn the_end_is_known_from_the_plan_or_from_the_speed_so_far() {
+        let ms = Duration::from_millis;
+        let open = Schedule::new(plan(Some(10.0), 100, Some(1000), None));
+        assert_eq!(open.expected_end(ms(300)), Some(ms(1100)));
+        let mut closed = Schedule::new(plan(None, 100, None, Some(40)));
+        assert_eq!(closed.expected_end(ms(50)), None);
+        assert_eq!(closed.expected_end(ms(100)), None);
+        for _ in 0..10 {
+            closed.take(ms(200));
+        }
+        assert_eq!(closed.expected_end(ms(200)), Some(ms(500)));
+        let mut both = Schedule::new(plan(None, 0, Some(300), Some(40)));
+        assert_eq!(both.expected_end(ms(100)), Some(ms(300)));
+        both.take(ms(1));
+        assert_eq!(both.expected_end(ms(2)), Some(ms(80)));
     }
 }

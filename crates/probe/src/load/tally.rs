@@ -1,45 +1,47 @@
-//! Owns what a load counts while it runs: answers, errors, bytes and times.
+//! Counts answers, errors, bytes and times while a load runs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::histogram::{histogram, record};
 use super::schedule::Ticket;
 use crate::fault::Fault;
 
-/// Shorter times than this, in nanoseconds, are not told apart: a clock call takes about as long.
-const TIME_MIN_NS: u64 = 64;
-/// Longer times than this count as this, in nanoseconds: an hour, beyond any useful `--timeout`.
-const TIME_MAX_NS: u64 = 3_600_000_000_000;
 /// Percentiles are exact to 0.1 %. One histogram takes 200 KiB.
 const DIGITS: u8 = 3;
-/// Those of single targets are exact to 1 %, at 30 KiB each.
+/// Percentiles of single targets are exact to 1 %. One histogram takes 30 KiB.
 const TARGET_DIGITS: u8 = 2;
-/// Single targets have times of their own up to so many of them; more would not fit a screen.
+/// Up to this many targets have their own row; more would not fit a screen.
 pub(super) const TARGETS_MAX: usize = 64;
+/// Up to this many addresses have their own row: a Service may have hundreds of pods, and 256
+/// histograms take 8 MiB.
+pub(super) const ADDRESSES_MAX: usize = 256;
 
-/// What became of a request. Times count from the start of the load.
+/// The result of one request. Times count from the start of the load.
 #[derive(Debug)]
 pub(crate) struct Sample {
     pub(crate) ticket: Ticket,
-    /// Which of the targets it went to.
+    /// The index of its target.
     pub(crate) target: usize,
-    /// When a connection was free for it.
+    /// The index of its address among those of all servers.
+    pub(crate) address: usize,
+    /// When it was sent: a connection was free then.
     pub(crate) began: Duration,
     pub(crate) ended: Duration,
     /// From the request's last byte to the answer's first.
     pub(crate) first_byte: Option<Duration>,
-    /// How long name, connection and TLS took, if it needed a new connection.
+    /// How long the name, the connection and TLS took, if it needed a new connection.
     pub(crate) connect: Option<Duration>,
     pub(crate) status: Option<u16>,
-    /// Bytes of the body sent, and of the one received.
+    /// Bytes of the request body and of the answer body.
     pub(crate) sent: u64,
     pub(crate) received: u64,
     pub(crate) fault: Option<(Fault, String)>,
 }
 
-/// Sums over samples.
+/// The sums over all samples.
 pub(crate) struct Tally {
     pub(crate) requests: u64,
     pub(crate) failed: u64,
@@ -50,25 +52,28 @@ pub(crate) struct Tally {
     pub(crate) received: u64,
     /// Connections opened, in the warm-up too.
     pub(crate) connects: u64,
-    /// From the time a request was due.
+    /// Times from when a request was due.
     pub(crate) corrected: Histogram<u64>,
-    /// From the time it went out.
+    /// Times from when it was sent.
     pub(crate) service: Histogram<u64>,
     pub(crate) first_byte: Histogram<u64>,
     pub(crate) connect: Histogram<u64>,
-    pub(crate) targets: Vec<TargetTally>,
+    pub(crate) targets: Vec<Share>,
+    pub(crate) addresses: Vec<Share>,
     pub(crate) last_ended: Duration,
     pub(crate) recent: Recent,
 }
 
-/// Sums over the samples of one target.
-pub(crate) struct TargetTally {
+/// The sums over the samples of one target, or of one address.
+pub(crate) struct Share {
     pub(crate) requests: u64,
     pub(crate) failed: u64,
+    /// Connections opened, in the warm-up too.
+    pub(crate) connects: u64,
     pub(crate) times: Histogram<u64>,
 }
 
-/// Sums since somebody last looked, of warm-up requests too.
+/// The sums since the last line of progress, requests of the warm-up included.
 pub(crate) struct Recent {
     pub(crate) requests: u64,
     pub(crate) failed: u64,
@@ -76,9 +81,7 @@ pub(crate) struct Recent {
 }
 
 impl Tally {
-    pub(crate) fn new(targets: usize) -> Self {
-        let targets = if targets > TARGETS_MAX { 0 } else { targets };
-        let target = || TargetTally { requests: 0, failed: 0, times: histogram(TARGET_DIGITS) };
+    pub(crate) fn new(targets: usize, addresses: usize) -> Self {
         Self {
             requests: 0,
             failed: 0,
@@ -92,18 +95,19 @@ impl Tally {
             service: histogram(DIGITS),
             first_byte: histogram(DIGITS),
             connect: histogram(TARGET_DIGITS),
-            targets: std::iter::repeat_with(target).take(targets).collect(),
+            targets: shares(targets, TARGETS_MAX),
+            addresses: shares(addresses, ADDRESSES_MAX),
             last_ended: Duration::ZERO,
             recent: Recent { requests: 0, failed: 0, times: histogram(TARGET_DIGITS) },
         }
     }
 
-    /// Counts what became of a request.
+    /// Counts the result of a request.
     pub(crate) fn add(&mut self, sample: Sample) {
         let fault = sample.fault.as_ref().map(|(fault, _)| *fault);
         let failed = u64::from(fault.is_some());
-        // A time without an answer says nothing, but for a timeout: leaving those out would make
-        // the slowest server look fast. The true time is longer still.
+        // A request without an answer has no time. A timeout is the exception: without timeouts the
+        // slowest server would look fast, although the true time is longer still.
         let is_timed =
             fault.is_none_or(|fault| !fault.lost_the_answer() || fault == Fault::Timeout);
         let corrected = sample.ended.saturating_sub(sample.ticket.due);
@@ -113,7 +117,11 @@ impl Tally {
         if is_timed {
             record(&mut self.recent.times, corrected);
         }
-        self.connects += u64::from(sample.connect.is_some());
+        let connects = u64::from(sample.connect.is_some());
+        self.connects += connects;
+        if let Some(address) = self.addresses.get_mut(sample.address) {
+            address.connects += connects;
+        }
         if !sample.ticket.counts {
             return;
         }
@@ -135,11 +143,13 @@ impl Tally {
             record(&mut self.corrected, corrected);
             record(&mut self.service, service);
         }
-        if let Some(target) = self.targets.get_mut(sample.target) {
-            target.requests += 1;
-            target.failed += failed;
+        let target = self.targets.get_mut(sample.target);
+        let address = self.addresses.get_mut(sample.address);
+        for share in target.into_iter().chain(address) {
+            share.requests += 1;
+            share.failed += failed;
             if is_timed {
-                record(&mut target.times, corrected);
+                record(&mut share.times, corrected);
             }
         }
         if let Some((fault, text)) = sample.fault {
@@ -149,7 +159,7 @@ impl Tally {
 }
 
 impl Recent {
-    /// Forgets everything.
+    /// Sets all sums to zero.
     pub(crate) fn clear(&mut self) {
         self.requests = 0;
         self.failed = 0;
@@ -157,13 +167,11 @@ impl Recent {
     }
 }
 
-fn histogram(digits: u8) -> Histogram<u64> {
-    Histogram::new_with_bounds(TIME_MIN_NS, TIME_MAX_NS, digits)
-        .expect("the bounds are constants that a histogram takes")
-}
-
-fn record(histogram: &mut Histogram<u64>, time: Duration) {
-    histogram.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(TIME_MAX_NS));
+/// Creates `number` empty shares, or none if there would be more than `most`.
+fn shares(number: usize, most: usize) -> Vec<Share> {
+    let number = if number > most { 0 } else { number };
+    let share = || Share { requests: 0, failed: 0, connects: 0, times: histogram(TARGET_DIGITS) };
+    std::iter::repeat_with(share).take(number).collect()
 }
 
 #[cfg(test)]
@@ -174,6 +182,7 @@ mod tests {
         Sample {
             ticket: Ticket { number: 0, due: Duration::from_micros(due_us), counts: true },
             target: 0,
+            address: 0,
             began: Duration::from_micros(began_us),
             ended: Duration::from_micros(ended_us),
             first_byte: None,
@@ -195,7 +204,7 @@ mod tests {
 
     #[test]
     fn waiting_for_a_connection_counts_from_the_time_a_request_was_due() {
-        let mut tally = Tally::new(1);
+        let mut tally = Tally::new(1, 1);
         tally.add(sample(1000, 5000, 5100));
         assert!(near(us(&tally.corrected, 1.0), 4100.0));
         assert!(near(us(&tally.service, 1.0), 100.0));
@@ -205,7 +214,7 @@ mod tests {
     #[test]
     fn a_stall_of_a_server_shows_in_corrected_times_alone() {
         // One connection, 1000/s for a second, answers in 100 us; the 300th takes 200 ms.
-        let mut tally = Tally::new(1);
+        let mut tally = Tally::new(1, 1);
         let mut free = 0;
         for number in 0..1000 {
             let due = number * 1000;
@@ -221,7 +230,7 @@ mod tests {
 
     #[test]
     fn timeouts_have_a_time_and_lost_connections_have_none() {
-        let mut tally = Tally::new(1);
+        let mut tally = Tally::new(1, 1);
         for (fault, timed) in [
             (Fault::Connect, 0),
             (Fault::Truncated, 0),
@@ -240,7 +249,7 @@ mod tests {
 
     #[test]
     fn the_warm_up_shows_in_the_progress_and_in_the_connections_opened_alone() {
-        let mut tally = Tally::new(1);
+        let mut tally = Tally::new(1, 1);
         let ticket = Ticket { number: 0, due: Duration::ZERO, counts: false };
         let connect = Some(Duration::from_micros(5));
         tally.add(Sample { ticket, connect, ..sample(0, 0, 10) });
@@ -251,19 +260,13 @@ mod tests {
     }
 
     #[test]
-    fn targets_have_their_own_times_up_to_a_number_of_them() {
-        let mut tally = Tally::new(TARGETS_MAX);
-        tally.add(Sample { target: 63, ..sample(0, 0, 10) });
+    fn targets_and_addresses_have_times_of_their_own_up_to_a_number_of_them() {
+        let mut tally = Tally::new(TARGETS_MAX, ADDRESSES_MAX);
+        tally.add(Sample { target: 63, address: 255, ..sample(0, 0, 10) });
         assert_eq!((tally.targets.len(), tally.targets[63].requests), (64, 1));
-        let mut tally = Tally::new(TARGETS_MAX + 1);
-        tally.add(Sample { target: 64, ..sample(0, 0, 10) });
-        assert_eq!((tally.targets.len(), tally.requests), (0, 1));
-    }
-
-    #[test]
-    fn times_beyond_the_longest_count_as_the_longest() {
-        let mut tally = Tally::new(1);
-        tally.add(sample(0, 0, 2 * 3_600_000_000));
-        assert!(near(us(&tally.service, 1.0), 3_600_000_000.0));
+        assert_eq!((tally.addresses.len(), tally.addresses[255].requests), (256, 1));
+        let mut tally = Tally::new(TARGETS_MAX + 1, ADDRESSES_MAX + 1);
+        tally.add(Sample { target: 64, address: 256, ..sample(0, 0, 10) });
+        assert_eq!((tally.targets.len(), tally.addresses.len(), tally.requests), (0, 0, 1));
     }
 }

@@ -1,4 +1,4 @@
-//! Owns what is asked for in turns, and what an answer must be like.
+//! The requests of a load, and what their answers must be.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::record::whole_milliseconds;
 use crate::testfile::{self, Case, Validation};
 use crate::validation::{BodyCheck, validate};
 
-/// One of the requests that take turns.
+/// One of the requests that the load sends in turns.
 #[derive(Clone, Debug)]
 pub(crate) struct Turn {
-    /// Which of the servers it goes to.
+    /// The index of its server.
     pub(crate) server: usize,
     pub(crate) method: String,
     pub(crate) url: String,
@@ -40,7 +40,7 @@ pub(crate) struct Content {
     pub(crate) pattern: bool,
 }
 
-/// Takes a body, and looks at it as far as it must.
+/// Reads a body and checks as much of it as the expectation needs.
 pub(crate) enum Sink {
     Content(Option<PatternCheck>),
     File(BodyCheck),
@@ -50,7 +50,7 @@ pub(crate) enum Sink {
 ///
 /// # Errors
 ///
-/// In a sentence: an address that is none, a file that can not be used.
+/// A message about an invalid URL or an unusable file.
 pub(crate) fn turns(args: &LoadArgs) -> Result<(Vec<Target>, Vec<Turn>), String> {
     let cases = cases(args)?;
     let mut servers: Vec<Target> = Vec::new();
@@ -63,6 +63,7 @@ pub(crate) fn turns(args: &LoadArgs) -> Result<(Vec<Target>, Vec<Turn>), String>
             servers.len() - 1
         });
         if args.files.is_empty() {
+            let path = prefixed(&args.url_prefix, path);
             turns.push(of_url(args, &servers[number], number, path)?);
         } else if path != "/" {
             return Err(format!("{url}: with --files a URL names a server, without a path"));
@@ -82,7 +83,7 @@ impl Expected {
         }
     }
 
-    /// What is wrong with an answer, in words, if anything is.
+    /// Returns the first fault of an answer and its description, if it has one.
     pub(crate) fn judge(
         &self,
         answer: &Answer,
@@ -97,19 +98,19 @@ impl Expected {
                 let verdict = validate(case, answer, body, whole_milliseconds(took));
                 verdict.fault.zip(verdict.errors.into_iter().next())
             }
-            // A sink is made by what judges it.
+            // Each expectation creates its own kind of sink.
             _ => None,
         }
     }
 }
 
 impl Content {
-    /// Of a path without rules of its own.
+    /// What the body must be if no test file says so.
     fn of_path(path: &str, method: &str, check: Check) -> Self {
         let path = path.split('?').next().unwrap_or(path);
         let mut parts = path.rsplit('/');
         let number: Option<u64> = parts.next().and_then(|last| last.parse().ok());
-        // Below `wire` it is the length of the whole message.
+        // Under `wire/` the number is the length of the whole message, not of the body.
         let is_length = parts.next() != Some("wire");
         match check {
             _ if method == "HEAD" => Self::default(),
@@ -157,9 +158,13 @@ fn cases(args: &LoadArgs) -> Result<Vec<Case>, String> {
     Ok(loaded.cases)
 }
 
-fn of_url(args: &LoadArgs, server: &Target, number: usize, path: &str) -> Result<Turn, String> {
-    // Of http://server?query the path is empty, which is not sent.
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+/// Puts `prefix` before `path`, and a slash before the empty path of `http://server?query`.
+fn prefixed(prefix: &str, path: &str) -> String {
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    format!("{prefix}{slash}{path}")
+}
+
+fn of_url(args: &LoadArgs, server: &Target, number: usize, path: String) -> Result<Turn, String> {
     let default = if args.body_size.is_some() { "POST" } else { "GET" };
     let method = args.method.as_deref().unwrap_or(default).to_ascii_uppercase();
     let body = args.body_size.map(RequestBody::pattern).unwrap_or_default();
@@ -173,9 +178,10 @@ fn of_url(args: &LoadArgs, server: &Target, number: usize, path: &str) -> Result
 fn of_case(args: &LoadArgs, server: &Target, number: usize, case: &Case) -> Result<Turn, String> {
     let mut case = case.clone();
     case.headers.extend(args.header.iter().cloned());
-    let request = case.request(server, "").map_err(|error| error.to_string())?;
+    let request = case.request(server, &args.url_prefix).map_err(|error| error.to_string())?;
     let content = Content::of_path(&case.path, &case.verb, args.check);
-    let (method, url) = (case.verb.clone(), format!("{}{}", server.as_str(), case.path));
+    let url = format!("{}{}", server.as_str(), prefixed(&args.url_prefix, &case.path));
+    let method = case.verb.clone();
     let expected = match &mut case.validation {
         Some(validation) => {
             validation.pattern = wants_pattern(validation, content, args.check);
@@ -186,13 +192,13 @@ fn of_case(args: &LoadArgs, server: &Target, number: usize, case: &Case) -> Resu
     Ok(Turn { server: number, method, url, request, expected })
 }
 
-/// A file may ask for the pattern itself; a refusal has none.
+/// Whether the pattern is checked: a test file may ask for it, and error answers do not have it.
 fn wants_pattern(validation: &Validation, content: Content, check: Check) -> bool {
     let is_success = (200..300).contains(&validation.status_code);
     check != Check::Off && (validation.pattern || (content.pattern && is_success))
 }
 
-/// A URL as its server and the path with its query; a fragment is never sent.
+/// Splits a URL into its server and its path with the query; a fragment is never sent.
 fn split(url: &str) -> (&str, &str) {
     let url = url.split('#').next().unwrap_or(url);
     let authority = url.find("://").map_or(0, |at| at + 3);
@@ -240,6 +246,15 @@ mod tests {
             ("a?q", ("a", "?q")),
         ] {
             assert_eq!(split(url), expected);
+        }
+    }
+
+    #[test]
+    fn a_prefix_goes_before_every_path() {
+        for (prefix, path, expected) in
+            [("", "/17", "/17"), ("", "?q", "/?q"), ("/p", "/17", "/p/17"), ("/p", "?q", "/p/?q")]
+        {
+            assert_eq!(prefixed(prefix, path), expected);
         }
     }
 

@@ -1,36 +1,79 @@
-//! Owns how the result of a load reads: the table, the histogram, and the progress line.
+//! Writes the result of a load as text: the counts, the tables, the histogram.
 
 use std::fmt::Write;
-
-use hdrhistogram::Histogram;
+use std::os::fd::AsFd;
 
 use super::chart;
-use super::report::{Report, Times};
+use super::report::{AddressReport, Report, TargetReport, Times};
+use super::table::{Column, Row, table, wrapped};
 
-/// Columns of the table of times.
-const COLUMNS: [&str; 7] = ["p50", "p90", "p99", "p99.9", "max", "mean", "count"];
-/// A longer URL is cut: the table stays a table.
-const URL_CHARS_MAX: usize = 60;
+/// Columns of a page or a pipe, and of a terminal that does not say.
+pub(crate) const WIDTH: usize = 80;
+/// A narrower terminal gets lines of this length.
+const WIDTH_MIN: usize = 40;
+/// A wider one does not get longer ones: they are hard to read.
+const WIDTH_MAX: usize = 100;
+/// Before the values of the counts.
+const NAME_WIDTH: usize = 15;
 
-/// The whole result, with the distribution that its histogram is drawn of.
-pub(crate) fn render(report: &Report, times: &Histogram<u64>) -> String {
+/// Columns of the table of times; the higher the number the sooner one is left out.
+const TIMES: [Column; 8] = [
+    Column { title: "", rank: 0 },
+    Column { title: "p50", rank: 0 },
+    Column { title: "p90", rank: 3 },
+    Column { title: "p99", rank: 0 },
+    Column { title: "p99.9", rank: 2 },
+    Column { title: "max", rank: 1 },
+    Column { title: "mean", rank: 4 },
+    Column { title: "count", rank: 5 },
+];
+/// The same for the tables of targets, addresses and parts.
+const SHARES: [Column; 5] = [
+    Column { title: "requests", rank: 0 },
+    Column { title: "failed", rank: 0 },
+    Column { title: "p50", rank: 2 },
+    Column { title: "p99", rank: 1 },
+    Column { title: "max", rank: 3 },
+];
+const PARTS: [Column; 5] = [
+    Column { title: "requests", rank: 0 },
+    Column { title: "failed", rank: 0 },
+    Column { title: "rate", rank: 1 },
+    Column { title: "started", rank: 2 },
+    Column { title: "saturated", rank: 3 },
+];
+
+/// The whole result, in lines of at most `width` characters.
+pub(crate) fn render(report: &Report, width: usize) -> String {
     let mut text = String::new();
-    counts(&mut text, report);
-    times_table(&mut text, report);
+    counts(&mut text, width, report);
+    times_table(&mut text, width, report);
     if report.targets.len() > 1 {
-        targets_table(&mut text, report);
+        let rows: Vec<_> = report.targets.iter().map(target_row).collect();
+        text.push('\n');
+        table(&mut text, width, &SHARES, &rows);
     }
-    if !times.is_empty() {
-        let of = if report.rate_wanted.is_some() { "latency" } else { "service time" };
-        let _ = write!(text, "\n  histogram of the {of}\n{}", chart::draw(times));
+    if report.addresses.len() > 1 {
+        let rows: Vec<_> = report.addresses.iter().map(address_row).collect();
+        text.push('\n');
+        table(&mut text, width, &SHARES, &rows);
+    }
+    if report.parts.len() > 1 {
+        parts_table(&mut text, width, report);
+    }
+    let times = report.latency_us.main().histogram();
+    if let Some(times) = times.ok().filter(|times| !times.is_empty()) {
+        let of = if report.latency_us.corrected.is_some() { "latency" } else { "service time" };
+        let _ = write!(text, "\n  histogram of the {of}\n{}", chart::draw(&times, width));
     }
     text
 }
 
-/// What the last second was like.
-pub(crate) fn progress(elapsed_s: f64, rate: f64, times: &Times, failed: u64, all: u64) -> String {
-    let (p50, p99) = (micros(times.p50), micros(times.p99));
-    format!("{elapsed_s:6.1} s  {rate:9.1}/s  p50 {p50:>8}  p99 {p99:>8}  errors {failed} of {all}")
+/// The columns of a terminal, within what is readable; [`WIDTH`] of everything else.
+pub(crate) fn width(output: impl AsFd) -> usize {
+    let size = rustix::termios::tcgetwinsize(output);
+    let columns = size.map_or(0, |size| usize::from(size.ws_col));
+    if columns == 0 { WIDTH } else { columns.clamp(WIDTH_MIN, WIDTH_MAX) }
 }
 
 /// A time that is given in microseconds, in the unit that suits it.
@@ -60,9 +103,10 @@ pub(crate) fn bytes(count: f64) -> String {
     format!("{value:.digits$} {}", UNITS[unit])
 }
 
-fn counts(text: &mut String, report: &Report) {
+fn counts(text: &mut String, width: usize, report: &Report) {
     let mut line = |name: &str, value: String| {
-        let _ = writeln!(text, "  {name:<13}{value}");
+        let _ = write!(text, "  {name:<13}");
+        wrapped(text, width, NAME_WIDTH, &value);
     };
     if report.interrupted {
         line("interrupted", "ended by a signal; what was measured until then:".to_owned());
@@ -90,7 +134,7 @@ fn counts(text: &mut String, report: &Report) {
         line("unsent", unsent);
     }
     if report.abandoned > 0 {
-        line("abandoned", format!("{}: on their way when the signal came", report.abandoned));
+        line("abandoned", format!("{}: under way when the signal came", report.abandoned));
     }
     let elapsed = report.elapsed_s.max(f64::MIN_POSITIVE);
     let flow =
@@ -102,54 +146,77 @@ fn counts(text: &mut String, report: &Report) {
     let reused = if report.keep_alive { "" } else { ", a new one for each request" };
     let (at_once, opened) = (report.connections, report.connections_opened);
     line("connections", format!("{at_once} at a time, {opened} opened{reused}"));
+    if report.parts.len() > 1 {
+        line("merged", format!("{} results of {}", report.parts.len(), report.host));
+    }
 }
 
-fn times_table(text: &mut String, report: &Report) {
+fn times_table(text: &mut String, width: usize, report: &Report) {
     let latency = &report.latency_us;
-    let _ = write!(text, "\n  {:<13}", "");
-    for column in COLUMNS {
-        let _ = write!(text, "{column:>10}");
-    }
-    text.push('\n');
-    if let Some(corrected) = &latency.corrected {
-        times_row(text, "latency", corrected);
-    }
-    times_row(text, "service time", &latency.service);
-    times_row(text, "first byte", &latency.first_byte);
-    times_row(text, "connect", &latency.connect);
-    if latency.corrected.is_some() {
-        text.push_str(
-            "  latency counts from when a request was due, service time from when it was sent\n",
-        );
-    }
-}
-
-fn times_row(text: &mut String, name: &str, times: &Times) {
-    if times.count == 0 {
+    let rows = [
+        ("latency", latency.corrected.as_ref()),
+        ("service time", Some(&latency.service)),
+        ("first byte", Some(&latency.first_byte)),
+        ("connect", Some(&latency.connect)),
+    ];
+    let rows = rows.into_iter().filter_map(|(name, times)| times_row(name, times?));
+    let rows: Vec<_> = rows.collect();
+    if rows.is_empty() {
         return;
     }
-    let _ = write!(text, "  {name:<13}");
-    for time in [times.p50, times.p90, times.p99, times.p99_9, times.max, times.mean] {
-        let _ = write!(text, "{:>10}", micros(time));
+    text.push('\n');
+    table(text, width, &TIMES, &rows);
+    if latency.corrected.is_some() {
+        text.push_str("  ");
+        let words =
+            "latency counts from when a request was due, service time from when it was sent";
+        wrapped(text, width, 2, words);
     }
-    let _ = writeln!(text, "{:>10}", times.count);
 }
 
-fn targets_table(text: &mut String, report: &Report) {
-    let columns = ["requests", "failed", "p50", "p99", "max"];
-    text.push_str("\n  ");
-    for column in columns {
-        let _ = write!(text, "{column:>10}");
-    }
+fn times_row(name: &str, times: &Times) -> Option<Row> {
+    let mut cells = vec![name.to_owned()];
+    let all = [times.p50, times.p90, times.p99, times.p99_9, times.max, times.mean];
+    cells.extend(all.map(micros));
+    cells.push(times.count.to_string());
+    (times.count > 0).then_some(Row { cells, tail: None })
+}
+
+fn target_row(target: &TargetReport) -> Row {
+    let name = format!("{} {}", target.method, target.url);
+    share_row(target.requests, target.failed, &target.latency_us, name)
+}
+
+fn address_row(address: &AddressReport) -> Row {
+    let name = format!("{} at {}", address.server, address.address);
+    share_row(address.requests, address.failed, &address.latency_us, name)
+}
+
+fn share_row(requests: u64, failed: u64, times: &Times, name: String) -> Row {
+    let mut cells = vec![requests.to_string(), failed.to_string()];
+    cells.extend([times.p50, times.p99, times.max].map(micros));
+    Row { cells, tail: Some(name) }
+}
+
+fn parts_table(text: &mut String, width: usize, report: &Report) {
+    let row = |part: &super::report::Part| {
+        let later = part.start.duration_since(report.start).as_secs_f64();
+        let saturated = match part.saturated {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => "",
+        };
+        let cells = vec![
+            part.requests.to_string(),
+            part.failed.to_string(),
+            format!("{:.1}/s", part.rate),
+            format!("+{later:.3} s"),
+            saturated.to_owned(),
+        ];
+        Row { cells, tail: Some(part.host.clone()) }
+    };
     text.push('\n');
-    for target in &report.targets {
-        let times = &target.latency_us;
-        let _ = write!(text, "  {:>10}{:>10}", target.requests, target.failed);
-        for time in [times.p50, times.p99, times.max] {
-            let _ = write!(text, "{:>10}", micros(time));
-        }
-        let _ = writeln!(text, "  {} {}", target.method, cut(&target.url));
-    }
+    table(text, width, &PARTS, &report.parts.iter().map(row).collect::<Vec<_>>());
 }
 
 fn list(items: impl Iterator<Item = String>, nothing: &str) -> String {
@@ -157,19 +224,12 @@ fn list(items: impl Iterator<Item = String>, nothing: &str) -> String {
     if items.is_empty() { nothing.to_owned() } else { items.join(", ") }
 }
 
-/// The end of a URL tells more than its begin.
-fn cut(url: &str) -> String {
-    let chars = url.chars().count();
-    if chars <= URL_CHARS_MAX {
-        return url.to_owned();
-    }
-    let end: String = url.chars().skip(chars - URL_CHARS_MAX + 3).collect();
-    format!("...{end}")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::report::tests::{report, tally};
+    use hdrhistogram::Histogram;
+
+    use super::super::report::Part;
+    use super::super::report::tests::report;
     use super::*;
 
     #[test]
@@ -203,7 +263,7 @@ mod tests {
 
     #[test]
     fn an_open_loop_shows_both_times_and_says_what_they_are() {
-        let text = render(&report(Some(100.0)), &tally().corrected);
+        let text = render(&report(Some(100.0)), WIDTH);
         for part in [
             "requests     100 in 1.00 s: 100.0/s, wanted 100/s",
             "status       200: 90, 404: 10",
@@ -211,18 +271,17 @@ mod tests {
             "status: 404, expected 2xx",
             "received     100 KB (100 KB/s)",
             "connections  4 at a time, 1 opened",
-            "latency         5.00 ms",
-            "service time    4.95 ms",
+            "latency       5.00 ms",
+            "service time  4.95 ms",
             "histogram of the latency",
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }
-        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     }
 
     #[test]
     fn a_closed_loop_shows_service_times_alone() {
-        let text = render(&report(None), &tally().service);
+        let text = render(&report(None), WIDTH);
         assert!(text.contains("as fast as the answers came"), "{text}");
         assert!(!text.contains("  latency  "), "{text}");
         assert!(text.contains("histogram of the service time"), "{text}");
@@ -235,19 +294,51 @@ mod tests {
         report.interrupted = true;
         report.unsent = 5;
         report.abandoned = 2;
-        let empty = Histogram::new(1).unwrap();
-        let text = render(&report, &empty);
+        let nothing = Times::of(&Histogram::new(1).unwrap());
+        report.latency_us.service = nothing.clone();
+        report.latency_us.first_byte = nothing.clone();
+        report.latency_us.connect = nothing;
+        let text = render(&report, WIDTH);
         for part in ["no answers", "ended by a signal", "unsent       5", "abandoned    2"] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }
-        assert!(!text.contains("histogram"));
+        assert!(!text.contains("histogram") && !text.contains("p99"));
     }
 
     #[test]
-    fn a_long_url_keeps_its_end() {
-        let url = format!("http://{}/heartbeat/17", "a".repeat(80));
-        assert_eq!(cut(&url).chars().count(), URL_CHARS_MAX);
-        assert!(cut(&url).ends_with("/heartbeat/17"));
-        assert_eq!(cut("http://a/1"), "http://a/1");
+    fn nothing_wraps_at_80_columns_nor_at_fewer() {
+        let mut report = report(Some(100.0));
+        report.unsent = 1_000_000;
+        let url = format!("http://{}/heartbeat/17", "a".repeat(90));
+        report.error_examples.insert("connect".to_owned(), format!("({url}) refused"));
+        report.targets.push(report.targets[0].clone());
+        report.targets[1].url = url.clone();
+        report.addresses.push(report.addresses[0].clone());
+        report.addresses[1].server = url;
+        let part = |host: &str| Part {
+            host: host.to_owned(),
+            version: report.version.clone(),
+            start: report.start,
+            end: report.end,
+            requests: 100,
+            failed: 0,
+            unsent: 0,
+            rate: 100.0,
+            saturated: Some(false),
+        };
+        report.parts = vec![part("load-0"), part(&"b".repeat(63))];
+        report.host = format!("load-0, {}", "b".repeat(63));
+        for width in WIDTH_MIN..=WIDTH_MAX {
+            let text = render(&report, width);
+            for line in text.lines() {
+                assert!(line.chars().count() <= width, "{width}: {line}\n{text}");
+            }
+            assert!(text.contains("p99") && text.contains("load-0"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_terminal_has_80_columns() {
+        assert_eq!(width(std::fs::File::open("/dev/null").unwrap()), WIDTH);
     }
 }

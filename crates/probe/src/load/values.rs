@@ -1,0 +1,136 @@
+//! Reads the values of options: numbers, times, sizes, headers, moments.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// Ten times of what one thread can send; more is a mistyped number.
+pub(super) const RATE_MAX: f64 = 1e6;
+/// One address has 28,000 ports to call from by default.
+pub(super) const CONNECTIONS_MAX: usize = 20_000;
+/// A day and longer is what the run loop is for; a sum of two still is far from overflow.
+pub(super) const TIME_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// More takes hours even on a fast network: a mistyped number.
+const SIZE_MAX: u64 = 1 << 40;
+
+pub(super) fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if rate > 0.0 && rate <= RATE_MAX => Ok(rate),
+        _ => Err(format!("expected a number above 0, at most {RATE_MAX}")),
+    }
+}
+
+pub(super) fn connections(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=CONNECTIONS_MAX) => Ok(number),
+        _ => Err(format!("expected 1 to {CONNECTIONS_MAX}")),
+    }
+}
+
+pub(super) fn time(text: &str) -> Result<Duration, String> {
+    match time_or_zero(text)? {
+        Duration::ZERO => Err("expected more than 0".to_owned()),
+        time => Ok(time),
+    }
+}
+
+pub(super) fn time_or_zero(text: &str) -> Result<Duration, String> {
+    let expected = || "expected digits and one of ms, s, m, h, as in 30s, up to 168h".to_owned();
+    let (digits, unit) = split(text);
+    let number: u64 = digits.parse().map_err(|_| expected())?;
+    let unit_ms = match unit {
+        "ms" => 1,
+        // WebV's times have no unit and are seconds.
+        "" | "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(expected()),
+    };
+    let time = number.checked_mul(unit_ms).map(Duration::from_millis);
+    time.filter(|time| *time <= TIME_MAX).ok_or_else(expected)
+}
+
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let expected = || "expected digits and an optional K, M or G".to_owned();
+    let (digits, unit) = split(text);
+    let number: u64 = digits.parse().map_err(|_| expected())?;
+    let unit: u64 = match unit {
+        "" => 1,
+        "K" | "k" => 1 << 10,
+        "M" | "m" => 1 << 20,
+        "G" | "g" => 1 << 30,
+        _ => return Err(expected()),
+    };
+    let size = number.checked_mul(unit).filter(|size| *size <= SIZE_MAX);
+    size.ok_or_else(|| "expected at most 1024G".to_owned())
+}
+
+pub(super) fn header(text: &str) -> Result<(String, String), String> {
+    match text.split_once(':') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.trim().to_owned())),
+        _ => Err("expected a name, a colon and a value".to_owned()),
+    }
+}
+
+/// A path that begins with a slash and does not end with one; empty for none.
+pub(super) fn url_prefix(text: &str) -> Result<String, String> {
+    let trimmed = text.trim_matches('/');
+    if trimmed.contains(['?', '#']) || trimmed.contains(char::is_whitespace) {
+        return Err("expected a path".to_owned());
+    }
+    Ok(if trimmed.is_empty() { String::new() } else { format!("/{trimmed}") })
+}
+
+/// A moment: RFC 3339, or the seconds since 1970 that `date +%s` prints.
+pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
+    let seconds: Option<i64> = text.parse().ok();
+    let moment = match seconds {
+        Some(seconds) => Timestamp::from_second(seconds).ok(),
+        None => text.parse().ok(),
+    };
+    moment.ok_or_else(|| {
+        "expected a time with its zone, as in 2030-01-31T12:00:00Z, or seconds since 1970"
+            .to_owned()
+    })
+}
+
+fn split(text: &str) -> (&str, &str) {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    text.split_at(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_a_time_without_unit_for_seconds_as_webv_does() {
+        assert_eq!(time("30"), Ok(Duration::from_secs(30)));
+        assert_eq!(time("168h"), Ok(TIME_MAX));
+        assert_eq!(time_or_zero("0"), Ok(Duration::ZERO));
+        for wrong in ["", "s", "0s", "1d", "-1s", "1.5s", "169h", "99999999999999999999h"] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_moment_is_rfc_3339_or_seconds_since_1970() {
+        let expected = Timestamp::from_second(1_900_000_000).unwrap();
+        for right in ["1900000000", "2030-03-17T17:46:40Z", "2030-03-17T18:46:40+01:00"] {
+            assert_eq!(moment(right), Ok(expected), "{right}");
+        }
+        for wrong in ["", "12:00", "2030-03-17", "2030-03-17T17:46:40", "999999999999999999"] {
+            assert!(moment(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_url_prefix_is_a_path_with_a_slash_before_it_and_none_behind() {
+        for (text, expected) in [("a", "/a"), ("/a/b/", "/a/b"), ("/", ""), ("", "")] {
+            assert_eq!(url_prefix(text).as_deref(), Ok(expected));
+        }
+        for wrong in ["/a?b", "/a#b", "a b"] {
+            assert!(url_prefix(wrong).is_err(), "{wrong}");
+        }
+    }
+}
