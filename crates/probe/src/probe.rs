@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::client::{Client, ClientSettings, Phases, Request, RequestError, Target, Tls};
+use crate::client::{Client, ClientSettings, Phases, Request, RequestError, Route, Target};
 use crate::log::Log;
 use crate::metrics::ServerMetrics;
 use crate::output::Output;
@@ -23,7 +23,7 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Prepares all `cases` for `target`.
+    /// Prepares all `cases` for `target`, which is reached by `route`.
     ///
     /// # Errors
     ///
@@ -31,7 +31,7 @@ impl Probe {
     pub fn new(
         settings: &Settings,
         target: &Target,
-        tls: Option<Tls>,
+        route: Route,
         cases: &[Arc<Case>],
         output: Output,
         metrics: Option<ServerMetrics>,
@@ -47,7 +47,7 @@ impl Probe {
             idle_max: settings.run_loop.as_ref().map_or(1, |run_loop| run_loop.max_concurrent),
         };
         Ok(Self {
-            client: Client::new(target.clone(), tls, client_settings),
+            client: Client::new(target.clone(), route, client_settings),
             prepared,
             tag: settings.tag.clone(),
             log: Log::new(settings),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::args::{self, Asked};
-use crate::client::{Target, Tls};
+use crate::client::{Resolver, Route, Target, Tls};
 use crate::dry_run;
 use crate::log;
 use crate::metrics::Metrics;
@@ -67,6 +67,7 @@ async fn try_run(
     let cases = cases(&settings)?;
     let tls = Tls::for_targets(&settings.servers, settings.ca_file.as_deref());
     let tls = tls.map_err(Failure::of)?;
+    let route = Route { resolver: Resolver::new(settings.resolve.clone()), address: None, tls };
     let mut stop = Stop::on_signals().map_err(Failure::of)?;
     let mut again = stop.clone();
     tokio::spawn(async move {
@@ -75,13 +76,13 @@ async fn try_run(
     });
     match &settings.run_loop {
         Some(run_loop) => {
-            looping(&settings, run_loop, &cases, tls, &mut stop).await?;
+            looping(&settings, run_loop, &cases, &route, &mut stop).await?;
             Ok(0)
         }
         None => {
             let output = Output::start(settings.log_format, Full::Wait(stop.clone()));
             let output = output.map_err(Failure::of)?;
-            let probes = probes(&settings, &cases, tls, &output, None)?;
+            let probes = probes(&settings, &cases, &route, &output, None)?;
             stop.or_after(settings.delay_start).await;
             if stop.is_asked() {
                 return Ok(0);
@@ -97,14 +98,14 @@ async fn looping(
     settings: &Settings,
     run_loop: &RunLoop,
     cases: &[Arc<Case>],
-    tls: Option<Tls>,
+    route: &Route,
     stop: &mut Stop,
 ) -> Result<(), Failure> {
     let metrics =
         Metrics::new(settings.region.as_deref(), settings.zone.as_deref()).map_err(Failure::of)?;
     let output = Output::start(settings.log_format, Full::Drop(metrics.lines_dropped()));
     let output = output.map_err(Failure::of)?;
-    let probes = probes(settings, cases, tls, &output, Some(&metrics))?;
+    let probes = probes(settings, cases, route, &output, Some(&metrics))?;
     let listener = web::bind(run_loop.port).await.map_err(|error| Failure {
         lines: vec![format!(
             "--port {}: can not listen: {error}; choose another port",
@@ -142,14 +143,14 @@ fn cases(settings: &Settings) -> Result<Vec<Arc<Case>>, Failure> {
 fn probes(
     settings: &Settings,
     cases: &[Arc<Case>],
-    tls: Option<Tls>,
+    route: &Route,
     output: &Output,
     metrics: Option<&Metrics>,
 ) -> Result<Vec<Probe>, Failure> {
     let probe = |target: &Target| {
         let metrics = metrics.map(|metrics| metrics.server(target.as_str(), cases));
         let output = output.clone();
-        Probe::new(settings, target, tls.clone(), cases, output, metrics).map_err(Failure::of)
+        Probe::new(settings, target, route.clone(), cases, output, metrics).map_err(Failure::of)
     };
     settings.servers.iter().map(probe).collect()
 }

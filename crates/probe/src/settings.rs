@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::args::{Arguments, Given, Origin};
-use crate::client::Target;
+use crate::client::{FixedAddress, Target};
 
 /// Everything a run needs to know, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +43,8 @@ pub struct Settings {
     pub zone: Option<String>,
     /// Certificates to trust beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// Addresses that are used instead of those of the name service.
+    pub resolve: Vec<FixedAddress>,
     /// Whether connections are used again.
     pub keep_alive: bool,
     /// Whether the settings are only to be printed.
@@ -154,6 +156,7 @@ impl Reader<'_> {
             region: self.text("region"),
             zone: self.text("zone"),
             ca_file: self.text("ca-file").map(PathBuf::from),
+            resolve: self.resolve(),
             keep_alive: !self.flag("no-keep-alive"),
             dry_run: self.flag("dry-run"),
         };
@@ -232,6 +235,18 @@ impl Reader<'_> {
             }
         }
         servers
+    }
+
+    fn resolve(&mut self) -> Vec<FixedAddress> {
+        let Some(given) = self.given("resolve") else { return Vec::new() };
+        let mut fixed = Vec::with_capacity(given.words.len());
+        for text in &given.words {
+            match FixedAddress::parse(text) {
+                Ok(address) => fixed.push(address),
+                Err(error) => self.errors.push(format!("--resolve: {error}")),
+            }
+        }
+        fixed
     }
 
     fn url_prefix(&mut self) -> String {

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::client::stream::{Stream, Traffic, Transport};
-use crate::client::{ClientError, Target, Tls};
+use crate::client::{ClientError, Resolver, Target, Tls};
 
 /// How long the steps to an open connection took; none for a step that was not needed, or not
 /// come to its end.
@@ -26,20 +26,27 @@ pub struct Opening {
     pub ready: Option<Duration>,
 }
 
+/// The way to a server: how its name becomes an address, and how it is secured.
+#[derive(Clone)]
+pub struct Route {
+    /// Finds the addresses of the server's name.
+    pub resolver: Resolver,
+    /// None asks the resolver, and takes the first address that answers.
+    pub address: Option<SocketAddr>,
+    /// Needed for https only.
+    pub tls: Option<Tls>,
+}
+
 pub(super) async fn open(
     target: &Target,
-    tls: Option<&Tls>,
+    route: &Route,
     traffic: Arc<Traffic>,
     opening: &mut Opening,
 ) -> Result<Stream, ClientError> {
     let begin = Instant::now();
-    let addresses = match target.address() {
-        Some(address) => vec![SocketAddr::new(address, target.port())],
-        None => {
-            let found = lookup(target).await?;
-            opening.resolve = Some(begin.elapsed());
-            found
-        }
+    let addresses = match route.address {
+        Some(address) => vec![address],
+        None => resolved(target, &route.resolver, opening).await?,
     };
     let start = Instant::now();
     let tcp = connect_any(&addresses).await.map_err(|source| ClientError::Connect {
@@ -50,7 +57,7 @@ pub(super) async fn open(
     let _ = tcp.set_nodelay(true);
     opening.connect = Some(start.elapsed());
     let transport = match target.is_https() {
-        true => secured(target, tls, tcp, opening).await?,
+        true => secured(target, route.tls.as_ref(), tcp, opening).await?,
         false => Transport::Plain(tcp),
     };
     opening.ready = Some(begin.elapsed());
@@ -73,14 +80,19 @@ async fn secured(
     Ok(Transport::Tls(Box::new(stream)))
 }
 
-async fn lookup(target: &Target) -> Result<Vec<SocketAddr>, ClientError> {
-    let failed = |source| ClientError::Resolve { host: target.host().to_owned(), source };
-    let found = lookup_host((target.host(), target.port())).await.map_err(failed)?;
-    let addresses: Vec<_> = found.take(ADDRESSES_MAX).collect();
-    if addresses.is_empty() {
-        return Err(failed(io::Error::new(io::ErrorKind::NotFound, "no address")));
+async fn resolved(
+    target: &Target,
+    resolver: &Resolver,
+    opening: &mut Opening,
+) -> Result<Vec<SocketAddr>, ClientError> {
+    if let Some(known) = resolver.known(target) {
+        return Ok(known);
     }
-    Ok(addresses)
+    let begin = Instant::now();
+    let mut found = resolver.look_up(target.host(), target.port()).await?;
+    opening.resolve = Some(begin.elapsed());
+    found.truncate(ATTEMPTS_MAX);
+    Ok(found)
 }
 
 // The first to answer wins; a silent address holds the next one up for a moment only (RFC 8305).
@@ -118,5 +130,5 @@ fn listed(addresses: &[SocketAddr]) -> String {
 
 // RFC 8305 section 8: the recommended delay between attempts.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-// More addresses than this of one name are never needed, and each may cost a delay.
-const ADDRESSES_MAX: usize = 8;
+// More addresses of one name are not needed for one connection, and each may cost a delay.
+const ATTEMPTS_MAX: usize = 8;

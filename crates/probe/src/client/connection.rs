@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 
 use crate::client::connect::{self, Opening};
 use crate::client::stream::{Stream, Traffic};
-use crate::client::{BodySink, ClientError, Request, RequestBody, Target, Tls};
+use crate::client::{BodySink, ClientError, Request, RequestBody, Resolver, Route, Target, Tls};
 
 type Driver = http1::Connection<TokioIo<Stream>, RequestBody>;
 
@@ -59,26 +59,41 @@ pub struct Phases {
 }
 
 impl Connection {
-    /// Connects to `target`, and notes in `opening` how long its steps took. With `close` every
-    /// request on it asks the server to close.
+    /// Connects to `target` by `route`, and notes in `opening` how long its steps took. With `close`
+    /// every request on it asks the server to close.
     ///
     /// # Errors
     ///
     /// A name without address, an address without listener, a failed TLS handshake.
-    pub async fn open(
+    pub async fn dial(
         target: &Target,
-        tls: Option<&Tls>,
+        route: &Route,
         close: bool,
         opening: &mut Opening,
     ) -> Result<Self, ClientError> {
         let traffic = Arc::new(Traffic::default());
-        let stream = connect::open(target, tls, Arc::clone(&traffic), opening).await?;
+        let stream = connect::open(target, route, Arc::clone(&traffic), opening).await?;
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(READ_BUFFER_MAX)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(ClientError::Http)?;
         Ok(Self { sender, driver: Some(driver), traffic, close })
+    }
+
+    /// As [`Connection::dial`], to the first address that answers of those that the system finds.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub async fn open(
+        target: &Target,
+        tls: Option<&Tls>,
+        close: bool,
+        opening: &mut Opening,
+    ) -> Result<Self, ClientError> {
+        let route = Route { resolver: Resolver::default(), address: None, tls: tls.cloned() };
+        Self::dial(target, &route, close, opening).await
     }
 
     /// Sends `request`, feeds the body of the answer to `sink` as it comes, and notes in `phases`

@@ -8,15 +8,17 @@ mod connection;
 mod error;
 mod pool;
 mod request;
+mod resolve;
 mod stream;
 mod target;
 mod tls;
 
-pub use connect::Opening;
+pub use connect::{Opening, Route};
 pub use connection::{Answer, Connection, Phases};
 pub use error::ClientError;
 pub use pool::{Client, ClientSettings};
 pub use request::{Request, RequestBody, RequestError};
+pub use resolve::{ADDRESSES_MAX, FixedAddress, FixedAddressError, Resolver};
 pub use target::{Target, TargetError};
 pub use tls::{Tls, TlsError};
 

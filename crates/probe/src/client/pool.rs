@@ -4,12 +4,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::client::connection::{Answer, Connection, Phases};
-use crate::client::{BodySink, ClientError, Request, Target, Tls};
+use crate::client::{BodySink, ClientError, Request, Route, Target};
 
 /// Sends requests to one server over as few connections as there are requests at a time.
 pub struct Client {
     target: Target,
-    tls: Option<Tls>,
+    route: Route,
     settings: ClientSettings,
     idle: Mutex<Vec<Idle>>,
 }
@@ -26,9 +26,9 @@ pub struct ClientSettings {
 }
 
 impl Client {
-    /// A client of `target`; nothing is connected yet. `tls` is needed for https only.
-    pub fn new(target: Target, tls: Option<Tls>, settings: ClientSettings) -> Self {
-        Self { target, tls, settings, idle: Mutex::new(Vec::new()) }
+    /// A client of `target`, which it reaches by `route`; nothing is connected yet.
+    pub fn new(target: Target, route: Route, settings: ClientSettings) -> Self {
+        Self { target, route, settings, idle: Mutex::new(Vec::new()) }
     }
 
     /// The server that is asked.
@@ -78,9 +78,8 @@ impl Client {
             }
         }
         let close = !self.settings.keep_alive;
-        let tls = self.tls.as_ref();
-        let mut connection =
-            Connection::open(&self.target, tls, close, &mut phases.opening).await?;
+        let (target, route) = (&self.target, &self.route);
+        let mut connection = Connection::dial(target, route, close, &mut phases.opening).await?;
         let answer = connection.request(request, sink, phases).await?;
         self.keep(Idle { connection, opened: start, since: start }).await;
         Ok(answer)
