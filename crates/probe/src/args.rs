@@ -234,7 +234,11 @@ pub const OPTIONS: &[Opt] = &[
     opt("region", None, Kind::Value("TEXT"), "For the log and the metrics"),
     opt("zone", None, Kind::Value("TEXT"), "For the log and the metrics"),
     opt("ca-file", None, Kind::Value("FILE"), "Trust these certificates, too (PEM)"),
+    opt("insecure", None, Kind::Flag, "Take every certificate of a server"),
+    opt("cert", None, Kind::Value("FILE"), "Certificate of this client (PEM)"),
+    opt("key", None, Kind::Value("FILE"), "Its key (PEM) [default: in the file of --cert]"),
     opt("resolve", None, Kind::List("HOST:PORT:ADDR"), "Use this address instead of the name's"),
+    opt("cookies", None, Kind::Flag, "Keep cookies and send them back"),
     opt("no-keep-alive", None, Kind::Flag, "A new connection for each request"),
     opt("dry-run", Some('d'), Kind::CommandLineFlag, "Print the settings and end"),
 ];

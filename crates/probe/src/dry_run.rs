@@ -1,6 +1,7 @@
 //! The page of `--dry-run`.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use crate::settings::Settings;
 
@@ -31,13 +32,19 @@ pub fn page(settings: &Settings) -> String {
     rows.extend([
         ("Timeout", settings.timeout.as_secs().to_string()),
         ("Keep Alive", word(settings.keep_alive).to_owned()),
+        ("Cookies", word(settings.cookies).to_owned()),
         ("Log Format", settings.log_format.to_string()),
         ("Verbose", word(settings.verbose).to_owned()),
         ("Verbose Errors", word(settings.verbose_errors).to_owned()),
     ]);
-    let ca_file = settings.ca_file.as_ref().map(|path| path.display().to_string());
+    let shown = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    let tls = &settings.tls;
+    let (ca_file, cert, key) = (shown(&tls.ca_file), shown(&tls.cert), shown(&tls.key));
     let optional = [
         ("CA File", &ca_file),
+        ("Insecure", &tls.insecure.then(|| word(true).to_owned())),
+        ("Cert", &cert),
+        ("Key", &key),
         ("Tag", &settings.tag),
         ("Region", &settings.region),
         ("Zone", &settings.zone),

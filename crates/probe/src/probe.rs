@@ -44,6 +44,7 @@ impl Probe {
         let client_settings = ClientSettings {
             timeout: settings.timeout,
             keep_alive: settings.keep_alive,
+            cookies: settings.cookies,
             idle_max: settings.run_loop.as_ref().map_or(1, |run_loop| run_loop.max_concurrent),
         };
         Ok(Self {

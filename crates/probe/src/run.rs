@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::args::{self, Asked};
-use crate::client::{Resolver, Route, Target, Tls};
+use crate::client::{Proxies, Resolver, Route, Target, Tls};
 use crate::dry_run;
 use crate::log;
 use crate::metrics::Metrics;
@@ -65,9 +65,9 @@ async fn try_run(
         return Ok(0);
     }
     let cases = cases(&settings)?;
-    let tls = Tls::for_targets(&settings.servers, settings.ca_file.as_deref());
-    let tls = tls.map_err(Failure::of)?;
-    let route = Route { resolver: Resolver::new(settings.resolve.clone()), address: None, tls };
+    let tls = Tls::for_targets(&settings.servers, settings.tls.clone()).map_err(Failure::of)?;
+    let resolver = Resolver::new(settings.resolve.clone());
+    let route = Route { resolver, address: None, proxy: None, tls };
     let mut stop = Stop::on_signals().map_err(Failure::of)?;
     let mut again = stop.clone();
     tokio::spawn(async move {
@@ -147,10 +147,21 @@ fn probes(
     output: &Output,
     metrics: Option<&Metrics>,
 ) -> Result<Vec<Probe>, Failure> {
+    let proxies = Proxies::of_environment(|name| {
+        std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+    });
+    for warning in &proxies.warnings {
+        complain(NAME, warning);
+    }
     let probe = |target: &Target| {
+        let mut route = route.clone();
+        if let Some(proxy) = proxies.for_target(target) {
+            complain(NAME, format!("{target} is reached by the proxy {proxy}"));
+            route.proxy = Some(proxy.clone());
+        }
         let metrics = metrics.map(|metrics| metrics.server(target.as_str(), cases));
         let output = output.clone();
-        Probe::new(settings, target, route.clone(), cases, output, metrics).map_err(Failure::of)
+        Probe::new(settings, target, route, cases, output, metrics).map_err(Failure::of)
     };
     settings.servers.iter().map(probe).collect()
 }

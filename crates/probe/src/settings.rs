@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::args::{Arguments, Given, Origin};
-use crate::client::{FixedAddress, Target};
+use crate::client::{FixedAddress, Target, TlsSettings};
 
 /// Everything a run needs to know, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,10 +41,12 @@ pub struct Settings {
     pub region: Option<String>,
     /// Where the prober runs, finer.
     pub zone: Option<String>,
-    /// Certificates to trust beside the system's.
-    pub ca_file: Option<PathBuf>,
+    /// Whom to trust, and as whom to speak.
+    pub tls: TlsSettings,
     /// Addresses that are used instead of those of the name service.
     pub resolve: Vec<FixedAddress>,
+    /// Whether cookies are kept and sent back.
+    pub cookies: bool,
     /// Whether connections are used again.
     pub keep_alive: bool,
     /// Whether the settings are only to be printed.
@@ -155,8 +157,9 @@ impl Reader<'_> {
             tag: self.text("tag"),
             region: self.text("region"),
             zone: self.text("zone"),
-            ca_file: self.text("ca-file").map(PathBuf::from),
+            tls: self.tls(),
             resolve: self.resolve(),
+            cookies: self.flag("cookies"),
             keep_alive: !self.flag("no-keep-alive"),
             dry_run: self.flag("dry-run"),
         };
@@ -235,6 +238,20 @@ impl Reader<'_> {
             }
         }
         servers
+    }
+
+    fn tls(&mut self) -> TlsSettings {
+        let path = |reader: &Self, long| reader.text(long).map(PathBuf::from);
+        let settings = TlsSettings {
+            ca_file: path(self, "ca-file"),
+            insecure: self.flag("insecure"),
+            cert: path(self, "cert"),
+            key: path(self, "key"),
+        };
+        if settings.key.is_some() && settings.cert.is_none() {
+            self.errors.push("--key needs --cert".to_owned());
+        }
+        settings
     }
 
     fn resolve(&mut self) -> Vec<FixedAddress> {

@@ -3,7 +3,7 @@
 mod process;
 mod stub;
 
-use process::{Folder, ask, run};
+use process::{Folder, ask, finish, program, run};
 use stub::{Reply, Stub, answer};
 
 const FILE: &str = r#"{"requests": [{"path": "/", "validation": {}}]}"#;
@@ -28,4 +28,66 @@ fn a_resolve_that_is_none_is_refused() {
     let outcome = run(&Folder::new(), &["-s", "http://a", "-f", "f", "--resolve", "a:80"]);
     assert_eq!(outcome.code, 1);
     assert!(outcome.err.contains("--resolve: 'a:80' is not HOST:PORT:ADDRESS"), "{outcome:?}");
+}
+
+/// What is asked of a server by way of a proxy, and what was complained of.
+fn by_proxy(server: &str, variables: &[(&str, &str)], more: &[&str]) -> (i32, String, String) {
+    let folder = Folder::new();
+    let file = folder.file("t.json", FILE);
+    let mut command = program(&folder);
+    command.args(["-s", server, "-f", &file, "-g", "Json", "--verbose-errors"]).args(more);
+    let outcome = finish(command.envs(variables.iter().copied()));
+    (outcome.code, outcome.out, outcome.err)
+}
+
+#[test]
+fn a_proxy_is_asked_for_the_whole_url_and_told_of() {
+    let proxy = ok();
+    let url = proxy.url().replace("http://", "http://user:secret@");
+    let (code, _, told) = by_proxy("http://name.invalid:81", &[("http_proxy", &url)], &[]);
+    assert_eq!(code, 0, "{told}");
+    let seen = proxy.seen().remove(0);
+    assert_eq!(seen.path, "http://name.invalid:81/");
+    assert_eq!(seen.headers["host"], "name.invalid:81");
+    assert_eq!(seen.headers["proxy-authorization"], "Basic dXNlcjpzZWNyZXQ=");
+    assert!(told.contains("is reached by the proxy 127.0.0.1:"), "{told}");
+    assert!(!told.contains("secret"), "{told}");
+}
+
+#[test]
+fn a_tunnel_is_opened_by_connect_and_its_refusal_told() {
+    let proxy = Stub::start(|_| Reply::RawClose(answer(403, "", "")));
+    let (code, out, told) =
+        by_proxy("https://name.invalid", &[("https_proxy", &proxy.url())], &["--insecure"]);
+    assert_eq!(code, 1, "{told}");
+    let seen = proxy.seen().remove(0);
+    assert_eq!((seen.method.as_str(), seen.path.as_str()), ("CONNECT", "name.invalid:443"));
+    assert!(out.contains("can not be used: it answers 403 to CONNECT name.invalid:443"), "{out}");
+}
+
+#[test]
+fn what_no_proxy_names_is_asked_directly() {
+    let (stub, proxy) = (ok(), ok());
+    let variables = [("http_proxy", proxy.url()), ("no_proxy", "invalid".to_owned())];
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let port = stub.port();
+    let fixed = format!("name.invalid:{port}:127.0.0.1");
+    let server = format!("http://name.invalid:{port}");
+    assert_eq!(by_proxy(&server, &variables, &["--resolve", &fixed]).0, 0);
+    assert_eq!((stub.seen().len(), proxy.seen().len()), (1, 0));
+}
+
+#[test]
+fn cookies_are_sent_back_only_if_asked_for() {
+    for (more, expected) in [(&[][..], None), (&["--cookies"], Some("id=7".to_owned()))] {
+        let stub = Stub::start(|_| {
+            let head = "HTTP/1.1 200 OK\r\nSet-Cookie: id=7; Path=/\r\nContent-Length: 0\r\n\r\n";
+            Reply::Raw(head.as_bytes().to_vec())
+        });
+        let file = r#"{"requests": [{"path": "/"}, {"path": "/"}]}"#;
+        assert_eq!(ask(&stub.url(), file, more).code, 0);
+        let sent: Vec<_> =
+            stub.seen().iter().map(|seen| seen.headers.get("cookie").cloned()).collect();
+        assert_eq!(sent, [None, expected]);
+    }
 }

@@ -13,6 +13,7 @@ use hyper::{HeaderMap, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
 use crate::client::connect::{self, Opening};
+use crate::client::request::{ProxiedForm, RequestForm};
 use crate::client::stream::{Stream, Traffic};
 use crate::client::{BodySink, ClientError, Request, RequestBody, Resolver, Route, Target, Tls};
 
@@ -25,7 +26,7 @@ pub struct Connection {
     // dropping the connection closes the socket.
     driver: Option<Driver>,
     traffic: Arc<Traffic>,
-    close: bool,
+    form: RequestForm,
 }
 
 /// What came back, its body aside.
@@ -78,7 +79,14 @@ impl Connection {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(ClientError::Http)?;
-        Ok(Self { sender, driver: Some(driver), traffic, close })
+        let form = RequestForm {
+            close,
+            proxied: route.proxy().filter(|_| !target.is_https()).map(|proxy| ProxiedForm {
+                authority: target.authority().clone(),
+                authorization: proxy.authorization(),
+            }),
+        };
+        Ok(Self { sender, driver: Some(driver), traffic, form })
     }
 
     /// As [`Connection::dial`], to the first address that answers of those that the system finds.
@@ -92,7 +100,8 @@ impl Connection {
         close: bool,
         opening: &mut Opening,
     ) -> Result<Self, ClientError> {
-        let route = Route { resolver: Resolver::default(), address: None, tls: tls.cloned() };
+        let route =
+            Route { resolver: Resolver::default(), address: None, proxy: None, tls: tls.cloned() };
         Self::dial(target, &route, close, opening).await
     }
 
@@ -111,7 +120,7 @@ impl Connection {
     ) -> Result<Answer, ClientError> {
         let start = Instant::now();
         let (received, sent) = (self.traffic.received(), self.traffic.sent());
-        let asked = self.sender.send_request(request.message(self.close));
+        let asked = self.sender.send_request(request.message(&self.form));
         let response = self.drive(asked).await.map_err(|error| ClientError::of_http(error, 0))?;
         phases.first_byte = Some(start.elapsed());
         let start = Instant::now();

@@ -5,8 +5,10 @@
 
 mod connect;
 mod connection;
+mod cookies;
 mod error;
 mod pool;
+mod proxy;
 mod request;
 mod resolve;
 mod stream;
@@ -17,10 +19,11 @@ pub use connect::{Opening, Route};
 pub use connection::{Answer, Connection, Phases};
 pub use error::ClientError;
 pub use pool::{Client, ClientSettings};
+pub use proxy::{Proxies, Proxy};
 pub use request::{Request, RequestBody, RequestError};
 pub use resolve::{ADDRESSES_MAX, FixedAddress, FixedAddressError, Resolver};
 pub use target::{Target, TargetError};
-pub use tls::{Tls, TlsError};
+pub use tls::{Tls, TlsError, TlsSettings};
 
 /// Takes the body of an answer as it comes.
 pub trait BodySink: Send {

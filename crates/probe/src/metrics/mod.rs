@@ -28,6 +28,7 @@ pub struct Metrics {
     sent: IntCounterVec,
     dropped: IntCounterVec,
     in_flight: IntGaugeVec,
+    expiry: IntGaugeVec,
     // In the order of the faults.
     errors: [IntCounter; Fault::ALL.len()],
     lines_dropped: IntCounter,
@@ -67,6 +68,10 @@ impl Metrics {
             "heartbeat_probe_requests_in_flight",
             "Requests that are sent and not answered yet.",
         );
+        let expiry = Opts::new(
+            "heartbeat_probe_tls_expiry_timestamp_seconds",
+            "When the first certificate of the server's chain expires, in Unix time.",
+        );
         // Without the server: a central prober has hundreds, and which of them is in trouble the
         // durations tell.
         let errors = Opts::new(
@@ -104,6 +109,7 @@ impl Metrics {
                 "Requests that were due and not sent, because too many were unanswered.",
             )?,
             in_flight: registered(&registry, IntGaugeVec::new(gauge, &["server"])?)?,
+            expiry: registered(&registry, IntGaugeVec::new(expiry, &["server"])?)?,
             errors: Fault::ALL.map(|fault| errors.with_label_values(&[fault.name()])),
             lines_dropped: registered(&registry, IntCounter::with_opts(lines_dropped)?)?,
             registry,
@@ -161,6 +167,10 @@ impl ServerMetrics {
             self.all.errors[fault as usize].inc();
         }
         let phases = &record.took.phases;
+        if let Some(expiry) = phases.opening.expiry {
+            let expiry = i64::try_from(expiry).unwrap_or(i64::MAX);
+            self.all.expiry.with_label_values(&[&self.server]).set(expiry);
+        }
         self.phase("resolve", phases.opening.resolve);
         self.phase("connect", phases.opening.connect);
         self.phase("tls", phases.opening.tls);
