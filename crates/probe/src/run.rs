@@ -18,7 +18,7 @@ use crate::run_loop;
 use crate::settings::{RunLoop, Settings};
 use crate::stop::Stop;
 use crate::testfile::{self, Case};
-use crate::web;
+use crate::web::{self, Readiness};
 
 /// Does what the command line `words`, without the program's name, and the environment ask for.
 pub async fn run(
@@ -113,7 +113,8 @@ async fn looping(
         )],
         code: EXIT_NO_PORT,
     })?;
-    tokio::spawn(web::serve(listener, metrics));
+    let readiness = Readiness::default();
+    tokio::spawn(web::serve(listener, metrics, readiness.clone()));
     stop.or_after(settings.delay_start).await;
     if stop.is_asked() {
         return Ok(());
@@ -121,7 +122,7 @@ async fn looping(
     if let Some(text) = log::startup(settings, run_loop, Timestamp::now()) {
         output.line(text).await;
     }
-    run_loop::run(run_loop, probes, stop).await;
+    run_loop::run(run_loop, probes, stop, &readiness).await;
     if let Some(text) = log::shutdown(settings.log_format, Timestamp::now()) {
         output.line(text).await;
     }

@@ -9,18 +9,20 @@ use tokio::time::Instant;
 use crate::probe::Probe;
 use crate::settings::RunLoop;
 use crate::stop::Stop;
+use crate::web::Readiness;
 
 /// Asks all `probes` on their schedules until `stop`, or until the duration is over. Requests that
-/// are unanswered then have a moment to end.
-pub async fn run(run_loop: &RunLoop, probes: Vec<Probe>, stop: &mut Stop) {
+/// are unanswered then have a moment to end. `readiness` is true from the first request until then.
+pub async fn run(run_loop: &RunLoop, probes: Vec<Probe>, stop: &mut Stop, readiness: &Readiness) {
     let mut schedules = JoinSet::new();
     for probe in probes {
-        schedules.spawn(schedule(Arc::new(probe), run_loop.clone(), stop.clone()));
+        let (probe, readiness) = (Arc::new(probe), readiness.clone());
+        schedules.spawn(schedule(probe, run_loop.clone(), stop.clone(), readiness));
     }
     while schedules.join_next().await.is_some() {}
 }
 
-async fn schedule(probe: Arc<Probe>, run_loop: RunLoop, stop: Stop) {
+async fn schedule(probe: Arc<Probe>, run_loop: RunLoop, stop: Stop, readiness: Readiness) {
     let mut stop = stop;
     let mut in_flight = JoinSet::new();
     let mut order = Order { next: 0, length: probe.len(), random: run_loop.random };
@@ -42,12 +44,14 @@ async fn schedule(probe: Arc<Probe>, run_loop: RunLoop, stop: Stop) {
         let index = order.next();
         if in_flight.len() < run_loop.max_concurrent {
             let probe = Arc::clone(&probe);
+            readiness.set(true);
             in_flight.spawn(async move { counted(&probe, index).await });
         } else {
             dropped(&probe, 1);
         }
         dropped(&probe, pace.advance(Instant::now()));
     }
+    readiness.set(false);
     let ended = async { while in_flight.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(LAST_ANSWERS_MAX, ended).await;
 }
