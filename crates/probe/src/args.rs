@@ -238,6 +238,7 @@ pub const OPTIONS: &[Opt] = &[
     opt("cert", None, Kind::Value("FILE"), "Certificate of this client (PEM)"),
     opt("key", None, Kind::Value("FILE"), "Its key (PEM) [default: in the file of --cert]"),
     opt("resolve", None, Kind::List("HOST:PORT:ADDR"), "Use this address instead of the name's"),
+    opt("max-body", None, Kind::Value("BYTES"), "Kept of a JSON body [default: 4194304]"),
     opt("cookies", None, Kind::Flag, "Keep cookies and send them back"),
     opt("no-keep-alive", None, Kind::Flag, "A new connection for each request"),
     opt("dry-run", Some('d'), Kind::CommandLineFlag, "Print the settings and end"),

@@ -32,6 +32,7 @@ pub fn page(settings: &Settings) -> String {
     rows.extend([
         ("Timeout", settings.timeout.as_secs().to_string()),
         ("Keep Alive", word(settings.keep_alive).to_owned()),
+        ("Max Body", settings.max_body.to_string()),
         ("Cookies", word(settings.cookies).to_owned()),
         ("Log Format", settings.log_format.to_string()),
         ("Verbose", word(settings.verbose).to_owned()),

@@ -10,12 +10,13 @@ use crate::output::Output;
 use crate::record::{Record, Took, whole_milliseconds};
 use crate::settings::Settings;
 use crate::testfile::Case;
-use crate::validation::{BodyCheck, validate};
+use crate::validation::{BodyCheck, BodyLimits, validate};
 
 /// Asks one server.
 pub struct Probe {
     client: Client,
     prepared: Vec<(Arc<Case>, Request)>,
+    body_limits: BodyLimits,
     tag: Option<String>,
     log: Log,
     output: Output,
@@ -50,6 +51,7 @@ impl Probe {
         Ok(Self {
             client: Client::new(target.clone(), route, client_settings),
             prepared,
+            body_limits: BodyLimits::new(settings.max_body),
             tag: settings.tag.clone(),
             log: Log::new(settings),
             output,
@@ -76,7 +78,7 @@ impl Probe {
     pub async fn ask(&self, index: usize) -> Record {
         let (case, request) = &self.prepared[index];
         let server = self.client.target().as_str();
-        let mut body = BodyCheck::new(case.validation.as_ref());
+        let mut body = BodyCheck::within(&self.body_limits, case.validation.as_ref());
         let start = Instant::now();
         let mut phases = Phases::default();
         let answer = self.client.send(request, &mut body, &mut phases).await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::args::{Arguments, Given, Origin};
 use crate::client::{FixedAddress, Target, TlsSettings};
+use crate::validation::BODY_MAX;
 
 /// Everything a run needs to know, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +46,8 @@ pub struct Settings {
     pub tls: TlsSettings,
     /// Addresses that are used instead of those of the name service.
     pub resolve: Vec<FixedAddress>,
+    /// How much of bodies is kept.
+    pub max_body: usize,
     /// Whether cookies are kept and sent back.
     pub cookies: bool,
     /// Whether connections are used again.
@@ -159,6 +162,7 @@ impl Reader<'_> {
             zone: self.text("zone"),
             tls: self.tls(),
             resolve: self.resolve(),
+            max_body: self.max_body(),
             cookies: self.flag("cookies"),
             keep_alive: !self.flag("no-keep-alive"),
             dry_run: self.flag("dry-run"),
@@ -252,6 +256,12 @@ impl Reader<'_> {
             self.errors.push("--key needs --cert".to_owned());
         }
         settings
+    }
+
+    fn max_body(&mut self) -> usize {
+        let default = BODY_MAX as u64;
+        let bytes = self.number("max-body", 0..=MAX_BODY_MAX).unwrap_or(default);
+        usize::try_from(bytes).unwrap_or(BODY_MAX)
     }
 
     fn resolve(&mut self) -> Vec<FixedAddress> {
@@ -354,6 +364,8 @@ impl Reader<'_> {
 const MILLISECONDS_MAX: u64 = i32::MAX as u64;
 // WebV's 32-bit seconds.
 const SECONDS_MAX: u64 = i32::MAX as u64;
+// A body of this size takes several times as much while it is parsed.
+const MAX_BODY_MAX: u64 = 1 << 30;
 // Each may hold a socket and a read buffer; above this the descriptors of a default limit are used
 // up and the load generator is the better tool.
 const CONCURRENT_MAX: u64 = 10_000;

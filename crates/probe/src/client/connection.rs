@@ -126,6 +126,7 @@ impl Connection {
         let start = Instant::now();
         let (head, body) = Response::into_parts(response);
         let told_length = told_length(&head.headers);
+        sink.begin(&head.headers);
         let body_length = self.receive(body, sink).await?;
         phases.transfer = Some(start.elapsed());
         Ok(Answer {

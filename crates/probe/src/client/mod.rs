@@ -25,8 +25,13 @@ pub use resolve::{ADDRESSES_MAX, FixedAddress, FixedAddressError, Resolver};
 pub use target::{Target, TargetError};
 pub use tls::{Tls, TlsError, TlsSettings};
 
+use hyper::HeaderMap;
+
 /// Takes the body of an answer as it comes.
 pub trait BodySink: Send {
+    /// The header fields of the answer, before its body.
+    fn begin(&mut self, _: &HeaderMap) {}
+
     /// The next bytes, in order.
     fn take(&mut self, bytes: &[u8]);
 }
