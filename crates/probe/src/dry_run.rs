@@ -27,6 +27,8 @@ pub fn page(settings: &Settings) -> String {
             ("Random", word(run_loop.random).to_owned()),
             ("Port", run_loop.port.to_string()),
             ("Max Concurrent", run_loop.max_concurrent.to_string()),
+            ("Resolve All", word(run_loop.resolve_all).to_owned()),
+            ("Metrics", run_loop.metrics.to_string()),
         ]),
     }
     rows.extend([

@@ -69,6 +69,14 @@ pub struct RunLoop {
     pub port: u16,
     /// Unanswered requests per server.
     pub max_concurrent: usize,
+    /// Whether each address of a server is asked for itself.
+    pub resolve_all: bool,
+    /// What unanswered requests have at the end.
+    pub last_answers: Duration,
+    /// Which metrics there are.
+    pub metrics: MetricsChoice,
+    /// Bounds of the histograms of whole requests, in seconds.
+    pub buckets: Vec<f64>,
 }
 
 macro_rules! formats {
@@ -114,10 +122,20 @@ formats! {
         Tsv,
         /// One object.
         Json,
-        /// One object, as `Json`: the summary of WebV is the same in both.
+        /// One object, keys in camelCase.
         JsonCamel,
         /// JUnit.
         Xml
+    }
+}
+
+formats! {
+    /// Which metrics there are.
+    MetricsChoice {
+        /// Those of WebV alone, and those of the process.
+        Webv,
+        /// The finer ones beside them.
+        All
     }
 }
 
@@ -176,6 +194,11 @@ impl Reader<'_> {
         let random = self.flag("random");
         let port = self.number("port", 1..=65_535).unwrap_or(8080);
         let max_concurrent = self.number("max-concurrent", 1..=CONCURRENT_MAX).unwrap_or(100);
+        let resolve_all = self.flag("resolve-all");
+        let metrics = self.format("metrics", MetricsChoice::NAMES).unwrap_or(MetricsChoice::All);
+        let buckets = self.buckets();
+        let timeout = self.given("timeout").and_then(|given| given.words[0].parse().ok());
+        let timeout = timeout.map_or(LAST_ANSWERS_MAX, Duration::from_secs);
         let interval = self.interval();
         if looping {
             return Some(RunLoop {
@@ -184,6 +207,10 @@ impl Reader<'_> {
                 random,
                 port: u16::try_from(port).unwrap_or(8080),
                 max_concurrent: usize::try_from(max_concurrent).unwrap_or(100),
+                resolve_all,
+                last_answers: timeout.min(LAST_ANSWERS_MAX),
+                metrics,
+                buckets,
             });
         }
         let from_command_line = |reader: &Self, long: &str| {
@@ -193,6 +220,9 @@ impl Reader<'_> {
         for (long, used) in [
             ("port", from_command_line(self, "port")),
             ("max-concurrent", from_command_line(self, "max-concurrent")),
+            ("resolve-all", resolve_all),
+            ("metrics", self.given("metrics").is_some()),
+            ("buckets", self.given("buckets").is_some()),
             ("rate", self.given("rate").is_some()),
             ("duration", !duration.is_zero()),
             ("random", random),
@@ -216,6 +246,10 @@ impl Reader<'_> {
             return Duration::from_secs_f64(1.0 / rate);
         }
         // A value that is no good is told once, where a single run reads it.
+        // As in WebV, 0 in the environment is as good as nothing.
+        let sleep = sleep.filter(|given| {
+            given.origin == Origin::CommandLine || given.words[0].parse() != Ok(0_u64)
+        });
         let sleep = sleep.and_then(|given| given.words[0].parse().ok()).unwrap_or(1000);
         Duration::from_millis(sleep).max(INTERVAL_MIN)
     }
@@ -256,6 +290,20 @@ impl Reader<'_> {
             self.errors.push("--key needs --cert".to_owned());
         }
         settings
+    }
+
+    fn buckets(&mut self) -> Vec<f64> {
+        let Some(given) = self.given("buckets") else { return default_buckets() };
+        let words = given.words.iter().flat_map(|word| word.split(','));
+        let bounds: Vec<f64> = words.filter_map(|word| word.trim().parse().ok()).collect();
+        let count: usize = given.words.iter().map(|word| word.split(',').count()).sum();
+        let rising = bounds.windows(2).all(|pair| pair[0] < pair[1]);
+        let positive = bounds.iter().all(|bound| bound.is_finite() && *bound > 0.0);
+        if bounds.len() != count || count > BUCKETS_MAX || !rising || !positive {
+            let why = format!("must be at most {BUCKETS_MAX} rising numbers of seconds above 0");
+            self.refuse(&given, &why);
+        }
+        bounds
     }
 
     fn max_body(&mut self) -> usize {
@@ -364,6 +412,16 @@ impl Reader<'_> {
 const MILLISECONDS_MAX: u64 = i32::MAX as u64;
 // WebV's 32-bit seconds.
 const SECONDS_MAX: u64 = i32::MAX as u64;
+// Each is a series for each path and status.
+const BUCKETS_MAX: usize = 100;
+// Well known steps, on which limits of alerts lie: four a decade, from 10 us to 10 s.
+fn default_buckets() -> Vec<f64> {
+    let decades = (-5..1).flat_map(|decade| [1, 2, 3, 5].map(|step| (step, decade)));
+    let bounds = decades.chain([(1, 1)]).map(|(step, decade)| format!("{step}e{decade}").parse());
+    bounds.map(|bound| bound.unwrap_or(f64::MAX)).collect()
+}
+// What an orchestrator gives by default.
+const LAST_ANSWERS_MAX: Duration = Duration::from_secs(30);
 // A body of this size takes several times as much while it is parsed.
 const MAX_BODY_MAX: u64 = 1 << 30;
 // Each may hold a socket and a read buffer; above this the descriptors of a default limit are used

@@ -21,6 +21,9 @@ fn refused_beside_good(arguments: &[&str], message: &str) {
 
 fn dry(arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let folder = Folder::new();
+    for name in ["a.json", "a", "b", "c", "f"] {
+        folder.file(name, r#"{"requests": [{"path": "/"}]}"#);
+    }
     let mut command = program(&folder);
     command.args(arguments).arg("--dry-run").envs(environment.iter().copied());
     let outcome = finish(&mut command);
@@ -234,8 +237,39 @@ fn sleep_in_a_loop_is_at_least_a_millisecond() {
 }
 
 #[test]
+fn a_sleep_of_0_in_the_environment_of_a_loop_is_that_of_webv() {
+    let looping = [&GOOD[..], &["-r"]].concat();
+    assert_eq!(row(&dry(&looping, &[("SLEEP", "0")]), "Sleep"), "1000");
+    assert_eq!(row(&dry(&looping, &[("SLEEP", "7")]), "Sleep"), "7");
+    assert_eq!(row(&dry(&GOOD, &[("SLEEP", "0")]), "Sleep"), "0");
+}
+
+#[test]
+fn a_dry_run_reads_the_files() {
+    let outcome = run(&Folder::new(), &[&GOOD[..], &["--dry-run"]].concat());
+    assert_eq!((outcome.code, outcome.out.as_str()), (1, ""));
+    assert!(outcome.err.contains("a.json: No such file"), "{}", outcome.err);
+}
+
+#[test]
+fn buckets_rise_and_are_not_too_many() {
+    let looping = [&GOOD[..], &["-r", "--buckets"]].concat();
+    let many = |count: usize| (1..=count).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+    for right in ["0.001", "0.001,0.01,1", &many(100)] {
+        dry(&[&looping[..], &[right]].concat(), &[]);
+    }
+    dry(&[&looping[..], &["0.001", "0.01", "1"]].concat(), &[]);
+    for wrong in ["x", "0", "0.1,0.1", "2,1", "1,", "inf", &many(101)] {
+        let message = "--buckets ";
+        refused(&[&looping[..], &[wrong]].concat(), message);
+    }
+}
+
+#[test]
 fn options_of_the_loop_need_it() {
-    for option in ["--port", "--duration", "--max-concurrent", "--rate"] {
+    refused_beside_good(&["--metrics", "webv"], "--run-loop must be true to use --metrics");
+    refused_beside_good(&["--resolve-all"], "--run-loop must be true to use --resolve-all");
+    for option in ["--buckets", "--port", "--duration", "--max-concurrent", "--rate"] {
         let message = format!("--run-loop must be true to use {option}");
         refused_beside_good(&[option, "5"], &message);
     }

@@ -3,7 +3,7 @@
 mod process;
 mod stub;
 
-use process::{Folder, ask, finish, program, run};
+use process::{Background, Folder, ask, finish, free_port, program, run, wait_for};
 use stub::{Reply, Stub, answer};
 
 const FILE: &str = r#"{"requests": [{"path": "/", "validation": {}}]}"#;
@@ -90,4 +90,53 @@ fn cookies_are_sent_back_only_if_asked_for() {
             stub.seen().iter().map(|seen| seen.headers.get("cookie").cloned()).collect();
         assert_eq!(sent, [None, expected]);
     }
+}
+
+#[test]
+fn every_address_of_a_name_is_asked_and_has_a_label() {
+    let answering = |_: &stub::Seen| Reply::Raw(answer(200, "application/json", "{}"));
+    let first = Stub::start(answering);
+    let port = first.port();
+    let others =
+        [2, 3].map(|last| Stub::start_at(([127, 0, 0, last], port).into(), None, answering));
+    let (folder, own) = (Folder::new(), free_port());
+    let file = folder.file("t.json", FILE);
+    let server = format!("http://name.invalid:{port}");
+    let fixed = format!("name.invalid:{port}:127.0.0.1,127.0.0.2,127.0.0.3");
+    let mut command = program(&folder);
+    command.args(["-s", &server, "-f", &file, "-r", "-p", &own.to_string(), "-l", "50"]);
+    command.args(["--resolve-all", "--resolve", &fixed, "-v", "-g", "Json"]);
+    let mut background = Background::start(&mut command);
+    let label = |last: u8| format!("address=\"127.0.0.{last}:{port}\"");
+    let has = |page: &str, name: &str, last| {
+        page.lines().any(|line| line.starts_with(name) && line.contains(&label(last)))
+    };
+    wait_for(own, |page| {
+        (1..=3).all(|last| {
+            has(page, "WebVDuration_count", last)
+                && has(page, "WebVSummary_count", last)
+                && has(page, "heartbeat_probe_request_duration_seconds_count", last)
+        })
+    });
+    for stub in [&first].into_iter().chain(&others) {
+        assert_eq!(stub.seen()[0].headers["host"], format!("name.invalid:{port}"));
+    }
+    background.line();
+    let line: serde_json::Value = serde_json::from_str(&background.line()).unwrap();
+    assert!(line["Address"].as_str().unwrap().starts_with("127.0.0."), "{line}");
+    assert_eq!(line["Server"], server);
+}
+
+#[test]
+fn a_name_without_address_is_told_of_also_where_every_address_is_asked() {
+    let (folder, own) = (Folder::new(), free_port());
+    let file = folder.file("t.json", FILE);
+    let mut command = program(&folder);
+    command.args(["-s", "http://no-such-host.invalid", "-f", &file, "-r"]);
+    command.args(["-p", &own.to_string(), "-l", "100", "--resolve-all", "-t", "300"]);
+    let _background = Background::start(&mut command);
+    wait_for(own, |page| {
+        let line = page.lines().find(|line| line.contains("kind=\"resolve\""));
+        line.is_some_and(|line| !line.ends_with(" 0"))
+    });
 }

@@ -133,6 +133,8 @@ fn json_object() {
     let wrong = "json: on: True : Expected: False";
     check("/object", &object(r#"{"field": "on", "value": false}"#), &[wrong]);
     check("/object", &object(r#"{"field": "no"}"#), &["json: Field Not Found: no"]);
+    let wrong = "json: none:  : Expected: null";
+    check("/object", &object(r#"{"field": "none", "value": "null"}"#), &[wrong]);
     let nested =
         r#"{"field": "sub", "validation": {"jsonObject": [{"field": "a", "value": "c"}]}}"#;
     check("/object", &object(nested), &["json: a: b : Expected: c"]);

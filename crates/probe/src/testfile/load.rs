@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use jsonc_parser::ParseOptions;
+use jsonc_parser::{JsonValue, ParseOptions};
 use serde_json::Value;
 
 use crate::client::Target;
@@ -72,6 +72,9 @@ fn parse(text: &str, warnings: &mut Vec<String>) -> Result<Vec<Case>, String> {
     let names = Fields::of(&value, "the file")?.texts("variables")?;
     let environment =
         |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    if let Some(name) = names.iter().find(|name| environment(name).is_none()) {
+        return Err(format!("variables: {name} is not set in the environment"));
+    }
     variables::replace(&mut value, &names, &environment);
     let mut fields = Fields::of(&value, "")?;
     fields.raw("variables");
@@ -127,7 +130,29 @@ fn json(text: &str) -> Result<Value, String> {
         allow_non_finite_numbers: false,
         allow_extended_string_escapes: false,
     };
-    jsonc_parser::parse_to_serde_value(text, &options).map_err(|error| error.to_string())
+    let parsed = jsonc_parser::parse_to_value(text, &options).map_err(|error| error.to_string())?;
+    written(parsed.unwrap_or(JsonValue::Null))
+}
+
+// The parser's own way to this value makes other numbers of some: 10.00 becomes 10.0.
+fn written(value: JsonValue<'_>) -> Result<Value, String> {
+    Ok(match value {
+        JsonValue::Null => Value::Null,
+        JsonValue::Boolean(flag) => Value::Bool(flag),
+        JsonValue::String(text) => Value::String(text.into_owned()),
+        JsonValue::Number(digits) => {
+            let number = digits.parse().map_err(|_| format!("{digits} is no number"))?;
+            Value::Number(number)
+        }
+        JsonValue::Array(elements) => {
+            Value::Array(elements.into_iter().map(written).collect::<Result<_, _>>()?)
+        }
+        JsonValue::Object(fields) => {
+            let fields =
+                fields.into_iter().map(|(name, value)| Ok((name.into_owned(), written(value)?)));
+            Value::Object(fields.collect::<Result<_, String>>()?)
+        }
+    })
 }
 
 const PERF_TARGETS: &str = "perfTargets.txt";
