@@ -195,6 +195,25 @@ fn signals_end_it_with_0_and_it_tells_its_start_and_end() {
 }
 
 #[test]
+fn a_hangup_ends_nothing() {
+    let stub = ok();
+    let folder = Folder::new();
+    let more = ["-g", "None", "-l", "20"];
+    let mut background = Background::start(&mut looping(&folder, &[stub.url()], &more));
+    while stub.seen().is_empty() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    background.signal("HUP");
+    let before = stub.seen().len();
+    while stub.seen().len() < before + 5 {
+        assert_eq!(background.code(), None);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    background.signal("TERM");
+    assert_eq!(background.end().0, 0);
+}
+
+#[test]
 fn a_second_signal_waits_for_nothing() {
     let stub = Stub::start(|_| Reply::Hang(Vec::new()));
     let folder = Folder::new();

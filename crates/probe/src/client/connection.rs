@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::CONTENT_LENGTH;
+use hyper::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use hyper::{HeaderMap, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
@@ -76,6 +76,9 @@ impl Connection {
         let stream = connect::open(target, route, Arc::clone(&traffic), opening).await?;
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(READ_BUFFER_MAX)
+            // As most clients write and read them.
+            .title_case_headers(true)
+            .allow_obsolete_multiline_headers_in_responses(true)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(ClientError::Http)?;
@@ -192,6 +195,10 @@ impl Connection {
 }
 
 fn told_length(headers: &HeaderMap) -> Option<u64> {
+    // RFC 9112 section 6.3: beside it a Content-Length says nothing.
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return None;
+    }
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 

@@ -71,6 +71,9 @@ impl fmt::Display for ClientError {
             Self::Truncated { received } => {
                 write!(f, "the connection closed after {received} bytes of the body")
             }
+            Self::Http(error) if error.is_parse_too_large() => {
+                f.write_str("the head of the answer has more than 100 fields or 64 KiB")
+            }
             Self::Http(error) => {
                 write!(f, "{error}")?;
                 let mut cause = std::error::Error::source(error);

@@ -27,6 +27,8 @@ pub use tls::{Tls, TlsError, TlsSettings};
 
 use hyper::HeaderMap;
 
+use crate::pattern::PatternCheck;
+
 /// Takes the body of an answer as it comes.
 pub trait BodySink: Send {
     /// The header fields of the answer, before its body.
@@ -34,6 +36,12 @@ pub trait BodySink: Send {
 
     /// The next bytes, in order.
     fn take(&mut self, bytes: &[u8]);
+}
+
+impl BodySink for PatternCheck {
+    fn take(&mut self, bytes: &[u8]) {
+        PatternCheck::take(self, bytes);
+    }
 }
 
 /// Throws a body away; its length is told by the answer.
