@@ -109,10 +109,12 @@ impl Arguments {
 }
 
 impl Opt {
-    /// The environment variable: WebV's rule, without a prefix.
+    /// The environment variable: by WebV's rule, and with a prefix where WebV has no such option,
+    /// as names like RATE and KEY are those of other programs, too.
     fn variable(&self) -> Option<String> {
-        let read = self.kind != Kind::CommandLineFlag;
-        read.then(|| self.long.to_ascii_uppercase().replace('-', "_"))
+        let prefix = if OF_WEBV.contains(&self.long) { "" } else { "PROBE_" };
+        let name = self.long.to_ascii_uppercase().replace('-', "_");
+        (self.kind != Kind::CommandLineFlag).then(|| format!("{prefix}{name}"))
     }
 
     fn arg(&self) -> Arg {
@@ -249,11 +251,34 @@ pub const OPTIONS: &[Opt] = &[
     opt("max-body", None, Kind::Value("BYTES"), "Kept of a JSON body [default: 4194304]"),
     opt("cookies", None, Kind::Flag, "Keep cookies and send them back"),
     opt("no-keep-alive", None, Kind::Flag, "A new connection for each request"),
+    opt("compat", None, Kind::Value("VERSION"), "Defaults of WebV 7 or 8 [default: 7]"),
     opt("dry-run", Some('d'), Kind::CommandLineFlag, "Print the settings and end"),
 ];
 
+const OF_WEBV: &[&str] = &[
+    "server",
+    "files",
+    "url-prefix",
+    "run-loop",
+    "port",
+    "duration",
+    "sleep",
+    "random",
+    "delay-start",
+    "timeout",
+    "max-errors",
+    "log-format",
+    "verbose",
+    "verbose-errors",
+    "summary",
+    "tag",
+    "region",
+    "zone",
+];
+
 const AFTER_HELP: &str = "\
-Options are also read from the environment (SERVER, FILES, RUN_LOOP ...); the command line wins.
+Options are also read from the environment (SERVER, FILES, RUN_LOOP ...; those that WebV has not
+as PROBE_RATE, PROBE_CA_FILE ...); the command line wins.
 `heartbeat-probe load --help` tells about the load generator.";
 
 /// What older releases of WebV had, and what became of it.

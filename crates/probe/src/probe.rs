@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use jiff::Timestamp;
+
 use crate::client::{
     Client, ClientError, ClientSettings, Phases, Request, RequestError, Resolver, Route, Target,
 };
@@ -49,6 +51,7 @@ pub struct Probe {
     address: Option<String>,
     body_limits: BodyLimits,
     tag: Option<String>,
+    dates_the_start: bool,
     log: Log,
     output: Output,
     metrics: Option<ServerMetrics>,
@@ -94,6 +97,7 @@ impl ServerProbes {
             address,
             body_limits: BodyLimits::new(settings.max_body),
             tag: settings.tag.clone(),
+            dates_the_start: settings.is_compat_8,
             log: Log::new(settings),
             output: self.equipment.output.clone(),
         }
@@ -135,7 +139,7 @@ impl Probe {
     pub async fn ask(&self, index: usize) -> Record {
         let Prepared { case, request, path } = &self.prepared[index];
         let mut body = BodyCheck::within(&self.body_limits, case.validation.as_ref());
-        let start = Instant::now();
+        let (start, date) = (Instant::now(), Timestamp::now());
         let mut phases = Phases::default();
         let answer = self.client.send(request, &mut body, &mut phases).await;
         let took = Took { duration: start.elapsed(), phases };
@@ -152,6 +156,9 @@ impl Probe {
             }
             Err(error) => Record::lost(case, origin, took, &error),
         };
+        if self.dates_the_start {
+            record.date = date;
+        }
         if record.tag.is_none() {
             record.tag.clone_from(&self.tag);
         }

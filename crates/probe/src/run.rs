@@ -143,7 +143,10 @@ async fn looping(
 }
 
 fn cases(settings: &Settings) -> Result<Vec<Arc<Case>>, Failure> {
-    let loaded = testfile::load(&settings.files).map_err(Failure::of)?;
+    let mut loaded = testfile::load(&settings.files).map_err(Failure::of)?;
+    if settings.is_compat_8 {
+        loaded.cases.iter_mut().for_each(Case::default_to_json);
+    }
     for warning in &loaded.warnings {
         complain(NAME, warning);
     }

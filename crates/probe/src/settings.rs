@@ -52,6 +52,8 @@ pub struct Settings {
     pub cookies: bool,
     /// Whether connections are used again.
     pub keep_alive: bool,
+    /// Whether WebV 8 has the word where it and WebV 7 differ.
+    pub is_compat_8: bool,
     /// Whether the settings are only to be printed.
     pub dry_run: bool,
 }
@@ -161,6 +163,12 @@ impl Reader<'_> {
     fn settings(&mut self) -> Settings {
         let looping = self.flag("run-loop");
         let run_loop = self.run_loop(looping);
+        let is_compat_8 = self.number("compat", 7..=8) == Some(8);
+        let log_format = match (is_compat_8, looping) {
+            (false, _) => LogFormat::TsvMin,
+            (true, false) => LogFormat::Tsv,
+            (true, true) => LogFormat::JsonCamel,
+        };
         let sleep = self.number("sleep", 0..=MILLISECONDS_MAX).unwrap_or(0);
         let settings = Settings {
             servers: self.servers(),
@@ -171,7 +179,8 @@ impl Reader<'_> {
             delay_start: self.seconds("delay-start", 0, 0),
             timeout: self.seconds("timeout", 1, 30),
             max_errors: self.number("max-errors", 0..=u64::from(u32::MAX)).unwrap_or(10),
-            log_format: self.format("log-format", LogFormat::NAMES).unwrap_or(LogFormat::TsvMin),
+            log_format: self.format("log-format", LogFormat::NAMES).unwrap_or(log_format),
+            is_compat_8,
             verbose: self.flag("verbose"),
             verbose_errors: self.flag("verbose-errors"),
             summary: self.format("summary", SummaryFormat::NAMES).unwrap_or(SummaryFormat::None),

@@ -266,6 +266,29 @@ fn buckets_rise_and_are_not_too_many() {
 }
 
 #[test]
+fn options_that_webv_has_not_have_variables_with_a_prefix() {
+    let environment = [("RATE", "5"), ("KEY", "x"), ("CERT", "x"), ("RESOLVE", "x")];
+    assert_eq!(row(&dry(&GOOD, &environment), "Run Loop"), "False");
+    let looping = [&GOOD[..], &["-r"]].concat();
+    assert_eq!(row(&dry(&looping, &[("PROBE_RATE", "5")]), "Sleep"), "200");
+}
+
+#[test]
+fn compat_chooses_the_defaults() {
+    for (more, compat, format) in [
+        (&[][..], "7", "TsvMin"),
+        (&["-r"], "7", "TsvMin"),
+        (&[], "8", "Tsv"),
+        (&["-r"], "8", "JsonCamel"),
+        (&["-r", "-g", "Json"], "8", "Json"),
+    ] {
+        let page = dry(&[&GOOD[..], more, &["--compat", compat]].concat(), &[]);
+        assert_eq!(row(&page, "Log Format"), format);
+    }
+    refused_beside_good(&["--compat", "6"], "--compat 6: must be a whole number from 7 to 8");
+}
+
+#[test]
 fn options_of_the_loop_need_it() {
     refused_beside_good(&["--metrics", "webv"], "--run-loop must be true to use --metrics");
     refused_beside_good(&["--resolve-all"], "--run-loop must be true to use --resolve-all");
@@ -287,7 +310,7 @@ fn what_does_not_go_together_is_refused() {
     let looping = [&GOOD[..], &["-r"]].concat();
     let page = dry(&[&looping[..], &["--rate", "20"]].concat(), &[("SLEEP", "7")]);
     assert_eq!(row(&page, "Sleep"), "50");
-    let page = dry(&[&looping[..], &["--sleep", "7"]].concat(), &[("RATE", "20")]);
+    let page = dry(&[&looping[..], &["--sleep", "7"]].concat(), &[("PROBE_RATE", "20")]);
     assert_eq!(row(&page, "Sleep"), "7");
 }
 

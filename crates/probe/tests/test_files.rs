@@ -148,6 +148,30 @@ fn a_variable_that_is_declared_and_not_set_is_an_error() {
 }
 
 #[test]
+fn a_yaml_file_is_read_as_a_json_one() {
+    let stub = ok();
+    let folder = Folder::new();
+    let text = "requests: # two\n- &a {path: /1, validation: {statusCode: 200}}\n\
+                - {<<: *a, Path: /2, verb: POST, body: {n: 1.0}}\n";
+    for name in ["t.yaml", "t.YML"] {
+        let file = folder.file(name, text);
+        let outcome = run(&folder, &["-s", &stub.url(), "-f", &file]);
+        assert_eq!((outcome.code, outcome.err.as_str()), (0, ""), "{outcome:?}");
+    }
+    let file = folder.file("bad.yaml", "requests: [{path: a}]");
+    let outcome = run(&folder, &["-s", &stub.url(), "-f", &file]);
+    assert!(outcome.err.contains("bad.yaml: requests[0].path: must begin with /"), "{outcome:?}");
+}
+
+#[test]
+fn a_body_of_text_is_json_to_webv_8() {
+    let request = r#"{"path": "/", "verb": "POST", "body": "1"}"#;
+    assert_eq!(seen_of(request, &[]).headers["content-type"], "text/plain; charset=utf-8");
+    let seen = seen_of(request, &["--compat", "8"]);
+    assert_eq!(seen.headers["content-type"], "application/json; charset=utf-8");
+}
+
+#[test]
 fn numbers_of_a_body_are_sent_as_they_were_written() {
     let seen = seen_of(
         r#"{"path": "/", "verb": "POST", "contentMediaType": "application/json",

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::client::Target;
 use crate::testfile::fields::Fields;
-use crate::testfile::{Case, PerfTargets, read, variables};
+use crate::testfile::{Case, PerfTargets, read, variables, yaml};
 
 /// What the files say.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,7 +49,8 @@ pub fn load(files: &[String]) -> Result<Loaded, FileError> {
         let refuse = |why| FileError { file: file.clone(), why };
         let text = text_of(Path::new(file)).map_err(|error| refuse(error.to_string()))?;
         let mut warnings = Vec::new();
-        let cases = parse(&text, &mut warnings).map_err(refuse)?;
+        let parsed = if is_yaml(file) { yaml::value(&text) } else { json(&text) };
+        let cases = parsed.and_then(|value| cases(value, &mut warnings)).map_err(refuse)?;
         loaded.cases.extend(cases);
         loaded.warnings.extend(warnings.iter().map(|warning| format!("{file}: {warning}")));
     }
@@ -63,9 +64,14 @@ pub fn load(files: &[String]) -> Result<Loaded, FileError> {
     Ok(loaded)
 }
 
-/// Reads the text of one test file; complaints name the place, not the file.
-fn parse(text: &str, warnings: &mut Vec<String>) -> Result<Vec<Case>, String> {
-    let mut value = json(text)?;
+fn is_yaml(file: &str) -> bool {
+    let extension = Path::new(file).extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|name| ["yaml", "yml"].iter().any(|yaml| name.eq_ignore_ascii_case(yaml)))
+}
+
+/// Reads one test file; complaints name the place, not the file.
+fn cases(value: Value, warnings: &mut Vec<String>) -> Result<Vec<Case>, String> {
+    let mut value = value;
     if value.is_array() {
         return Err("must be an object with requests; the arrays of WebV 1 are not read".to_owned());
     }

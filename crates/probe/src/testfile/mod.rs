@@ -6,6 +6,7 @@ mod perf_target;
 mod read;
 mod request;
 mod variables;
+mod yaml;
 
 pub use load::{FileError, Loaded, load};
 pub use perf_target::{PerfTarget, PerfTargets};
