@@ -60,8 +60,8 @@ pub struct Phases {
 }
 
 impl Connection {
-    /// Connects to `target` by `route`, and notes in `opening` how long its steps took. With `close`
-    /// every request on it asks the server to close.
+    /// Connects to `target` by `route`, and notes in `opening` how long its steps took. With
+    /// `close` every request on it asks the server to close.
     ///
     /// # Errors
     ///
