@@ -111,10 +111,12 @@ impl Arguments {
 }
 
 impl Opt {
-    /// The environment variable: WebV's rule, without a prefix.
+    /// The environment variable: by WebV's rule, and with a prefix where WebV has no such option,
+    /// as names like RATE and KEY are those of other programs, too.
     fn variable(&self) -> Option<String> {
-        let read = self.kind != Kind::CommandLineFlag;
-        read.then(|| self.long.to_ascii_uppercase().replace('-', "_"))
+        let prefix = if OF_WEBV.contains(&self.long) { "" } else { "PROBE_" };
+        let name = self.long.to_ascii_uppercase().replace('-', "_");
+        (self.kind != Kind::CommandLineFlag).then(|| format!("{prefix}{name}"))
     }
 
     fn arg(&self) -> Arg {
@@ -220,6 +222,14 @@ pub const OPTIONS: &[Opt] = &[
     opt("rate", None, Kind::Value("N"), "Requests a second and server, instead of --sleep"),
     opt("random", None, Kind::Flag, "Pick requests of --run-loop at random"),
     opt("max-concurrent", None, Kind::Value("N"), "Unanswered per server [default: 100]"),
+    opt("resolve-all", None, Kind::Flag, "Ask every address of a server, with a label"),
+    opt("metrics", None, Kind::Value("WHICH"), "webv or all [default: all]"),
+    opt(
+        "buckets",
+        None,
+        Kind::List("SECONDS"),
+        "Bounds of the finer histogram [default: 1 2 3 5 a decade, 10 us to 10 s]",
+    ),
     opt("delay-start", None, Kind::Value("SECONDS"), "Wait before starting [default: 0]"),
     opt("timeout", Some('t'), Kind::Value("SECONDS"), "For a whole request [default: 30]"),
     opt("max-errors", None, Kind::Value("N"), "End a single run after so many [default: 10]"),
@@ -241,14 +251,43 @@ pub const OPTIONS: &[Opt] = &[
     opt("region", None, Kind::Value("TEXT"), "For the log and the metrics"),
     opt("zone", None, Kind::Value("TEXT"), "For the log and the metrics"),
     opt("ca-file", None, Kind::Value("FILE"), "Trust these certificates, too (PEM)"),
+    opt("insecure", None, Kind::Flag, "Take every certificate of a server"),
+    opt("cert", None, Kind::Value("FILE"), "Certificate of this client (PEM)"),
+    opt("key", None, Kind::Value("FILE"), "Its key (PEM) [default: in the file of --cert]"),
+    opt("resolve", None, Kind::List("HOST:PORT:ADDR"), "Use this address instead of the name's"),
+    opt("max-body", None, Kind::Value("BYTES"), "Kept of a JSON body [default: 4194304]"),
+    opt("cookies", None, Kind::Flag, "Keep cookies and send them back"),
     opt("no-keep-alive", None, Kind::Flag, "A new connection for each request"),
+    opt("compat", None, Kind::Value("VERSION"), "Defaults of WebV 7 or 8 [default: 7]"),
     opt("dry-run", Some('d'), Kind::CommandLineFlag, "Print the settings and end"),
 ];
 
+const OF_WEBV: &[&str] = &[
+    "server",
+    "files",
+    "url-prefix",
+    "run-loop",
+    "port",
+    "duration",
+    "sleep",
+    "random",
+    "delay-start",
+    "timeout",
+    "max-errors",
+    "log-format",
+    "verbose",
+    "verbose-errors",
+    "summary",
+    "tag",
+    "region",
+    "zone",
+];
+
 const AFTER_HELP: &str = "\
-Options are also read from the environment (SERVER, FILES, RUN_LOOP ...); the command line wins.
-`heartbeat-probe load --help` tells about the load generator,
-`heartbeat-probe merge --help` about the sum of its results.";
+Options are also read from the environment (SERVER, FILES, RUN_LOOP ...; those that WebV has not
+as PROBE_RATE, PROBE_CA_FILE ...); the command line wins.
+`heartbeat-probe load --help` describes the load generator,
+`heartbeat-probe merge --help` the sum of its results.";
 
 /// What older releases of WebV had, and what became of it.
 const REMOVED: &[(&[&str], &str)] = &[

@@ -1,6 +1,7 @@
 //! The page of `--dry-run`.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use crate::settings::Settings;
 
@@ -26,18 +27,27 @@ pub fn page(settings: &Settings) -> String {
             ("Random", word(run_loop.random).to_owned()),
             ("Port", run_loop.port.to_string()),
             ("Max Concurrent", run_loop.max_concurrent.to_string()),
+            ("Resolve All", word(run_loop.resolve_all).to_owned()),
+            ("Metrics", run_loop.metrics.to_string()),
         ]),
     }
     rows.extend([
         ("Timeout", settings.timeout.as_secs().to_string()),
         ("Keep Alive", word(settings.keep_alive).to_owned()),
+        ("Max Body", settings.max_body.to_string()),
+        ("Cookies", word(settings.cookies).to_owned()),
         ("Log Format", settings.log_format.to_string()),
         ("Verbose", word(settings.verbose).to_owned()),
         ("Verbose Errors", word(settings.verbose_errors).to_owned()),
     ]);
-    let ca_file = settings.ca_file.as_ref().map(|path| path.display().to_string());
+    let shown = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    let tls = &settings.tls;
+    let (ca_file, cert, key) = (shown(&tls.ca_file), shown(&tls.cert), shown(&tls.key));
     let optional = [
         ("CA File", &ca_file),
+        ("Insecure", &tls.insecure.then(|| word(true).to_owned())),
+        ("Cert", &cert),
+        ("Key", &key),
         ("Tag", &settings.tag),
         ("Region", &settings.region),
         ("Zone", &settings.zone),

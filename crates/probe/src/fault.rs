@@ -76,7 +76,7 @@ impl From<&ClientError> for Fault {
     fn from(error: &ClientError) -> Self {
         match error {
             ClientError::Resolve { .. } => Self::Resolve,
-            ClientError::Connect { .. } => Self::Connect,
+            ClientError::Connect { .. } | ClientError::Proxy { .. } => Self::Connect,
             ClientError::Tls { .. } => Self::Tls,
             ClientError::Timeout(_) => Self::Timeout,
             ClientError::Truncated { .. } => Self::Truncated,

@@ -17,7 +17,11 @@ fn main() -> ExitCode {
     let text = |raw: OsString| raw.to_string_lossy().into_owned();
     let words: Vec<String> = std::env::args_os().skip(1).map(text).collect();
     // One thread: what is measured is the network, and the memory of a second one is saved.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(LOOKUP_THREADS_MAX)
+        .build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             let _ = writeln!(io::stderr(), "heartbeat-probe: can not start: {error}");
@@ -68,3 +72,6 @@ fn in_one_line(error: &clap::Error) -> String {
 
 const LOAD: &str = "load";
 const MERGE: &str = "merge";
+// Only look-ups of names block. Where the name service is silent each takes a thread for half a
+// minute, and names of their own are as many as servers.
+const LOOKUP_THREADS_MAX: usize = 16;

@@ -40,7 +40,12 @@ async fn one_server(settings: &Settings, probe: &Probe, stop: &mut Stop) -> Summ
         }
         let sent = Instant::now();
         tokio::select! {
-            record = probe.ask(index) => result.add(&record),
+            record = probe.ask(index) => {
+                result.add(&record);
+                if record.verdict.failed && probe.fails_on_validation_error(index) {
+                    break;
+                }
+            }
             () = stop.asked() => break,
         }
         let last = index + 1 == probe.len();

@@ -4,8 +4,6 @@ use std::sync::LazyLock;
 
 use hyper::body::Bytes;
 
-use crate::client::BodySink;
-
 /// What is repeated.
 pub const PATTERN: &[u8; 16] = b"0123456789ABCDEF";
 
@@ -27,10 +25,9 @@ impl PatternCheck {
     pub fn mismatch(&self) -> Option<u64> {
         self.mismatch
     }
-}
 
-impl BodySink for PatternCheck {
-    fn take(&mut self, bytes: &[u8]) {
+    /// Takes the next bytes of the body.
+    pub fn take(&mut self, bytes: &[u8]) {
         if self.mismatch.is_none() {
             let phase = usize::from(self.position.to_le_bytes()[0]) % PATTERN.len();
             if let Some(at) = first_mismatch(bytes, phase) {

@@ -17,8 +17,10 @@ pub struct Record {
     pub verb: String,
     /// The base URL.
     pub server: String,
-    /// As in the test file, without `--url-prefix`.
+    /// With `--url-prefix`.
     pub path: String,
+    /// The address that was asked, where each is asked for itself.
+    pub address: Option<String>,
     /// The status, or 500 where there is none.
     pub status_code: u16,
     /// Whether there was an answer.
@@ -43,6 +45,17 @@ pub struct Record {
     pub bytes_sent: u64,
 }
 
+/// Whom a request went to, and for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The base URL.
+    pub server: &'a str,
+    /// With `--url-prefix`.
+    pub path: &'a str,
+    /// The address that was asked, where each is asked for itself.
+    pub address: Option<&'a str>,
+}
+
 /// How long a request took: as a whole, and its parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Took {
@@ -62,7 +75,7 @@ impl Record {
     /// Of a request that was answered.
     pub fn answered(
         case: &Case,
-        server: &str,
+        origin: Origin<'_>,
         took: Took,
         answer: &Answer,
         verdict: Verdict,
@@ -73,13 +86,13 @@ impl Record {
             content_length: answer.told_length.unwrap_or(answer.body_length),
             bytes_received: answer.bytes_received,
             bytes_sent: answer.bytes_sent,
-            ..Self::new(case, server, took, verdict)
+            ..Self::new(case, origin, took, verdict)
         }
     }
 
     /// Of a request that was not answered; WebV logs it as a 500 without content.
-    pub fn lost(case: &Case, server: &str, took: Took, error: &ClientError) -> Self {
-        Self::new(case, server, took, Verdict::exception(error))
+    pub fn lost(case: &Case, origin: Origin<'_>, took: Took, error: &ClientError) -> Self {
+        Self::new(case, origin, took, Verdict::exception(error))
     }
 
     /// The duration in whole milliseconds.
@@ -87,14 +100,15 @@ impl Record {
         whole_milliseconds(self.took.duration)
     }
 
-    fn new(case: &Case, server: &str, took: Took, verdict: Verdict) -> Self {
+    fn new(case: &Case, origin: Origin<'_>, took: Took, verdict: Verdict) -> Self {
         let milliseconds = whole_milliseconds(took.duration) as f64;
         let target = case.perf_target.as_ref();
         Self {
             date: Timestamp::now(),
             verb: case.verb.clone(),
-            server: server.to_owned(),
-            path: case.path.clone(),
+            server: origin.server.to_owned(),
+            path: origin.path.to_owned(),
+            address: origin.address.map(str::to_owned),
             status_code: STATUS_WITHOUT_ANSWER,
             answered: false,
             test_name: case.test_name.clone(),

@@ -7,18 +7,18 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::args::{self, Asked};
-use crate::client::{Target, Tls};
+use crate::client::{Proxies, Resolver, Route, Target, Tls};
 use crate::dry_run;
 use crate::log;
 use crate::metrics::Metrics;
 use crate::once;
 use crate::output::{Full, NAME, Output, complain, print};
-use crate::probe::Probe;
+use crate::probe::{Equipment, ServerProbes};
 use crate::run_loop;
 use crate::settings::{RunLoop, Settings};
 use crate::stop::Stop;
 use crate::testfile::{self, Case};
-use crate::web;
+use crate::web::{self, Readiness};
 
 /// Does what the command line `words`, without the program's name, and the environment ask for.
 pub async fn run(
@@ -60,13 +60,14 @@ async fn try_run(
     };
     let settings =
         Settings::new(&arguments).map_err(|lines| Failure { lines, code: EXIT_REFUSED })?;
+    let cases = cases(&settings)?;
     if settings.dry_run {
         print(&dry_run::page(&settings));
         return Ok(0);
     }
-    let cases = cases(&settings)?;
-    let tls = Tls::for_targets(&settings.servers, settings.ca_file.as_deref());
-    let tls = tls.map_err(Failure::of)?;
+    let tls = Tls::for_targets(&settings.servers, settings.tls.clone()).map_err(Failure::of)?;
+    let resolver = Resolver::new(settings.resolve.clone());
+    let route = Route { resolver, address: None, proxy: None, tls };
     let mut stop = Stop::on_signals().map_err(Failure::of)?;
     let mut again = stop.clone();
     tokio::spawn(async move {
@@ -75,13 +76,20 @@ async fn try_run(
     });
     match &settings.run_loop {
         Some(run_loop) => {
-            looping(&settings, run_loop, &cases, tls, &mut stop).await?;
+            looping(&settings, run_loop, cases, &route, &mut stop).await?;
             Ok(0)
         }
         None => {
             let output = Output::start(settings.log_format, Full::Wait(stop.clone()));
             let output = output.map_err(Failure::of)?;
-            let probes = probes(&settings, &cases, tls, &output, None)?;
+            let equipment = Equipment {
+                settings: settings.clone(),
+                cases,
+                output: output.clone(),
+                metrics: None,
+            };
+            let probes = probes(&route, equipment)?;
+            let probes: Vec<_> = probes.iter().map(|server| server.probe(None)).collect();
             stop.or_after(settings.delay_start).await;
             if stop.is_asked() {
                 return Ok(0);
@@ -96,15 +104,20 @@ async fn try_run(
 async fn looping(
     settings: &Settings,
     run_loop: &RunLoop,
-    cases: &[Arc<Case>],
-    tls: Option<Tls>,
+    cases: Vec<Arc<Case>>,
+    route: &Route,
     stop: &mut Stop,
 ) -> Result<(), Failure> {
-    let metrics =
-        Metrics::new(settings.region.as_deref(), settings.zone.as_deref()).map_err(Failure::of)?;
+    let metrics = Metrics::new(settings, run_loop, &cases).map_err(Failure::of)?;
     let output = Output::start(settings.log_format, Full::Drop(metrics.lines_dropped()));
     let output = output.map_err(Failure::of)?;
-    let probes = probes(settings, cases, tls, &output, Some(&metrics))?;
+    let equipment = Equipment {
+        settings: settings.clone(),
+        cases,
+        output: output.clone(),
+        metrics: Some(metrics.clone()),
+    };
+    let servers = probes(route, equipment)?;
     let listener = web::bind(run_loop.port).await.map_err(|error| Failure {
         lines: vec![format!(
             "--port {}: can not listen: {error}; choose another port",
@@ -112,7 +125,8 @@ async fn looping(
         )],
         code: EXIT_NO_PORT,
     })?;
-    tokio::spawn(web::serve(listener, metrics));
+    let readiness = Readiness::default();
+    tokio::spawn(web::serve(listener, metrics, readiness.clone()));
     stop.or_after(settings.delay_start).await;
     if stop.is_asked() {
         return Ok(());
@@ -120,7 +134,7 @@ async fn looping(
     if let Some(text) = log::startup(settings, run_loop, Timestamp::now()) {
         output.line(text).await;
     }
-    run_loop::run(run_loop, probes, stop).await;
+    run_loop::run(run_loop, servers, stop, &readiness).await;
     if let Some(text) = log::shutdown(settings.log_format, Timestamp::now()) {
         output.line(text).await;
     }
@@ -129,7 +143,10 @@ async fn looping(
 }
 
 fn cases(settings: &Settings) -> Result<Vec<Arc<Case>>, Failure> {
-    let loaded = testfile::load(&settings.files).map_err(Failure::of)?;
+    let mut loaded = testfile::load(&settings.files).map_err(Failure::of)?;
+    if settings.is_compat_8 {
+        loaded.cases.iter_mut().for_each(Case::default_to_json);
+    }
     for warning in &loaded.warnings {
         complain(NAME, warning);
     }
@@ -139,19 +156,25 @@ fn cases(settings: &Settings) -> Result<Vec<Arc<Case>>, Failure> {
     Ok(loaded.cases.into_iter().map(Arc::new).collect())
 }
 
-fn probes(
-    settings: &Settings,
-    cases: &[Arc<Case>],
-    tls: Option<Tls>,
-    output: &Output,
-    metrics: Option<&Metrics>,
-) -> Result<Vec<Probe>, Failure> {
-    let probe = |target: &Target| {
-        let metrics = metrics.map(|metrics| metrics.server(target.as_str(), cases));
-        let output = output.clone();
-        Probe::new(settings, target, tls.clone(), cases, output, metrics).map_err(Failure::of)
+fn probes(route: &Route, equipment: Equipment) -> Result<Vec<ServerProbes>, Failure> {
+    let proxies = Proxies::of_environment(|name| {
+        std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+    });
+    for warning in &proxies.warnings {
+        complain(NAME, warning);
+    }
+    let equipment = Arc::new(equipment);
+    let settings = &equipment.settings;
+    let resolve_all = settings.run_loop.as_ref().is_some_and(|run_loop| run_loop.resolve_all);
+    let server = |target: &Target| {
+        let mut route = route.clone();
+        if let Some(proxy) = proxies.for_target(target).filter(|_| !resolve_all) {
+            complain(NAME, format!("{target} is reached by the proxy {proxy}"));
+            route.proxy = Some(proxy.clone());
+        }
+        ServerProbes::new(Arc::clone(&equipment), target, route).map_err(Failure::of)
     };
-    settings.servers.iter().map(probe).collect()
+    settings.servers.iter().map(server).collect()
 }
 
 // A command line, a file or a value that is no good: WebV's code.

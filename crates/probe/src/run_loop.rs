@@ -1,31 +1,153 @@
-//! The run without end: a schedule per server that never waits for answers.
+//! The run without end: a schedule per server, or per address, that never waits for answers.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
-use crate::probe::Probe;
+use crate::probe::{Probe, ServerProbes};
 use crate::settings::RunLoop;
 use crate::stop::Stop;
+use crate::web::Readiness;
 
-/// Asks all `probes` on their schedules until `stop`, or until the duration is over. Requests that
-/// are unanswered then have a moment to end.
-pub async fn run(run_loop: &RunLoop, probes: Vec<Probe>, stop: &mut Stop) {
+/// Asks all `servers` on their schedules until `stop`, or until the duration is over. Requests that
+/// are unanswered then have some time to end. `readiness` is true from the first request until
+/// then.
+pub async fn run(
+    run_loop: &RunLoop,
+    servers: Vec<ServerProbes>,
+    stop: &mut Stop,
+    readiness: &Readiness,
+) {
+    let begin = Instant::now();
     let mut schedules = JoinSet::new();
-    for probe in probes {
-        schedules.spawn(schedule(Arc::new(probe), run_loop.clone(), stop.clone()));
+    let count = servers.len();
+    for (number, server) in servers.into_iter().enumerate() {
+        let slot = Slot {
+            run_loop: run_loop.clone(),
+            stop: stop.clone(),
+            readiness: readiness.clone(),
+            begin,
+            part: Part::of_all().split(number, count),
+        };
+        if run_loop.resolve_all {
+            schedules.spawn(every_address(server, slot));
+        } else {
+            schedules.spawn(schedule(Arc::new(server.probe(None)), slot));
+        }
     }
     while schedules.join_next().await.is_some() {}
 }
 
-async fn schedule(probe: Arc<Probe>, run_loop: RunLoop, stop: Stop) {
-    let mut stop = stop;
+/// When a schedule runs.
+#[derive(Clone)]
+struct Slot {
+    run_loop: RunLoop,
+    stop: Stop,
+    readiness: Readiness,
+    begin: Instant,
+    part: Part,
+}
+
+/// A part of the interval, as fractions of it. Schedules begin at parts of their own, so that they
+/// do not send at the same instants and measure each other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Part {
+    start: f64,
+    length: f64,
+}
+
+impl Part {
+    fn of_all() -> Self {
+        Self { start: 0.0, length: 1.0 }
+    }
+
+    fn split(self, number: usize, count: usize) -> Self {
+        let length = self.length / count.max(1) as f64;
+        Self { start: self.start + length * number as f64, length }
+    }
+}
+
+impl Slot {
+    fn end(&self) -> Option<Instant> {
+        self.run_loop.duration.map(|duration| self.begin + duration)
+    }
+
+    // The first tick of this part of the interval that is not over.
+    fn pace(&self, now: Instant) -> Pace {
+        let interval = self.run_loop.interval;
+        let first = self.begin + interval.mul_f64(self.part.start);
+        let late = now.saturating_duration_since(first).as_nanos();
+        let missed = late.div_ceil(interval.as_nanos().max(1));
+        let missed = u32::try_from(missed).unwrap_or(u32::MAX);
+        // At the very beginning a moment has passed since then, and nothing is missed.
+        let missed = if now.saturating_duration_since(self.begin) < START_MAX { 0 } else { missed };
+        Pace { next: first + interval * missed, interval }
+    }
+}
+
+/// A schedule for each address of a server. They are looked up again and again: a new one gets a
+/// schedule, and that of an address that is gone ends.
+async fn every_address(server: ServerProbes, slot: Slot) {
+    let mut stop = slot.stop.clone();
+    let mut schedules = JoinSet::new();
+    let mut running: HashMap<Option<SocketAddr>, AbortHandle> = HashMap::new();
+    let over = async |stop: &mut Stop| match slot.end() {
+        Some(end) => stop.or_after(end.saturating_duration_since(Instant::now())).await,
+        None => stop.asked().await,
+    };
+    loop {
+        let found = tokio::select! {
+            found = server.addresses() => found,
+            () = over(&mut stop) => break,
+        };
+        let wanted = wanted(found.ok(), &running);
+        running.retain(|address, schedule| {
+            let stays = wanted.contains(address);
+            if !stays {
+                schedule.abort();
+            }
+            stays
+        });
+        for (number, address) in wanted.iter().enumerate() {
+            if !running.contains_key(address) {
+                let slot = Slot { part: slot.part.split(number, wanted.len()), ..slot.clone() };
+                let probe = Arc::new(server.probe(*address));
+                running.insert(*address, schedules.spawn(schedule(probe, slot)));
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOKUP_INTERVAL) => {}
+            () = over(&mut stop) => break,
+        }
+        while schedules.try_join_next().is_some() {}
+    }
+    while schedules.join_next().await.is_some() {}
+}
+
+// Where a look-up fails, those that are known stay. Where none is known the name itself is asked,
+// so that the failure is logged and counted.
+fn wanted(
+    found: Option<Vec<SocketAddr>>,
+    running: &HashMap<Option<SocketAddr>, AbortHandle>,
+) -> Vec<Option<SocketAddr>> {
+    match found {
+        Some(found) => found.into_iter().map(Some).collect(),
+        None if running.is_empty() => vec![None],
+        None => running.keys().copied().collect(),
+    }
+}
+
+async fn schedule(probe: Arc<Probe>, slot: Slot) {
+    let Slot { run_loop, readiness, .. } = &slot;
+    let mut stop = slot.stop.clone();
     let mut in_flight = JoinSet::new();
     let mut order = Order { next: 0, length: probe.len(), random: run_loop.random };
-    let mut pace = Pace { next: Instant::now(), interval: run_loop.interval };
-    let end = run_loop.duration.map(|duration| Instant::now() + duration);
+    let mut pace = slot.pace(Instant::now());
+    let end = slot.end();
     loop {
         if end.is_some_and(|end| pace.next >= end) {
             if let Some(end) = end {
@@ -42,14 +164,16 @@ async fn schedule(probe: Arc<Probe>, run_loop: RunLoop, stop: Stop) {
         let index = order.next();
         if in_flight.len() < run_loop.max_concurrent {
             let probe = Arc::clone(&probe);
+            readiness.set(true);
             in_flight.spawn(async move { counted(&probe, index).await });
         } else {
             dropped(&probe, 1);
         }
         dropped(&probe, pace.advance(Instant::now()));
     }
+    readiness.set(false);
     let ended = async { while in_flight.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(LAST_ANSWERS_MAX, ended).await;
+    let _ = tokio::time::timeout(run_loop.last_answers, ended).await;
 }
 
 async fn counted(probe: &Probe, index: usize) {
@@ -104,8 +228,10 @@ impl Pace {
 
 // Stalls of a busy node are shorter; what is longer is a suspension.
 const CATCH_UP_MAX: Duration = Duration::from_secs(1);
-// Enough for an answer that is under way, and well within the grace period of an orchestrator.
-const LAST_ANSWERS_MAX: Duration = Duration::from_secs(1);
+// A name service keeps its answers for as long, mostly.
+const LOOKUP_INTERVAL: Duration = Duration::from_secs(30);
+// From the beginning of the loop until all its schedules run.
+const START_MAX: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
@@ -119,6 +245,50 @@ mod tests {
         assert_eq!(pace.next, start + Duration::from_millis(100));
         assert_eq!(pace.advance(start + Duration::from_millis(10_250)), 100);
         assert_eq!(pace.next, start + Duration::from_millis(10_200));
+    }
+
+    #[test]
+    fn schedules_share_the_interval_and_one_that_comes_later_keeps_to_its_part() {
+        let thirds: Vec<_> = (0..3).map(|number| Part::of_all().split(number, 3).start).collect();
+        assert_eq!(thirds, [0.0, 1.0 / 3.0, 2.0 / 3.0]);
+        let half_of_last = Part::of_all().split(2, 3).split(1, 2);
+        assert!((half_of_last.start - 5.0 / 6.0).abs() < 1e-9);
+        let (_, stop) = Stop::new();
+        let (run_loop, readiness) = (run_loop(Duration::from_millis(300)), Readiness::default());
+        let begin = Instant::now();
+        let part = Part { start: 0.5, length: 0.5 };
+        let slot = Slot { run_loop, stop, readiness, begin, part };
+        let at = |milliseconds| begin + Duration::from_millis(milliseconds);
+        assert_eq!(slot.pace(at(1)).next, at(150));
+        assert_eq!(slot.pace(at(140)).next, at(150));
+        assert_eq!(slot.pace(at(151)).next, at(450));
+        assert_eq!(slot.pace(at(30_000)).next, at(30_150));
+    }
+
+    #[tokio::test]
+    async fn addresses_come_and_go_and_stay_where_a_lookup_fails() {
+        let address = |last| Some(SocketAddr::from(([10, 0, 0, last], 80)));
+        let found = |all: &[u8]| all.iter().filter_map(|last| address(*last)).collect();
+        let mut running = HashMap::new();
+        assert_eq!(wanted(None, &running), [None]);
+        assert_eq!(wanted(Some(found(&[1, 2])), &running), [address(1), address(2)]);
+        running.insert(address(1), tokio::spawn(async {}).abort_handle());
+        assert_eq!(wanted(None, &running), [address(1)]);
+        assert_eq!(wanted(Some(found(&[3])), &running), [address(3)]);
+    }
+
+    fn run_loop(interval: Duration) -> RunLoop {
+        RunLoop {
+            interval,
+            duration: None,
+            random: false,
+            port: 1,
+            max_concurrent: 1,
+            resolve_all: false,
+            last_answers: interval,
+            metrics: crate::settings::MetricsChoice::All,
+            buckets: Vec::new(),
+        }
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::args::{Arguments, Given, Origin};
-use crate::client::Target;
+use crate::client::{FixedAddress, Target, TlsSettings};
+use crate::validation::BODY_MAX;
 
 /// Everything a run needs to know, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,10 +42,18 @@ pub struct Settings {
     pub region: Option<String>,
     /// Where the prober runs, finer.
     pub zone: Option<String>,
-    /// Certificates to trust beside the system's.
-    pub ca_file: Option<PathBuf>,
+    /// Whom to trust, and as whom to speak.
+    pub tls: TlsSettings,
+    /// Addresses that are used instead of those of the name service.
+    pub resolve: Vec<FixedAddress>,
+    /// How much of bodies is kept.
+    pub max_body: usize,
+    /// Whether cookies are kept and sent back.
+    pub cookies: bool,
     /// Whether connections are used again.
     pub keep_alive: bool,
+    /// Whether WebV 8 has the word where it and WebV 7 differ.
+    pub is_compat_8: bool,
     /// Whether the settings are only to be printed.
     pub dry_run: bool,
 }
@@ -62,6 +71,14 @@ pub struct RunLoop {
     pub port: u16,
     /// Unanswered requests per server.
     pub max_concurrent: usize,
+    /// Whether each address of a server is asked for itself.
+    pub resolve_all: bool,
+    /// What unanswered requests have at the end.
+    pub last_answers: Duration,
+    /// Which metrics there are.
+    pub metrics: MetricsChoice,
+    /// Bounds of the histograms of whole requests, in seconds.
+    pub buckets: Vec<f64>,
 }
 
 macro_rules! formats {
@@ -107,10 +124,20 @@ formats! {
         Tsv,
         /// One object.
         Json,
-        /// One object, as `Json`: the summary of WebV is the same in both.
+        /// One object, keys in camelCase.
         JsonCamel,
         /// JUnit.
         Xml
+    }
+}
+
+formats! {
+    /// Which metrics there are.
+    MetricsChoice {
+        /// Those of WebV alone, and those of the process.
+        Webv,
+        /// The finer ones beside them.
+        All
     }
 }
 
@@ -136,6 +163,12 @@ impl Reader<'_> {
     fn settings(&mut self) -> Settings {
         let looping = self.flag("run-loop");
         let run_loop = self.run_loop(looping);
+        let is_compat_8 = self.number("compat", 7..=8) == Some(8);
+        let log_format = match (is_compat_8, looping) {
+            (false, _) => LogFormat::TsvMin,
+            (true, false) => LogFormat::Tsv,
+            (true, true) => LogFormat::JsonCamel,
+        };
         let sleep = self.number("sleep", 0..=MILLISECONDS_MAX).unwrap_or(0);
         let settings = Settings {
             servers: self.servers(),
@@ -146,14 +179,18 @@ impl Reader<'_> {
             delay_start: self.seconds("delay-start", 0, 0),
             timeout: self.seconds("timeout", 1, 30),
             max_errors: self.number("max-errors", 0..=u64::from(u32::MAX)).unwrap_or(10),
-            log_format: self.format("log-format", LogFormat::NAMES).unwrap_or(LogFormat::TsvMin),
+            log_format: self.format("log-format", LogFormat::NAMES).unwrap_or(log_format),
+            is_compat_8,
             verbose: self.flag("verbose"),
             verbose_errors: self.flag("verbose-errors"),
             summary: self.format("summary", SummaryFormat::NAMES).unwrap_or(SummaryFormat::None),
             tag: self.text("tag"),
             region: self.text("region"),
             zone: self.text("zone"),
-            ca_file: self.text("ca-file").map(PathBuf::from),
+            tls: self.tls(),
+            resolve: self.resolve(),
+            max_body: self.max_body(),
+            cookies: self.flag("cookies"),
             keep_alive: !self.flag("no-keep-alive"),
             dry_run: self.flag("dry-run"),
         };
@@ -166,6 +203,11 @@ impl Reader<'_> {
         let random = self.flag("random");
         let port = self.number("port", 1..=65_535).unwrap_or(8080);
         let max_concurrent = self.number("max-concurrent", 1..=CONCURRENT_MAX).unwrap_or(100);
+        let resolve_all = self.flag("resolve-all");
+        let metrics = self.format("metrics", MetricsChoice::NAMES).unwrap_or(MetricsChoice::All);
+        let buckets = self.buckets();
+        let timeout = self.given("timeout").and_then(|given| given.words[0].parse().ok());
+        let timeout = timeout.map_or(LAST_ANSWERS_MAX, Duration::from_secs);
         let interval = self.interval();
         if looping {
             return Some(RunLoop {
@@ -174,6 +216,10 @@ impl Reader<'_> {
                 random,
                 port: u16::try_from(port).unwrap_or(8080),
                 max_concurrent: usize::try_from(max_concurrent).unwrap_or(100),
+                resolve_all,
+                last_answers: timeout.min(LAST_ANSWERS_MAX),
+                metrics,
+                buckets,
             });
         }
         let from_command_line = |reader: &Self, long: &str| {
@@ -183,6 +229,9 @@ impl Reader<'_> {
         for (long, used) in [
             ("port", from_command_line(self, "port")),
             ("max-concurrent", from_command_line(self, "max-concurrent")),
+            ("resolve-all", resolve_all),
+            ("metrics", self.given("metrics").is_some()),
+            ("buckets", self.given("buckets").is_some()),
             ("rate", self.given("rate").is_some()),
             ("duration", !duration.is_zero()),
             ("random", random),
@@ -206,6 +255,10 @@ impl Reader<'_> {
             return Duration::from_secs_f64(1.0 / rate);
         }
         // A value that is no good is told once, where a single run reads it.
+        // As in WebV, 0 in the environment is as good as nothing.
+        let sleep = sleep.filter(|given| {
+            given.origin == Origin::CommandLine || given.words[0].parse() != Ok(0_u64)
+        });
         let sleep = sleep.and_then(|given| given.words[0].parse().ok()).unwrap_or(1000);
         Duration::from_millis(sleep).max(INTERVAL_MIN)
     }
@@ -232,6 +285,52 @@ impl Reader<'_> {
             }
         }
         servers
+    }
+
+    fn tls(&mut self) -> TlsSettings {
+        let path = |reader: &Self, long| reader.text(long).map(PathBuf::from);
+        let settings = TlsSettings {
+            ca_file: path(self, "ca-file"),
+            insecure: self.flag("insecure"),
+            cert: path(self, "cert"),
+            key: path(self, "key"),
+        };
+        if settings.key.is_some() && settings.cert.is_none() {
+            self.errors.push("--key needs --cert".to_owned());
+        }
+        settings
+    }
+
+    fn buckets(&mut self) -> Vec<f64> {
+        let Some(given) = self.given("buckets") else { return default_buckets() };
+        let words = given.words.iter().flat_map(|word| word.split(','));
+        let bounds: Vec<f64> = words.filter_map(|word| word.trim().parse().ok()).collect();
+        let count: usize = given.words.iter().map(|word| word.split(',').count()).sum();
+        let rising = bounds.windows(2).all(|pair| pair[0] < pair[1]);
+        let positive = bounds.iter().all(|bound| bound.is_finite() && *bound > 0.0);
+        if bounds.len() != count || count > BUCKETS_MAX || !rising || !positive {
+            let why = format!("must be at most {BUCKETS_MAX} rising numbers of seconds above 0");
+            self.refuse(&given, &why);
+        }
+        bounds
+    }
+
+    fn max_body(&mut self) -> usize {
+        let default = BODY_MAX as u64;
+        let bytes = self.number("max-body", 0..=MAX_BODY_MAX).unwrap_or(default);
+        usize::try_from(bytes).unwrap_or(BODY_MAX)
+    }
+
+    fn resolve(&mut self) -> Vec<FixedAddress> {
+        let Some(given) = self.given("resolve") else { return Vec::new() };
+        let mut fixed = Vec::with_capacity(given.words.len());
+        for text in &given.words {
+            match FixedAddress::parse(text) {
+                Ok(address) => fixed.push(address),
+                Err(error) => self.errors.push(format!("--resolve: {error}")),
+            }
+        }
+        fixed
     }
 
     fn url_prefix(&mut self) -> String {
@@ -322,6 +421,18 @@ impl Reader<'_> {
 const MILLISECONDS_MAX: u64 = i32::MAX as u64;
 // WebV's 32-bit seconds.
 const SECONDS_MAX: u64 = i32::MAX as u64;
+// Each is a series for each path and status.
+const BUCKETS_MAX: usize = 100;
+// Well known steps, on which limits of alerts lie: four a decade, from 10 us to 10 s.
+fn default_buckets() -> Vec<f64> {
+    let decades = (-5..1).flat_map(|decade| [1, 2, 3, 5].map(|step| (step, decade)));
+    let bounds = decades.chain([(1, 1)]).map(|(step, decade)| format!("{step}e{decade}").parse());
+    bounds.map(|bound| bound.unwrap_or(f64::MAX)).collect()
+}
+// What an orchestrator gives by default.
+const LAST_ANSWERS_MAX: Duration = Duration::from_secs(30);
+// A body of this size takes several times as much while it is parsed.
+const MAX_BODY_MAX: u64 = 1 << 30;
 // Each may hold a socket and a read buffer; above this the descriptors of a default limit are used
 // up and the load generator is the better tool.
 const CONCURRENT_MAX: u64 = 10_000;

@@ -21,12 +21,15 @@ impl Stop {
     pub fn on_signals() -> io::Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        // Nothing is read again, and a terminal that closes is no reason to end.
+        let mut hangup = signal(SignalKind::hangup())?;
         let (ask, stop) = Self::new();
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
+                    _ = hangup.recv() => continue,
                 }
                 ask.send_modify(|signals| *signals = signals.saturating_add(1));
             }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::log;
 use crate::record::Record;
-use crate::settings::{Settings, SummaryFormat};
+use crate::settings::{LogFormat, Settings, SummaryFormat};
 
 /// What happened, in numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,6 +21,10 @@ pub struct Summary {
     pub max_errors: u64,
     /// Requests there are to send.
     pub requests: usize,
+    /// Requests that were sent.
+    pub sent: u64,
+    /// When the first request was sent.
+    pub start: Timestamp,
     /// From the first request to the end.
     pub elapsed: Duration,
     cases: Option<Vec<JunitCase>>,
@@ -30,7 +34,8 @@ pub struct Summary {
 struct JunitCase {
     name: String,
     elapsed: Duration,
-    failure: Option<String>,
+    // Its kind and its text.
+    failure: Option<(&'static str, String)>,
 }
 
 impl Summary {
@@ -38,17 +43,19 @@ impl Summary {
     pub fn new(settings: &Settings, requests: usize) -> Self {
         // JUnit alone names every request; the other formats need no memory of them.
         let cases = (settings.summary == SummaryFormat::Xml).then(Vec::new);
-        Self { max_errors: settings.max_errors, requests, cases, ..Self::default() }
+        let (max_errors, start) = (settings.max_errors, Timestamp::now());
+        Self { max_errors, requests, cases, start, ..Self::default() }
     }
 
     /// Counts a request.
     pub fn add(&mut self, record: &Record) {
         let verdict = &record.verdict;
+        self.sent += 1;
         self.errors += u64::from(verdict.failed);
         self.validation_errors += u64::from(!verdict.failed && !verdict.is_valid());
         if let Some(cases) = &mut self.cases {
             let tag = record.tag.as_ref().map(|tag| format!("{tag}: ")).unwrap_or_default();
-            let failure = (!verdict.errors.is_empty()).then(|| verdict.errors.join("\n"));
+            let failure = verdict.fault.map(|fault| (fault.name(), verdict.errors.join("\n")));
             let name = format!("{tag}{}: {}", record.verb, record.path);
             cases.push(JunitCase { name, elapsed: record.took.duration, failure });
         }
@@ -80,16 +87,24 @@ pub fn summary(format: SummaryFormat, result: &Summary) -> Option<String> {
             "{status}\tErrors\t{errors}\tValidationErrorCount\t{validation_errors}\
              \tMaxErrors\t{max_errors}"
         )),
-        SummaryFormat::Json | SummaryFormat::JsonCamel => Some(
+        SummaryFormat::Json | SummaryFormat::JsonCamel => Some(log::object(
+            match format {
+                SummaryFormat::JsonCamel => LogFormat::JsonCamel,
+                _ => LogFormat::Json,
+            },
             json!({
                 "Date": log::date(Timestamp::now()),
                 "Status": status,
                 "ValidationErrorCount": validation_errors,
                 "ErrorCount": errors,
                 "MaxErrors": max_errors,
-            })
-            .to_string(),
-        ),
+                "RequestCount": result.sent,
+                "SuccessCount": result.sent - errors - validation_errors,
+                "Start": log::date(result.start),
+                "End": log::date(result.start + result.elapsed),
+                "Duration": result.elapsed.as_millis() as u64,
+            }),
+        )),
         SummaryFormat::Xml => Some(junit(result)),
     }
 }
@@ -98,23 +113,30 @@ fn junit(result: &Summary) -> String {
     let cases = result.cases.as_deref().unwrap_or_default();
     let failures = cases.iter().filter(|case| case.failure.is_some()).count();
     let (tests, time) = (result.requests, result.elapsed.as_secs_f64());
-    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n");
+    // The schema wants a time without a zone, and whole seconds.
+    let start: String = result.start.to_string().chars().take(19).collect();
+    let host = rustix::system::uname();
+    let host = escaped(&host.nodename().to_string_lossy());
+    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<testsuites>\n");
     let _ = writeln!(
         xml,
-        "<TestSuite failures=\"{failures}\" name=\"WebVToJUnit\" skipped=\"0\" tests=\"{tests}\" \
-         time=\"{time:.6}\">"
+        "<testsuite name=\"WebVToJUnit\" tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" \
+         skipped=\"0\" time=\"{time:.6}\" timestamp=\"{start}\" hostname=\"{host}\">\n  \
+         <properties />"
     );
     for case in cases {
         let (name, time) = (escaped(&case.name), case.elapsed.as_secs_f64());
-        let _ =
-            writeln!(xml, "  <testcase classname=\"{name}\" name=\"{name}\" time=\"{time:.6}\">");
+        let _ = write!(xml, "  <testcase classname=\"{name}\" name=\"{name}\" time=\"{time:.6}\"");
         let _ = match &case.failure {
-            Some(text) => writeln!(xml, "    <failure message=\"{}\" />", escaped(text)),
-            None => writeln!(xml, "    <system-out />"),
+            Some((kind, text)) => writeln!(
+                xml,
+                ">\n    <failure type=\"{kind}\" message=\"{}\" />\n  </testcase>",
+                escaped(text)
+            ),
+            None => writeln!(xml, " />"),
         };
-        xml.push_str("  </testcase>\n");
     }
-    xml.push_str("</TestSuite>");
+    xml.push_str("  <system-out />\n  <system-err />\n</testsuite>\n</testsuites>");
     xml
 }
 

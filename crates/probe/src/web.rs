@@ -3,8 +3,9 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
@@ -12,8 +13,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 use crate::client::RequestBody;
 use crate::metrics::Metrics;
@@ -33,39 +34,139 @@ pub async fn bind(port: u16) -> io::Result<TcpListener> {
     }
 }
 
-/// Serves the pages for ever.
-pub async fn serve(listener: TcpListener, metrics: Metrics) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+/// Serves the pages for ever. Whoever connects gets a place: the connection that has been idle
+/// for the longest time makes room, so that nobody can keep an orchestrator out by holding
+/// connections.
+pub async fn serve(listener: TcpListener, metrics: Metrics, readiness: Readiness) {
+    let visitors = Visitors::default();
     loop {
-        // Never closed, so that it never fails.
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         let Ok((stream, _)) = listener.accept().await else {
             // Out of descriptors, mostly: they come back, and trying at once would only spin.
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let metrics = metrics.clone();
-        tokio::spawn(async move {
-            let service = service_fn(|request: Request<Incoming>| {
-                let response = answer(request.method(), request.uri().path(), &metrics);
-                async move { Ok::<_, Infallible>(response) }
-            });
-            // One that breaks off is its own concern.
-            let _ = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIME_MAX)
-                .max_buf_size(BUFFER_MAX)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-            drop(slot);
-        });
+        let visitor = visitors.enter(Instant::now());
+        let (metrics, readiness) = (metrics.clone(), readiness.clone());
+        tokio::spawn(async move { attend(stream, visitor, &metrics, &readiness).await });
     }
 }
 
-fn answer(method: &Method, path: &str, metrics: &Metrics) -> Response<RequestBody> {
+async fn attend(stream: TcpStream, visitor: Visitor, metrics: &Metrics, readiness: &Readiness) {
+    let service = service_fn(|request: Request<Incoming>| {
+        visitor.asks(Instant::now());
+        let response = answer(request.method(), request.uri().path(), metrics, readiness);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_MAX)
+        .max_buf_size(BUFFER_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    let silent = async {
+        tokio::time::sleep(FIRST_HEAD_MAX).await;
+        if visitor.has_asked() {
+            std::future::pending::<()>().await;
+        }
+    };
+    // One that breaks off is its own concern.
+    tokio::select! {
+        _ = served => {}
+        () = silent => {}
+        () = visitor.make_room() => {}
+    }
+}
+
+/// Whether an orchestrator may count on the program: requests are under way, and the end has not
+/// begun.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Says whether it is so from now on.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Relaxed);
+    }
+
+    fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The open connections.
+#[derive(Clone, Default)]
+struct Visitors(Arc<Mutex<Vec<Presence>>>);
+
+struct Presence {
+    id: u64,
+    asked: bool,
+    since: Instant,
+    leave: Arc<Notify>,
+}
+
+/// One open connection; it leaves the others when it is dropped.
+struct Visitor {
+    id: u64,
+    leave: Arc<Notify>,
+    all: Visitors,
+}
+
+impl Visitors {
+    fn enter(&self, now: Instant) -> Visitor {
+        let leave = Arc::new(Notify::new());
+        let mut present = self.present();
+        if present.len() >= CONNECTIONS_MAX {
+            let idlest = (0..present.len()).min_by_key(|index| present[*index].since);
+            if let Some(idlest) = idlest {
+                present.swap_remove(idlest).leave.notify_one();
+            }
+        }
+        let id = present.iter().map(|presence| presence.id + 1).max().unwrap_or(0);
+        present.push(Presence { id, asked: false, since: now, leave: Arc::clone(&leave) });
+        drop(present);
+        Visitor { id, leave, all: self.clone() }
+    }
+
+    fn present(&self) -> MutexGuard<'_, Vec<Presence>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Visitor {
+    fn asks(&self, now: Instant) {
+        let mut present = self.all.present();
+        if let Some(presence) = present.iter_mut().find(|presence| presence.id == self.id) {
+            (presence.asked, presence.since) = (true, now);
+        }
+    }
+
+    fn has_asked(&self) -> bool {
+        self.all.present().iter().any(|presence| presence.id == self.id && presence.asked)
+    }
+
+    /// Waits until another connection needs the place.
+    async fn make_room(&self) {
+        self.leave.notified().await;
+    }
+}
+
+impl Drop for Visitor {
+    fn drop(&mut self) {
+        self.all.present().retain(|presence| !Arc::ptr_eq(&presence.leave, &self.leave));
+    }
+}
+
+fn answer(
+    method: &Method,
+    path: &str,
+    metrics: &Metrics,
+    readiness: &Readiness,
+) -> Response<RequestBody> {
     let (content_type, page) = match path.to_ascii_lowercase().as_str() {
         "/metrics" => (METRICS_TYPE, Bytes::from(metrics.page())),
         "/healthz" => (TEXT_TYPE, Bytes::from_static(b"pass")),
+        "/readyz" if !readiness.is_ready() => {
+            return text(StatusCode::SERVICE_UNAVAILABLE, Bytes::from_static(b"not ready"));
+        }
         "/readyz" => (TEXT_TYPE, Bytes::from_static(b"ready")),
         "/version" => (TEXT_TYPE, Bytes::from_static(env!("CARGO_PKG_VERSION").as_bytes())),
         _ => return empty(StatusCode::NOT_FOUND),
@@ -80,6 +181,13 @@ fn answer(method: &Method, path: &str, metrics: &Metrics) -> Response<RequestBod
     response
 }
 
+fn text(status: StatusCode, page: Bytes) -> Response<RequestBody> {
+    let mut response = Response::new(RequestBody::Bytes(page));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(TEXT_TYPE));
+    response
+}
+
 fn empty(status: StatusCode) -> Response<RequestBody> {
     let mut response = Response::new(RequestBody::Empty);
     *response.status_mut() = status;
@@ -90,8 +198,34 @@ const TEXT_TYPE: &str = "text/plain";
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 // A few scrapers and kubelets; more is somebody who is not meant.
 const CONNECTIONS_MAX: usize = 64;
-// Between two scrapes, too: a minute is the slowest common interval.
-const HEAD_TIME_MAX: Duration = Duration::from_secs(75);
+// A kubelet and a scraper send their request as soon as they are connected.
+const FIRST_HEAD_MAX: Duration = Duration::from_secs(5);
+// Between two scrapes: a minute is the slowest common interval.
+const IDLE_MAX: Duration = Duration::from_secs(75);
 // Heads of scrapers are well below it, and 8 KiB is the least that the library takes.
 const BUFFER_MAX: usize = 16 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn above_the_limit_the_connection_that_was_idle_for_longest_leaves() {
+        let (visitors, start) = (Visitors::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut open: Vec<_> =
+            (0..CONNECTIONS_MAX as u64).map(|second| visitors.enter(at(second))).collect();
+        // The first one asks for something, so that the second is the one to go.
+        open[0].asks(at(1000));
+        open.push(visitors.enter(at(1001)));
+        let present = |visitor: &Visitor| {
+            visitors.present().iter().any(|presence| Arc::ptr_eq(&presence.leave, &visitor.leave))
+        };
+        let gone: Vec<_> = (0..open.len()).filter(|index| !present(&open[*index])).collect();
+        assert_eq!(gone, [1]);
+        assert_eq!(visitors.present().len(), CONNECTIONS_MAX);
+        drop(open);
+        assert_eq!(visitors.present().len(), 0);
+    }
+}

@@ -21,6 +21,9 @@ fn refused_beside_good(arguments: &[&str], message: &str) {
 
 fn dry(arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let folder = Folder::new();
+    for name in ["a.json", "a", "b", "c", "f"] {
+        folder.file(name, r#"{"requests": [{"path": "/"}]}"#);
+    }
     let mut command = program(&folder);
     command.args(arguments).arg("--dry-run").envs(environment.iter().copied());
     let outcome = finish(&mut command);
@@ -234,8 +237,62 @@ fn sleep_in_a_loop_is_at_least_a_millisecond() {
 }
 
 #[test]
+fn a_sleep_of_0_in_the_environment_of_a_loop_is_that_of_webv() {
+    let looping = [&GOOD[..], &["-r"]].concat();
+    assert_eq!(row(&dry(&looping, &[("SLEEP", "0")]), "Sleep"), "1000");
+    assert_eq!(row(&dry(&looping, &[("SLEEP", "7")]), "Sleep"), "7");
+    assert_eq!(row(&dry(&GOOD, &[("SLEEP", "0")]), "Sleep"), "0");
+}
+
+#[test]
+fn a_dry_run_reads_the_files() {
+    let outcome = run(&Folder::new(), &[&GOOD[..], &["--dry-run"]].concat());
+    assert_eq!((outcome.code, outcome.out.as_str()), (1, ""));
+    assert!(outcome.err.contains("a.json: No such file"), "{}", outcome.err);
+}
+
+#[test]
+fn buckets_rise_and_are_not_too_many() {
+    let looping = [&GOOD[..], &["-r", "--buckets"]].concat();
+    let many = |count: usize| (1..=count).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+    for right in ["0.001", "0.001,0.01,1", &many(100)] {
+        dry(&[&looping[..], &[right]].concat(), &[]);
+    }
+    dry(&[&looping[..], &["0.001", "0.01", "1"]].concat(), &[]);
+    for wrong in ["x", "0", "0.1,0.1", "2,1", "1,", "inf", &many(101)] {
+        let message = "--buckets ";
+        refused(&[&looping[..], &[wrong]].concat(), message);
+    }
+}
+
+#[test]
+fn options_that_webv_has_not_have_variables_with_a_prefix() {
+    let environment = [("RATE", "5"), ("KEY", "x"), ("CERT", "x"), ("RESOLVE", "x")];
+    assert_eq!(row(&dry(&GOOD, &environment), "Run Loop"), "False");
+    let looping = [&GOOD[..], &["-r"]].concat();
+    assert_eq!(row(&dry(&looping, &[("PROBE_RATE", "5")]), "Sleep"), "200");
+}
+
+#[test]
+fn compat_chooses_the_defaults() {
+    for (more, compat, format) in [
+        (&[][..], "7", "TsvMin"),
+        (&["-r"], "7", "TsvMin"),
+        (&[], "8", "Tsv"),
+        (&["-r"], "8", "JsonCamel"),
+        (&["-r", "-g", "Json"], "8", "Json"),
+    ] {
+        let page = dry(&[&GOOD[..], more, &["--compat", compat]].concat(), &[]);
+        assert_eq!(row(&page, "Log Format"), format);
+    }
+    refused_beside_good(&["--compat", "6"], "--compat 6: must be a whole number from 7 to 8");
+}
+
+#[test]
 fn options_of_the_loop_need_it() {
-    for option in ["--port", "--duration", "--max-concurrent", "--rate"] {
+    refused_beside_good(&["--metrics", "webv"], "--run-loop must be true to use --metrics");
+    refused_beside_good(&["--resolve-all"], "--run-loop must be true to use --resolve-all");
+    for option in ["--buckets", "--port", "--duration", "--max-concurrent", "--rate"] {
         let message = format!("--run-loop must be true to use {option}");
         refused_beside_good(&[option, "5"], &message);
     }
@@ -253,7 +310,7 @@ fn what_does_not_go_together_is_refused() {
     let looping = [&GOOD[..], &["-r"]].concat();
     let page = dry(&[&looping[..], &["--rate", "20"]].concat(), &[("SLEEP", "7")]);
     assert_eq!(row(&page, "Sleep"), "50");
-    let page = dry(&[&looping[..], &["--sleep", "7"]].concat(), &[("RATE", "20")]);
+    let page = dry(&[&looping[..], &["--sleep", "7"]].concat(), &[("PROBE_RATE", "20")]);
     assert_eq!(row(&page, "Sleep"), "7");
 }
 

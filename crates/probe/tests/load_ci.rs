@@ -10,6 +10,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use heartbeat_testkit::Signal;
 use process::{Background, Folder, Outcome, finish, program};
 use serde_json::Value;
 use stub::{Reply, Seen, Stub, answer};
@@ -123,7 +124,7 @@ fn a_signal_before_the_common_start_ends_it_and_nothing_is_sent() {
     while !catches(&fs::read_to_string(&status).unwrap()) {
         std::thread::sleep(Duration::from_millis(10));
     }
-    running.signal("TERM");
+    running.signal(Signal::Terminate);
     let (code, out) = running.end();
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(stub.seen().is_empty());

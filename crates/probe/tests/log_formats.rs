@@ -22,6 +22,7 @@ fn record() -> Record {
         verb: "GET".to_owned(),
         server: "http://heartbeat:8080".to_owned(),
         path: "/heartbeat/17".to_owned(),
+        address: None,
         status_code: 200,
         answered: true,
         test_name: None,
@@ -149,6 +150,13 @@ fn json_camel() {
 }
 
 #[test]
+fn the_address_is_named_where_each_is_asked_for_itself() {
+    let record = Record { address: Some("10.0.0.1:80".to_owned()), ..record() };
+    let json = line(&log(LogFormat::Json, false), &record);
+    assert!(json.ends_with(r#""Path":"/heartbeat/17","Address":"10.0.0.1:80"}"#), "{json}");
+}
+
+#[test]
 fn none_is_no_line() {
     assert_eq!(log::line(&log(LogFormat::None, true), &full()), None);
 }
@@ -166,20 +174,22 @@ fn what_would_break_a_line_does_not() {
 }
 
 #[test]
-fn successes_are_logged_only_if_asked_for_errors_and_statuses_from_400_always() {
+fn what_is_as_expected_is_logged_only_if_asked_for() {
     let stub = Stub::start(|seen| {
-        let status = if seen.path == "/missing" { 404 } else { 200 };
+        let status = if seen.path.starts_with("/missing") { 404 } else { 200 };
         Reply::Raw(answer(status, "application/json", "{}"))
     });
-    let file = r#"{"requests": [{"path": "/good"}, {"path": "/missing"},
+    let file = r#"{"requests": [{"path": "/good"}, {"path": "/missing/unchecked"},
+        {"path": "/missing/expected", "validation": {"statusCode": 404}},
+        {"path": "/missing/unexpected", "validation": {}},
         {"path": "/invalid", "validation": {"length": 1}}]}"#;
     let paths = |more: &[&str]| {
         let outcome = ask(&stub.url(), file, more);
         let path = |line: &str| line.rsplit('\t').next().unwrap().to_owned();
         outcome.out.lines().map(path).collect::<Vec<_>>()
     };
-    assert_eq!(paths(&[]), ["/missing", "/invalid"]);
-    assert_eq!(paths(&["-v"]), ["/good", "/missing", "/invalid"]);
+    assert_eq!(paths(&[]), ["/missing/unexpected", "/invalid"]);
+    assert_eq!(paths(&["-v"]).len(), 5);
     assert_eq!(paths(&["-g", "None"]), [""; 0]);
 }
 

@@ -7,10 +7,14 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use process::{Background, Folder, ask, program};
+use process::{Background, Folder, ask, free_port, program, wait_for};
 use stub::{Reply, Stub, answer};
 
 const SIZE: u64 = 768 * 1024 * 1024;
+/// Far above the limit for what is kept.
+const SEARCHED: u64 = 96 * 1024 * 1024;
+/// The budget, and what the prober takes beside it.
+const BUDGET_KILOBYTES_MAX: u64 = 40 * 1024;
 /// Far above what the prober takes, and far below the body.
 const KILOBYTES_MAX: u64 = 32 * 1024;
 
@@ -22,6 +26,10 @@ fn peak_kilobytes(process: u32) -> u64 {
 
 // The stub asks for the peak of the prober when the request after the big one comes.
 fn watched(big: &str, after: &str) -> (u64, String) {
+    watched_of(SIZE, big, after)
+}
+
+fn watched_of(size: u64, big: &str, after: &str) -> (u64, String) {
     let peak = Arc::new(AtomicU64::new(0));
     let prober = Arc::new(AtomicU32::new(0));
     let (peak_seen, prober_seen) = (Arc::clone(&peak), Arc::clone(&prober));
@@ -34,9 +42,9 @@ fn watched(big: &str, after: &str) -> (u64, String) {
             return Reply::Raw(answer(200, "text/plain", "0123"));
         }
         let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {SIZE}\r\n\r\n"
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {size}\r\n\r\n"
         );
-        Reply::Stream(head.into_bytes(), SIZE)
+        Reply::Stream(head.into_bytes(), size)
     });
     let folder = Folder::new();
     let file = folder.file("t.json", &format!(r#"{{"requests": [{big}, {after}]}}"#));
@@ -76,17 +84,47 @@ fn a_huge_upload_is_made_in_little_memory() {
 }
 
 #[test]
-fn a_huge_answer_that_must_be_searched_is_refused_not_kept() {
-    let stub = Stub::start(|_| {
-        let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {SIZE}\r\n\r\n"
-        );
-        Reply::Stream(head.into_bytes(), SIZE)
+fn a_large_answer_is_searched_and_compared_in_little_memory() {
+    let big = r#"{"path": "/big", "validation": {"contentType": "text/plain",
+        "contains": ["F0123", "no"], "notContains": ["FF"], "exactMatch": "0123"}}"#;
+    let (peak, out) = watched_of(SEARCHED, big, AFTER);
+    assert!(peak > 0 && peak < KILOBYTES_MAX, "{peak} KB");
+    // Two errors: the second text to contain, and the exact match.
+    assert!(out.contains("\t2\t") && out.contains("\tGET\t/big"), "{out}");
+}
+
+#[test]
+fn bodies_that_are_kept_share_one_budget() {
+    let told = Arc::new(AtomicU64::new(0));
+    let asked = Arc::clone(&told);
+    let body = format!("[\"{}", "x".repeat(3 * 1024 * 1024));
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9999999\r\n";
+    let stub = Stub::start(move |_| {
+        asked.fetch_add(1, Ordering::SeqCst);
+        Reply::Hang(format!("{head}\r\n{body}").into_bytes())
     });
+    let (folder, port) = (Folder::new(), free_port());
+    let file = r#"{"requests": [{"path": "/", "validation": {"jsonArray": {"count": 1}}}]}"#;
+    let file = folder.file("t.json", file);
+    let mut command = program(&folder);
+    command.args(["-s", &stub.url(), "-f", &file, "-r", "-p", &port.to_string(), "-l", "20"]);
+    let background = Background::start(command.args(["--max-concurrent", "30", "-t", "60"]));
+    let name = "heartbeat_probe_received_bytes_total";
+    wait_for(port, |page| page.contains(name) && told.load(Ordering::SeqCst) >= 30);
+    // All thirty bodies have come as far as they do, 90 MiB in all.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let peak = peak_kilobytes(background.id());
+    assert!(peak > 0 && peak < BUDGET_KILOBYTES_MAX, "{peak} KB");
+}
+
+#[test]
+fn a_body_that_is_longer_than_max_body_is_an_error() {
+    let stub = Stub::start(|_| Reply::Raw(answer(200, "application/json", "[1,2,3]")));
     let file = r#"{"requests": [{"path": "/", "failOnValidationError": true,
-        "validation": {"contentType": "text/plain", "contains": ["x"]}}]}"#;
-    let outcome = ask(&stub.url(), file, &["--verbose-errors", "-t", "300"]);
+        "validation": {"jsonArray": {"count": 3}}}]}"#;
+    assert_eq!(ask(&stub.url(), file, &["--max-body", "7"]).code, 0);
+    let outcome = ask(&stub.url(), file, &["--verbose-errors", "--max-body", "6"]);
     assert_eq!(outcome.code, 1);
-    let told = "Exception: the body is longer than the 67108864 bytes that are kept";
-    assert!(outcome.out.contains(told), "{outcome:?}");
+    let told = "Exception: the body is longer than the 6 bytes of --max-body";
+    assert!(outcome.out.contains(told), "{}", outcome.out);
 }

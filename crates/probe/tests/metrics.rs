@@ -182,8 +182,12 @@ fn durations_and_phases_are_in_seconds_by_path_and_class() {
     let probe = start(&stub, &[]);
     let page = page(&probe);
     let name = "heartbeat_probe_request_duration_seconds";
-    let bounds = ["0.00001", "0.0001", "0.001", "0.01", "0.1", "1", "10", "+Inf"];
-    assert_eq!(page.buckets(name), bounds);
+    let buckets = page.buckets(name);
+    assert_eq!(buckets.len(), 26);
+    assert_eq!(buckets[..5], ["0.00001", "0.00002", "0.00003", "0.00005", "0.0001"]);
+    assert_eq!(buckets[20..], ["1", "2", "3", "5", "10", "+Inf"]);
+    let phases = ["0.00001", "0.0001", "0.001", "0.01", "0.1", "1", "10", "+Inf"];
+    assert_eq!(page.buckets("heartbeat_probe_phase_duration_seconds"), phases);
     assert_eq!(page.label_names(&format!("{name}_count")), ["path", "server", "status"]);
     for (path, status) in [
         ("/good", "2xx"),
@@ -204,6 +208,24 @@ fn durations_and_phases_are_in_seconds_by_path_and_class() {
     // The server is an address and speaks no TLS.
     for phase in ["resolve", "tls"] {
         assert_eq!(page.value(phases, &[("phase", phase)]), None);
+    }
+}
+
+#[test]
+fn buckets_are_those_of_the_user() {
+    let probe = start(&documents(), &["--buckets", "0.002,0.25"]);
+    let name = "heartbeat_probe_request_duration_seconds";
+    assert_eq!(page(&probe).buckets(name), ["0.002", "0.25", "+Inf"]);
+}
+
+#[test]
+fn webvs_metrics_alone_are_there_if_asked_for() {
+    let probe = start(&documents(), &["--metrics", "webv"]);
+    let text = wait_for(probe.port, |text| text.contains("status=\"Redirect\""));
+    let page = Page::parse(&text);
+    for name in page.types.keys() {
+        let of_webv = name.starts_with("WebV") || name.starts_with("process_");
+        assert!(of_webv || name == "heartbeat_probe_build_info", "{name}");
     }
 }
 

@@ -4,10 +4,11 @@ mod process;
 mod stub;
 
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use heartbeat_testkit::Signal;
-use process::{Background, Folder, finish, free_port, program, run, wait_for};
+use process::{Background, Folder, finish, free_port, get, program, run, wait_for};
 use stub::{Reply, Stub, answer};
 
 const FILE: &str = r#"{"requests": [{"path": "/1", "validation": {}}, {"path": "/2"}]}"#;
@@ -50,10 +51,53 @@ fn a_rate_is_another_way_to_say_it() {
 fn each_server_has_a_schedule_also_if_it_is_named_twice() {
     let (one, two) = (ok(), ok());
     let servers = [one.url(), two.url(), two.url()];
-    let more = ["-l", "400", "--duration", "1", "-g", "None"];
+    let more = ["-l", "600", "--duration", "2", "-g", "None"];
     assert_eq!(finish(&mut looping(&Folder::new(), &servers, &more)).code, 0);
-    // At 0, 400 and 800 milliseconds.
-    assert_eq!((one.seen().len(), two.seen().len()), (3, 6));
+    // From 0, 200 and 400 milliseconds on, each 600.
+    assert_eq!((one.seen().len(), two.seen().len()), (4, 6));
+}
+
+#[test]
+fn servers_are_asked_at_times_of_their_own() {
+    let times = || Arc::new(Mutex::new(Vec::new()));
+    let (first, second) = (times(), times());
+    let noting = |times: &Arc<Mutex<Vec<Instant>>>| {
+        let times = Arc::clone(times);
+        Stub::start(move |_| {
+            times.lock().unwrap().push(Instant::now());
+            Reply::Raw(answer(200, "application/json", "{}"))
+        })
+    };
+    let (one, two) = (noting(&first), noting(&second));
+    let more = ["-l", "2000", "--duration", "3", "-g", "None"];
+    let servers = [one.url(), two.url()];
+    assert_eq!(finish(&mut looping(&Folder::new(), &servers, &more)).code, 0);
+    let (first, second) = (first.lock().unwrap()[0], second.lock().unwrap()[0]);
+    // Half of the interval, and what a busy machine takes from it.
+    let apart = second.saturating_duration_since(first);
+    assert!(apart > Duration::from_millis(300), "{apart:?}");
+}
+
+#[test]
+fn a_signal_waits_for_what_is_under_way() {
+    let pause = Duration::from_secs(3);
+    let stub = Stub::start(move |_| Reply::Late(answer(200, "application/json", "{}"), pause));
+    let (folder, port) = (Folder::new(), free_port());
+    let file = folder.file("t.json", r#"{"requests": [{"path": "/"}]}"#);
+    let mut command = program(&folder);
+    command.args(["-s", &stub.url(), "-f", &file, "-r", "-p", &port.to_string()]);
+    let background = Background::start(command.args(["-l", "600000", "-v", "-g", "Json"]));
+    while stub.seen().is_empty() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    background.signal("TERM");
+    // The pages are there until the end.
+    let (head, _) = get(port, "/healthz").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    let (code, out) = background.end();
+    let lines: Vec<_> = out.lines().collect();
+    assert_eq!((code, lines.len()), (0, 3), "{out}");
+    assert!(lines[1].contains("\"StatusCode\":200"), "{out}");
 }
 
 #[test]
@@ -81,7 +125,7 @@ fn requests_that_are_not_answered_are_bounded_and_dropped_ticks_counted() {
     let file = folder.file("t.json", FILE);
     let mut command = program(&folder);
     command.args(["-s", &stub.url(), "-f", &file, "-r", "-p", &port.to_string(), "-l", "10"]);
-    command.args(["--max-concurrent", "5", "-g", "None", "-t", "60"]);
+    command.args(["--max-concurrent", "5", "-g", "None", "-t", "20"]);
     let background = Background::start(&mut command);
     let page = wait_for(port, |page| value(page, "dropped_ticks_total").is_some_and(|n| n >= 20.0));
     assert_eq!(value(&page, "requests_in_flight"), Some(5.0));
@@ -149,6 +193,25 @@ fn signals_end_it_with_0_and_it_tells_its_start_and_end() {
         let end: serde_json::Value = serde_json::from_str(rest.lines().last().unwrap()).unwrap();
         assert_eq!(end["EventType"], "Shutdown");
     }
+}
+
+#[test]
+fn a_hangup_ends_nothing() {
+    let stub = ok();
+    let folder = Folder::new();
+    let more = ["-g", "None", "-l", "20"];
+    let mut background = Background::start(&mut looping(&folder, &[stub.url()], &more));
+    while stub.seen().is_empty() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    background.signal("HUP");
+    let before = stub.seen().len();
+    while stub.seen().len() < before + 5 {
+        assert_eq!(background.code(), None);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    background.signal("TERM");
+    assert_eq!(background.end().0, 0);
 }
 
 #[test]

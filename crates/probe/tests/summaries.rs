@@ -83,51 +83,89 @@ fn tsv() {
 
 #[test]
 fn json() {
-    for format in ["Json", "JsonCamel"] {
+    let keys = [
+        "Date",
+        "Status",
+        "ValidationErrorCount",
+        "ErrorCount",
+        "MaxErrors",
+        "RequestCount",
+        "SuccessCount",
+        "Start",
+        "End",
+        "Duration",
+    ];
+    for (format, is_camel) in [("Json", false), ("JsonCamel", true)] {
         let more = ["-g", "None", "--summary", format];
         let outcome = ask(&documents().url(), &file(2, 1, 1), &more);
         let summary: serde_json::Value = serde_json::from_str(&outcome.out).unwrap();
-        let keys: Vec<_> = summary.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(keys, ["Date", "Status", "ValidationErrorCount", "ErrorCount", "MaxErrors"]);
-        assert_eq!(summary["Status"], "Test Completed");
-        assert_eq!((&summary["ErrorCount"], &summary["MaxErrors"]), (&1.into(), &10.into()));
+        let key = |name: &str| match is_camel {
+            true => name[..1].to_ascii_lowercase() + &name[1..],
+            false => name.to_owned(),
+        };
+        let found: Vec<_> = summary.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(found, keys.map(key));
+        let value = |name: &str| summary[key(name)].clone();
+        assert_eq!(value("Status"), "Test Completed");
+        for (name, count) in [
+            ("ErrorCount", 1),
+            ("ValidationErrorCount", 1),
+            ("MaxErrors", 10),
+            ("RequestCount", 4),
+            ("SuccessCount", 2),
+        ] {
+            assert_eq!(value(name), count, "{name}");
+        }
+        assert!(value("Start").as_str() <= value("End").as_str());
+        assert!(value("Duration").as_u64().unwrap() < 60_000);
     }
 }
 
 #[test]
-fn xml_is_junit() {
+fn xml_is_junit_as_its_schema_wants_it() {
     let outcome =
         ask(&documents().url(), &file(1, 1, 1), &["-g", "None", "--summary", "Xml", "--tag", "t"]);
-    // Times differ from run to run; everything else does not.
-    let mut lines = Vec::new();
-    for line in outcome.out.lines() {
-        match line.split_once("time=\"") {
-            Some((before, after)) => {
-                let (time, after) = after.split_once('"').unwrap();
-                assert!(time.parse::<f64>().unwrap() < 60.0);
-                lines.push(format!("{before}time=\"T\"{after}"));
-            }
-            None => lines.push(line.to_owned()),
-        }
+    // Times and the host differ from run to run; everything else does not.
+    let mut text = outcome.out.clone();
+    for name in ["time", "timestamp", "hostname"] {
+        let start = format!(" {name}=\"");
+        let parts: Vec<_> = text.split(&start).collect();
+        let cut = |part: &&str| part.split_once('"').unwrap().1.to_owned();
+        let rest: Vec<_> = parts[1..].iter().map(cut).collect();
+        text = [&[parts[0].to_owned()], &rest[..]].concat().join(&format!(" {name}=?"));
     }
-    let case = |path: &str, result: &str| {
-        [
-            format!(r#"  <testcase classname="t: GET: {path}" name="t: GET: {path}" time="T">"#),
-            format!("    {result}"),
-            "  </testcase>".to_owned(),
-        ]
+    let case = |path: &str, failure: Option<(&str, &str)>| {
+        let name = format!("t: GET: {path}");
+        let case = format!("  <testcase classname=\"{name}\" name=\"{name}\" time=?");
+        match failure {
+            None => format!("{case} />\n"),
+            Some((kind, told)) => format!(
+                "{case}>\n    <failure type=\"{kind}\" message=\"{told}\" />\n  </testcase>\n"
+            ),
+        }
     };
-    let mut expected = vec![
-        r#"<?xml version="1.0" encoding="utf-8"?>"#.to_owned(),
-        r#"<TestSuite failures="2" name="WebVToJUnit" skipped="0" tests="3" time="T">"#.to_owned(),
+    let expected = [
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<testsuites>\n".to_owned(),
+        "<testsuite name=\"WebVToJUnit\" tests=\"3\" failures=\"2\" errors=\"0\" skipped=\"0\" \
+         time=? timestamp=? hostname=?>\n  <properties />\n"
+            .to_owned(),
+        case("/good", None),
+        case("/&lt;&amp;&quot;&gt;", Some(("length", "Length: 2 Expected: 1"))),
+        case("/missing", Some(("status", "StatusCode: 404 Expected: 200"))),
+        "  <system-out />\n  <system-err />\n</testsuite>\n</testsuites>\n".to_owned(),
     ];
-    expected.extend(case("/good", "<system-out />"));
-    let length = r#"<failure message="Length: 2 Expected: 1" />"#;
-    expected.extend(case("/&lt;&amp;&quot;&gt;", length));
-    let status = r#"<failure message="StatusCode: 404 Expected: 200" />"#;
-    expected.extend(case("/missing", status));
-    expected.push("</TestSuite>".to_owned());
-    assert_eq!(lines, expected);
+    assert_eq!(text, expected.concat());
+}
+
+#[test]
+fn a_request_that_must_not_fail_ends_the_run() {
+    let stub = documents();
+    let file = r#"{"requests": [{"path": "/missing", "validation": {}},
+        {"path": "/2", "failOnValidationError": true, "validation": {"length": 1}},
+        {"path": "/3"}]}"#;
+    assert_eq!(ask(&stub.url(), file, &[]).code, 2);
+    let paths: Vec<_> = stub.seen().iter().map(|seen| seen.path.clone()).collect();
+    assert_eq!(paths, ["/missing", "/2"]);
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn a_get_is_what_is_sent_by_default() {
 }
 
 #[test]
-fn the_prefix_stands_before_every_path_but_not_in_the_log() {
+fn the_prefix_stands_before_every_path_in_the_log_too() {
     for prefix in ["pre", "/pre", "/pre/"] {
         let seen = seen_of(r#"{"path": "/a"}"#, &["-u", prefix]);
         assert_eq!(seen.path, "/pre/a");
@@ -54,7 +54,7 @@ fn the_prefix_stands_before_every_path_but_not_in_the_log() {
     let stub = ok();
     let outcome =
         ask(&stub.url(), r#"{"requests": [{"path": "/a"}]}"#, &["-v", "--url-prefix", "pre"]);
-    assert!(outcome.out.trim_end().ends_with("\tGET\t/a"), "{outcome:?}");
+    assert!(outcome.out.trim_end().ends_with("\tGET\t/pre/a"), "{outcome:?}");
 }
 
 #[test]
@@ -126,18 +126,59 @@ fn variables_come_from_the_environment_also_beside_json_bodies() {
     let folder = Folder::new();
     let file = folder.file(
         "t.json",
-        r#"{"variables": ["WHO", "UNSET"], "requests": [{"path": "/${WHO}/${UNSET}x/${OTHER}",
+        r#"{"variables": ["WHO", "EMPTY"], "requests": [{"path": "/${WHO}/${EMPTY}x/${OTHER}",
             "verb": "POST", "contentMediaType": "application/json", "body": {"${WHO}": "${WHO}"},
             "headers": {"X-${WHO}": "a${WHO}"}}]}"#,
     );
     let mut command = program(&folder);
     command.args(["-s", &stub.url(), "-f", &file]).env("WHO", "ann").env("OTHER", "no");
+    command.env("EMPTY", "");
     let outcome = finish(&mut command);
     assert_eq!(outcome.code, 0, "{outcome:?}");
     let seen = stub.seen().remove(0);
     assert_eq!(seen.path, "/ann/x/$%7BOTHER%7D");
     assert_eq!(seen.body, br#"{"ann":"ann"}"#);
     assert_eq!(seen.headers["x-ann"], "aann");
+}
+
+#[test]
+fn a_variable_that_is_declared_and_not_set_is_an_error() {
+    let file = r#"{"variables": ["NO_SUCH_VARIABLE"], "requests": [{"path": "/"}]}"#;
+    refused(file, "variables: NO_SUCH_VARIABLE is not set in the environment");
+}
+
+#[test]
+fn a_yaml_file_is_read_as_a_json_one() {
+    let stub = ok();
+    let folder = Folder::new();
+    let text = "requests: # two\n- &a {path: /1, validation: {statusCode: 200}}\n\
+                - {<<: *a, Path: /2, verb: POST, body: {n: 1.0}}\n";
+    for name in ["t.yaml", "t.YML"] {
+        let file = folder.file(name, text);
+        let outcome = run(&folder, &["-s", &stub.url(), "-f", &file]);
+        assert_eq!((outcome.code, outcome.err.as_str()), (0, ""), "{outcome:?}");
+    }
+    let file = folder.file("bad.yaml", "requests: [{path: a}]");
+    let outcome = run(&folder, &["-s", &stub.url(), "-f", &file]);
+    assert!(outcome.err.contains("bad.yaml: requests[0].path: must begin with /"), "{outcome:?}");
+}
+
+#[test]
+fn a_body_of_text_is_json_to_webv_8() {
+    let request = r#"{"path": "/", "verb": "POST", "body": "1"}"#;
+    assert_eq!(seen_of(request, &[]).headers["content-type"], "text/plain; charset=utf-8");
+    let seen = seen_of(request, &["--compat", "8"]);
+    assert_eq!(seen.headers["content-type"], "application/json; charset=utf-8");
+}
+
+#[test]
+fn numbers_of_a_body_are_sent_as_they_were_written() {
+    let seen = seen_of(
+        r#"{"path": "/", "verb": "POST", "contentMediaType": "application/json",
+            "body": {"a": 10.00, "b": 12345678901234567890123}}"#,
+        &[],
+    );
+    assert_eq!(seen.body, br#"{"a":10.00,"b":12345678901234567890123}"#);
 }
 
 #[test]

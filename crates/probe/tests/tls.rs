@@ -6,15 +6,19 @@
 mod process;
 mod stub;
 
+use std::io::Write;
 use std::sync::Arc;
 
-use process::{Folder, Outcome, run};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use process::{Background, Folder, Outcome, free_port, program, run, wait_for};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 use stub::{Reply, Stub, answer};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{self, ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
 
 /// An authority, and a server with a certificate of it for `name`.
 struct Site {
@@ -22,28 +26,55 @@ struct Site {
     stub: Stub,
 }
 
+/// A server with a certificate that it made itself, of an authority or not.
+fn self_signed(params: CertificateParams) -> Site {
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let builder = server().with_no_client_auth();
+    let stub = serving(builder.with_single_cert(vec![certificate.der().clone()], der(&key)));
+    Site { authority: certificate.pem(), stub }
+}
+
+/// As `openssl req -x509` makes it.
+fn authority_for(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params
+}
+
+fn server() -> ConfigBuilder<ServerConfig, WantsVerifier> {
+    ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+}
+
+fn der(key: &KeyPair) -> PrivateKeyDer<'static> {
+    PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()))
+}
+
+fn serving(config: Result<ServerConfig, rustls::Error>) -> Stub {
+    let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+    Stub::start_with(Some(acceptor), |_| Reply::Raw(answer(200, "application/json", "{}")))
+}
+
 fn site(name: &str) -> Site {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, format!("authority of {name}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     let certificate = params.signed_by(&key, &authority).unwrap();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let stub =
-        Stub::start_with(Some(acceptor), |_| Reply::Raw(answer(200, "application/json", "{}")));
+    let builder = server().with_no_client_auth();
+    let stub = serving(builder.with_single_cert(vec![certificate.der().clone()], der(&key)));
     Site { authority: authority.pem(), stub }
 }
 
 fn ask(site: &Site, ca: Option<&str>) -> Outcome {
-    let folder = Folder::new();
+    ask_with(&Folder::new(), site, ca, &[])
+}
+
+fn ask_with(folder: &Folder, site: &Site, ca: Option<&str>, more: &[&str]) -> Outcome {
     let file = folder.file(
         "t.json",
         r#"{"requests": [{"path": "/", "validation": {}}, {"path": "/", "validation": {}}]}"#,
@@ -54,7 +85,8 @@ fn ask(site: &Site, ca: Option<&str>) -> Outcome {
     if let Some(ca) = &ca {
         arguments.extend(["--ca-file", ca]);
     }
-    run(&folder, &arguments)
+    arguments.extend(more);
+    run(folder, &arguments)
 }
 
 #[test]
@@ -80,7 +112,125 @@ fn a_certificate_for_another_name_is_not() {
     let site = site("elsewhere.example");
     let outcome = ask(&site, Some(&site.authority));
     assert_eq!(outcome.code, 2, "{outcome:?}");
-    assert!(outcome.out.contains("not valid for name"), "{outcome:?}");
+    let told = "the certificate is for elsewhere.example, not for localhost";
+    assert!(outcome.out.contains(told), "{outcome:?}");
+}
+
+fn refused(site: &Site, ca: &str, told: &str) {
+    let outcome = ask(site, Some(ca));
+    assert_eq!(outcome.code, 2, "{outcome:?}");
+    let told = format!("Exception: TLS with localhost failed: {told}");
+    assert!(outcome.out.contains(&told), "{told}: {outcome:?}");
+}
+
+#[test]
+fn a_certificate_of_an_authority_is_trusted_as_a_server_if_the_ca_file_names_it() {
+    let site = self_signed(authority_for("localhost"));
+    assert_eq!(ask(&site, Some(&site.authority)).code, 0);
+    let other = self_signed(authority_for("localhost"));
+    let told = "the certificate is self-signed; name it by --ca-file to trust it";
+    refused(&site, &other.authority, told);
+}
+
+#[test]
+fn a_certificate_that_the_ca_file_names_must_have_the_name_and_the_time() {
+    let site = self_signed(authority_for("elsewhere.example"));
+    let told = "the certificate is for elsewhere.example, not for localhost";
+    refused(&site, &site.authority, told);
+    let mut old = authority_for("localhost");
+    old.not_after = date_time_ymd(2020, 2, 3);
+    let site = self_signed(old);
+    refused(&site, &site.authority, "the certificate expired on 2020-02-03T00:00:00Z");
+    let mut young = authority_for("localhost");
+    young.not_before = date_time_ymd(3000, 1, 1);
+    let site = self_signed(young);
+    let told = "the certificate is not valid before 3000-01-01T00:00:00Z";
+    refused(&site, &site.authority, told);
+    let mut nameless = authority_for("localhost");
+    nameless.subject_alt_names.clear();
+    let site = self_signed(nameless);
+    refused(&site, &site.authority, "the certificate is for no name");
+}
+
+#[test]
+fn an_issuer_that_is_unknown_and_a_server_without_tls_are_told_in_words() {
+    let (site, other) = (site("localhost"), self::site("elsewhere.example"));
+    refused(&site, &other.authority, "the issuer of the certificate is unknown");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stream.unwrap().write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let folder = Folder::new();
+    let file = folder.file("t.json", r#"{"requests": [{"path": "/"}]}"#);
+    let ca = folder.file("ca.pem", &site.authority);
+    let url = format!("https://localhost:{port}");
+    let outcome = run(&folder, &["-s", &url, "-f", &file, "--verbose-errors", "--ca-file", &ca]);
+    let told = "TLS with localhost failed: the server does not speak TLS on this port";
+    assert!(outcome.out.contains(told), "{outcome:?}");
+}
+
+#[test]
+fn insecure_takes_every_certificate() {
+    for site in [site("elsewhere.example"), self_signed(authority_for("elsewhere.example"))] {
+        let outcome = ask_with(&Folder::new(), &site, None, &["--insecure"]);
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_server_that_wants_a_certificate_gets_that_of_cert_and_key() {
+    let client = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["client".to_owned()]).unwrap();
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    let certificate = params.self_signed(&client).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.der().clone()).unwrap();
+    let provider = Arc::new(ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let key = KeyPair::generate().unwrap();
+    let own = authority_for("localhost").self_signed(&key).unwrap();
+    let builder = server().with_client_cert_verifier(verifier.build().unwrap());
+    let stub = serving(builder.with_single_cert(vec![own.der().clone()], der(&key)));
+    let site = Site { authority: own.pem(), stub };
+    let folder = Folder::new();
+    let (cert, key) = (certificate.pem(), client.serialize_pem());
+    let (cert_file, key_file) = (folder.file("cert.pem", &cert), folder.file("key.pem", &key));
+    let both = folder.file("both.pem", &format!("{key}{cert}"));
+    for more in [&["--cert", &cert_file, "--key", &key_file][..], &["--cert", &both]] {
+        let outcome = ask_with(&folder, &site, Some(&site.authority), more);
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+    }
+    let outcome = ask(&site, Some(&site.authority));
+    assert_eq!(outcome.code, 2, "{outcome:?}");
+    for (more, told) in [
+        (&["--key", &key_file][..], "--key needs --cert"),
+        (&["--cert", &key_file], "no certificate in it"),
+        (&["--cert", &cert_file], "--cert "),
+    ] {
+        let outcome = ask_with(&folder, &site, Some(&site.authority), more);
+        assert_eq!(outcome.code, 1, "{outcome:?}");
+        assert!(outcome.err.contains(told), "{outcome:?}");
+    }
+}
+
+#[test]
+fn the_expiry_of_a_certificate_is_a_metric() {
+    let mut params = authority_for("localhost");
+    params.not_after = date_time_ymd(2090, 1, 1);
+    let site = self_signed(params);
+    let (folder, port) = (Folder::new(), free_port());
+    let file = folder.file("t.json", r#"{"requests": [{"path": "/"}]}"#);
+    let ca = folder.file("ca.pem", &site.authority);
+    let url = format!("https://localhost:{}", site.stub.port());
+    let mut command = program(&folder);
+    command.args(["-s", &url, "-f", &file, "-r", "-p", &port.to_string(), "--ca-file", &ca]);
+    let _background = Background::start(&mut command);
+    let name = "heartbeat_probe_tls_expiry_timestamp_seconds";
+    let line = format!("{name}{{server=\"{url}\"}} 3786912000\n");
+    wait_for(port, |page| page.contains(&line));
 }
 
 #[test]

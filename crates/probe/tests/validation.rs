@@ -49,6 +49,47 @@ fn content_type_has_a_default_and_is_a_prefix() {
 }
 
 #[test]
+fn a_content_type_is_compared_in_its_normal_form_and_one_that_is_none_ends_the_look() {
+    for (field, expected, errors) in [
+        ("a/b;c=d", "a/b; c=d", &[][..]),
+        ("a/b;c=d", "a/b;c=d", &["ContentType: a/b; c=d Expected: a/b;c=d"]),
+        ("a/b ; c=d", "a/b", &[]),
+        ("text", "a/b", &[]),
+        ("a/b; c", "a/x", &["ContentType: a/b; c Expected: a/x"]),
+    ] {
+        let stub = Stub::start(move |_| Reply::Raw(answer(200, field, "body")));
+        // A Content-Type that is none leaves the length unseen.
+        let length = if field == "text" { 99 } else { 4 };
+        let request = format!(
+            r#"{{"path": "/", "validation": {{"contentType": "{expected}", "length": {length}}}}}"#
+        );
+        assert_eq!(errors_of(&stub.url(), &request), errors, "{field} {expected}");
+    }
+}
+
+#[test]
+fn a_body_is_read_by_its_mark_and_its_charset() {
+    let latin = [
+        b"HTTP/1.1 200 OK\r\nContent-Type: a/b; charset=iso-8859-1\r\n\
+        Content-Length: 4\r\n\r\n"
+            .as_slice(),
+        b"caf\xE9",
+    ]
+    .concat();
+    let marked = answer(200, "a/b", "\u{feff}caf\u{e9}");
+    for bytes in [latin, marked] {
+        let stub = Stub::start(move |_| Reply::Raw(bytes.clone()));
+        let request = r#"{"path": "/", "validation": {"contentType": "a/b",
+            "contains": ["f\u00e9"], "exactMatch": "caf\u00e9"}}"#;
+        assert_eq!(errors_of(&stub.url(), request), [""; 0]);
+    }
+    let stub = Stub::start(|_| Reply::Raw(answer(200, "a/b; charset=klingon", "x")));
+    let request = r#"{"path": "/", "validation": {"contentType": "a/b", "contains": ["x"]}}"#;
+    let told = "Exception: the charset klingon of the body is not known";
+    assert_eq!(errors_of(&stub.url(), request), [told]);
+}
+
+#[test]
 fn lengths() {
     let plain = |rest: &str| format!(r#"{{"contentType": "text/plain", {rest}}}"#);
     check("/text", &plain(r#""length": 17"#), &[]);
@@ -92,6 +133,8 @@ fn json_object() {
     let wrong = "json: on: True : Expected: False";
     check("/object", &object(r#"{"field": "on", "value": false}"#), &[wrong]);
     check("/object", &object(r#"{"field": "no"}"#), &["json: Field Not Found: no"]);
+    let wrong = "json: none:  : Expected: null";
+    check("/object", &object(r#"{"field": "none", "value": "null"}"#), &[wrong]);
     let nested =
         r#"{"field": "sub", "validation": {"jsonObject": [{"field": "a", "value": "c"}]}}"#;
     check("/object", &object(nested), &["json: a: b : Expected: c"]);

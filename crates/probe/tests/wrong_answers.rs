@@ -105,6 +105,28 @@ fn chunks_and_an_end_by_close_have_a_length_too() {
 }
 
 #[test]
+fn a_folded_field_is_read_and_a_length_beside_chunks_is_not() {
+    let reply = "HTTP/1.1 200 OK\r\nX-Folded: a\r\n b\r\nContent-Type: text/plain\r\n\
+        Content-Length: 99\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n012\r\n0\r\n\r\n";
+    let stub = Stub::start(|_| Reply::RawClose(reply.as_bytes().to_vec()));
+    let request = r#"{"path": "/", "validation": {"contentType": "text/plain", "length": 3}}"#;
+    assert_eq!(errors_of(&stub.url(), request), [""; 0]);
+}
+
+#[test]
+fn a_head_with_too_many_fields_is_told_in_words() {
+    let fields = |count: usize| "X-A: b\r\n".repeat(count);
+    let reply = move |count| {
+        format!("HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n", fields(count)).into_bytes()
+    };
+    let stub = Stub::start(move |_| Reply::Raw(reply(99)));
+    assert_eq!(errors_of(&stub.url(), r#"{"path": "/"}"#), [""; 0]);
+    let stub = Stub::start(move |_| Reply::Raw(reply(100)));
+    let told = "Exception: the head of the answer has more than 100 fields or 64 KiB";
+    assert_eq!(errors_of(&stub.url(), r#"{"path": "/"}"#), [told]);
+}
+
+#[test]
 fn a_redirect_is_not_followed() {
     let stub = Stub::start(|seen| match seen.path.as_str() {
         "/" => Reply::Raw(b"HTTP/1.1 301 X\r\nLocation: /to\r\nContent-Length: 0\r\n\r\n".to_vec()),

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::client::stream::{Stream, Traffic, Transport};
-use crate::client::{ClientError, Target, Tls};
+use crate::client::{ClientError, Proxy, Resolver, Target, Tls, tls};
 
 /// How long the steps to an open connection took; none for a step that was not needed, or not
 /// come to its end.
@@ -24,33 +24,60 @@ pub struct Opening {
     pub tls: Option<Duration>,
     /// All of them, until the connection was open.
     pub ready: Option<Duration>,
+    /// When the first certificate that the server showed expires, in seconds since the Unix epoch.
+    pub expiry: Option<u64>,
+}
+
+/// The way to a server: how its name becomes an address, and how it is secured.
+#[derive(Clone)]
+pub struct Route {
+    /// Finds the addresses of the server's name.
+    pub resolver: Resolver,
+    /// None asks the resolver, and takes the first address that answers.
+    pub address: Option<SocketAddr>,
+    /// Stands between, except to an `address`.
+    pub proxy: Option<Proxy>,
+    /// Needed for https only.
+    pub tls: Option<Tls>,
+}
+
+impl Route {
+    /// The proxy that connections of this route go to.
+    pub(super) fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref().filter(|_| self.address.is_none())
+    }
 }
 
 pub(super) async fn open(
     target: &Target,
-    tls: Option<&Tls>,
+    route: &Route,
     traffic: Arc<Traffic>,
     opening: &mut Opening,
 ) -> Result<Stream, ClientError> {
     let begin = Instant::now();
-    let addresses = match target.address() {
-        Some(address) => vec![SocketAddr::new(address, target.port())],
-        None => {
-            let found = lookup(target).await?;
-            opening.resolve = Some(begin.elapsed());
-            found
-        }
+    let proxy = route.proxy();
+    let addresses = match (route.address, proxy) {
+        (Some(address), _) => vec![address],
+        (None, Some(proxy)) => via_proxy(proxy, &route.resolver, opening).await?,
+        (None, None) => resolved(target, &route.resolver, opening).await?,
     };
     let start = Instant::now();
-    let tcp = connect_any(&addresses).await.map_err(|source| ClientError::Connect {
-        to: format!("{} ({})", target.as_str(), listed(&addresses)),
+    let mut tcp = connect_any(&addresses).await.map_err(|source| ClientError::Connect {
+        to: match proxy {
+            Some(proxy) => format!("the proxy {proxy} ({})", listed(&addresses)),
+            None => format!("{} ({})", target.as_str(), listed(&addresses)),
+        },
         source,
     })?;
     // Heads are small and written once: waiting to fill a segment only adds delay.
     let _ = tcp.set_nodelay(true);
+    if let Some(proxy) = proxy.filter(|_| target.is_https()) {
+        let failed = |why| ClientError::Proxy { proxy: proxy.to_string(), why };
+        proxy.tunnel(&mut tcp, target).await.map_err(failed)?;
+    }
     opening.connect = Some(start.elapsed());
     let transport = match target.is_https() {
-        true => secured(target, tls, tcp, opening).await?,
+        true => secured(target, route.tls.as_ref(), tcp, opening).await?,
         false => Transport::Plain(tcp),
     };
     opening.ready = Some(begin.elapsed());
@@ -65,22 +92,48 @@ async fn secured(
 ) -> Result<Transport, ClientError> {
     let start = Instant::now();
     let failed = |source| ClientError::Tls { host: target.host().to_owned(), source };
-    let tls = tls.ok_or_else(|| failed(io::Error::other("TLS is not set up")))?;
+    let settings = tls.ok_or_else(|| failed(io::Error::other("TLS is not set up")))?;
     let name = ServerName::try_from(target.host().to_owned())
         .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
-    let stream = tls.connector().connect(name, tcp).await.map_err(failed)?;
+    let stream = settings.connector().connect(name, tcp).await.map_err(failed)?;
     opening.tls = Some(start.elapsed());
+    opening.expiry = stream.get_ref().1.peer_certificates().and_then(tls::earliest_expiry);
     Ok(Transport::Tls(Box::new(stream)))
 }
 
-async fn lookup(target: &Target) -> Result<Vec<SocketAddr>, ClientError> {
-    let failed = |source| ClientError::Resolve { host: target.host().to_owned(), source };
-    let found = lookup_host((target.host(), target.port())).await.map_err(failed)?;
-    let addresses: Vec<_> = found.take(ADDRESSES_MAX).collect();
-    if addresses.is_empty() {
-        return Err(failed(io::Error::new(io::ErrorKind::NotFound, "no address")));
+async fn via_proxy(
+    proxy: &Proxy,
+    resolver: &Resolver,
+    opening: &mut Opening,
+) -> Result<Vec<SocketAddr>, ClientError> {
+    match proxy.host().parse() {
+        Ok(address) => Ok(vec![SocketAddr::new(address, proxy.port())]),
+        Err(_) => looked_up(proxy.host(), proxy.port(), resolver, opening).await,
     }
-    Ok(addresses)
+}
+
+async fn resolved(
+    target: &Target,
+    resolver: &Resolver,
+    opening: &mut Opening,
+) -> Result<Vec<SocketAddr>, ClientError> {
+    if let Some(known) = resolver.known(target) {
+        return Ok(known);
+    }
+    looked_up(target.host(), target.port(), resolver, opening).await
+}
+
+async fn looked_up(
+    host: &str,
+    port: u16,
+    resolver: &Resolver,
+    opening: &mut Opening,
+) -> Result<Vec<SocketAddr>, ClientError> {
+    let begin = Instant::now();
+    let mut found = resolver.look_up(host, port).await?;
+    opening.resolve = Some(begin.elapsed());
+    found.truncate(ATTEMPTS_MAX);
+    Ok(found)
 }
 
 // The first to answer wins; a silent address holds the next one up for a moment only (RFC 8305).
@@ -118,5 +171,5 @@ fn listed(addresses: &[SocketAddr]) -> String {
 
 // RFC 8305 section 8: the recommended delay between attempts.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-// More addresses than this of one name are never needed, and each may cost a delay.
-const ADDRESSES_MAX: usize = 8;
+// More addresses of one name are not needed for one connection, and each may cost a delay.
+const ATTEMPTS_MAX: usize = 8;

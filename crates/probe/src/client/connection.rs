@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::CONTENT_LENGTH;
+use hyper::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use hyper::{HeaderMap, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
 use crate::client::connect::{self, Opening};
+use crate::client::request::{ProxiedForm, RequestForm};
 use crate::client::stream::{Stream, Traffic};
-use crate::client::{BodySink, ClientError, Request, RequestBody, Target, Tls};
+use crate::client::{BodySink, ClientError, Request, RequestBody, Resolver, Route, Target, Tls};
 
 type Driver = http1::Connection<TokioIo<Stream>, RequestBody>;
 
@@ -25,7 +26,7 @@ pub struct Connection {
     // dropping the connection closes the socket.
     driver: Option<Driver>,
     traffic: Arc<Traffic>,
-    close: bool,
+    form: RequestForm,
 }
 
 /// What came back, its body aside.
@@ -59,26 +60,52 @@ pub struct Phases {
 }
 
 impl Connection {
-    /// Connects to `target`, and notes in `opening` how long its steps took. With `close` every
-    /// request on it asks the server to close.
+    /// Connects to `target` by `route`, and notes in `opening` how long its steps took. With
+    /// `close` every request on it asks the server to close.
     ///
     /// # Errors
     ///
     /// A name without address, an address without listener, a failed TLS handshake.
+    pub async fn dial(
+        target: &Target,
+        route: &Route,
+        close: bool,
+        opening: &mut Opening,
+    ) -> Result<Self, ClientError> {
+        let traffic = Arc::new(Traffic::default());
+        let stream = connect::open(target, route, Arc::clone(&traffic), opening).await?;
+        let (sender, driver) = http1::Builder::new()
+            .max_buf_size(READ_BUFFER_MAX)
+            // As most clients write and read them.
+            .title_case_headers(true)
+            .allow_obsolete_multiline_headers_in_responses(true)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(ClientError::Http)?;
+        let form = RequestForm {
+            close,
+            proxied: route.proxy().filter(|_| !target.is_https()).map(|proxy| ProxiedForm {
+                authority: target.authority().clone(),
+                authorization: proxy.authorization(),
+            }),
+        };
+        Ok(Self { sender, driver: Some(driver), traffic, form })
+    }
+
+    /// As [`Connection::dial`], to the first address that answers of those that the system finds.
+    ///
+    /// # Errors
+    ///
+    /// The same.
     pub async fn open(
         target: &Target,
         tls: Option<&Tls>,
         close: bool,
         opening: &mut Opening,
     ) -> Result<Self, ClientError> {
-        let traffic = Arc::new(Traffic::default());
-        let stream = connect::open(target, tls, Arc::clone(&traffic), opening).await?;
-        let (sender, driver) = http1::Builder::new()
-            .max_buf_size(READ_BUFFER_MAX)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(ClientError::Http)?;
-        Ok(Self { sender, driver: Some(driver), traffic, close })
+        let route =
+            Route { resolver: Resolver::default(), address: None, proxy: None, tls: tls.cloned() };
+        Self::dial(target, &route, close, opening).await
     }
 
     /// Sends `request`, feeds the body of the answer to `sink` as it comes, and notes in `phases`
@@ -96,12 +123,13 @@ impl Connection {
     ) -> Result<Answer, ClientError> {
         let start = Instant::now();
         let (received, sent) = (self.traffic.received(), self.traffic.sent());
-        let asked = self.sender.send_request(request.message(self.close));
+        let asked = self.sender.send_request(request.message(&self.form));
         let response = self.drive(asked).await.map_err(|error| ClientError::of_http(error, 0))?;
         phases.first_byte = Some(start.elapsed());
         let start = Instant::now();
         let (head, body) = Response::into_parts(response);
         let told_length = told_length(&head.headers);
+        sink.begin(&head.headers);
         let body_length = self.receive(body, sink).await?;
         phases.transfer = Some(start.elapsed());
         Ok(Answer {
@@ -171,6 +199,10 @@ impl Connection {
 }
 
 fn told_length(headers: &HeaderMap) -> Option<u64> {
+    // RFC 9112 section 6.3: beside it a Content-Length says nothing.
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return None;
+    }
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 

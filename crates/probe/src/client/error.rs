@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::client::tls;
+
 /// What ended a request without a complete answer.
 #[derive(Debug)]
 pub enum ClientError {
@@ -20,6 +22,13 @@ pub enum ClientError {
         to: String,
         /// What the last address said.
         source: io::Error,
+    },
+    /// The proxy opened no way to the server.
+    Proxy {
+        /// Its host, port and variable.
+        proxy: String,
+        /// What it did.
+        why: String,
     },
     /// The handshake failed: mostly a certificate that is not trusted.
     Tls {
@@ -51,13 +60,19 @@ impl fmt::Display for ClientError {
         match self {
             Self::Resolve { host, source } => write!(f, "{host} can not be resolved: {source}"),
             Self::Connect { to, source } => write!(f, "{to} can not be reached: {source}"),
-            Self::Tls { host, source } => write!(f, "TLS with {host} failed: {source}"),
+            Self::Tls { host, source } => {
+                write!(f, "TLS with {host} failed: {}", tls::words(source))
+            }
+            Self::Proxy { proxy, why } => write!(f, "the proxy {proxy} can not be used: {why}"),
             Self::Timeout(after) => write!(f, "no complete answer within {after:?}"),
             Self::Truncated { received: 0 } => {
                 f.write_str("the connection closed before a complete answer")
             }
             Self::Truncated { received } => {
                 write!(f, "the connection closed after {received} bytes of the body")
+            }
+            Self::Http(error) if error.is_parse_too_large() => {
+                f.write_str("the head of the answer has more than 100 fields or 64 KiB")
             }
             Self::Http(error) => {
                 write!(f, "{error}")?;

@@ -5,27 +5,43 @@
 
 mod connect;
 mod connection;
+mod cookies;
 mod error;
 mod pool;
+mod proxy;
 mod request;
 mod resolve;
 mod stream;
 mod target;
 mod tls;
 
-pub use connect::Opening;
+pub use connect::{Opening, Route};
 pub use connection::{Answer, Connection, Phases};
 pub use error::ClientError;
 pub use pool::{Client, ClientSettings};
+pub use proxy::{Proxies, Proxy};
 pub use request::{Request, RequestBody, RequestError};
 pub use resolve::{ADDRESSES_MAX, FixedAddress, FixedAddressError, Resolver};
 pub use target::{Target, TargetError};
-pub use tls::{Tls, TlsError};
+pub use tls::{Tls, TlsError, TlsSettings};
+
+use hyper::HeaderMap;
+
+use crate::pattern::PatternCheck;
 
 /// Takes the body of an answer as it comes.
 pub trait BodySink: Send {
+    /// The header fields of the answer, before its body.
+    fn begin(&mut self, _: &HeaderMap) {}
+
     /// The next bytes, in order.
     fn take(&mut self, bytes: &[u8]);
+}
+
+impl BodySink for PatternCheck {
+    fn take(&mut self, bytes: &[u8]) {
+        PatternCheck::take(self, bytes);
+    }
 }
 
 /// Throws a body away; its length is told by the answer.

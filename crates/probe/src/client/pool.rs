@@ -1,17 +1,19 @@
 //! A client of one server: connections that are kept and used again.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::client::connection::{Answer, Connection, Phases};
-use crate::client::{BodySink, ClientError, Request, Target, Tls};
+use crate::client::cookies::Cookies;
+use crate::client::{BodySink, ClientError, Request, Route, Target};
 
 /// Sends requests to one server over as few connections as there are requests at a time.
 pub struct Client {
     target: Target,
-    tls: Option<Tls>,
+    route: Route,
     settings: ClientSettings,
     idle: Mutex<Vec<Idle>>,
+    cookies: Option<Cookies>,
 }
 
 /// How a client treats time and connections.
@@ -23,12 +25,15 @@ pub struct ClientSettings {
     pub keep_alive: bool,
     /// Idle connections that are kept at most.
     pub idle_max: usize,
+    /// Whether cookies are kept and sent back.
+    pub cookies: bool,
 }
 
 impl Client {
-    /// A client of `target`; nothing is connected yet. `tls` is needed for https only.
-    pub fn new(target: Target, tls: Option<Tls>, settings: ClientSettings) -> Self {
-        Self { target, tls, settings, idle: Mutex::new(Vec::new()) }
+    /// A client of `target`, which it reaches by `route`; nothing is connected yet.
+    pub fn new(target: Target, route: Route, settings: ClientSettings) -> Self {
+        let cookies = settings.cookies.then(Cookies::default);
+        Self { target, route, settings, idle: Mutex::default(), cookies }
     }
 
     /// The server that is asked.
@@ -50,9 +55,17 @@ impl Client {
         phases: &mut Phases,
     ) -> Result<Answer, ClientError> {
         let limit = self.settings.timeout;
-        tokio::time::timeout(limit, self.send_unlimited(request, sink, phases))
+        let with_cookies = self.cookies.as_ref().and_then(|cookies| {
+            Some(request.with_cookie(cookies.field(request.path(), SystemTime::now())?))
+        });
+        let asked = with_cookies.as_ref().unwrap_or(request);
+        let answer = tokio::time::timeout(limit, self.send_unlimited(asked, sink, phases))
             .await
-            .unwrap_or(Err(ClientError::Timeout(limit)))
+            .unwrap_or(Err(ClientError::Timeout(limit)))?;
+        if let Some(cookies) = &self.cookies {
+            cookies.take(request.path(), &answer.headers, SystemTime::now());
+        }
+        Ok(answer)
     }
 
     async fn send_unlimited(
@@ -78,9 +91,8 @@ impl Client {
             }
         }
         let close = !self.settings.keep_alive;
-        let tls = self.tls.as_ref();
-        let mut connection =
-            Connection::open(&self.target, tls, close, &mut phases.opening).await?;
+        let (target, route) = (&self.target, &self.route);
+        let mut connection = Connection::dial(target, route, close, &mut phases.opening).await?;
         let answer = connection.request(request, sink, phases).await?;
         self.keep(Idle { connection, opened: start, since: start }).await;
         Ok(answer)

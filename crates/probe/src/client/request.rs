@@ -6,9 +6,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, USER_AGENT};
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, PROXY_AUTHORIZATION, USER_AGENT,
+};
 use hyper::header::{HeaderName, HeaderValue};
-use hyper::http::uri::PathAndQuery;
+use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{Method, Uri};
 
 use crate::client::Target;
@@ -64,15 +66,63 @@ impl Request {
         self.method.is_idempotent()
     }
 
-    pub(super) fn message(&self, close: bool) -> hyper::Request<RequestBody> {
+    /// The path and the query that are asked for.
+    pub(super) fn path(&self) -> &str {
+        self.target.path_and_query().map_or("/", PathAndQuery::as_str)
+    }
+
+    /// The same request with cookies, unless it has some of its own.
+    pub(super) fn with_cookie(&self, value: HeaderValue) -> Self {
+        let mut request = self.clone();
+        request.headers.entry(COOKIE).or_insert(value);
+        request
+    }
+
+    pub(super) fn message(&self, form: &RequestForm) -> hyper::Request<RequestBody> {
         let mut message = hyper::Request::new(self.body.clone());
         *message.method_mut() = self.method.clone();
         *message.uri_mut() = self.target.clone();
         *message.headers_mut() = self.headers.clone();
-        if close {
+        if let Some(proxied) = &form.proxied {
+            proxied.apply(&mut message);
+        }
+        if form.close {
             message.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         message
+    }
+}
+
+/// What the connection makes of a request.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RequestForm {
+    /// Whether the server is asked to close.
+    pub(super) close: bool,
+    /// Set where a proxy reads the request.
+    pub(super) proxied: Option<ProxiedForm>,
+}
+
+/// A request to a proxy names its server (RFC 9112 section 3.2.2).
+#[derive(Clone, Debug)]
+pub(super) struct ProxiedForm {
+    pub(super) authority: Authority,
+    /// The value of `Proxy-Authorization`.
+    pub(super) authorization: Option<String>,
+}
+
+impl ProxiedForm {
+    fn apply(&self, message: &mut hyper::Request<RequestBody>) {
+        let mut parts = message.uri().clone().into_parts();
+        parts.scheme = Some(Scheme::HTTP);
+        parts.authority = Some(self.authority.clone());
+        // A path with a scheme and an authority is always a whole URI.
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *message.uri_mut() = uri;
+        }
+        let value = self.authorization.as_deref().map(HeaderValue::from_str);
+        if let Some(Ok(value)) = value {
+            message.headers_mut().insert(PROXY_AUTHORIZATION, value);
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use hyper::Uri;
 use hyper::header::HeaderValue;
+use hyper::http::uri::Authority;
 
 /// A server's base URL, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub struct Target {
     https: bool,
     host: String,
     port: u16,
-    authority: String,
+    authority: Authority,
     path: String,
     address: Option<IpAddr>,
 }
@@ -55,7 +56,7 @@ impl Target {
             return Err(refuse("no host"));
         }
         let path = uri.path().trim_end_matches('/').to_owned();
-        let authority = authority.as_str().to_owned();
+        let authority = authority.clone();
         let address = host.parse().ok();
         Ok(Self { https, host, port, authority, path, text, address })
     }
@@ -96,10 +97,15 @@ impl Target {
         &self.path
     }
 
+    /// Host and port as they were written.
+    pub(super) fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     /// The value of the `Host` field.
     pub(crate) fn host_field(&self) -> HeaderValue {
         // An authority that parsed holds only characters that a field may hold.
-        HeaderValue::from_str(&self.authority).unwrap_or(HeaderValue::from_static(""))
+        HeaderValue::from_str(self.authority.as_str()).unwrap_or(HeaderValue::from_static(""))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use hyper::HeaderMap;
+
 use super::NAME;
 use super::args::{Check, LoadArgs};
 use crate::client::{Answer, BodySink, Request, RequestBody, Target};
@@ -138,6 +140,12 @@ impl Content {
 }
 
 impl BodySink for Sink {
+    fn begin(&mut self, headers: &HeaderMap) {
+        if let Self::File(check) = self {
+            check.begin(headers);
+        }
+    }
+
     fn take(&mut self, bytes: &[u8]) {
         match self {
             Self::Content(Some(check)) => check.take(bytes),

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::log::object;
 use crate::settings::{LogFormat, RunLoop, Settings};
 
 /// The message at the start; None where nothing is logged.
@@ -34,7 +35,7 @@ pub fn startup(settings: &Settings, run_loop: &RunLoop, now: Timestamp) -> Optio
                     event[name] = text.clone().into();
                 }
             }
-            Some(event.to_string())
+            Some(object(settings.log_format, event))
         }
         LogFormat::TsvMin | LogFormat::Tsv => {
             let mut text = format!("{}\tStarting Web Validation Test", date(now));
@@ -67,7 +68,7 @@ pub fn startup(settings: &Settings, run_loop: &RunLoop, now: Timestamp) -> Optio
 /// The message at the end; the formats of columns have none.
 pub fn shutdown(format: LogFormat, now: Timestamp) -> Option<String> {
     let json = matches!(format, LogFormat::Json | LogFormat::JsonCamel);
-    json.then(|| json!({"Date": date(now), "EventType": "Shutdown"}).to_string())
+    json.then(|| object(format, json!({"Date": date(now), "EventType": "Shutdown"})))
 }
 
 /// The message that `lines` are missing from the log; None where none is, or nothing is logged.
@@ -77,7 +78,7 @@ pub fn dropped(format: LogFormat, lines: u64, now: Timestamp) -> Option<String> 
         LogFormat::None => None,
         LogFormat::Json | LogFormat::JsonCamel => {
             let event = json!({"Date": date(now), "EventType": "Dropped", "Lines": lines});
-            Some(event.to_string())
+            Some(object(format, event))
         }
         LogFormat::TsvMin | LogFormat::Tsv => {
             Some(format!("{}\tDropped {lines} lines of this log", date(now)))

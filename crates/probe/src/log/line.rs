@@ -97,6 +97,7 @@ fn json(log: &Log, record: &Record, key: fn(&str) -> String) -> String {
     put("Quartile", record.quartile.map_or(Value::Null, Value::from));
     put("Tag", text(&record.tag));
     put("Path", record.path.clone().into());
+    put("Address", text(&record.address));
     put("Region", text(&log.region));
     put("Zone", text(&log.zone));
     if log.verbose_errors {
@@ -120,7 +121,7 @@ fn shown(error: &str) -> std::borrow::Cow<'_, str> {
     format!("{}...", &error[..end]).into()
 }
 
-fn camel(name: &str) -> String {
+pub(super) fn camel(name: &str) -> String {
     let mut letters = name.chars();
     let first = letters.next().map(|letter| letter.to_ascii_lowercase());
     first.into_iter().chain(letters).collect()

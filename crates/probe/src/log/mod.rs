@@ -7,6 +7,8 @@ pub(crate) use events::date;
 pub use events::{dropped, shutdown, startup};
 pub use line::line;
 
+use serde_json::{Map, Value};
+
 use crate::record::Record;
 use crate::settings::{LogFormat, Settings};
 
@@ -42,8 +44,19 @@ impl Log {
         if self.wants(record) { line(self, record) } else { None }
     }
 
-    // Statuses from 400 on are logged even where they are expected, as WebV does.
+    // An answer that is as expected is logged only if asked for, whatever its status.
     fn wants(&self, record: &Record) -> bool {
-        self.verbose || record.status_code >= 400 || !record.verdict.is_valid()
+        self.verbose || !record.verdict.is_valid()
+    }
+}
+
+/// An object as a line of `format`: JsonCamel has other keys than Json.
+pub(crate) fn object(format: LogFormat, value: Value) -> String {
+    match (format, value) {
+        (LogFormat::JsonCamel, Value::Object(fields)) => {
+            let fields = fields.into_iter().map(|(name, value)| (line::camel(&name), value));
+            Value::Object(fields.collect::<Map<_, _>>()).to_string()
+        }
+        (_, value) => value.to_string(),
     }
 }

@@ -1,20 +1,20 @@
 //! What Prometheus is told: WebV's two metrics, and finer ones beside them.
 
+mod fine;
 mod summary;
 mod webv;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use prometheus::core::{Atomic, Collector, GenericCounter};
-use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
-};
+use prometheus::core::Collector;
+use prometheus::{Encoder, IntCounter, IntGauge, Opts, Registry, TextEncoder};
 
-use crate::fault::Fault;
+pub use fine::InFlight;
+
+use crate::metrics::fine::{Fine, FineServer};
 use crate::metrics::webv::{Place, Webv};
 use crate::record::Record;
+use crate::settings::{MetricsChoice, RunLoop, Settings};
 use crate::testfile::Case;
 
 /// All metrics of the process.
@@ -22,108 +22,66 @@ use crate::testfile::Case;
 pub struct Metrics {
     registry: Registry,
     webv: Arc<Webv>,
-    durations: HistogramVec,
-    phases: HistogramVec,
-    received: IntCounterVec,
-    sent: IntCounterVec,
-    dropped: IntCounterVec,
-    in_flight: IntGaugeVec,
-    // In the order of the faults.
-    errors: [IntCounter; Fault::ALL.len()],
+    // None where WebV's are enough.
+    fine: Option<Arc<Fine>>,
     lines_dropped: IntCounter,
 }
 
-/// The metrics of one server.
+/// The metrics of one server, or of one address of it. Those of an address are forgotten with it.
 pub struct ServerMetrics {
-    all: Metrics,
-    server: String,
-    // The label of each request: its tag, else its path.
-    paths: Vec<String>,
-    received: IntCounter,
-    sent: IntCounter,
-    dropped: IntCounter,
-    in_flight: IntGauge,
+    webv: Arc<Webv>,
+    fine: Option<FineServer>,
+    // The server, and its address where each is asked for itself.
+    labels: Vec<String>,
 }
 
-/// Counts a request as unanswered until it is dropped.
-pub struct InFlight(IntGauge);
-
 impl Metrics {
-    /// Metrics with nothing counted yet. `region` and `zone` become labels of WebV's metrics.
+    /// Metrics with nothing counted yet, for a loop that asks for `cases`.
     ///
     /// # Errors
     ///
     /// Names that collide, which is a defect of this program.
-    pub fn new(region: Option<&str>, zone: Option<&str>) -> prometheus::Result<Self> {
+    pub fn new(
+        settings: &Settings,
+        run_loop: &RunLoop,
+        cases: &[Arc<Case>],
+    ) -> prometheus::Result<Self> {
         let registry = Registry::new();
-        let histogram = |name: &str, help: &str, labels: &[&str]| {
-            let opts = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
-            registered(&registry, HistogramVec::new(opts, labels)?)
+        let place = Place::new(settings.region.as_deref(), settings.zone.as_deref());
+        let server_labels: &[&str] = match run_loop.resolve_all {
+            true => &["server", "address"],
+            false => &["server"],
         };
-        let counter = |name: &str, help: &str| {
-            registered(&registry, IntCounterVec::new(Opts::new(name, help), &["server"])?)
-        };
-        let gauge = Opts::new(
-            "heartbeat_probe_requests_in_flight",
-            "Requests that are sent and not answered yet.",
-        );
-        // Without the server: a central prober has hundreds, and which of them is in trouble the
-        // durations tell.
-        let errors = Opts::new(
-            "heartbeat_probe_errors_total",
-            "Requests that were not answered as they should be, by the first thing wrong.",
-        );
-        let errors = registered(&registry, IntCounterVec::new(errors, &["kind"])?)?;
-        let lines_dropped = Opts::new(
+        let webv = Arc::new(Webv::new(&registry, server_labels, place)?);
+        let lines_dropped = IntCounter::new(
             "heartbeat_probe_log_lines_dropped_total",
             "Lines of the log that were dropped, because nobody read it.",
-        );
-        let place = Place::new(region, zone);
-        let metrics = Self {
-            webv: Arc::new(Webv::new(&registry, place)?),
-            durations: histogram(
-                "heartbeat_probe_request_duration_seconds",
-                "Whole requests, opening a connection included.",
-                &["server", "path", "status"],
-            )?,
-            phases: histogram(
-                "heartbeat_probe_phase_duration_seconds",
-                "Parts of requests, also of failed ones, as far as they came.",
-                &["server", "phase"],
-            )?,
-            received: counter(
-                "heartbeat_probe_received_bytes_total",
-                "Bytes of answers, heads included, TLS not.",
-            )?,
-            sent: counter(
-                "heartbeat_probe_sent_bytes_total",
-                "Bytes of requests, heads included, TLS not.",
-            )?,
-            dropped: counter(
-                "heartbeat_probe_dropped_ticks_total",
-                "Requests that were due and not sent, because too many were unanswered.",
-            )?,
-            in_flight: registered(&registry, IntGaugeVec::new(gauge, &["server"])?)?,
-            errors: Fault::ALL.map(|fault| errors.with_label_values(&[fault.name()])),
-            lines_dropped: registered(&registry, IntCounter::with_opts(lines_dropped)?)?,
-            registry,
+        )?;
+        let fine = match run_loop.metrics {
+            MetricsChoice::Webv => None,
+            MetricsChoice::All => {
+                registry.register(Box::new(lines_dropped.clone()))?;
+                let paths = fine::path_labels(&settings.url_prefix, cases);
+                let buckets = run_loop.buckets.clone();
+                Some(Arc::new(Fine::new(&registry, server_labels, buckets, paths)?))
+            }
         };
-        metrics.register_process()?;
-        Ok(metrics)
+        let build = Opts::new("heartbeat_probe_build_info", "The version that runs.")
+            .const_label("version", env!("CARGO_PKG_VERSION"));
+        registered(&registry, IntGauge::with_opts(build)?)?.set(1);
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        registry.register(Box::new(process))?;
+        Ok(Self { registry, webv, fine, lines_dropped })
     }
 
-    /// The metrics of one server, which is asked `cases`.
-    pub fn server(&self, server: &str, cases: &[Arc<Case>]) -> ServerMetrics {
-        let paths = cases.iter().map(|case| case.tag.as_ref().unwrap_or(&case.path).clone());
-        ServerMetrics {
-            all: self.clone(),
-            server: server.to_owned(),
-            paths: paths.collect(),
-            received: self.received.with_label_values(&[server]),
-            sent: self.sent.with_label_values(&[server]),
-            dropped: self.dropped.with_label_values(&[server]),
-            in_flight: self.in_flight.with_label_values(&[server]),
+    /// The metrics of one server, or of one `address` of it.
+    pub fn server(&self, server: &str, address: Option<&str>) -> ServerMetrics {
+        let mut labels = vec![server.to_owned()];
+        if self.webv.has_addresses() {
+            labels.push(address.unwrap_or_default().to_owned());
         }
+        let fine = self.fine.as_ref().map(|fine| FineServer::new(Arc::clone(fine), &labels));
+        ServerMetrics { webv: Arc::clone(&self.webv), fine, labels }
     }
 
     /// Counts lines of the log that were dropped.
@@ -138,64 +96,39 @@ impl Metrics {
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut page);
         page
     }
-
-    fn register_process(&self) -> prometheus::Result<()> {
-        let build = Opts::new("heartbeat_probe_build_info", "The version that runs.")
-            .const_label("version", env!("CARGO_PKG_VERSION"));
-        registered(&self.registry, IntGauge::with_opts(build)?)?.set(1);
-        let process = prometheus::process_collector::ProcessCollector::for_self();
-        self.registry.register(Box::new(process))
-    }
 }
 
 impl ServerMetrics {
     /// Counts the request `index`.
     pub fn observe(&self, index: usize, record: &Record) {
-        self.all.webv.observe(&self.server, record);
-        let labels = [self.server.as_str(), &self.paths[index], status_class(record)];
-        let total = record.took.duration.as_secs_f64();
-        self.all.durations.with_label_values(&labels).observe(total);
-        count(&self.received, record.bytes_received);
-        count(&self.sent, record.bytes_sent);
-        if let Some(fault) = record.verdict.fault {
-            self.all.errors[fault as usize].inc();
+        self.webv.observe(&self.labels, record);
+        if let Some(fine) = &self.fine {
+            fine.observe(index, record);
         }
-        let phases = &record.took.phases;
-        self.phase("resolve", phases.opening.resolve);
-        self.phase("connect", phases.opening.connect);
-        self.phase("tls", phases.opening.tls);
-        self.phase("first_byte", phases.first_byte);
-        self.phase("transfer", phases.transfer);
     }
 
     /// Counts requests that were due and not sent.
     pub fn dropped(&self, ticks: u64) {
-        count(&self.dropped, ticks);
+        if let Some(fine) = &self.fine {
+            fine.dropped(ticks);
+        }
     }
 
     /// Counts a request as unanswered as long as the result lives.
-    pub fn in_flight(&self) -> InFlight {
-        self.in_flight.inc();
-        InFlight(self.in_flight.clone())
+    pub fn in_flight(&self) -> Option<InFlight> {
+        self.fine.as_ref().map(FineServer::in_flight)
     }
+}
 
-    // Only phases that come to their end are counted, and have a series.
-    fn phase(&self, name: &str, time: Option<Duration>) {
-        if let Some(time) = time {
-            let labels = [self.server.as_str(), name];
-            self.all.phases.with_label_values(&labels).observe(time.as_secs_f64());
+impl Drop for ServerMetrics {
+    fn drop(&mut self) {
+        if self.webv.has_addresses() {
+            self.webv.forget(&self.labels);
+            if let Some(fine) = &self.fine {
+                fine.forget();
+            }
         }
     }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
-fn count<P: Atomic<T = u64>>(counter: &GenericCounter<P>, by: u64) {
-    counter.inc_by(by);
 }
 
 fn registered<C: Collector + Clone + 'static>(
@@ -205,19 +138,3 @@ fn registered<C: Collector + Clone + 'static>(
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
 }
-
-fn status_class(record: &Record) -> &'static str {
-    if !record.answered {
-        return "none";
-    }
-    match record.status_code {
-        ..200 => "1xx",
-        200..300 => "2xx",
-        300..400 => "3xx",
-        400..500 => "4xx",
-        _ => "5xx",
-    }
-}
-
-// One a decade from 10 us to 10 s: the server's own, so that both fit on one panel.
-const SECONDS: [f64; 7] = [0.000_01, 0.000_1, 0.001, 0.01, 0.1, 1.0, 10.0];

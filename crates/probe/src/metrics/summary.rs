@@ -37,6 +37,10 @@ impl Summary {
         window.observe(Instant::now(), milliseconds);
     }
 
+    pub(super) fn forget(&self, labels: &[&str]) {
+        self.series().retain(|values, _| values.iter().ne(labels.iter()));
+    }
+
     fn series(&self) -> MutexGuard<'_, HashMap<Vec<String>, Window>> {
         self.series.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -10,6 +10,7 @@ pub(super) struct Webv {
     durations: HistogramVec,
     summary: Summary,
     place: Place,
+    has_addresses: bool,
 }
 
 /// Where the prober runs: labels that are there only when they are set.
@@ -24,25 +25,50 @@ impl Place {
 }
 
 impl Webv {
-    pub(super) fn new(registry: &Registry, place: Place) -> prometheus::Result<Self> {
-        let mut labels = vec!["status", "server", "failed"];
+    pub(super) fn new(
+        registry: &Registry,
+        server_labels: &[&str],
+        place: Place,
+    ) -> prometheus::Result<Self> {
+        let mut labels = [&["status", "failed"], server_labels].concat();
         labels.extend(place.0.iter().map(|(name, _)| *name));
         let opts = HistogramOpts::new("WebVDuration", "Histogram of WebV request duration")
             .buckets(prometheus::exponential_buckets(1.0, 2.0, 10)?);
         let durations = registered(registry, HistogramVec::new(opts, &labels)?)?;
         let summary = Summary::new("WebVSummary", "Summary of WebV request duration", &labels)?;
         let summary = registered(registry, summary)?;
-        Ok(Self { durations, summary, place })
+        Ok(Self { durations, summary, place, has_addresses: server_labels.len() > 1 })
     }
 
-    pub(super) fn observe(&self, server: &str, record: &Record) {
-        let failed = if record.verdict.failed { "True" } else { "False" };
-        let mut labels = vec![status(record.status_code), server, failed];
-        labels.extend(self.place.0.iter().map(|(_, text)| text.as_str()));
+    /// Whether each address of a server has a label.
+    pub(super) fn has_addresses(&self) -> bool {
+        self.has_addresses
+    }
+
+    pub(super) fn observe(&self, server: &[String], record: &Record) {
+        let labels = self.labels(status(record.status_code), record.verdict.failed, server);
         // Not rounded to whole milliseconds as in WebV, where most answers count as 0.
         let milliseconds = record.took.duration.as_secs_f64() * 1000.0;
         self.durations.with_label_values(&labels).observe(milliseconds);
         self.summary.observe(&labels, milliseconds);
+    }
+
+    /// Ends the series of a server.
+    pub(super) fn forget(&self, server: &[String]) {
+        for status in STATUSES {
+            for failed in [false, true] {
+                let labels = self.labels(status, failed, server);
+                let _ = self.durations.remove_label_values(&labels);
+                self.summary.forget(&labels);
+            }
+        }
+    }
+
+    fn labels<'a>(&'a self, status: &'a str, failed: bool, server: &'a [String]) -> Vec<&'a str> {
+        let mut labels = vec![status, if failed { "True" } else { "False" }];
+        labels.extend(server.iter().map(String::as_str));
+        labels.extend(self.place.0.iter().map(|(_, text)| text.as_str()));
+        labels
     }
 }
 
@@ -55,3 +81,5 @@ fn status(code: u16) -> &'static str {
         _ => "OK",
     }
 }
+
+const STATUSES: [&str; 5] = ["OK", "Redirect", "Warn", "Retry", "Error"];

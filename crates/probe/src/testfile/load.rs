@@ -5,12 +5,12 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use jsonc_parser::ParseOptions;
+use jsonc_parser::{JsonValue, ParseOptions};
 use serde_json::Value;
 
 use crate::client::Target;
 use crate::testfile::fields::Fields;
-use crate::testfile::{Case, PerfTargets, read, variables};
+use crate::testfile::{Case, PerfTargets, read, variables, yaml};
 
 /// What the files say.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,7 +49,8 @@ pub fn load(files: &[String]) -> Result<Loaded, FileError> {
         let refuse = |why| FileError { file: file.clone(), why };
         let text = text_of(Path::new(file)).map_err(|error| refuse(error.to_string()))?;
         let mut warnings = Vec::new();
-        let cases = parse(&text, &mut warnings).map_err(refuse)?;
+        let parsed = if is_yaml(file) { yaml::value(&text) } else { json(&text) };
+        let cases = parsed.and_then(|value| cases(value, &mut warnings)).map_err(refuse)?;
         loaded.cases.extend(cases);
         loaded.warnings.extend(warnings.iter().map(|warning| format!("{file}: {warning}")));
     }
@@ -63,15 +64,23 @@ pub fn load(files: &[String]) -> Result<Loaded, FileError> {
     Ok(loaded)
 }
 
-/// Reads the text of one test file; complaints name the place, not the file.
-fn parse(text: &str, warnings: &mut Vec<String>) -> Result<Vec<Case>, String> {
-    let mut value = json(text)?;
+fn is_yaml(file: &str) -> bool {
+    let extension = Path::new(file).extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|name| ["yaml", "yml"].iter().any(|yaml| name.eq_ignore_ascii_case(yaml)))
+}
+
+/// Reads one test file; complaints name the place, not the file.
+fn cases(value: Value, warnings: &mut Vec<String>) -> Result<Vec<Case>, String> {
+    let mut value = value;
     if value.is_array() {
         return Err("must be an object with requests; the arrays of WebV 1 are not read".to_owned());
     }
     let names = Fields::of(&value, "the file")?.texts("variables")?;
     let environment =
         |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    if let Some(name) = names.iter().find(|name| environment(name).is_none()) {
+        return Err(format!("variables: {name} is not set in the environment"));
+    }
     variables::replace(&mut value, &names, &environment);
     let mut fields = Fields::of(&value, "")?;
     fields.raw("variables");
@@ -127,7 +136,29 @@ fn json(text: &str) -> Result<Value, String> {
         allow_non_finite_numbers: false,
         allow_extended_string_escapes: false,
     };
-    jsonc_parser::parse_to_serde_value(text, &options).map_err(|error| error.to_string())
+    let parsed = jsonc_parser::parse_to_value(text, &options).map_err(|error| error.to_string())?;
+    written(parsed.unwrap_or(JsonValue::Null))
+}
+
+// The parser's own way to this value makes other numbers of some: 10.00 becomes 10.0.
+fn written(value: JsonValue<'_>) -> Result<Value, String> {
+    Ok(match value {
+        JsonValue::Null => Value::Null,
+        JsonValue::Boolean(flag) => Value::Bool(flag),
+        JsonValue::String(text) => Value::String(text.into_owned()),
+        JsonValue::Number(digits) => {
+            let number = digits.parse().map_err(|_| format!("{digits} is no number"))?;
+            Value::Number(number)
+        }
+        JsonValue::Array(elements) => {
+            Value::Array(elements.into_iter().map(written).collect::<Result<_, _>>()?)
+        }
+        JsonValue::Object(fields) => {
+            let fields =
+                fields.into_iter().map(|(name, value)| Ok((name.into_owned(), written(value)?)));
+            Value::Object(fields.collect::<Result<_, String>>()?)
+        }
+    })
 }
 
 const PERF_TARGETS: &str = "perfTargets.txt";

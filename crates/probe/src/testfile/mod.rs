@@ -6,6 +6,7 @@ mod perf_target;
 mod read;
 mod request;
 mod variables;
+mod yaml;
 
 pub use load::{FileError, Loaded, load};
 pub use perf_target::{PerfTarget, PerfTargets};
@@ -148,11 +149,17 @@ impl Default for Validation {
 }
 
 impl Validation {
-    /// Whether the text of the body is looked at, so that it has to be kept.
+    /// Whether the text of the body is looked at.
     pub fn reads_body(&self) -> bool {
         !self.contains.is_empty()
             || !self.not_contains.is_empty()
             || self.exact_match.is_some()
+            || self.parses_body()
+    }
+
+    /// Whether the body is parsed, so that it has to be kept.
+    pub fn parses_body(&self) -> bool {
+        matches!(self.exact_match, Some(ExactMatch::Json(_)))
             || !self.json_object.is_empty()
             || self.json_array.is_some()
     }

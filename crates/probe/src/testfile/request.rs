@@ -24,6 +24,13 @@ impl Case {
         Request::new(target, &self.verb, &path, &headers, body)
     }
 
+    /// Says that a body of text is JSON where the file does not say what it is.
+    pub fn default_to_json(&mut self) {
+        if matches!(self.body, CaseBody::Text(_)) {
+            self.content_media_type.get_or_insert_with(|| "application/json".to_owned());
+        }
+    }
+
     // As .NET tells it for text: UTF-8, and plain where nobody says otherwise.
     fn content_type(&self) -> Option<(String, String)> {
         let media_type = self.content_media_type.as_deref().map(str::trim);

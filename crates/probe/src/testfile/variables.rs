@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Replaces `${NAME}` in every text of `value`, the names of fields included, for the `names`
-/// only; one that is not set becomes nothing. It happens after the file was parsed, so that a value
+/// only. It happens after the file was parsed, so that a value
 /// needs no escaping.
 pub(super) fn replace(
     value: &mut Value,

@@ -132,12 +132,13 @@ fn compare(field: &str, actual: &Value, expected: Option<&Value>, errors: &mut V
     }
 }
 
-// A value as .NET prints it: text without quotes, booleans with a capital.
+// A value as .NET prints it: text without quotes, booleans with a capital, null as nothing.
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Bool(true) => "True".to_owned(),
         Value::Bool(false) => "False".to_owned(),
+        Value::Null => String::new(),
         other => other.to_string(),
     }
 }

@@ -2,14 +2,18 @@
 
 mod body;
 mod json;
+mod media_type;
+mod search;
+mod text;
 
-pub use body::BodyCheck;
+pub use body::{BODY_MAX, BodyCheck, BodyLimits, KEPT_MAX};
 
 use hyper::header::CONTENT_TYPE;
 
 use crate::client::{Answer, ClientError};
 use crate::fault::Fault;
 use crate::testfile::{Case, Validation};
+use media_type::MediaType;
 
 /// What came of a validation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,10 +81,9 @@ fn response(
     if answer.status.is_redirection() {
         return;
     }
-    let content_type = answer.headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
+    let content_type = answer.headers.get(CONTENT_TYPE).and_then(MediaType::parse);
     // WebV looks no further without a Content-Type; the pattern, which WebV has not, is looked at.
-    if let Some(actual) = content_type {
-        let actual = String::from_utf8_lossy(actual);
+    if let Some(actual) = content_type.as_ref().map(MediaType::to_string) {
         if let Some(expected) = &validation.content_type
             && !starts_with(&actual, expected)
         {
@@ -91,12 +94,12 @@ fn response(
     }
     pattern(validation, answer, body, verdict);
     if content_type.is_some() {
-        let mut errors = Vec::new();
-        match body.text() {
-            Ok(text) => self::body::content(validation, &text, &mut errors),
-            Err(why) => errors.push(format!("Exception: {why}")),
+        match body.errors() {
+            Ok(errors) => {
+                errors.into_iter().for_each(|error| verdict.add(Fault::Validation, error));
+            }
+            Err(why) => verdict.fail(Fault::Validation, format!("Exception: {why}")),
         }
-        errors.into_iter().for_each(|error| verdict.add(Fault::Validation, error));
     }
 }
 

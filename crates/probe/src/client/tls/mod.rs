@@ -1,0 +1,186 @@
+//! Owns the settings of TLS: whom to trust, and as whom to speak.
+
+mod verify;
+mod words;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::{Resumption, WantsClientCert};
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ClientConfig, ConfigBuilder, RootCertStore};
+
+use crate::client::Target;
+
+pub(super) use verify::earliest_expiry;
+pub(super) use words::words;
+
+/// The settings of every TLS connection.
+#[derive(Clone)]
+pub struct Tls {
+    connector: TlsConnector,
+}
+
+/// What a user says about TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// A PEM file of certificates to trust beside the system's: of authorities, and of servers.
+    pub ca_file: Option<PathBuf>,
+    /// Whether every certificate is taken.
+    pub insecure: bool,
+    /// A PEM file with the client's own certificate, and those between it and its authority.
+    pub cert: Option<PathBuf>,
+    /// A PEM file with the key of `cert`; none where the key is in the same file.
+    pub key: Option<PathBuf>,
+}
+
+impl From<Option<&Path>> for TlsSettings {
+    fn from(ca_file: Option<&Path>) -> Self {
+        Self { ca_file: ca_file.map(Path::to_owned), ..Self::default() }
+    }
+}
+
+impl Tls {
+    /// What connections to `targets` need: nothing for http alone, as roots take memory and time,
+    /// and not every system has any. Files that are named are read and checked in any case.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Tls::new`].
+    pub fn for_targets<'a>(
+        targets: impl IntoIterator<Item = &'a Target>,
+        settings: impl Into<TlsSettings>,
+    ) -> Result<Option<Self>, TlsError> {
+        let settings = settings.into();
+        let names_a_file = settings.ca_file.is_some() || settings.cert.is_some();
+        if !names_a_file && !targets.into_iter().any(Target::is_https) {
+            return Ok(None);
+        }
+        Self::new(&settings).map(Some)
+    }
+
+    /// Trusts the system's roots, and beside them the certificates of the settings.
+    ///
+    /// # Errors
+    ///
+    /// A file that can not be read or does not hold what it should; a system without any root,
+    /// unless a file or the settings make up for it.
+    pub fn new(settings: &TlsSettings) -> Result<Self, TlsError> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TlsError::Provider(error.to_string()))?
+            .dangerous();
+        let builder = if settings.insecure {
+            builder.with_custom_certificate_verifier(Arc::new(verify::Unverified::new(provider)))
+        } else {
+            let own = match &settings.ca_file {
+                Some(path) => certificates("--ca-file", path)?,
+                None => Vec::new(),
+            };
+            let roots = roots(&own, settings.ca_file.as_deref())?;
+            let verifier = verify::Verifier::new(roots, own, provider)
+                .map_err(|error| TlsError::Provider(error.to_string()))?;
+            builder.with_custom_certificate_verifier(Arc::new(verifier))
+        };
+        let mut config = with_identity(builder, settings)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // A resumed session is not verified again, and would outlive its certificate.
+        config.resumption = Resumption::disabled();
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)) })
+    }
+
+    pub(super) fn connector(&self) -> &TlsConnector {
+        &self.connector
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls")
+    }
+}
+
+/// Why TLS can not be set up.
+#[derive(Debug)]
+pub enum TlsError {
+    /// A file of certificates or keys can not be used.
+    File {
+        /// The option that names it.
+        option: &'static str,
+        /// As it was given.
+        path: String,
+        /// What the system or the parser says.
+        why: String,
+    },
+    /// The system has no root certificate and no file was named.
+    NoRoots,
+    /// The cryptography refuses its own defaults.
+    Provider(String),
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { option, path, why } => write!(f, "{option} {path}: {why}"),
+            Self::NoRoots => f.write_str(
+                "no root certificates on this system for https: install ca-certificates, \
+                 set SSL_CERT_FILE or use --ca-file",
+            ),
+            Self::Provider(why) => write!(f, "TLS: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+fn refused(option: &'static str, path: &Path, why: impl fmt::Display) -> TlsError {
+    TlsError::File { option, path: path.display().to_string(), why: why.to_string() }
+}
+
+fn roots(
+    own: &[CertificateDer<'static>],
+    ca_file: Option<&Path>,
+) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(system.certs);
+    let Some(path) = ca_file else {
+        return if roots.is_empty() { Err(TlsError::NoRoots) } else { Ok(roots) };
+    };
+    for certificate in own {
+        let added = roots.add(certificate.clone());
+        added.map_err(|error| refused("--ca-file", path, error))?;
+    }
+    Ok(roots)
+}
+
+fn with_identity(
+    builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+    settings: &TlsSettings,
+) -> Result<ClientConfig, TlsError> {
+    let Some(cert) = &settings.cert else { return Ok(builder.with_no_client_auth()) };
+    let chain = certificates("--cert", cert)?;
+    let (option, path) = match &settings.key {
+        Some(path) => ("--key", path),
+        None => ("--cert", cert),
+    };
+    let key = PrivateKeyDer::from_pem_file(path).map_err(|error| refused(option, path, error))?;
+    builder.with_client_auth_cert(chain, key).map_err(|error| refused(option, path, error))
+}
+
+fn certificates(
+    option: &'static str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    let found: Vec<_> = found.map_err(|error| refused(option, path, error))?;
+    if found.is_empty() {
+        return Err(refused(option, path, "no certificate in it"));
+    }
+    Ok(found)
+}
