@@ -18,6 +18,7 @@ pub use error::ClientError;
 pub use pool::{Client, ClientSettings};
 pub use request::{Request, RequestBody, RequestError};
 pub use target::{Target, TargetError};
+pub(crate) use tls::roots;
 pub use tls::{Tls, TlsError};
 
 /// Takes the body of an answer as it comes.

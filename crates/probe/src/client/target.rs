@@ -89,6 +89,11 @@ impl Target {
         &self.path
     }
 
+    /// Host and port as they were written, which is the text of the `Host` field.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
+
     /// The value of the `Host` field.
     pub(crate) fn host_field(&self) -> HeaderValue {
         // An authority that parsed holds only characters that a field may hold.

@@ -42,14 +42,7 @@ impl Tls {
     /// A file that can not be read or holds no certificate; a system without any root, unless
     /// there is a file.
     pub fn new(ca_file: Option<&Path>) -> Result<Self, TlsError> {
-        let mut roots = RootCertStore::empty();
-        let system = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(system.certs);
-        if let Some(path) = ca_file {
-            add_file(&mut roots, path)?;
-        } else if roots.is_empty() {
-            return Err(TlsError::NoRoots);
-        }
+        let roots = roots(ca_file)?;
         let provider = Arc::new(ring::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -101,6 +94,23 @@ impl fmt::Display for TlsError {
 }
 
 impl std::error::Error for TlsError {}
+
+/// The certificates to trust.
+///
+/// # Errors
+///
+/// Those of [`Tls::new`].
+pub(crate) fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(system.certs);
+    if let Some(path) = ca_file {
+        add_file(&mut roots, path)?;
+    } else if roots.is_empty() {
+        return Err(TlsError::NoRoots);
+    }
+    Ok(roots)
+}
 
 fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), TlsError> {
     let refuse = |why: String| TlsError::File { path: path.display().to_string(), why };
