@@ -11,6 +11,7 @@ pub mod log;
 pub mod metrics;
 pub mod once;
 pub mod output;
+pub mod path;
 pub mod pattern;
 pub mod probe;
 pub mod record;

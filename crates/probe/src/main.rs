@@ -6,9 +6,10 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{Args, Command, FromArgMatches};
+use clap::{Args, Command};
 
 use heartbeat_probe::load::{self, LoadArgs};
+use heartbeat_probe::path::{self, PathArgs};
 use heartbeat_probe::run;
 
 fn main() -> ExitCode {
@@ -24,8 +25,13 @@ fn main() -> ExitCode {
         }
     };
     let code = if words.first().is_some_and(|word| word == LOAD) {
-        match load_args(words) {
+        match command_args::<LoadArgs>(LOAD, words) {
             Ok(args) => runtime.block_on(load::run(args)),
+            Err(code) => code,
+        }
+    } else if words.first().is_some_and(|word| word == PATH) {
+        match command_args::<PathArgs>(PATH, words) {
+            Ok(args) => runtime.block_on(path::run(args)),
             Err(code) => code,
         }
     } else {
@@ -37,15 +43,18 @@ fn main() -> ExitCode {
     code
 }
 
-fn load_args(words: Vec<String>) -> Result<LoadArgs, ExitCode> {
-    let command = LoadArgs::augment_args(Command::new(LOAD).bin_name("heartbeat-probe load"));
-    let parsed = command
-        .try_get_matches_from(words)
-        .and_then(|matches| LoadArgs::from_arg_matches(&matches));
+fn command_args<T: Args>(name: &'static str, words: Vec<String>) -> Result<T, ExitCode> {
+    let command = T::augment_args(Command::new(name).bin_name(format!("{PROGRAM} {name}")));
+    let parsed =
+        command.try_get_matches_from(words).and_then(|matches| T::from_arg_matches(&matches));
     parsed.map_err(|error| {
         let _ = error.print();
-        if error.use_stderr() { ExitCode::from(load::EXIT_USAGE) } else { ExitCode::SUCCESS }
+        if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS }
     })
 }
 
+const PROGRAM: &str = "heartbeat-probe";
 const LOAD: &str = "load";
+const PATH: &str = "path";
+/// Of every command, where its arguments can not be used.
+const EXIT_USAGE: u8 = load::EXIT_USAGE;

@@ -1,0 +1,200 @@
+//! Owns the latency of small requests while eight streams run (draft-ietf-ippm-responsiveness).
+//!
+//! The draft sends its probes on new connections and on those that carry the load. The latter takes
+//! HTTP/2; open connections that carry nothing else stand in for them. Round trips a minute are
+//! 60 seconds by the trimmed mean of connect, TLS handshake and request.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::flow::{self, Outcome, Plan};
+use super::quantiles::{quantile, trimmed_mean};
+use super::report::{Quantiles, microseconds};
+use super::site::Site;
+use super::wire::{Destination, Wire};
+
+/// What was seen under load.
+#[derive(Default)]
+pub(super) struct Loaded {
+    pub(super) outcome: Outcome,
+    pub(super) latency: Quantiles,
+    pub(super) round_trips_per_minute: Option<u64>,
+}
+
+#[derive(Default)]
+struct Times {
+    connects: Vec<Duration>,
+    handshakes: Vec<Duration>,
+    /// On new connections.
+    first_answers: Vec<Duration>,
+    /// On open connections.
+    answers: Vec<Duration>,
+}
+
+type Shared = Arc<Mutex<Times>>;
+
+/// Runs `plan` and asks for small answers meanwhile; `to` is where, without the plan's limits.
+///
+/// # Errors
+///
+/// Where the connections for the small requests can not be opened.
+pub(super) async fn run(plan: Plan, to: &Destination) -> io::Result<Loaded> {
+    let request: Arc<str> = to.get(&plan.site.small(), "").into();
+    let mut warm = Vec::new();
+    for _ in 0..WARM_CONNECTIONS {
+        let mut wire = Wire::open(to).await?;
+        wire.ask(&request).await?;
+        warm.push(wire);
+    }
+    let (stop, stopped) = watch::channel(false);
+    let times = Shared::default();
+    let start_share = plan.time.mul_f64(START_SHARE);
+    let told = flow::start(plan)?;
+    let mut probes = JoinSet::new();
+    for (index, wire) in warm.into_iter().enumerate() {
+        let delay = start_share + WARM_PAUSE * u32::try_from(index).unwrap_or(0) / WARM_CONNECTIONS;
+        let again = (to.clone(), Arc::clone(&request), Arc::clone(&times), stopped.clone());
+        probes.spawn(ask_open(wire, delay, again));
+    }
+    for index in 0..NEW_CONNECTIONS {
+        let delay = start_share + NEW_PAUSE * index / NEW_CONNECTIONS;
+        let again = (to.clone(), Arc::clone(&request), Arc::clone(&times), stopped.clone());
+        probes.spawn(ask_new(delay, again));
+    }
+    let outcome = told.await.unwrap_or_default();
+    stop.send_replace(true);
+    // What was sent under load counts, although its answer comes later.
+    let _ =
+        tokio::time::timeout(LAST_ANSWERS, async { while probes.join_next().await.is_some() {} })
+            .await;
+    drop(probes);
+    let times = times.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(times.loaded(outcome))
+}
+
+type Again = (Destination, Arc<str>, Shared, watch::Receiver<bool>);
+
+async fn ask_open(wire: Wire, delay: Duration, again: Again) -> io::Result<()> {
+    let (to, request, times, stopped) = again;
+    let mut wire = wire;
+    tokio::time::sleep(delay).await;
+    while !*stopped.borrow() {
+        let answer = wire.ask(&request).await?;
+        times.lock().unwrap_or_else(PoisonError::into_inner).answers.push(answer.took);
+        if answer.head.closes() {
+            wire = Wire::open(&to).await?;
+        }
+        tokio::time::sleep(WARM_PAUSE).await;
+    }
+    Ok(())
+}
+
+async fn ask_new(delay: Duration, again: Again) -> io::Result<()> {
+    let (to, request, times, stopped) = again;
+    tokio::time::sleep(delay).await;
+    while !*stopped.borrow() {
+        let mut wire = Wire::open(&to).await?;
+        let opened = wire.opened;
+        {
+            let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
+            times.connects.push(opened.connect);
+            times.handshakes.extend(opened.tls);
+        }
+        let took = wire.ask(&request).await?.took;
+        times.lock().unwrap_or_else(PoisonError::into_inner).first_answers.push(took);
+        tokio::time::sleep(NEW_PAUSE).await;
+    }
+    Ok(())
+}
+
+impl Times {
+    fn loaded(&self, outcome: Outcome) -> Loaded {
+        // Without load there is no latency under load.
+        if outcome.bits_per_second.is_none() {
+            return Loaded { outcome, ..Loaded::default() };
+        }
+        let answers: Vec<_> = self.answers.iter().chain(&self.first_answers).copied().collect();
+        let latency = Quantiles {
+            p50: quantile(&answers, 0.5).map(microseconds),
+            p99: quantile(&answers, 0.99).map(microseconds),
+        };
+        Loaded { outcome, latency, round_trips_per_minute: self.round_trips_per_minute(&answers) }
+    }
+
+    fn round_trips_per_minute(&self, answers: &[Duration]) -> Option<u64> {
+        let means = [&self.connects[..], &self.handshakes, answers].map(trimmed_mean);
+        let known: Vec<f64> = means.iter().flatten().map(Duration::as_secs_f64).collect();
+        let mean = known.iter().sum::<f64>() / known.len() as f64;
+        (mean > 0.0).then(|| (MINUTE / mean).round() as u64)
+    }
+}
+
+/// Waits until small requests are as fast again as without load, so that the queue that one
+/// measurement has filled does not spoil the next one.
+pub(super) async fn settle(to: &Destination, site: &Site, idle: Duration) {
+    let limit = idle * 2 + SETTLED_ABOVE;
+    let quiet = async {
+        let request = to.get(&site.small(), "");
+        let mut in_a_row = 0;
+        while in_a_row < SETTLED_ANSWERS {
+            let start = Instant::now();
+            if let Ok(mut wire) = Wire::open(to).await {
+                let _ = wire.ask(&request).await;
+            }
+            // A new connection takes three round trips at most, with TLS.
+            in_a_row = if start.elapsed() < limit * 3 { in_a_row + 1 } else { 0 };
+        }
+    };
+    let _ = tokio::time::timeout(SETTLE_TIME_MAX, quiet).await;
+}
+
+const WARM_CONNECTIONS: u32 = 8;
+const WARM_PAUSE: Duration = Duration::from_millis(40);
+const NEW_CONNECTIONS: u32 = 4;
+const NEW_PAUSE: Duration = Duration::from_millis(100);
+/// Queues fill in this share of the time.
+const START_SHARE: f64 = 0.3;
+/// Queues of more than this are seldom.
+const LAST_ANSWERS: Duration = Duration::from_millis(2_500);
+const SETTLE_TIME_MAX: Duration = Duration::from_millis(2_500);
+const SETTLED_ABOVE: Duration = Duration::from_millis(5);
+const SETTLED_ANSWERS: u32 = 2;
+/// Seconds.
+const MINUTE: f64 = 60.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome() -> Outcome {
+        Outcome { bits_per_second: Some(1), ..Outcome::default() }
+    }
+
+    #[test]
+    fn round_trips_a_minute_are_the_mean_of_connect_tls_and_request() {
+        let ms = |ms| vec![Duration::from_millis(ms)];
+        let times = Times {
+            connects: ms(10),
+            handshakes: ms(20),
+            first_answers: ms(30),
+            ..Times::default()
+        };
+        let loaded = times.loaded(outcome());
+        assert_eq!(loaded.round_trips_per_minute, Some(3000));
+        assert_eq!(loaded.latency.p50, Some(30_000.0));
+        let plain = Times { handshakes: Vec::new(), ..times };
+        assert_eq!(plain.loaded(outcome()).round_trips_per_minute, Some(3000));
+    }
+
+    #[test]
+    fn nothing_is_known_where_nothing_was_loaded() {
+        let times = Times { answers: vec![Duration::from_millis(1)], ..Times::default() };
+        let loaded = times.loaded(Outcome::default());
+        assert_eq!((loaded.latency.p50, loaded.round_trips_per_minute), (None, None));
+        assert_eq!(Times::default().loaded(outcome()).round_trips_per_minute, None);
+    }
+}
