@@ -54,6 +54,11 @@ pub struct TcpInfo {
     pub bytes_sent: Option<u64>,
     /// Payload bytes sent again (Linux 4.19).
     pub bytes_retransmitted: Option<u64>,
+    /// Segments that the peer has received twice, so that one of the two was sent again in vain
+    /// (D-SACK, Linux 4.19).
+    pub duplicates_reported: Option<u32>,
+    /// Segments received out of order (Linux 5.4).
+    pub out_of_order_segments: Option<u32>,
     /// Payload bytes that wait in the socket and have never been sent (Linux 4.6).
     pub notsent_bytes: Option<u32>,
     /// The most recent measurement of the rate at which the peer receives (Linux 4.9).
@@ -109,6 +114,8 @@ fn facts(raw: &Raw, length: usize) -> TcpInfo {
         bytes_received: known!(bytes_received),
         bytes_sent: known!(bytes_sent),
         bytes_retransmitted: known!(bytes_retrans),
+        duplicates_reported: known!(dsack_dups),
+        out_of_order_segments: known!(rcv_ooopack),
         notsent_bytes: known!(notsent_bytes),
         delivery_rate_bytes_per_second: known!(delivery_rate),
         delivered: known!(delivered),
@@ -193,6 +200,10 @@ struct Raw {
     delivered_ce: u32,
     bytes_sent: u64,
     bytes_retrans: u64,
+    dsack_dups: u32,
+    reord_seen: u32,
+    rcv_ooopack: u32,
+    snd_wnd: u32,
 }
 
 /// TCPI_OPT_TIMESTAMPS.
@@ -257,7 +268,8 @@ mod tests {
         // The offsets of linux/tcp.h, which never change.
         assert_eq!(offset_of!(Raw, total_retrans) + 4, LENGTH_OLD);
         assert_eq!(offset_of!(Raw, delivery_rate), 160);
-        assert_eq!(size_of::<Raw>(), 216);
+        assert_eq!(offset_of!(Raw, bytes_retrans), 208);
+        assert_eq!(size_of::<Raw>(), 232);
     }
 
     #[test]
