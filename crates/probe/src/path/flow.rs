@@ -28,8 +28,19 @@ pub(super) struct Plan {
     pub(super) direction: Direction,
     pub(super) streams: usize,
     pub(super) time: Duration,
+    /// Bytes of the largest body.
+    pub(super) size_max: u64,
     /// What `to.used` may grow to.
     pub(super) used_max: u64,
+}
+
+impl Plan {
+    /// About how long it takes at this rate.
+    pub(super) fn lasts(&self, bits_per_second: Option<u64>) -> Duration {
+        let bytes = self.used_max.saturating_sub(self.to.used.load(Ordering::Relaxed));
+        let seconds = bytes as f64 * 8.0 / bits_per_second.unwrap_or(1).max(1) as f64;
+        self.time.min(Duration::try_from_secs_f64(seconds).unwrap_or(self.time))
+    }
 }
 
 /// What was transferred.
@@ -128,7 +139,7 @@ async fn stream(plan: Plan, sockets: Sockets) -> io::Result<()> {
 /// Less than usual where few bytes are left.
 fn first_size(plan: &Plan) -> u64 {
     let left = plan.used_max.saturating_sub(plan.to.used.load(Ordering::Relaxed));
-    (left / plan.streams as u64 / 4).clamp(SIZE_MIN, SIZE_FIRST)
+    (left / plan.streams as u64 / 4).clamp(SIZE_MIN, SIZE_FIRST.min(plan.size_max))
 }
 
 enum End {
@@ -201,7 +212,7 @@ impl Turns<'_> {
     /// the server often.
     fn adapt(&mut self, took: Duration) {
         if took < TURN / 2 {
-            self.size = (self.size * 2).min(SIZE_MAX);
+            self.size = (self.size * 2).min(self.plan.size_max);
         } else if took > TURN * 2 {
             self.size = (self.size / 2).max(SIZE_MIN);
         }
@@ -229,17 +240,19 @@ fn segments(sockets: &Sockets, direction: Direction) -> Segments {
     let mut sum = Segments::default();
     for (facts, told) in facts(sockets) {
         sum.add(match (direction, told) {
-            (Direction::Up, _) => Segments {
-                segments: Some(u64::from(facts.segments_retransmitted)),
-                sent: facts.data_segments_out.map(u64::from),
-            },
-            (Direction::Down, Some(told)) => {
-                Segments { segments: told.retransmitted, sent: told.segments }
-            }
+            (Direction::Up, _) => Segments::sent(&facts),
+            (Direction::Down, Some(told)) => received(&facts, &told),
             (Direction::Down, None) => Segments::default(),
         });
     }
     sum
+}
+
+/// What the server has sent on a busy connection. Behind a lost segment, others arrive out of order:
+/// what was sent again without that was sent in vain, by a timer that was too fast.
+fn received(facts: &TcpInfo, told: &ServerTiming) -> Segments {
+    let most = facts.out_of_order_segments.map_or(u64::MAX, u64::from);
+    Segments { segments: told.retransmitted.map(|again| again.min(most)), sent: told.segments }
 }
 
 /// Bits a second, without the time in which TCP finds its rate.
@@ -258,7 +271,7 @@ const FAILURES_MAX: u32 = 3;
 const SIZE_FIRST: u64 = 64 << 10;
 const SIZE_MIN: u64 = 16 << 10;
 /// What a Heartbeat serves, and what many proxies take of an upload.
-const SIZE_MAX: u64 = 1 << 20;
+pub(super) const SIZE_MAX: u64 = 1 << 20;
 const TURN: Duration = Duration::from_millis(100);
 const SAMPLE_PAUSE: Duration = Duration::from_millis(10);
 /// Slow start ends within a few round trips.
@@ -276,6 +289,20 @@ mod tests {
     fn the_rate_is_that_after_the_start() {
         let steady = samples(&[(0, 0), (300, 10), (400, 1010), (1000, 7010)]);
         assert_eq!(rate(&steady), Some(80_000));
+    }
+
+    #[test]
+    fn what_is_sent_again_counts_only_when_something_came_out_of_order() {
+        let told = ServerTiming {
+            retransmitted: Some(9),
+            segments: Some(1000),
+            ..ServerTiming::default()
+        };
+        let lost = |out_of_order_segments| {
+            let facts = TcpInfo { out_of_order_segments, ..TcpInfo::default() };
+            received(&facts, &told).segments
+        };
+        assert_eq!((lost(Some(0)), lost(Some(100)), lost(None)), (Some(0), Some(9), Some(9)));
     }
 
     #[test]

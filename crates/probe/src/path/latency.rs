@@ -29,46 +29,43 @@ pub(super) async fn small(to: &Destination, site: &Site, limit: Duration) -> io:
     let request = to.get(&site.small(), "");
     let begin = Instant::now();
     let (mut times, mut servers) = (Vec::new(), Vec::new());
+    let (mut near, mut far) = (Vec::new(), Vec::new());
     let mut told = None;
     let mut facts = None;
     let mut segments = Both::default();
     let mut wire = Wire::open(to).await?;
-    let mut answers_left = 0;
     // Nothing counts before the first answer: it opens the windows.
     wire.ask(&request).await?;
     while times.len() < REQUESTS && (begin.elapsed() < limit || times.len() < REQUESTS_MIN) {
+        if wire.renew(to).await? {
+            count(&mut segments, facts.take(), told.take());
+        }
         let Ok(asked) = tokio::time::timeout(REQUEST_TIME_MAX, wire.ask(&request)).await else {
             break;
         };
         let answer = asked?;
         times.push(answer.took);
-        answers_left += 1;
         facts = wire.facts().ok();
+        near.extend(facts.map(|facts| Duration::from_micros(u64::from(facts.rtt_us))));
         if let Some(timing) = ServerTiming::of_values(answer.head.all(FIELD)) {
             servers.extend(timing.app);
+            far.extend(timing.rtt);
             told = Some(timing);
-        }
-        if answer.head.closes() {
-            count(&mut segments, facts, told.take());
-            wire = Wire::open(to).await?;
-            answers_left = 0;
         }
         if begin.elapsed() > limit * 3 {
             break;
         }
     }
-    let last = told;
-    if answers_left > 0 {
-        count(&mut segments, facts, told);
-    }
+    count(&mut segments, facts, told);
     let median = |times: &[Duration]| quantile(times, 0.5).map(microseconds);
     let latency = Latency {
         p50: median(&times),
         p99: quantile(&times, 0.99).map(microseconds),
         jitter: jitter(&times).map(microseconds),
         server: median(&servers),
-        rtt_client: facts.map(|facts| f64::from(facts.rtt_us)),
-        rtt_server: last.and_then(|timing| timing.rtt).map(microseconds),
+        // The kernel's value is an average already; one outlier moves it for a while.
+        rtt_client: median(&near),
+        rtt_server: median(&far),
     };
     Ok(Small { requests: times.len(), latency, segments })
 }
@@ -102,10 +99,7 @@ pub(super) async fn openings(
 
 fn count(segments: &mut Both<Segments>, facts: Option<TcpInfo>, told: Option<ServerTiming>) {
     if let Some(facts) = facts {
-        segments.up.add(Segments {
-            segments: Some(u64::from(facts.segments_retransmitted)),
-            sent: facts.data_segments_out.map(u64::from),
-        });
+        segments.up.add(Segments::sent(&facts));
     }
     if let Some(told) = told {
         segments.down.add(Segments { segments: told.retransmitted, sent: told.segments });

@@ -22,6 +22,8 @@ use super::wire::{Destination, Wire};
 pub(super) struct Loaded {
     pub(super) outcome: Outcome,
     pub(super) latency: Quantiles,
+    /// Opening a connection, in the median.
+    pub(super) connect: Option<Duration>,
     pub(super) round_trips_per_minute: Option<u64>,
 }
 
@@ -37,33 +39,43 @@ struct Times {
 
 type Shared = Arc<Mutex<Times>>;
 
-/// Runs `plan` and asks for small answers meanwhile; `to` is where, without the plan's limits.
+/// Runs `plan`, which lasts about `expected`, and asks for small answers meanwhile; `to` is where,
+/// without the plan's limits.
 ///
 /// # Errors
 ///
 /// Where the connections for the small requests can not be opened.
-pub(super) async fn run(plan: Plan, to: &Destination) -> io::Result<Loaded> {
+pub(super) async fn run(plan: Plan, to: &Destination, expected: Duration) -> io::Result<Loaded> {
     let request: Arc<str> = to.get(&plan.site.small(), "").into();
     let mut warm = Vec::new();
     for _ in 0..WARM_CONNECTIONS {
         let mut wire = Wire::open(to).await?;
         wire.ask(&request).await?;
+        wire.renew(to).await?;
         warm.push(wire);
     }
     let (stop, stopped) = watch::channel(false);
     let times = Shared::default();
-    let start_share = plan.time.mul_f64(START_SHARE);
+    let start = expected.mul_f64(START_SHARE);
+    // Fast paths use up their bytes soon.
+    let open_pause = WARM_PAUSE.min(expected / 4);
+    let new_pause = NEW_PAUSE.min(expected / 4);
     let told = flow::start(plan)?;
     let mut probes = JoinSet::new();
+    let again = |pause| Again {
+        to: to.clone(),
+        request: Arc::clone(&request),
+        times: Arc::clone(&times),
+        stopped: stopped.clone(),
+        pause,
+    };
     for (index, wire) in warm.into_iter().enumerate() {
-        let delay = start_share + WARM_PAUSE * u32::try_from(index).unwrap_or(0) / WARM_CONNECTIONS;
-        let again = (to.clone(), Arc::clone(&request), Arc::clone(&times), stopped.clone());
-        probes.spawn(ask_open(wire, delay, again));
+        let delay = start + open_pause * u32::try_from(index).unwrap_or(0) / WARM_CONNECTIONS;
+        probes.spawn(ask_open(wire, delay, again(open_pause)));
     }
     for index in 0..NEW_CONNECTIONS {
-        let delay = start_share + NEW_PAUSE * index / NEW_CONNECTIONS;
-        let again = (to.clone(), Arc::clone(&request), Arc::clone(&times), stopped.clone());
-        probes.spawn(ask_new(delay, again));
+        let delay = start + new_pause * index / NEW_CONNECTIONS;
+        probes.spawn(ask_new(delay, again(new_pause)));
     }
     let outcome = told.await.unwrap_or_default();
     stop.send_replace(true);
@@ -76,37 +88,49 @@ pub(super) async fn run(plan: Plan, to: &Destination) -> io::Result<Loaded> {
     Ok(times.loaded(outcome))
 }
 
-type Again = (Destination, Arc<str>, Shared, watch::Receiver<bool>);
+/// What is asked again and again, and until when.
+struct Again {
+    to: Destination,
+    request: Arc<str>,
+    times: Shared,
+    stopped: watch::Receiver<bool>,
+    pause: Duration,
+}
+
+impl Again {
+    fn note(&self, note: impl FnOnce(&mut Times)) {
+        note(&mut self.times.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn is_over(&self) -> bool {
+        *self.stopped.borrow()
+    }
+}
 
 async fn ask_open(wire: Wire, delay: Duration, again: Again) -> io::Result<()> {
-    let (to, request, times, stopped) = again;
     let mut wire = wire;
     tokio::time::sleep(delay).await;
-    while !*stopped.borrow() {
-        let answer = wire.ask(&request).await?;
-        times.lock().unwrap_or_else(PoisonError::into_inner).answers.push(answer.took);
-        if answer.head.closes() {
-            wire = Wire::open(&to).await?;
-        }
-        tokio::time::sleep(WARM_PAUSE).await;
+    while !again.is_over() {
+        let answer = wire.ask(&again.request).await?;
+        again.note(|times| times.answers.push(answer.took));
+        wire.renew(&again.to).await?;
+        tokio::time::sleep(again.pause).await;
     }
     Ok(())
 }
 
 async fn ask_new(delay: Duration, again: Again) -> io::Result<()> {
-    let (to, request, times, stopped) = again;
     tokio::time::sleep(delay).await;
-    while !*stopped.borrow() {
-        let mut wire = Wire::open(&to).await?;
+    while !again.is_over() {
+        let mut wire = Wire::open(&again.to).await?;
         let opened = wire.opened;
-        {
-            let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
+        again.note(|times| {
             times.connects.push(opened.connect);
             times.handshakes.extend(opened.tls);
-        }
-        let took = wire.ask(&request).await?.took;
-        times.lock().unwrap_or_else(PoisonError::into_inner).first_answers.push(took);
-        tokio::time::sleep(NEW_PAUSE).await;
+        });
+        let took = wire.ask(&again.request).await?.took;
+        again.note(|times| times.first_answers.push(took));
+        tokio::time::sleep(again.pause).await;
     }
     Ok(())
 }
@@ -122,7 +146,9 @@ impl Times {
             p50: quantile(&answers, 0.5).map(microseconds),
             p99: quantile(&answers, 0.99).map(microseconds),
         };
-        Loaded { outcome, latency, round_trips_per_minute: self.round_trips_per_minute(&answers) }
+        let connect = quantile(&self.connects, 0.5);
+        let round_trips_per_minute = self.round_trips_per_minute(&answers);
+        Loaded { outcome, latency, connect, round_trips_per_minute }
     }
 
     fn round_trips_per_minute(&self, answers: &[Duration]) -> Option<u64> {

@@ -16,7 +16,7 @@ use super::middle;
 use super::mtu;
 use super::names;
 use super::progress;
-use super::report::{Direction, Idle, Report, TlsFacts};
+use super::report::{Address, Direction, Idle, Report, Segments, TlsFacts, microseconds};
 use super::site::Site;
 use super::trust::Trust;
 use super::wire::{Destination, Shape, Wire};
@@ -82,7 +82,7 @@ impl<'a> Measure<'a> {
                 let address = self.target.host().to_owned();
                 let error = Some(format!("the name has no address: {error}"));
                 let connect_us = None;
-                self.report.addresses = vec![super::report::Address { address, connect_us, error }];
+                self.report.addresses = vec![Address { address, connect_us, error }];
                 return Ok(None);
             }
         };
@@ -167,7 +167,8 @@ impl<'a> Measure<'a> {
         let small = latency::small(to, site, self.share(LATENCY_SHARE)).await?;
         self.report.latency_us = small.latency;
         self.report.beside.requests = small.requests;
-        self.count(Direction::Down, small.segments.down, true, site);
+        // With one segment at a time, nothing shows which of the server's were sent in vain.
+        self.count(Direction::Down, small.segments.down, false, site);
         self.count(Direction::Up, small.segments.up, true, site);
         match latency::openings(to, site, self.share(OPENINGS_SHARE)).await {
             Ok(opening) => self.report.beside.opening = Some(opening),
@@ -193,6 +194,7 @@ impl<'a> Measure<'a> {
                 to: to.shaped(shape),
                 streams: 1,
                 time: self.share(CALM_SHARE),
+                size_max: CALM_SIZE_MAX,
                 used_max: self.used_max(CALM_BYTES_SHARE),
                 site: site.clone(),
                 direction,
@@ -204,19 +206,20 @@ impl<'a> Measure<'a> {
 
     async fn transfers(&mut self, to: &Destination, site: &Site, idle: Duration) {
         for direction in [Direction::Down, Direction::Up] {
-            let (name, what) = match direction {
-                Direction::Down => ("throughput down", "throughput down"),
-                Direction::Up => ("throughput up", "throughput up"),
+            let name = match direction {
+                Direction::Down => "throughput down",
+                Direction::Up => "throughput up",
             };
             if let Some(why) = self.unable(site, direction) {
                 self.report.skip(name, why);
                 continue;
             }
-            progress(what);
+            progress(name);
             let plan = Plan {
                 to: to.clone(),
                 streams: 1,
                 time: self.share(SINGLE_SHARE),
+                size_max: flow::SIZE_MAX,
                 used_max: self.used_max(SINGLE_BYTES_SHARE),
                 site: site.clone(),
                 direction,
@@ -225,13 +228,11 @@ impl<'a> Measure<'a> {
             self.count(direction, single.segments, false, site);
             loaded::settle(to, site, idle).await;
             let time = self.share(LOADED_SHARE);
-            let plan = Plan {
-                streams: STREAMS,
-                time,
-                used_max: self.used_max(LOADED_BYTES_SHARE),
-                ..plan
-            };
-            let loaded = match loaded::run(plan, to).await {
+            let used_max = self.used_max(LOADED_BYTES_SHARE);
+            let plan = Plan { streams: STREAMS, time, used_max, ..plan };
+            // Eight streams are faster than one, if at all.
+            let expected = plan.lasts(single.bits_per_second.map(|rate| rate * 2));
+            let loaded = match loaded::run(plan, to, expected).await {
                 Ok(loaded) => loaded,
                 Err(error) => {
                     let outcome = Outcome { error: Some(error.to_string()), ..Outcome::default() };
@@ -252,11 +253,18 @@ impl<'a> Measure<'a> {
         };
         (*one, *eight) = (single.bits_per_second, loaded.outcome.bits_per_second);
         *self.report.loaded_latency_us.of_mut(way) = loaded.latency;
+        *self.report.beside.loaded_connect_us.of_mut(way) = loaded.connect.map(microseconds);
         *self.report.rpm.of_mut(way) = loaded.round_trips_per_minute;
         if single.bits_per_second.is_none() || loaded.outcome.bits_per_second.is_none() {
             let error = single.error.as_ref().or(loaded.outcome.error.as_ref());
             let why = error.map_or("too few bytes are left (--max-bytes)", String::as_str);
             self.report.skip(name, why);
+        } else if loaded.latency.p50.is_none() {
+            let what = match way {
+                Direction::Down => "latency under load down",
+                Direction::Up => "latency under load up",
+            };
+            self.report.skip(what, "the bytes were used up too soon (--max-bytes)");
         }
     }
 
@@ -277,13 +285,7 @@ impl<'a> Measure<'a> {
 
     /// Counts segments of this path. What the server tells of its own is another path's where a
     /// proxy stands between.
-    fn count(
-        &mut self,
-        way: Direction,
-        segments: super::report::Segments,
-        calm: bool,
-        site: &Site,
-    ) {
+    fn count(&mut self, way: Direction, segments: Segments, calm: bool, site: &Site) {
         if way == Direction::Down && !site.is_direct {
             return;
         }
@@ -344,7 +346,7 @@ fn tls(trust: &Trust, wire: &Wire) -> TlsFacts {
 // is between.
 const LATENCY_SHARE: f64 = 0.12;
 const OPENINGS_SHARE: f64 = 0.05;
-const CALM_SHARE: f64 = 0.05;
+const CALM_SHARE: f64 = 0.07;
 const SINGLE_SHARE: f64 = 0.1;
 const LOADED_SHARE: f64 = 0.16;
 // Shares of --max-bytes; the rest is for large bodies.
@@ -355,6 +357,8 @@ const LOADED_BYTES_SHARE: f64 = 0.26;
 const STREAMS: usize = 8;
 /// So few segments fit into the queue of every router.
 const CALM_SEGMENTS: usize = 12;
+/// Each answer brings the server's counters.
+const CALM_SIZE_MAX: u64 = 32 << 10;
 const CALM_BYTES_MIN: usize = 8 << 10;
 /// Small enough for every path that carries IPv6.
 const MSS_CAREFUL: u32 = 1200;

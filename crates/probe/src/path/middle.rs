@@ -102,7 +102,8 @@ fn via(site: &Site) -> Option<String> {
 
 /// HTTP/1.0 in the answer, or on the way by a proxy's own account (RFC 9110 7.6.3).
 fn lowered(site: &Site) -> Option<String> {
-    if site.head.minor_version == 0 {
+    // Another server may speak nothing else.
+    if site.head.minor_version == 0 && site.is_heartbeat() {
         return Some("the answer is HTTP/1.0".to_owned());
     }
     let old = site.head.all("via").flat_map(|via| via.split(',')).map(str::trim).find(|hop| {
@@ -156,10 +157,10 @@ async fn body_max(to: &Destination, site: &Site) -> io::Result<u64> {
         let head = to.post(&site.path(SMALL_BYTES), body, EXPECT);
         wire.write(head.as_bytes()).await?;
         // Who sends nothing waits for the body.
-        if let Ok(head) = tokio::time::timeout(CONTINUE_TIME_MAX, wire.head()).await {
-            if head?.status == TOO_LARGE {
-                return Ok(accepted);
-            }
+        if let Ok(head) = tokio::time::timeout(CONTINUE_TIME_MAX, wire.head()).await
+            && head?.status == TOO_LARGE
+        {
+            return Ok(accepted);
         }
         wire.reset_on_drop()?;
         accepted = body;
@@ -217,6 +218,7 @@ mod tests {
 
     #[test]
     fn sees_a_lowered_version_in_the_answer_and_on_the_way() {
+        assert!(lowered(&site("HTTP/1.0 200 OK\r\n\r\n", false)).is_none());
         let lowered = |text: &str| lowered(&site(text, true)).is_some();
         assert!(lowered("HTTP/1.0 200 OK\r\n\r\n"));
         assert!(lowered("HTTP/1.1 200 OK\r\nVia: 1.1 a, 1.0 b\r\n\r\n"));

@@ -134,7 +134,7 @@ fn candidates(low: u32, high: u32, with_low: bool) -> Vec<u32> {
     }
     let last = high - 1;
     let span = last - first;
-    let steps = span.min(TRIALS_AT_A_TIME - 1).max(1);
+    let steps = span.clamp(1, TRIALS_AT_A_TIME - 1);
     let mut sizes: Vec<u32> = (0..=steps).map(|step| first + span * step / steps).collect();
     sizes.dedup();
     sizes

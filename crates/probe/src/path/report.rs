@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use heartbeat_tcp_info::TcpInfo;
 use serde::Serialize;
 
 /// All that is known about a path.
@@ -137,6 +138,16 @@ pub(super) struct Segments {
 }
 
 impl Segments {
+    /// What this end has sent, without what it sent again in vain: that says something about the
+    /// timers of a busy machine, and nothing about the path.
+    pub(super) fn sent(facts: &TcpInfo) -> Self {
+        let vain = facts.duplicates_reported.unwrap_or(0);
+        Self {
+            segments: Some(u64::from(facts.segments_retransmitted.saturating_sub(vain))),
+            sent: facts.data_segments_out.map(u64::from),
+        }
+    }
+
     pub(super) fn add(&mut self, more: Self) {
         let sum = |a: Option<u64>, b: Option<u64>| match (a, b) {
             (None, None) => None,
@@ -201,6 +212,9 @@ pub(super) struct Beside {
     pub(super) lowered: Option<String>,
     /// Loss while next to nothing was under way: no queue overflows then.
     pub(super) calm: Both<Segments>,
+    /// Opening a connection under load, in the median: the kernels do it alone, so that busy
+    /// programs do not delay it.
+    pub(super) loaded_connect_us: Both<Option<f64>>,
     /// The smallest IP packet that did not pass, where there is a black hole.
     pub(super) lost_packet: Both<Option<u32>>,
     /// Segments of all later measurements are no larger than this, because of a black hole.

@@ -38,8 +38,11 @@ pub(super) fn render(report: &Report) -> String {
             push(&mut text, "", remedy);
         }
     }
-    if !report.findings.iter().any(|finding| finding.level > Level::Note) {
-        push(&mut text, "ok", "Nothing is wrong with this path.");
+    let is_good = !report.findings.iter().any(|finding| finding.level > Level::Note);
+    match (is_good, report.latency_us.p50) {
+        (true, Some(_)) => push(&mut text, "ok", "Nothing is wrong with this path."),
+        (true, None) => push(&mut text, "FAULT", "The path could not be measured."),
+        (false, _) => {}
     }
     text
 }
@@ -157,20 +160,19 @@ fn latency(report: &Report) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// The median as a sum: the server's share, the network's, and the rest.
+/// The median as a sum: the server's share, as far as it is known, the network's, and the rest.
 fn sum(report: &Report, p50: f64) -> Option<String> {
     let latency = &report.latency_us;
-    let server = latency.server?;
+    let server = latency.server.unwrap_or(0.0);
     // The kernel's time ends with the acknowledgement, which the answer carries: the server's
     // share is in it.
     let network = (latency.rtt_client? - server).clamp(0.0, (p50 - server).max(0.0));
     let rest = (p50 - server - network).max(0.0);
-    Some(format!(
-        "= server {} + network {} + software at both ends {}",
-        shown(server),
-        shown(network),
-        shown(rest)
-    ))
+    let server = latency.server.map(|us| format!("server {} + ", shown(us))).unwrap_or_default();
+    let proxies =
+        if report.beside.is_direct || !report.is_heartbeat() { "" } else { " and proxies" };
+    let (network, rest) = (shown(network), shown(rest));
+    Some(format!("= {server}network{proxies} {network} + software at both ends {rest}"))
 }
 
 type Row = (&'static str, String, String);
@@ -248,7 +250,7 @@ fn push(text: &mut String, name: &str, value: &str) {
     for word in value.split_whitespace() {
         let mut word = word;
         loop {
-            let room = COLUMNS - line.chars().count() - usize::from(!is_empty);
+            let room = COLUMNS.saturating_sub(line.chars().count() + usize::from(!is_empty));
             if word.chars().count() <= room {
                 break;
             }
@@ -329,8 +331,21 @@ mod tests {
     }
 
     #[test]
+    fn words_of_every_length_fill_lines_to_the_last_column() {
+        for length in 1..200 {
+            let mut text = String::new();
+            push(&mut text, "name", &format!("{0} {0} {0}", "x".repeat(length)));
+            assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
+            assert_eq!(text.matches('x').count(), length * 3);
+        }
+    }
+
+    #[test]
     fn a_path_without_findings_is_good() {
-        assert!(render(&Report::default()).contains("  ok         Nothing is wrong"));
+        let mut report = Report::default();
+        assert!(render(&report).contains("  FAULT      The path could not be measured"));
+        report.latency_us.p50 = Some(1.0);
+        assert!(render(&report).contains("  ok         Nothing is wrong"));
     }
 
     #[test]
@@ -338,8 +353,11 @@ mod tests {
         let mut report = Report::default();
         report.latency_us.server = Some(10.0);
         report.latency_us.rtt_client = Some(70.0);
-        let sum = sum(&report, 100.0).unwrap();
-        assert_eq!(sum, "= server 0.01 ms + network 0.06 ms + software at both ends 0.03 ms");
+        let text = sum(&report, 100.0).unwrap();
+        assert_eq!(text, "= server 0.01 ms + network 0.06 ms + software at both ends 0.03 ms");
+        report.latency_us.server = None;
+        let text = sum(&report, 100.0).unwrap();
+        assert_eq!(text, "= network 0.07 ms + software at both ends 0.03 ms");
     }
 
     #[test]

@@ -75,6 +75,8 @@ pub(super) struct Wire {
     stream: Stream,
     input: Vec<u8>,
     used: Arc<AtomicU64>,
+    /// Whether the server closes after the last answer.
+    closes: bool,
     pub(super) opened: Opened,
 }
 
@@ -116,7 +118,8 @@ impl Wire {
                 Stream::Tls(Box::new(stream))
             }
         };
-        Ok(Self { stream, input: Vec::new(), used: Arc::clone(&to.used), opened })
+        let used = Arc::clone(&to.used);
+        Ok(Self { stream, input: Vec::new(), used, closes: false, opened })
     }
 
     /// Sends a request and reads its whole answer.
@@ -136,7 +139,17 @@ impl Wire {
                 body.extend_from_slice(&bytes[..bytes.len().min(room)]);
             })
             .await?;
+        self.closes = head.closes();
         Ok(Answer { head, body, body_bytes, took: start.elapsed() })
+    }
+
+    /// Opens the connection again if the server closes it; whether it did.
+    pub(super) async fn renew(&mut self, to: &Destination) -> io::Result<bool> {
+        let closes = self.closes;
+        if closes {
+            *self = Self::open(to).await?;
+        }
+        Ok(closes)
     }
 
     pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
