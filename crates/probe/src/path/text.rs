@@ -172,7 +172,7 @@ fn sum(report: &Report, p50: f64) -> Option<String> {
     let proxies =
         if report.beside.is_direct || !report.is_heartbeat() { "" } else { " and proxies" };
     let (network, rest) = (shown(network), shown(rest));
-    Some(format!("= {server}network{proxies} {network} + software at both ends {rest}"))
+    Some(format!("= {server}network{proxies} {network} + software {rest}"))
 }
 
 type Row = (&'static str, String, String);
@@ -354,10 +354,10 @@ mod tests {
         report.latency_us.server = Some(10.0);
         report.latency_us.rtt_client = Some(70.0);
         let text = sum(&report, 100.0).unwrap();
-        assert_eq!(text, "= server 0.01 ms + network 0.06 ms + software at both ends 0.03 ms");
+        assert_eq!(text, "= server 0.010 ms + network 0.060 ms + software 0.030 ms");
         report.latency_us.server = None;
         let text = sum(&report, 100.0).unwrap();
-        assert_eq!(text, "= network 0.07 ms + software at both ends 0.03 ms");
+        assert_eq!(text, "= network 0.070 ms + software 0.030 ms");
     }
 
     #[test]

@@ -253,6 +253,7 @@ fn way(direction: Direction) -> &'static str {
 pub(super) fn shown(us: f64) -> String {
     let time = Duration::from_secs_f64(us.max(0.0) / 1e6);
     match time.as_secs_f64() * 1e3 {
+        ms if ms < 1.0 => format!("{ms:.3} ms"),
         ms if ms < 10.0 => format!("{ms:.2} ms"),
         ms if ms < 100.0 => format!("{ms:.1} ms"),
         ms => format!("{ms:.0} ms"),
