@@ -13,8 +13,10 @@ use hyper::{HeaderMap, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
 use crate::client::connect::{self, Opening};
+use crate::client::facts::{Counters, PathFacts};
 use crate::client::stream::{Stream, Traffic};
 use crate::client::{BodySink, ClientError, Request, RequestBody, Target, Tls};
+use crate::timing::ServerTiming;
 
 type Driver = http1::Connection<TokioIo<Stream>, RequestBody>;
 
@@ -25,6 +27,7 @@ pub struct Connection {
     // dropping the connection closes the socket.
     driver: Option<Driver>,
     traffic: Arc<Traffic>,
+    counters: Counters,
     close: bool,
 }
 
@@ -56,6 +59,8 @@ pub struct Phases {
     pub first_byte: Option<Duration>,
     /// From then on until the whole body is here.
     pub transfer: Option<Duration>,
+    /// What the answer has shown about the path, once the whole body is here.
+    pub path: PathFacts,
 }
 
 impl Connection {
@@ -78,7 +83,8 @@ impl Connection {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(ClientError::Http)?;
-        Ok(Self { sender, driver: Some(driver), traffic, close })
+        let counters = Counters::default();
+        Ok(Self { sender, driver: Some(driver), traffic, counters, close })
     }
 
     /// Sends `request`, feeds the body of the answer to `sink` as it comes, and notes in `phases`
@@ -104,6 +110,8 @@ impl Connection {
         let told_length = told_length(&head.headers);
         let body_length = self.receive(body, sink).await?;
         phases.transfer = Some(start.elapsed());
+        let told = ServerTiming::of(&head.headers);
+        phases.path = self.counters.facts(told, self.traffic.kernel());
         Ok(Answer {
             status: head.status,
             headers: head.headers,

@@ -6,6 +6,7 @@
 mod connect;
 mod connection;
 mod error;
+mod facts;
 mod pool;
 mod request;
 mod stream;
@@ -15,6 +16,7 @@ mod tls;
 pub use connect::Opening;
 pub use connection::{Answer, Connection, Phases};
 pub use error::ClientError;
+pub use facts::PathFacts;
 pub use pool::{Client, ClientSettings};
 pub use request::{Request, RequestBody, RequestError};
 pub use target::{Target, TargetError};
