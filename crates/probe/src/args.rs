@@ -234,6 +234,7 @@ pub const OPTIONS: &[Opt] = &[
     opt("region", None, Kind::Value("TEXT"), "For the log and the metrics"),
     opt("zone", None, Kind::Value("TEXT"), "For the log and the metrics"),
     opt("ca-file", None, Kind::Value("FILE"), "Trust these certificates, too (PEM)"),
+    opt("timing", None, Kind::Flag, "Ask a Heartbeat for its own time and path, by ?timing"),
     opt("no-keep-alive", None, Kind::Flag, "A new connection for each request"),
     opt("dry-run", Some('d'), Kind::CommandLineFlag, "Print the settings and end"),
 ];

@@ -30,6 +30,7 @@ pub fn page(settings: &Settings) -> String {
     }
     rows.extend([
         ("Timeout", settings.timeout.as_secs().to_string()),
+        ("Timing", word(settings.timing).to_owned()),
         ("Keep Alive", word(settings.keep_alive).to_owned()),
         ("Log Format", settings.log_format.to_string()),
         ("Verbose", word(settings.verbose).to_owned()),

@@ -38,7 +38,10 @@ impl Probe {
     ) -> Result<Self, RequestError> {
         let mut prepared = Vec::with_capacity(cases.len());
         for case in cases {
-            let request = case.request(target, &settings.url_prefix)?;
+            let mut request = case.request(target, &settings.url_prefix)?;
+            if settings.timing {
+                request = request.with_query("timing")?;
+            }
             prepared.push((Arc::clone(case), request));
         }
         let client_settings = ClientSettings {

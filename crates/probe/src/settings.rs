@@ -43,6 +43,8 @@ pub struct Settings {
     pub zone: Option<String>,
     /// Certificates to trust beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// Whether a Heartbeat is asked for its own time, and what its kernel knows of the path.
+    pub timing: bool,
     /// Whether connections are used again.
     pub keep_alive: bool,
     /// Whether the settings are only to be printed.
@@ -154,6 +156,7 @@ impl Reader<'_> {
             region: self.text("region"),
             zone: self.text("zone"),
             ca_file: self.text("ca-file").map(PathBuf::from),
+            timing: self.flag("timing"),
             keep_alive: !self.flag("no-keep-alive"),
             dry_run: self.flag("dry-run"),
         };
