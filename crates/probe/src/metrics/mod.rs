@@ -1,5 +1,6 @@
 //! What Prometheus is told: WebV's two metrics, and finer ones beside them.
 
+mod path;
 mod summary;
 mod webv;
 
@@ -13,6 +14,7 @@ use prometheus::{
 };
 
 use crate::fault::Fault;
+use crate::metrics::path::{PathMetrics, ServerPath};
 use crate::metrics::webv::{Place, Webv};
 use crate::record::Record;
 use crate::testfile::Case;
@@ -24,6 +26,7 @@ pub struct Metrics {
     webv: Arc<Webv>,
     durations: HistogramVec,
     phases: HistogramVec,
+    path: PathMetrics,
     received: IntCounterVec,
     sent: IntCounterVec,
     dropped: IntCounterVec,
@@ -39,6 +42,7 @@ pub struct ServerMetrics {
     server: String,
     // The label of each request: its tag, else its path.
     paths: Vec<String>,
+    path: ServerPath,
     received: IntCounter,
     sent: IntCounter,
     dropped: IntCounter,
@@ -91,6 +95,7 @@ impl Metrics {
                 "Parts of requests, also of failed ones, as far as they came.",
                 &["server", "phase"],
             )?,
+            path: PathMetrics::new(&registry)?,
             received: counter(
                 "heartbeat_probe_received_bytes_total",
                 "Bytes of answers, heads included, TLS not.",
@@ -119,6 +124,7 @@ impl Metrics {
             all: self.clone(),
             server: server.to_owned(),
             paths: paths.collect(),
+            path: self.path.to(server),
             received: self.received.with_label_values(&[server]),
             sent: self.sent.with_label_values(&[server]),
             dropped: self.dropped.with_label_values(&[server]),
@@ -166,6 +172,7 @@ impl ServerMetrics {
         self.phase("tls", phases.opening.tls);
         self.phase("first_byte", phases.first_byte);
         self.phase("transfer", phases.transfer);
+        self.path.observe(&phases.path);
     }
 
     /// Counts requests that were due and not sent.
