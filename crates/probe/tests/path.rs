@@ -9,7 +9,7 @@ mod process;
 use std::time::Duration;
 
 use path_twin::Manners;
-use process::{Folder, Outcome, run};
+use process::{Background, Folder, Outcome, ask, free_port, program, run, wait_for};
 use serde_json::Value;
 
 fn path(url: &str, more: &[&str]) -> Outcome {
@@ -172,7 +172,7 @@ fn a_connection_that_is_closed_while_it_is_idle_is_found() {
 
 #[test]
 fn nothing_that_answers_is_a_fault() {
-    let closed = format!("http://127.0.0.1:{}", process::free_port());
+    let closed = format!("http://127.0.0.1:{}", free_port());
     let (report, codes, code) = json(&closed, &[]);
     assert_eq!((codes, code), (vec!["address-unreachable".to_owned()], 1));
     assert!(report["addresses"][0]["error"].as_str().unwrap().contains("refused"));
@@ -194,4 +194,51 @@ fn a_command_line_that_can_not_be_used_ends_with_2() {
         assert!(outcome.out.is_empty() && !outcome.err.is_empty());
     }
     assert_eq!(path("--help", &[]).code, 0);
+}
+
+const TWO_REQUESTS: &str = r#"{"requests": [
+    {"path": "/heartbeat/17", "validation": {"contentType": "text/plain", "length": 17}},
+    {"path": "/heartbeat/1024?a=b", "validation": {"contentType": "text/plain", "length": 1024}}]}"#;
+
+#[test]
+fn the_loop_counts_what_its_requests_show_about_the_path() {
+    let (folder, port) = (Folder::new(), free_port());
+    let file = folder.file("test.json", TWO_REQUESTS);
+    let server = url(Manners::default());
+    let mut command = program(&folder);
+    command.args(["--server", &server, "--files", &file, "--run-loop", "--sleep", "20"]);
+    command.args(["--port", &port.to_string(), "--timing", "--log-format", "None"]);
+    let _running = Background::start(&mut command);
+    let counted = |page: &str, name: &str| {
+        let line = page.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+    };
+    let page = wait_for(port, |page| {
+        counted(page, "heartbeat_probe_server_seconds_count").is_some_and(|count| count > 3.0)
+    });
+    assert!(counted(&page, "heartbeat_probe_rtt_seconds_count").unwrap() > 3.0);
+    assert!(counted(&page, "heartbeat_probe_rtt_seconds_sum").unwrap() > 0.0);
+    for direction in ["down", "up"] {
+        let name = "heartbeat_probe_retransmitted_segments_total";
+        let name = format!("{name}{{direction=\"{direction}\"");
+        assert!(counted(&page, &name).is_some(), "{page}");
+    }
+}
+
+#[test]
+fn json_logs_split_a_latency_when_the_server_tells() {
+    let server = url(Manners::default());
+    let more = ["--log-format", "Json", "--verbose"];
+    let keys = |more: &[&str]| {
+        let outcome = ask(&server, TWO_REQUESTS, more);
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+        let lines = outcome.out.lines().filter(|line| line.contains("/heartbeat/"));
+        let lines: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2, "{outcome:?}");
+        lines.iter().map(|line| (line["ServerRttUs"].clone(), line["RttUs"].clone())).collect()
+    };
+    let told: Vec<(Value, Value)> = keys(&[&more[..], &["--timing"]].concat());
+    assert!(told.iter().all(|(server, own)| server.is_u64() && own.is_u64()), "{told:?}");
+    let own: Vec<(Value, Value)> = keys(&more);
+    assert!(own.iter().all(|(server, own)| server.is_null() && own.is_u64()), "{own:?}");
 }

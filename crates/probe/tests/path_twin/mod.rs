@@ -166,7 +166,7 @@ impl Peer {
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
             return self.stream.write_all((head + body).as_bytes()).await;
         }
-        let timing = match query == "timing" && !self.manners.silent {
+        let timing = match query.split('&').any(|word| word == "timing") && !self.manners.silent {
             true => timing(&self.stream, start, receive)?,
             false => String::new(),
         };
