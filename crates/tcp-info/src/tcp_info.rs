@@ -28,7 +28,8 @@ pub struct TcpInfo {
     pub mss: u32,
     /// The kernel's estimate of the largest segment that this side receives.
     pub rcv_mss: u32,
-    /// The MSS that this side has announced to its peer.
+    /// The MSS that this side has announced to its peer, without the room that timestamps take
+    /// where segments carry them: payload bytes of the largest segment that it can receive.
     pub advertised_mss: u32,
     /// Bytes of the largest IP packet that this side sends, as the kernel believes.
     pub path_mtu: u32,
