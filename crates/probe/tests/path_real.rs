@@ -9,7 +9,7 @@
 mod path_ground;
 mod path_twin;
 
-use path_ground::{FAR, FAR_INSIDE, Ground};
+use path_ground::{FAR, FAR_INSIDE, FAR_IPV6, Ground};
 use path_twin::Manners;
 use serde_json::Value;
 
@@ -87,7 +87,7 @@ fn a_smaller_mtu_that_is_signalled_is_found_to_the_byte() {
 
 #[test]
 fn a_black_hole_down_is_found_to_the_byte() {
-    for most in [1400, 1281] {
+    for most in [1400, 1281, 1495] {
         let ground = ground!();
         ground.drop_down(&format!("meta length > {most}"));
         let said = ask(&ground, FAR, &["--quick"]);
@@ -121,6 +121,28 @@ fn black_holes_of_both_directions_are_told_apart_also_with_loss() {
     assert_eq!(said.number("/mtu/up/largest"), 1450.0);
     let codes = said.codes();
     assert!(codes.contains(&"mtu-black-hole-down") && codes.contains(&"mtu-black-hole-up"));
+}
+
+#[test]
+fn ipv6_headers_are_twenty_bytes_longer() {
+    let ground = ground!();
+    ground.drop_down("meta length > 1440");
+    let said = ask(&ground, FAR_IPV6, &["--quick"]);
+    assert_eq!((said.codes(), said.code), (vec!["mtu-black-hole-down"], 1));
+    assert_eq!(said.number("/mtu/down/largest"), 1440.0);
+    assert_eq!(said.number("/mtu/up/largest"), 1500.0);
+    assert_eq!(said.number("/mtu/up/mss"), 1428.0);
+}
+
+#[test]
+fn a_black_hole_is_found_also_where_hosts_pass_on_several_segments_as_one() {
+    let ground = ground!();
+    ground.offload();
+    ground.drop_down("meta length > 1400");
+    ground.drop_up("meta length > 1300");
+    let said = ask(&ground, FAR, &["--quick"]);
+    assert_eq!(said.number("/mtu/down/largest"), 1400.0);
+    assert_eq!(said.number("/mtu/up/largest"), 1300.0);
 }
 
 #[test]

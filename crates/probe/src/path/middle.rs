@@ -191,20 +191,10 @@ const QUESTION_TIME_MAX: Duration = Duration::from_secs(4);
 mod tests {
     use super::*;
     use crate::path::head::Head;
-    use crate::path::report::Server;
 
     fn site(text: &str, is_heartbeat: bool) -> Site {
         let (head, _) = Head::parse(text.as_bytes()).unwrap().unwrap();
-        Site {
-            server: is_heartbeat.then(Server::default),
-            uri: "/heartbeat/".to_owned(),
-            sizes: (1, 1024),
-            is_direct: true,
-            tells: false,
-            head,
-            body_bytes: 17,
-            rewritten: Vec::new(),
-        }
+        Site { head, ..Site::of(is_heartbeat) }
     }
 
     #[test]

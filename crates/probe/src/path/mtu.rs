@@ -2,9 +2,10 @@
 //!
 //! TCP cuts its segments as large as both ends have announced. TCP_MAXSEG on the prober's own
 //! socket limits both directions, so the size of the packets of a connection is known to the byte:
-//! the segment, its options included, and the headers of TCP and IP. A message of more than one
-//! segment holds at least one of full size. If it is answered, packets of this size pass; if it is
-//! not, although smaller ones are, they disappear.
+//! the segment, its options included, and the headers of TCP and IP. A message is as long as one
+//! segment on the wire where that can be had, and else longer, so that it holds one of full size.
+//! If it comes through, packets of this size pass; if it does not, although shorter ones do, they
+//! disappear.
 
 use std::io;
 use std::time::Duration;
@@ -72,7 +73,7 @@ async fn ceiling(to: &Destination, direction: Direction) -> io::Result<u32> {
     let wire = within(CONNECT_TIME_MAX, Wire::open(&plain)).await?;
     let facts = wire.facts()?;
     let segment = match direction {
-        Direction::Down => facts.advertised_mss,
+        Direction::Down => facts.advertised_mss + option_bytes(&facts),
         Direction::Up => segment_bytes(&facts),
     };
     Ok(segment.min(MAXSEG_MAX) + to.header_bytes())
@@ -174,11 +175,17 @@ async fn trial(
 }
 
 async fn down(wire: &mut Wire, to: &Destination, site: &Site) -> io::Result<Trial> {
-    let bytes = u64::from(wire.facts()?.advertised_mss) * 2;
-    let answer = wire.ask(&to.get(&site.path(bytes), "")).await?;
+    let segment = u64::from(wire.facts()?.advertised_mss);
+    let exact = is_exact(to, site).then(|| segment.min(site.sizes.1));
+    let path = match exact {
+        Some(bytes) => format!("{}wire/{bytes}", site.uri),
+        None => site.path(segment * 2),
+    };
+    let answer = wire.ask(&to.get(&path, "")).await?;
     let facts = wire.facts()?;
     let received = facts.bytes_received.unwrap_or(answer.body_bytes);
-    if received < u64::from(facts.rcv_mss) * 3 / 2 || received <= u64::from(RCV_MSS_HINT) {
+    let fills = received >= exact.unwrap_or(u64::from(facts.rcv_mss) * 3 / 2);
+    if !fills || facts.rcv_mss <= RCV_MSS_HINT {
         let why = format!("an answer of {received} bytes fills no packet");
         return Err(io::Error::new(io::ErrorKind::Unsupported, why));
     }
@@ -199,15 +206,12 @@ async fn down(wire: &mut Wire, to: &Destination, site: &Site) -> io::Result<Tria
 }
 
 async fn up(wire: &mut Wire, to: &Destination, site: &Site) -> io::Result<Trial> {
-    let bytes = u64::from(segment_bytes(&wire.facts()?)) * 2;
-    let path = site.path(SMALL_BYTES);
-    if site.is_heartbeat() {
-        wire.write(to.post(&path, bytes, "").as_bytes()).await?;
-        wire.write_pattern(bytes).await?;
+    let mss = wire.facts()?.mss;
+    if to.trust.is_none() {
+        wire.write(&one_segment(to, site, mss as usize)).await?;
     } else {
-        // Nobody knows what another server does with a body; a long field is harmless.
-        let padding = "0".repeat(usize::try_from(bytes).unwrap_or_default());
-        wire.write(to.get(&path, &format!("X-Padding: {padding}\r\n")).as_bytes()).await?;
+        // Records are longer than what is in them: two segments hold one of full size.
+        wire.write(&one_segment(to, site, mss as usize * 2)).await?;
     }
     // The kernel's acknowledgements count, not the answer: a server may refuse uploads.
     loop {
@@ -221,6 +225,29 @@ async fn up(wire: &mut Wire, to: &Destination, site: &Site) -> io::Result<Trial>
         }
         tokio::time::sleep(ACKNOWLEDGEMENT_POLL).await;
     }
+}
+
+/// Whether a message can be had that is as long on the wire as it is asked for.
+fn is_exact(to: &Destination, site: &Site) -> bool {
+    site.is_direct && to.trust.is_none()
+}
+
+/// A request of exactly so many bytes, in one piece: hosts may pass on several segments as one,
+/// whose length says nothing.
+fn one_segment(to: &Destination, site: &Site, bytes: usize) -> Vec<u8> {
+    let path = site.path(SMALL_BYTES);
+    // Nobody knows what another server does with a body; a long field is harmless.
+    let body = if site.is_heartbeat() { bytes.saturating_sub(HEAD_ROOM) } else { 0 };
+    let head = |padding: usize| {
+        let padding = format!("X-Padding: {}\r\n", "0".repeat(padding));
+        match body {
+            0 => to.get(&path, &padding),
+            body => to.post(&path, body as u64, &padding),
+        }
+    };
+    let mut request = head(bytes.saturating_sub(body + head(0).len())).into_bytes();
+    request.resize(request.len() + body, b'0');
+    request
 }
 
 /// Bytes of the largest segment that this side sends, its options included.
@@ -250,11 +277,32 @@ const CONNECT_TIME_MAX: Duration = Duration::from_millis(3500);
 const HANDSHAKE: Duration = Duration::from_millis(500);
 /// Small connections, which two rounds narrow down to the byte for any MTU up to 1500.
 const TRIALS_AT_A_TIME: u32 = 32;
+/// For the head of a request with a body.
+const HEAD_ROOM: usize = 480;
 const ACKNOWLEDGEMENT_POLL: Duration = Duration::from_millis(2);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_fills_one_segment_to_the_byte() {
+        let to = Destination {
+            address: ([127, 0, 0, 1], 80).into(),
+            authority: "host.example".to_owned(),
+            trust: None,
+            shape: Shape::default(),
+            used: std::sync::Arc::default(),
+        };
+        for is_heartbeat in [true, false] {
+            let site = Site::of(is_heartbeat);
+            for bytes in [536, 1448, 1449, 8948, 65_483] {
+                let request = one_segment(&to, &site, bytes);
+                assert_eq!(request.len(), bytes);
+                assert_eq!(request.starts_with(b"POST"), is_heartbeat);
+            }
+        }
+    }
 
     #[test]
     fn candidates_lie_between_what_passes_and_what_does_not() {

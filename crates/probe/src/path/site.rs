@@ -238,6 +238,24 @@ const WIRE_BYTES: u64 = 400;
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
+impl Site {
+    /// A site for tests of what asks one.
+    pub(super) fn of(is_heartbeat: bool) -> Self {
+        let (head, _) = Head::parse(b"HTTP/1.1 200 OK\r\n\r\n").unwrap().unwrap();
+        Self {
+            server: is_heartbeat.then(Server::default),
+            uri: URI.to_owned(),
+            sizes: (1, 1024),
+            is_direct: true,
+            tells: false,
+            head,
+            body_bytes: SMALL_BYTES,
+            rewritten: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -279,7 +279,7 @@ const LARGEST_GUESS: u32 = 1280;
 /// Shares of the segments. TCP's rate falls with the root of the loss: at 1 % it is the limit of
 /// most paths.
 const LOSS_FAULT: f64 = 0.01;
-const LOSS_NOTED: f64 = 0.0005;
+const LOSS_NOTED: f64 = 0.001;
 /// One or two are chance, or a timer that was too fast.
 const LOSSES_MIN: u64 = 3;
 const CALM_SEGMENTS_MIN: u64 = 300;

@@ -23,6 +23,8 @@ pub(crate) struct Ground {
 
 /// What `far` is reached as.
 pub(crate) const FAR: &str = "10.77.3.2";
+/// The same over IPv6.
+pub(crate) const FAR_IPV6: &str = "[fd77:3::2]";
 /// What it is reached as through a tunnel.
 pub(crate) const FAR_INSIDE: &str = "10.78.0.2";
 
@@ -50,6 +52,7 @@ impl Ground {
         for name in NAMES {
             ground.ip(name, "link set lo up");
             ground.inside(name, "sysctl -qw net.ipv4.ip_forward=1");
+            ground.inside(name, "sysctl -qw net.ipv6.conf.all.forwarding=1");
             // The kernel's default in a namespace may pace, which hides what a queue does.
             let cubic = ["netns", "exec", &ground.name(name), "sysctl", "-qw", CUBIC];
             if !is_run("ip", &cubic) {
@@ -96,10 +99,24 @@ impl Ground {
         self.drop("right", "left2", rule);
     }
 
+    /// Lets hosts pass on several segments as one, as they commonly do.
+    pub(crate) fn offload(&self) {
+        for (name, device) in [
+            ("near", "left1"),
+            ("left", "near1"),
+            ("left", "right2"),
+            ("right", "left2"),
+            ("right", "far3"),
+            ("far", "right3"),
+        ] {
+            self.inside(name, &format!("ethtool -K {device} gso on tso on gro on"));
+        }
+    }
+
     fn drop(&self, name: &str, from: &str, rule: &str) {
-        self.inside(name, "nft add table ip t");
-        self.inside(name, "nft add chain ip t f { type filter hook forward priority 0 ; }");
-        self.inside(name, &format!("nft add rule ip t f iifname {from} {rule} drop"));
+        self.inside(name, "nft add table inet t");
+        self.inside(name, "nft add chain inet t f { type filter hook forward priority 0 ; }");
+        self.inside(name, &format!("nft add rule inet t f iifname {from} {rule} drop"));
     }
 
     /// A bottleneck in both directions, with a queue of so many bytes before it.
@@ -160,6 +177,8 @@ impl Ground {
         run("ip", &words.split(' ').collect::<Vec<_>>());
         for (name, device, host) in [(left, &near_end, 1), (right, &far_end, 2)] {
             self.ip(name, &format!("address add 10.77.{number}.{host}/24 dev {device}"));
+            let ipv6 = format!("address add fd77:{number}::{host}/64 dev {device} nodad");
+            self.ip(name, &ipv6);
             // Packets are dropped by their length: they have to be as long as on a cable.
             self.inside(name, &format!("ethtool -K {device} gso off tso off gro off"));
             self.ip(name, &format!("link set {device} up"));
@@ -176,6 +195,16 @@ impl Ground {
             ("far", "10.77.2.0/24", "10.77.3.1"),
         ] {
             self.ip(name, &format!("route add {net} via {via}"));
+        }
+        for (name, net, via) in [
+            ("near", "fd77:2::/64", "fd77:1::2"),
+            ("near", "fd77:3::/64", "fd77:1::2"),
+            ("left", "fd77:3::/64", "fd77:2::2"),
+            ("right", "fd77:1::/64", "fd77:2::1"),
+            ("far", "fd77:1::/64", "fd77:3::1"),
+            ("far", "fd77:2::/64", "fd77:3::1"),
+        ] {
+            self.ip(name, &format!("-6 route add {net} via {via}"));
         }
     }
 

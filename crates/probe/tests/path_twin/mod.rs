@@ -179,10 +179,12 @@ impl Peer {
                 Err(_) => self.payload(0, "").await,
             },
             Some(size) => {
-                let size: u64 = size.parse().unwrap();
-                let overhead = head(100, &fields).len() as u64;
-                let own = self.manners.fields.len() as u64;
-                self.payload(size + own - overhead, &fields).await
+                let whole: u64 = size.parse().unwrap();
+                // A proxy's fields come on top.
+                let own = fields.replace(self.manners.fields, "");
+                let length = |size: u64| head(size, &own).len() as u64 + size;
+                let size = (0..whole).rev().find(|size| length(*size) <= whole).unwrap();
+                self.payload(size, &fields).await
             }
         }
     }
