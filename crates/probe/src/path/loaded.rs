@@ -56,8 +56,9 @@ pub(super) async fn run(plan: Plan, to: &Destination, expected: Duration) -> io:
     }
     let (stop, stopped) = watch::channel(false);
     let times = Shared::default();
-    let start = expected.mul_f64(START_SHARE);
-    // Fast paths use up their bytes soon.
+    // Fast paths use up their bytes soon, and fill their queues at once.
+    let is_fast = expected < plan.time;
+    let start = if is_fast { Duration::ZERO } else { expected.mul_f64(START_SHARE) };
     let open_pause = WARM_PAUSE.min(expected / 4);
     let new_pause = NEW_PAUSE.min(expected / 4);
     let told = flow::start(plan)?;
