@@ -198,7 +198,8 @@ fn a_command_line_that_can_not_be_used_ends_with_2() {
 
 const TWO_REQUESTS: &str = r#"{"requests": [
     {"path": "/heartbeat/17", "validation": {"contentType": "text/plain", "length": 17}},
-    {"path": "/heartbeat/1024?a=b", "validation": {"contentType": "text/plain", "length": 1024}}]}"#;
+    {"path": "/heartbeat/1024?a=b",
+     "validation": {"contentType": "text/plain", "length": 1024}}]}"#;
 
 #[test]
 fn the_loop_counts_what_its_requests_show_about_the_path() {

@@ -1,7 +1,8 @@
 //! `heartbeat-probe path` on paths of which all is set: what it says is compared with that.
 //!
 //! The paths are network namespaces, so these tests need root, iproute2, ethtool, nftables and
-//! python3; where one is missing they say that they were left out. `--nocapture` shows the reports.
+//! python3; where one is missing they say that they were left out. With `PATH_SHOW=1` and
+//! `--nocapture` they show what a person would read.
 
 // Outside of test functions, too, a failure here is a failure of the test.
 #![allow(clippy::unwrap_used)]

@@ -248,8 +248,8 @@ fn segments(sockets: &Sockets, direction: Direction) -> Segments {
     sum
 }
 
-/// What the server has sent on a busy connection. Behind a lost segment, others arrive out of order:
-/// what was sent again without that was sent in vain, by a timer that was too fast.
+/// What the server has sent on a busy connection. Behind a lost segment, others arrive out of
+/// order: what was sent again without that was sent in vain, by a timer that was too fast.
 fn received(facts: &TcpInfo, told: &ServerTiming) -> Segments {
     let most = facts.out_of_order_segments.map_or(u64::MAX, u64::from);
     Segments { segments: told.retransmitted.map(|again| again.min(most)), sent: told.segments }

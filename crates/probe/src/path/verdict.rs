@@ -143,7 +143,8 @@ fn loss(report: &Report, add: &mut impl FnMut(Level, &'static str, String, &str)
         };
         let sure = format!("{:.1} to {:.1} %", least * 100.0, most * 100.0);
         let text = format!(
-            "{:.1} % of the segments {} were sent again ({again} of {sent}; 95 % sure of {sure}){}.",
+            "{:.1} % of the segments {} were sent again ({again} of {sent}; 95 % sure of \
+             {sure}){}.",
             share * 100.0,
             way(direction),
             if enough { ", although no queue was full" } else { "" },

@@ -12,6 +12,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::path_twin::{self, Manners};
 
@@ -19,6 +20,8 @@ use crate::path_twin::{self, Manners};
 pub(crate) struct Ground {
     prefix: String,
     relay: Option<Child>,
+    /// One path at a time: they are measured, and would disturb each other.
+    _turn: MutexGuard<'static, ()>,
 }
 
 /// What `far` is reached as.
@@ -40,8 +43,11 @@ impl Ground {
             }
         }
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        static TURN: Mutex<()> = Mutex::new(());
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let ground = Self { prefix: format!("path-{}-{number}", std::process::id()), relay: None };
+        let prefix = format!("path-{}-{number}", std::process::id());
+        let ground = Self { prefix, relay: None, _turn };
         if !is_run("ip", &["netns", "add", &ground.name("near")]) {
             eprintln!("LEFT OUT: this test needs root, to add network namespaces");
             return None;
