@@ -107,6 +107,9 @@ fn a_server_that_is_no_heartbeat_is_measured_as_far_as_it_goes() {
     assert!(report["mtu"]["up"]["largest"].as_u64().unwrap() > 1500);
     assert!(report["latency_us"]["p50"].as_f64().unwrap() > 0.0);
     assert_eq!(report["latency_us"]["server"], Value::Null);
+    let large = url(Manners { foreign: Some(1 << 20), ..Manners::default() });
+    let (report, _, _) = json(&large, &["--max-bytes", "8M"]);
+    assert!(report["bytes_used"].as_u64().unwrap() <= 8 << 20);
     let (report, _, _) = json(&url(Manners { foreign: Some(100), ..Default::default() }), &[]);
     assert_eq!(report["mtu"]["down"]["largest"], Value::Null);
 }

@@ -178,7 +178,10 @@ impl Turns<'_> {
     /// all streams.
     fn has_room(&self, under_way: usize) -> bool {
         let used = self.plan.to.used.load(Ordering::Relaxed);
-        let expected = self.size * (under_way as u64 + 1) * self.plan.streams as u64;
+        let site = &self.plan.site;
+        // Another server's answer is as long as it is.
+        let size = if site.is_heartbeat() { self.size } else { site.body_bytes };
+        let expected = size * (under_way as u64 + 1) * self.plan.streams as u64;
         used + expected <= self.plan.used_max
     }
 

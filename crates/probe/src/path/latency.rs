@@ -26,7 +26,7 @@ pub(super) struct Small {
 ///
 /// Where not even one is answered.
 pub(super) async fn small(to: &Destination, site: &Site, limit: Duration) -> io::Result<Small> {
-    let request = to.get(&site.small(), "");
+    let request = site.small_request(to);
     let begin = Instant::now();
     let (mut times, mut servers) = (Vec::new(), Vec::new());
     let (mut near, mut far) = (Vec::new(), Vec::new());
@@ -80,7 +80,7 @@ pub(super) async fn openings(
     site: &Site,
     limit: Duration,
 ) -> io::Result<Opening> {
-    let request = to.get(&site.small(), "");
+    let request = site.small_request(to);
     let begin = Instant::now();
     let (mut connects, mut handshakes, mut answers) = (Vec::new(), Vec::new(), Vec::new());
     while answers.len() < OPENINGS && (answers.is_empty() || begin.elapsed() < limit) {

@@ -46,7 +46,7 @@ type Shared = Arc<Mutex<Times>>;
 ///
 /// Where the connections for the small requests can not be opened.
 pub(super) async fn run(plan: Plan, to: &Destination, expected: Duration) -> io::Result<Loaded> {
-    let request: Arc<str> = to.get(&plan.site.small(), "").into();
+    let request: Arc<str> = plan.site.small_request(to).into();
     let mut warm = Vec::new();
     for _ in 0..WARM_CONNECTIONS {
         let mut wire = Wire::open(to).await?;
@@ -165,7 +165,7 @@ impl Times {
 pub(super) async fn settle(to: &Destination, site: &Site, idle: Duration) {
     let limit = idle * 2 + SETTLED_ABOVE;
     let quiet = async {
-        let request = to.get(&site.small(), "");
+        let request = site.small_request(to);
         let mut in_a_row = 0;
         while in_a_row < SETTLED_ANSWERS {
             let start = Instant::now();

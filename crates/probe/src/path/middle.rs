@@ -52,12 +52,13 @@ pub(super) async fn send_bodies(
     bytes_left: u64,
     bits_per_second: u64,
 ) -> io::Result<u64> {
-    let mut largest = 0;
+    let (mut largest, mut bytes_left) = (0, bytes_left);
     for body in BODIES.into_iter().filter(|body| *body <= accepted) {
         let seconds = body as f64 * 8.0 / bits_per_second.max(1) as f64;
         if body > bytes_left || seconds > BODY_SECONDS_MAX {
             return Ok(accepted);
         }
+        bytes_left -= body;
         let mut wire = Wire::open(to).await?;
         let sent = async {
             wire.write(to.post(&site.path(SMALL_BYTES), body, "").as_bytes()).await?;
@@ -78,7 +79,7 @@ pub(super) async fn send_bodies(
 /// Leaves a connection idle, and says whether it was closed meanwhile or is dead afterwards.
 pub(super) async fn idle(to: &Destination, site: &Site, wait: Duration) -> io::Result<Idle> {
     let mut wire = Wire::open(to).await?;
-    let request = to.get(&site.small(), "");
+    let request = site.small_request(to);
     if within(wire.ask(&request)).await?.head.closes() {
         return Ok(Idle { waited: wait, closed: Some(Duration::ZERO) });
     }

@@ -192,7 +192,7 @@ async fn down(wire: &mut Wire, to: &Destination, site: &Site) -> io::Result<Tria
     let told = ServerTiming::of_values(answer.head.all(FIELD)).filter(|_| site.is_direct);
     // The answer was cut before its end is known: what the server says may be older than its
     // kernel's last lesson.
-    let asked_again = wire.ask(&to.get(&site.small(), "")).await.ok();
+    let asked_again = wire.ask(&site.small_request(to)).await.ok();
     let latest = asked_again
         .and_then(|answer| ServerTiming::of_values(answer.head.all(FIELD)))
         .filter(|_| site.is_direct)

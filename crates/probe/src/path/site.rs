@@ -113,9 +113,12 @@ impl Site {
         format!("{}{size}{query}", self.uri)
     }
 
-    /// The path of a small answer.
-    pub(super) fn small(&self) -> String {
-        self.path(SMALL_BYTES)
+    /// A request with a small answer, as it goes out: of another server whose only answer is large,
+    /// its head.
+    pub(super) fn small_request(&self, to: &Destination) -> String {
+        let path = self.path(SMALL_BYTES);
+        let is_large = !self.is_heartbeat() && self.body_bytes > SMALL_FOREIGN_BYTES_MAX;
+        if is_large { to.head_of(&path) } else { to.get(&path, "") }
     }
 }
 
@@ -233,6 +236,8 @@ const PRODUCT: &str = "heartbeat";
 const URI: &str = "/heartbeat/";
 /// The size that Heartbeat's own redirects name.
 pub(super) const SMALL_BYTES: u64 = 17;
+/// A few packets.
+const SMALL_FOREIGN_BYTES_MAX: u64 = 4 << 10;
 /// Above the smallest message, below the smallest segment.
 const WIRE_BYTES: u64 = 400;
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);

@@ -59,6 +59,11 @@ impl Destination {
         self.head("GET", path, fields)
     }
 
+    /// A request for the head of an answer alone.
+    pub(super) fn head_of(&self, path: &str) -> String {
+        self.head("HEAD", path, "")
+    }
+
     /// The head of a request with a body of `length` bytes.
     pub(super) fn post(&self, path: &str, length: u64, fields: &str) -> String {
         self.head("POST", path, &format!("Content-Length: {length}\r\n{fields}"))
@@ -126,19 +131,15 @@ impl Wire {
     pub(super) async fn ask(&mut self, request: &str) -> io::Result<Answer> {
         let start = Instant::now();
         self.write(request.as_bytes()).await?;
-        self.answer(start).await
-    }
-
-    /// Reads a whole answer to a request that was sent at `start`.
-    pub(super) async fn answer(&mut self, start: Instant) -> io::Result<Answer> {
         let head = self.final_head().await?;
-        let mut body = Vec::new();
-        let body_bytes = self
-            .body(&head, |bytes| {
+        let (mut body, mut body_bytes) = (Vec::new(), 0);
+        if !request.starts_with("HEAD ") {
+            let keep = |bytes: &[u8]| {
                 let room = BODY_KEPT_BYTES_MAX.saturating_sub(body.len());
                 body.extend_from_slice(&bytes[..bytes.len().min(room)]);
-            })
-            .await?;
+            };
+            body_bytes = self.body(&head, keep).await?;
+        }
         self.closes = head.closes();
         Ok(Answer { head, body, body_bytes, took: start.elapsed() })
     }

@@ -157,6 +157,9 @@ impl Peer {
         let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
         if let Some(bytes) = self.manners.foreign {
             let fields = format!("Server: other\r\n{}", self.manners.fields);
+            if request.method == "HEAD" {
+                return self.stream.write_all(head(bytes, &fields).as_bytes()).await;
+            }
             return self.payload(bytes, &fields).await;
         }
         if path == "/version" {
