@@ -183,8 +183,8 @@ const WARM_CONNECTIONS: u32 = 8;
 const WARM_PAUSE: Duration = Duration::from_millis(40);
 const NEW_CONNECTIONS: u32 = 4;
 const NEW_PAUSE: Duration = Duration::from_millis(100);
-/// Queues fill in this share of the time.
-const START_SHARE: f64 = 0.3;
+/// Queues fill in this share of the time: TCP leaves its slow start before they are full.
+const START_SHARE: f64 = 0.5;
 /// Queues of more than this are seldom.
 const LAST_ANSWERS: Duration = Duration::from_millis(2_500);
 const SETTLE_TIME_MAX: Duration = Duration::from_millis(2_500);

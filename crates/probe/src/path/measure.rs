@@ -348,7 +348,7 @@ const LATENCY_SHARE: f64 = 0.12;
 const OPENINGS_SHARE: f64 = 0.05;
 const CALM_SHARE: f64 = 0.07;
 const SINGLE_SHARE: f64 = 0.1;
-const LOADED_SHARE: f64 = 0.16;
+const LOADED_SHARE: f64 = 0.2;
 // Shares of --max-bytes; the rest is for large bodies.
 const CALM_BYTES_SHARE: f64 = 0.04;
 const SINGLE_BYTES_SHARE: f64 = 0.14;

@@ -285,7 +285,7 @@ const LOSS_NOTED: f64 = 0.001;
 const LOSSES_MIN: u64 = 3;
 const CALM_SEGMENTS_MIN: u64 = 300;
 /// What a person notices in a call.
-const BLOAT_US_MIN: f64 = 60_000.0;
+const BLOAT_US_MIN: f64 = 40_000.0;
 const BLOAT_FACTOR_MIN: f64 = 2.0;
 /// Certificates that renew themselves do so earlier.
 const EXPIRY_DAYS_MIN: i64 = 14;
@@ -361,8 +361,8 @@ mod tests {
                 report.loaded_latency_us.down.p50 = Some(loaded);
             })
         };
-        assert_eq!(bloated(1000.0, 61_000.0), [(Level::Warning, "bufferbloat-down")]);
-        assert_eq!(bloated(1000.0, 60_999.0), []);
+        assert_eq!(bloated(1000.0, 41_000.0), [(Level::Warning, "bufferbloat-down")]);
+        assert_eq!(bloated(1000.0, 40_999.0), []);
         assert_eq!(bloated(100_000.0, 199_000.0), []);
     }
 
