@@ -257,6 +257,7 @@ pub const OPTIONS: &[Opt] = &[
     opt("resolve", None, Kind::List("HOST:PORT:ADDR"), "Use this address instead of the name's"),
     opt("max-body", None, Kind::Value("BYTES"), "Kept of a JSON body [default: 4194304]"),
     opt("cookies", None, Kind::Flag, "Keep cookies and send them back"),
+    opt("timing", None, Kind::Flag, "Ask a Heartbeat for its own time and path, by ?timing"),
     opt("no-keep-alive", None, Kind::Flag, "A new connection for each request"),
     opt("compat", None, Kind::Value("VERSION"), "Defaults of WebV 7 or 8 [default: 7]"),
     opt("dry-run", Some('d'), Kind::CommandLineFlag, "Print the settings and end"),
@@ -286,8 +287,8 @@ const OF_WEBV: &[&str] = &[
 const AFTER_HELP: &str = "\
 Options are also read from the environment (SERVER, FILES, RUN_LOOP ...; those that WebV has not
 as PROBE_RATE, PROBE_CA_FILE ...); the command line wins.
-`heartbeat-probe load --help` describes the load generator,
-`heartbeat-probe merge --help` the sum of its results.";
+Commands, each with --help: `load` generates load, `merge` adds its results up, `path` measures and
+explains one path.";
 
 /// What older releases of WebV had, and what became of it.
 const REMOVED: &[(&[&str], &str)] = &[

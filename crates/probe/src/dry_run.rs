@@ -33,6 +33,7 @@ pub fn page(settings: &Settings) -> String {
     }
     rows.extend([
         ("Timeout", settings.timeout.as_secs().to_string()),
+        ("Timing", word(settings.timing).to_owned()),
         ("Keep Alive", word(settings.keep_alive).to_owned()),
         ("Max Body", settings.max_body.to_string()),
         ("Cookies", word(settings.cookies).to_owned()),

@@ -10,6 +10,7 @@ use clap::{Command, FromArgMatches};
 
 use heartbeat_probe::load::{self, LoadArgs};
 use heartbeat_probe::merge::{self, MergeArgs};
+use heartbeat_probe::path::{self, PathArgs};
 use heartbeat_probe::run;
 
 fn main() -> ExitCode {
@@ -36,6 +37,11 @@ fn main() -> ExitCode {
     } else if words.first().is_some_and(|word| word == MERGE) {
         match parsed::<MergeArgs>(merge::command(), words) {
             Ok(args) => merge::run(args),
+            Err(code) => code,
+        }
+    } else if words.first().is_some_and(|word| word == PATH) {
+        match parsed::<PathArgs>(path::command(), words) {
+            Ok(args) => runtime.block_on(path::run(args)),
             Err(code) => code,
         }
     } else {
@@ -72,6 +78,7 @@ fn in_one_line(error: &clap::Error) -> String {
 
 const LOAD: &str = "load";
 const MERGE: &str = "merge";
+const PATH: &str = "path";
 // Only look-ups of names block. Where the name service is silent each takes a thread for half a
 // minute, and names of their own are as many as servers.
 const LOOKUP_THREADS_MAX: usize = 16;

@@ -70,7 +70,10 @@ impl ServerProbes {
     ) -> Result<Self, RequestError> {
         let prefix = &equipment.settings.url_prefix;
         let prepared = equipment.cases.iter().map(|case| {
-            let request = case.request(target, prefix)?;
+            let mut request = case.request(target, prefix)?;
+            if equipment.settings.timing {
+                request = request.with_query("timing")?;
+            }
             Ok(Prepared { case: Arc::clone(case), request, path: format!("{prefix}{}", case.path) })
         });
         let prepared = prepared.collect::<Result<_, RequestError>>()?;

@@ -50,6 +50,8 @@ pub struct Settings {
     pub max_body: usize,
     /// Whether cookies are kept and sent back.
     pub cookies: bool,
+    /// Whether a Heartbeat is asked for its own time, and what its kernel knows of the path.
+    pub timing: bool,
     /// Whether connections are used again.
     pub keep_alive: bool,
     /// Whether WebV 8 has the word where it and WebV 7 differ.
@@ -191,6 +193,7 @@ impl Reader<'_> {
             resolve: self.resolve(),
             max_body: self.max_body(),
             cookies: self.flag("cookies"),
+            timing: self.flag("timing"),
             keep_alive: !self.flag("no-keep-alive"),
             dry_run: self.flag("dry-run"),
         };

@@ -90,7 +90,7 @@ fn a_signal_waits_for_what_is_under_way() {
     while stub.seen().is_empty() {
         std::thread::sleep(Duration::from_millis(10));
     }
-    background.signal("TERM");
+    background.signal(Signal::Terminate);
     // The pages are there until the end.
     let (head, _) = get(port, "/healthz").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
@@ -204,13 +204,13 @@ fn a_hangup_ends_nothing() {
     while stub.seen().is_empty() {
         std::thread::sleep(Duration::from_millis(10));
     }
-    background.signal("HUP");
+    background.signal(Signal::HangUp);
     let before = stub.seen().len();
     while stub.seen().len() < before + 5 {
         assert_eq!(background.code(), None);
         std::thread::sleep(Duration::from_millis(10));
     }
-    background.signal("TERM");
+    background.signal(Signal::Terminate);
     assert_eq!(background.end().0, 0);
 }
 

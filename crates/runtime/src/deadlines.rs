@@ -197,7 +197,8 @@ impl Deadlines {
         while !life.or_ready(somebody).await && !life.sleep(pause).await {
             self.expire(clock.now_ms());
             let share = pause.as_secs_f64() / SAMPLE_PERIOD.as_secs_f64();
-            after((self.entries.borrow().len() as f64 * share).ceil() as usize);
+            let watched = self.entries.borrow().len() as f64;
+            after((watched * share).ceil() as usize);
         }
     }
 

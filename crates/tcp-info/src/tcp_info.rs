@@ -12,6 +12,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 pub struct TcpInfo {
     /// The state of the connection as `include/net/tcp_states.h` numbers it; 1 is ESTABLISHED.
     pub state: u8,
+    /// Whether segments carry timestamps, which take 12 bytes of each (RFC 7323).
+    pub has_timestamps: bool,
     /// How often in a row the retransmission timer has expired without progress.
     pub retransmit_timeouts: u8,
     /// The smoothed round-trip time; 0 before the first sample.
@@ -26,7 +28,8 @@ pub struct TcpInfo {
     pub mss: u32,
     /// The kernel's estimate of the largest segment that this side receives.
     pub rcv_mss: u32,
-    /// The MSS that this side has announced to its peer.
+    /// The MSS that this side has announced to its peer, without the room that timestamps take
+    /// where segments carry them: payload bytes of the largest segment that it can receive.
     pub advertised_mss: u32,
     /// Bytes of the largest IP packet that this side sends, as the kernel believes.
     pub path_mtu: u32,
@@ -52,6 +55,11 @@ pub struct TcpInfo {
     pub bytes_sent: Option<u64>,
     /// Payload bytes sent again (Linux 4.19).
     pub bytes_retransmitted: Option<u64>,
+    /// Segments that the peer has received twice, so that one of the two was sent again in vain
+    /// (D-SACK, Linux 4.19).
+    pub duplicates_reported: Option<u32>,
+    /// Segments received out of order (Linux 5.4).
+    pub out_of_order_segments: Option<u32>,
     /// Payload bytes that wait in the socket and have never been sent (Linux 4.6).
     pub notsent_bytes: Option<u32>,
     /// The most recent measurement of the rate at which the peer receives (Linux 4.9).
@@ -86,6 +94,7 @@ fn facts(raw: &Raw, length: usize) -> TcpInfo {
     }
     TcpInfo {
         state: raw.state,
+        has_timestamps: raw.options & OPTION_TIMESTAMPS != 0,
         retransmit_timeouts: raw.retransmits,
         rtt_us: raw.rtt,
         rttvar_us: raw.rttvar,
@@ -106,6 +115,8 @@ fn facts(raw: &Raw, length: usize) -> TcpInfo {
         bytes_received: known!(bytes_received),
         bytes_sent: known!(bytes_sent),
         bytes_retransmitted: known!(bytes_retrans),
+        duplicates_reported: known!(dsack_dups),
+        out_of_order_segments: known!(rcv_ooopack),
         notsent_bytes: known!(notsent_bytes),
         delivery_rate_bytes_per_second: known!(delivery_rate),
         delivered: known!(delivered),
@@ -190,8 +201,14 @@ struct Raw {
     delivered_ce: u32,
     bytes_sent: u64,
     bytes_retrans: u64,
+    dsack_dups: u32,
+    reord_seen: u32,
+    rcv_ooopack: u32,
+    snd_wnd: u32,
 }
 
+/// TCPI_OPT_TIMESTAMPS.
+const OPTION_TIMESTAMPS: u8 = 1;
 /// What the kernel reports before the first sample.
 const MIN_RTT_UNKNOWN: u32 = u32::MAX;
 
@@ -252,7 +269,8 @@ mod tests {
         // The offsets of linux/tcp.h, which never change.
         assert_eq!(offset_of!(Raw, total_retrans) + 4, LENGTH_OLD);
         assert_eq!(offset_of!(Raw, delivery_rate), 160);
-        assert_eq!(size_of::<Raw>(), 216);
+        assert_eq!(offset_of!(Raw, bytes_retrans), 208);
+        assert_eq!(size_of::<Raw>(), 232);
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub type Resource = libc::__rlimit_resource_t;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Signal {
+    HangUp = libc::SIGHUP as isize,
     Interrupt = libc::SIGINT as isize,
     Terminate = libc::SIGTERM as isize,
     Continue = libc::SIGCONT as isize,

@@ -13,9 +13,11 @@ use hyper::{HeaderMap, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
 use crate::client::connect::{self, Opening};
+use crate::client::facts::{Counters, PathFacts};
 use crate::client::request::{ProxiedForm, RequestForm};
 use crate::client::stream::{Stream, Traffic};
 use crate::client::{BodySink, ClientError, Request, RequestBody, Resolver, Route, Target, Tls};
+use crate::timing::ServerTiming;
 
 type Driver = http1::Connection<TokioIo<Stream>, RequestBody>;
 
@@ -27,6 +29,7 @@ pub struct Connection {
     driver: Option<Driver>,
     traffic: Arc<Traffic>,
     form: RequestForm,
+    counters: Counters,
 }
 
 /// What came back, its body aside.
@@ -57,6 +60,8 @@ pub struct Phases {
     pub first_byte: Option<Duration>,
     /// From then on until the whole body is here.
     pub transfer: Option<Duration>,
+    /// What the answer has shown about the path, once the whole body is here.
+    pub path: PathFacts,
 }
 
 impl Connection {
@@ -89,7 +94,8 @@ impl Connection {
                 authorization: proxy.authorization(),
             }),
         };
-        Ok(Self { sender, driver: Some(driver), traffic, form })
+        let counters = Counters::default();
+        Ok(Self { sender, driver: Some(driver), traffic, form, counters })
     }
 
     /// As [`Connection::dial`], to the first address that answers of those that the system finds.
@@ -132,6 +138,8 @@ impl Connection {
         sink.begin(&head.headers);
         let body_length = self.receive(body, sink).await?;
         phases.transfer = Some(start.elapsed());
+        let told = ServerTiming::of(&head.headers);
+        phases.path = self.counters.facts(told, self.traffic.kernel());
         Ok(Answer {
             status: head.status,
             headers: head.headers,

@@ -56,6 +56,19 @@ impl Request {
         Ok(Self { method, target: Uri::from(target_part), headers: fields, body })
     }
 
+    /// The same request with one more word in the query of its path.
+    ///
+    /// # Errors
+    ///
+    /// A word that can not be in a path.
+    pub fn with_query(self, word: &str) -> Result<Self, RequestError> {
+        let joint = if self.target.query().is_some() { '&' } else { '?' };
+        let path = format!("{}{joint}{word}", self.target);
+        let part: PathAndQuery =
+            path.parse().map_err(|_| RequestError { what: "path", text: path.clone() })?;
+        Ok(Self { target: Uri::from(part), ..self })
+    }
+
     /// Bytes of the body that go out with it.
     pub fn body_length(&self) -> u64 {
         self.body.length()

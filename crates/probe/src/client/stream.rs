@@ -1,11 +1,14 @@
 //! The bytes under HTTP: a socket, plain or with TLS over it, that counts.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
+use heartbeat_tcp_info::{TcpInfo, tcp_info};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -27,6 +30,16 @@ pub(super) enum Transport {
 pub(super) struct Traffic {
     received: AtomicU64,
     sent: AtomicU64,
+    kernel: Mutex<Option<(Instant, TcpInfo)>>,
+}
+
+impl Transport {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
 }
 
 impl Stream {
@@ -42,6 +55,18 @@ impl Traffic {
 
     pub(super) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
+    }
+
+    /// What the kernel knew about the connection when bytes came last, or a moment before.
+    pub(super) fn kernel(&self) -> Option<TcpInfo> {
+        self.kernel.lock().unwrap_or_else(PoisonError::into_inner).map(|(_, info)| info)
+    }
+
+    fn sample(&self, tcp: &TcpStream) {
+        let mut kernel = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
+        if kernel.is_none_or(|(at, _)| at.elapsed() >= SAMPLE_PAUSE) {
+            *kernel = tcp_info(tcp.as_fd()).ok().map(|info| (Instant::now(), info));
+        }
     }
 }
 
@@ -59,6 +84,9 @@ impl AsyncRead for Stream {
         };
         let read = buf.filled().len() - before;
         this.traffic.received.fetch_add(read as u64, Ordering::Relaxed);
+        if read > 0 {
+            this.traffic.sample(this.transport.tcp());
+        }
         done
     }
 }
@@ -120,3 +148,7 @@ impl Traffic {
         done
     }
 }
+
+// A load of many thousand requests a second does not ask the kernel for each; its counters lose
+// nothing by it.
+const SAMPLE_PAUSE: Duration = Duration::from_millis(50);

@@ -98,7 +98,7 @@ impl Target {
     }
 
     /// Host and port as they were written.
-    pub(super) fn authority(&self) -> &Authority {
+    pub(crate) fn authority(&self) -> &Authority {
         &self.authority
     }
 

@@ -46,6 +46,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use args::LoadArgs;
+pub(crate) use values::{size, time};
 
 use crate::client::{Resolver, Tls};
 use crate::output::complain;

@@ -1,6 +1,7 @@
 //! One request as a line.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -100,6 +101,12 @@ fn json(log: &Log, record: &Record, key: fn(&str) -> String) -> String {
     put("Address", text(&record.address));
     put("Region", text(&log.region));
     put("Zone", text(&log.zone));
+    let path = &record.took.phases.path;
+    put("ServerUs", microseconds(path.server));
+    put("RttUs", microseconds(path.rtt));
+    put("ServerRttUs", microseconds(path.server_rtt));
+    put("RetransmittedUp", path.retransmitted_up.into());
+    put("RetransmittedDown", path.retransmitted_down.into());
     if log.verbose_errors {
         let errors = record.verdict.errors.iter().map(|error| shown(error).into_owned());
         put("Errors", errors.collect::<Vec<_>>().into());
@@ -119,6 +126,11 @@ fn shown(error: &str) -> std::borrow::Cow<'_, str> {
     }
     let end = (0..=ERROR_BYTES_MAX).rev().find(|end| error.is_char_boundary(*end)).unwrap_or(0);
     format!("{}...", &error[..end]).into()
+}
+
+fn microseconds(time: Option<Duration>) -> Value {
+    let us = time.map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    us.map_or(Value::Null, Value::from)
 }
 
 pub(super) fn camel(name: &str) -> String {

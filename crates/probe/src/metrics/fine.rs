@@ -9,6 +9,7 @@ use prometheus::{
 };
 
 use crate::fault::Fault;
+use crate::metrics::path::{PathMetrics, ServerPath};
 use crate::metrics::registered;
 use crate::record::Record;
 use crate::testfile::Case;
@@ -22,6 +23,7 @@ pub(super) struct Fine {
     dropped: IntCounterVec,
     in_flight: IntGaugeVec,
     expiry: IntGaugeVec,
+    path: PathMetrics,
     // In the order of the faults.
     errors: [IntCounter; Fault::ALL.len()],
     // The label of each request.
@@ -36,6 +38,7 @@ pub(super) struct FineServer {
     // looking for its labels again.
     durations: Vec<[OnceLock<Histogram>; STATUS_CLASSES.len()]>,
     phases: [OnceLock<Histogram>; PHASES.len()],
+    path: ServerPath,
     received: IntCounter,
     sent: IntCounter,
     dropped: IntCounter,
@@ -104,6 +107,7 @@ impl Fine {
                 PHASE_SECONDS.to_vec(),
                 &with(&["phase"]),
             )?,
+            path: PathMetrics::new(registry, server_labels)?,
             received: counter(
                 "heartbeat_probe_received_bytes_total",
                 "Bytes of answers, heads included, TLS not.",
@@ -133,6 +137,7 @@ impl Fine {
 impl FineServer {
     pub(super) fn new(all: Arc<Fine>, labels: &[String]) -> Self {
         Self {
+            path: all.path.to(labels),
             durations: all.paths.iter().map(|_| Default::default()).collect(),
             phases: Default::default(),
             received: all.received.with_label_values(labels),
@@ -151,6 +156,7 @@ impl FineServer {
             self.all.durations.with_label_values(&labels)
         });
         duration.observe(record.took.duration.as_secs_f64());
+        self.path.observe(&record.took.phases.path);
         self.received.inc_by(record.bytes_received);
         self.sent.inc_by(record.bytes_sent);
         if let Some(fault) = record.verdict.fault {
@@ -193,6 +199,7 @@ impl FineServer {
                 let _ = all.phases.remove_label_values(&self.with(&[phase]));
             }
         }
+        all.path.forget(&self.labels);
         for counter in [&all.received, &all.sent, &all.dropped] {
             let _ = counter.remove_label_values(&self.labels);
         }
@@ -237,7 +244,7 @@ fn status_class(record: &Record) -> usize {
 const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 const PHASES: [&str; 5] = ["resolve", "connect", "tls", "first_byte", "transfer"];
 // One a decade from 10 us to 10 s: the server's own, so that both fit on one panel.
-const PHASE_SECONDS: [f64; 7] = [0.000_01, 0.000_1, 0.001, 0.01, 0.1, 1.0, 10.0];
+pub(super) const PHASE_SECONDS: [f64; 7] = [0.000_01, 0.000_1, 0.001, 0.01, 0.1, 1.0, 10.0];
 const PATHS_MAX: usize = 64;
 const OTHER: &str = "other";
 

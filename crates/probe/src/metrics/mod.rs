@@ -1,6 +1,7 @@
 //! What Prometheus is told: WebV's two metrics, and finer ones beside them.
 
 mod fine;
+mod path;
 mod summary;
 mod webv;
 

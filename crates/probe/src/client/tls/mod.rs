@@ -142,6 +142,17 @@ fn refused(option: &'static str, path: &Path, why: impl fmt::Display) -> TlsErro
     TlsError::File { option, path: path.display().to_string(), why: why.to_string() }
 }
 
+/// The certificates to trust: the system's, and those of `ca_file`.
+///
+/// # Errors
+///
+/// A file that can not be read or holds no certificate; a system without any root, unless there is
+/// a file.
+pub(crate) fn trusted(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
+    let own = ca_file.map(|path| certificates("--ca-file", path)).transpose()?;
+    roots(&own.unwrap_or_default(), ca_file)
+}
+
 fn roots(
     own: &[CertificateDer<'static>],
     ca_file: Option<&Path>,

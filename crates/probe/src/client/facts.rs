@@ -1,0 +1,98 @@
+//! Owns what one request has shown about its path: the server's account of it, and this kernel's.
+
+use std::time::Duration;
+
+use heartbeat_tcp_info::TcpInfo;
+
+use crate::timing::ServerTiming;
+
+/// What a request has shown about its path, beside how long it took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PathFacts {
+    /// The server's own time, by its `Server-Timing`.
+    pub server: Option<Duration>,
+    /// The round-trip time by this end's kernel, at most a moment old.
+    pub rtt: Option<Duration>,
+    /// The round-trip time by the server's kernel.
+    pub server_rtt: Option<Duration>,
+    /// Payload bytes of the largest segment that this end sends.
+    pub mss: Option<u32>,
+    /// Segments that this end has sent again since the previous request on the connection.
+    pub retransmitted_up: u64,
+    /// Segments that the server has sent again since the previous answer on the connection.
+    pub retransmitted_down: u64,
+}
+
+/// The counters of one connection until its last request, so that nothing is counted twice.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counters {
+    up: u64,
+    down: u64,
+}
+
+impl Counters {
+    /// What has been added since the last time.
+    pub(super) fn facts(
+        &mut self,
+        told: Option<ServerTiming>,
+        kernel: Option<TcpInfo>,
+    ) -> PathFacts {
+        let told = told.unwrap_or_default();
+        let again = kernel.map_or(0, |info| u64::from(info.segments_retransmitted));
+        let rtt = kernel.map(|info| info.rtt_us).filter(|us| *us > 0);
+        PathFacts {
+            server: told.app,
+            rtt: rtt.map(|us| Duration::from_micros(u64::from(us))),
+            server_rtt: told.rtt,
+            mss: kernel.map(|info| info.mss),
+            retransmitted_up: added(&mut self.up, again),
+            retransmitted_down: added(&mut self.down, told.retransmitted.unwrap_or(0)),
+        }
+    }
+}
+
+/// A counter that is not reported this time has not moved; behind a proxy it may be another
+/// connection's, and smaller.
+fn added(last: &mut u64, now: u64) -> u64 {
+    let more = now.saturating_sub(*last);
+    if now > 0 {
+        *last = now;
+    }
+    more
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(retransmitted: u64) -> Option<ServerTiming> {
+        Some(ServerTiming { retransmitted: Some(retransmitted), ..ServerTiming::default() })
+    }
+
+    fn kernel(segments_retransmitted: u32) -> Option<TcpInfo> {
+        Some(TcpInfo { segments_retransmitted, rtt_us: 250, ..TcpInfo::default() })
+    }
+
+    #[test]
+    fn counts_each_segment_once() {
+        let mut counters = Counters::default();
+        let mut both = |told, kernel| {
+            let facts = counters.facts(told, kernel);
+            (facts.retransmitted_down, facts.retransmitted_up)
+        };
+        assert_eq!(both(told(2), kernel(3)), (2, 3));
+        assert_eq!(both(told(2), kernel(4)), (0, 1));
+        assert_eq!(both(None, None), (0, 0));
+        assert_eq!(both(told(5), kernel(4)), (3, 0));
+        assert_eq!(both(told(1), kernel(4)), (0, 0));
+        assert_eq!(both(told(2), kernel(4)), (1, 0));
+    }
+
+    #[test]
+    fn has_no_round_trip_time_before_the_kernel_has_one() {
+        let mut counters = Counters::default();
+        let early = Some(TcpInfo::default());
+        assert_eq!(counters.facts(None, early).rtt, None);
+        assert_eq!(counters.facts(None, kernel(0)).rtt, Some(Duration::from_micros(250)));
+    }
+}

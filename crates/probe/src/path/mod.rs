@@ -1,0 +1,140 @@
+//! `heartbeat-probe path`: measures one path and explains what it finds.
+//!
+//! Where things are: `args` is the command line, `names` finds addresses, `site` what answers,
+//! `latency` asks for small answers, `mtu` for packets of every size, `flow` transfers, `loaded`
+//! asks while that goes on, `middle` looks for proxies, `report` is what is known, `verdict` what
+//! it means, `text` how it reads. Below them, `wire` is a connection, `head` the framing of answers,
+//! `trust` the TLS, `quantiles` the statistics.
+
+mod args;
+mod flow;
+mod head;
+mod latency;
+mod loaded;
+mod measure;
+mod middle;
+mod mtu;
+mod names;
+mod quantiles;
+mod report;
+mod site;
+mod text;
+mod trust;
+mod verdict;
+mod wire;
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{Args, Command};
+
+pub use args::PathArgs;
+
+use crate::client::{Target, trusted};
+use crate::load::EXIT_USAGE;
+use crate::output::{complain, print};
+use measure::Measure;
+use report::{Level, Report};
+use trust::Trust;
+
+/// Measures a path and prints what it finds. It needs a runtime with I/O and time.
+///
+/// The exit code is 0 where nothing is wrong, 1 where there is a fault (with `--strict` also for a
+/// warning), and [`EXIT_USAGE`] where the arguments can not be used.
+pub async fn run(args: PathArgs) -> ExitCode {
+    let (target, trust) = match prepare(&args) {
+        Ok(prepared) => prepared,
+        Err(message) => {
+            complain(NAME, message);
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let mut measure = Measure::new(&args, target, trust);
+    let interrupted = tokio::select! {
+        () = measure.all() => false,
+        _ = tokio::signal::ctrl_c() => true,
+    };
+    clear_progress();
+    if interrupted {
+        measure.report.skip("the rest", "interrupted");
+    }
+    let mut report = measure.report;
+    report.findings = verdict::findings(&report);
+    let text = match args.json {
+        // Keys are text and numbers are finite: there is nothing that JSON could not hold.
+        true => serde_json::to_string(&report).unwrap_or_default() + "\n",
+        false => text::render(&report),
+    };
+    print(&text);
+    if is_good(&report, args.strict) && !interrupted {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// The command line of `path`.
+pub fn command() -> Command {
+    PathArgs::augment_args(Command::new("path").bin_name("heartbeat-probe path"))
+}
+
+fn prepare(args: &PathArgs) -> Result<(Target, Option<Trust>), String> {
+    let target = Target::parse(&args.url).map_err(|error| error.to_string())?;
+    // A file that is named is read and checked in any case.
+    if !target.is_https() && args.ca_file.is_none() {
+        return Ok((target, None));
+    }
+    let roots = trusted(args.ca_file.as_deref()).map_err(|error| error.to_string())?;
+    if !target.is_https() {
+        return Ok((target, None));
+    }
+    let trust = Trust::new(target.host(), roots)?;
+    Ok((target, Some(trust)))
+}
+
+fn is_good(report: &Report, strict: bool) -> bool {
+    let allowed = if strict { Level::Note } else { Level::Warning };
+    // Nothing was measured where nothing answers.
+    let answered = report.latency_us.p50.is_some();
+    answered && report.findings.iter().all(|finding| finding.level <= allowed)
+}
+
+/// Says on a terminal what is being measured, in a line that is written over.
+fn progress(what: &str) {
+    if std::io::stderr().is_terminal() {
+        let _ = write!(std::io::stderr(), "{LINE_START}{what} ...");
+    }
+}
+
+fn clear_progress() {
+    if std::io::stderr().is_terminal() {
+        let _ = write!(std::io::stderr(), "{LINE_START}");
+    }
+}
+
+/// Who complains.
+const NAME: &str = "heartbeat-probe path";
+/// To the begin of the line, and clears it: ECMA-48 EL.
+const LINE_START: &str = "\r\x1b[K";
+
+#[cfg(test)]
+mod tests {
+    use super::report::Finding;
+    use super::*;
+
+    fn report(level: Level) -> Report {
+        let finding = Finding { level, code: "x", text: String::new(), remedy: None };
+        let mut report = Report { findings: vec![finding], ..Report::default() };
+        report.latency_us.p50 = Some(1.0);
+        report
+    }
+
+    #[test]
+    fn faults_are_never_good_and_warnings_not_when_strict() {
+        assert!(!is_good(&report(Level::Fault), false));
+        assert!(is_good(&report(Level::Warning), false));
+        assert!(!is_good(&report(Level::Warning), true));
+        assert!(is_good(&report(Level::Note), true));
+        assert!(!is_good(&Report::default(), false));
+    }
+}

@@ -1,0 +1,321 @@
+//! Owns the search for the largest packet that passes, down and up.
+//!
+//! TCP cuts its segments as large as both ends have announced. TCP_MAXSEG on the prober's own
+//! socket limits both directions, so the size of the packets of a connection is known to the byte:
+//! the segment, its options included, and the headers of TCP and IP. A message is as long as one
+//! segment on the wire where that can be had, and else longer, so that it holds one of full size.
+//! If it comes through, packets of this size pass; if it does not, although shorter ones do, they
+//! disappear.
+
+use std::io;
+use std::time::Duration;
+
+use heartbeat_tcp_info::TcpInfo;
+use tokio::task::JoinSet;
+
+use super::report::{Direction, Packets};
+use super::site::{SMALL_BYTES, Site};
+use super::wire::{Destination, MAXSEG_MAX, Shape, Wire};
+use crate::timing::{FIELD, ServerTiming};
+
+/// What was found for one direction.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Search {
+    pub(super) packets: Packets,
+    /// The smallest packet that does not pass, where there is a black hole.
+    pub(super) lost: Option<u32>,
+}
+
+/// What became of one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trial {
+    /// It came through, and its largest packet had this size.
+    Passed { packet: u32, mss: u32, path_mtu: Option<u32> },
+    /// Nothing came back in time.
+    Silent,
+}
+
+/// Finds the largest packet that passes in one direction. `rtt` is that of small requests.
+///
+/// # Errors
+///
+/// Where the server takes no connection, or where its answers are too small to fill a packet.
+pub(super) async fn search(
+    to: &Destination,
+    site: &Site,
+    direction: Direction,
+    rtt: Duration,
+) -> io::Result<Search> {
+    let patience = HANG + rtt * 4;
+    let natural = trial(to, site, direction, None, patience).await?;
+    if let Trial::Passed { packet, mss, path_mtu } = natural {
+        return Ok(Search { packets: passed(packet, mss, path_mtu), lost: None });
+    }
+    let ceiling = ceiling(to, direction).await?;
+    let (largest, lost) = narrow(to, site, direction, patience, ceiling).await?;
+    let Some(Trial::Passed { packet, mss, path_mtu }) = largest else {
+        let packets = Packets { black_hole: Some(true), ..Packets::default() };
+        return Ok(Search { packets, lost: Some(lost.unwrap_or(PACKET_MIN)) });
+    };
+    let black_hole = lost.is_some();
+    let packets = Packets { black_hole: Some(black_hole), ..passed(packet, mss, path_mtu) };
+    Ok(Search { packets, lost })
+}
+
+fn passed(packet: u32, mss: u32, path_mtu: Option<u32>) -> Packets {
+    Packets { mss: Some(mss), path_mtu, largest: Some(packet), black_hole: Some(false) }
+}
+
+/// The largest packet that both ends would use without a limit.
+async fn ceiling(to: &Destination, direction: Direction) -> io::Result<u32> {
+    // A connection without TLS: its handshake may be what hangs.
+    let plain = Destination { trust: None, ..to.clone() };
+    let wire = within(CONNECT_TIME_MAX, Wire::open(&plain)).await?;
+    let facts = wire.facts()?;
+    let segment = match direction {
+        Direction::Down => facts.advertised_mss + option_bytes(&facts),
+        Direction::Up => segment_bytes(&facts),
+    };
+    Ok(segment.min(MAXSEG_MAX) + to.header_bytes())
+}
+
+/// Tries many sizes at a time, then those between the largest that passed and the smallest that
+/// did not, until the two are neighbours.
+async fn narrow(
+    to: &Destination,
+    site: &Site,
+    direction: Direction,
+    patience: Duration,
+    ceiling: u32,
+) -> io::Result<(Option<Trial>, Option<u32>)> {
+    let mut largest: Option<Trial> = None;
+    let (mut low, mut lost) = (PACKET_MIN, None);
+    loop {
+        let high = lost.unwrap_or(ceiling + 1);
+        let sizes = candidates(low, high, largest.is_none());
+        if sizes.is_empty() {
+            return Ok((largest, lost));
+        }
+        let mut trials = JoinSet::new();
+        for size in sizes {
+            let (to, site) = (to.clone(), site.clone());
+            let mss = size - to.header_bytes();
+            trials.spawn(
+                async move { (size, trial(&to, &site, direction, Some(mss), patience).await) },
+            );
+        }
+        let mut results = trials.join_all().await;
+        results.sort_unstable_by_key(|(size, _)| *size);
+        let best = results.iter().rev().find_map(|(size, result)| match result {
+            Ok(trial @ Trial::Passed { packet, .. }) => Some((*size, *packet, *trial)),
+            _ => None,
+        });
+        // A sender that has been told of a smaller MTU does not use what it may.
+        let shorter = best.is_some_and(|(size, packet, _)| packet < size);
+        if let Some((size, _, trial)) = best {
+            (low, largest) = (size, Some(trial));
+        }
+        // What passes a smaller size was lost by chance.
+        let is_lost = |size: u32, result: &io::Result<Trial>| {
+            (size > low || largest.is_none()) && matches!(result, Ok(Trial::Silent))
+        };
+        let losses = results.iter().filter(|(size, result)| is_lost(*size, result));
+        lost = losses.map(|(size, _)| *size).min().or(lost);
+        if shorter || largest.is_none() || low == ceiling {
+            return Ok((largest, lost.filter(|lost| *lost > low || largest.is_none())));
+        }
+    }
+}
+
+/// Sizes strictly between two, or from the first on where nothing is known to pass yet.
+fn candidates(low: u32, high: u32, with_low: bool) -> Vec<u32> {
+    let first = if with_low { low } else { low + 1 };
+    if first >= high {
+        return Vec::new();
+    }
+    let last = high - 1;
+    let span = last - first;
+    let steps = span.clamp(1, TRIALS_AT_A_TIME - 1);
+    let mut sizes: Vec<u32> = (0..=steps).map(|step| first + span * step / steps).collect();
+    sizes.dedup();
+    sizes
+}
+
+async fn trial(
+    to: &Destination,
+    site: &Site,
+    direction: Direction,
+    mss: Option<u32>,
+    patience: Duration,
+) -> io::Result<Trial> {
+    let shape = Shape { mss, ..Shape::default() };
+    let to = Destination { shape, ..to.clone() };
+    // A lost SYN says nothing about large packets: it is given its own time. TLS is not, as its
+    // certificates fill packets.
+    let open = if to.trust.is_none() { CONNECT_TIME_MAX } else { HANDSHAKE + patience };
+    let mut wire = match within(open, Wire::open(&to)).await {
+        Err(error) if error.kind() == io::ErrorKind::TimedOut && to.trust.is_some() => {
+            return Ok(Trial::Silent);
+        }
+        other => other?,
+    };
+    let exchange = async {
+        match direction {
+            Direction::Down => down(&mut wire, &to, site).await,
+            Direction::Up => up(&mut wire, &to, site).await,
+        }
+    };
+    let done = match tokio::time::timeout(patience, exchange).await {
+        Err(_) => Ok(Trial::Silent),
+        Ok(done) => done,
+    };
+    // Nobody waits for what still hangs.
+    let _ = wire.reset_on_drop();
+    done
+}
+
+async fn down(wire: &mut Wire, to: &Destination, site: &Site) -> io::Result<Trial> {
+    let segment = u64::from(wire.facts()?.advertised_mss);
+    let exact = is_exact(to, site).then(|| segment.min(site.sizes.1));
+    let path = match exact {
+        Some(bytes) => format!("{}wire/{bytes}", site.uri),
+        None => site.path(segment * 2),
+    };
+    let answer = wire.ask(&to.get(&path, "")).await?;
+    let facts = wire.facts()?;
+    let received = facts.bytes_received.unwrap_or(answer.body_bytes);
+    let fills = received >= exact.unwrap_or(u64::from(facts.rcv_mss) * 3 / 2);
+    if !fills || facts.rcv_mss <= RCV_MSS_HINT {
+        let why = format!("an answer of {received} bytes fills no packet");
+        return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+    }
+    let told = ServerTiming::of_values(answer.head.all(FIELD)).filter(|_| site.is_direct);
+    // The answer was cut before its end is known: what the server says may be older than its
+    // kernel's last lesson.
+    let asked_again = wire.ask(&site.small_request(to)).await.ok();
+    let latest = asked_again
+        .and_then(|answer| ServerTiming::of_values(answer.head.all(FIELD)))
+        .filter(|_| site.is_direct)
+        .or(told);
+    let options = option_bytes(&facts);
+    Ok(Trial::Passed {
+        packet: facts.rcv_mss + options + to.header_bytes(),
+        mss: facts.rcv_mss,
+        path_mtu: latest.and_then(|told| told.path_mtu),
+    })
+}
+
+async fn up(wire: &mut Wire, to: &Destination, site: &Site) -> io::Result<Trial> {
+    let mss = wire.facts()?.mss;
+    if to.trust.is_none() {
+        wire.write(&one_segment(to, site, mss as usize)).await?;
+    } else {
+        // Records are longer than what is in them: two segments hold one of full size.
+        wire.write(&one_segment(to, site, mss as usize * 2)).await?;
+    }
+    // The kernel's acknowledgements count, not the answer: a server may refuse uploads.
+    loop {
+        let facts = wire.facts()?;
+        if facts.unacked == 0 && facts.notsent_bytes.unwrap_or(0) == 0 {
+            return Ok(Trial::Passed {
+                packet: segment_bytes(&facts) + to.header_bytes(),
+                mss: facts.mss,
+                path_mtu: Some(facts.path_mtu),
+            });
+        }
+        tokio::time::sleep(ACKNOWLEDGEMENT_POLL).await;
+    }
+}
+
+/// Whether a message can be had that is as long on the wire as it is asked for.
+fn is_exact(to: &Destination, site: &Site) -> bool {
+    site.is_direct && to.trust.is_none()
+}
+
+/// A request of exactly so many bytes, in one piece: hosts may pass on several segments as one,
+/// whose length says nothing.
+fn one_segment(to: &Destination, site: &Site, bytes: usize) -> Vec<u8> {
+    let path = site.path(SMALL_BYTES);
+    // Nobody knows what another server does with a body; a long field is harmless.
+    let body = if site.is_heartbeat() { bytes.saturating_sub(HEAD_ROOM) } else { 0 };
+    let head = |padding: usize| {
+        let padding = format!("X-Padding: {}\r\n", "0".repeat(padding));
+        match body {
+            0 => to.get(&path, &padding),
+            body => to.post(&path, body as u64, &padding),
+        }
+    };
+    let mut request = head(bytes.saturating_sub(body + head(0).len())).into_bytes();
+    request.resize(request.len() + body, b'0');
+    request
+}
+
+/// Bytes of the largest segment that this side sends, its options included.
+fn segment_bytes(facts: &TcpInfo) -> u32 {
+    facts.mss + option_bytes(facts)
+}
+
+fn option_bytes(facts: &TcpInfo) -> u32 {
+    if facts.has_timestamps { TIMESTAMP_BYTES } else { 0 }
+}
+
+async fn within<T>(limit: Duration, future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}"));
+    tokio::time::timeout(limit, future).await.unwrap_or_else(|_| Err(late()))
+}
+/// RFC 7323 appendix A: the option, and what aligns it.
+const TIMESTAMP_BYTES: u32 = 12;
+/// Linux takes segments for as large as this before it has seen one (TCP_MSS_DEFAULT).
+const RCV_MSS_HINT: u32 = 536;
+/// RFC 791: every host takes packets of so many bytes.
+const PACKET_MIN: u32 = 576;
+/// A lost segment is sent again after about 200, 600 and 1,400 ms: three of four may be lost.
+const HANG: Duration = Duration::from_millis(1500);
+/// A SYN is sent again after one second.
+const CONNECT_TIME_MAX: Duration = Duration::from_millis(3500);
+/// For the round trips of a handshake, before its certificates count as hanging.
+const HANDSHAKE: Duration = Duration::from_millis(500);
+/// Small connections, which two rounds narrow down to the byte for any MTU up to 1500.
+const TRIALS_AT_A_TIME: u32 = 32;
+/// For the head of a request with a body.
+const HEAD_ROOM: usize = 480;
+const ACKNOWLEDGEMENT_POLL: Duration = Duration::from_millis(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_fills_one_segment_to_the_byte() {
+        let to = Destination {
+            address: ([127, 0, 0, 1], 80).into(),
+            authority: "host.example".to_owned(),
+            trust: None,
+            shape: Shape::default(),
+            used: std::sync::Arc::default(),
+        };
+        for is_heartbeat in [true, false] {
+            let site = Site::of(is_heartbeat);
+            for bytes in [536, 1448, 1449, 8948, 65_483] {
+                let request = one_segment(&to, &site, bytes);
+                assert_eq!(request.len(), bytes);
+                assert_eq!(request.starts_with(b"POST"), is_heartbeat);
+            }
+        }
+    }
+
+    #[test]
+    fn candidates_lie_between_what_passes_and_what_does_not() {
+        assert_eq!(candidates(576, 1501, true).first(), Some(&576));
+        assert_eq!(candidates(576, 1501, true).last(), Some(&1500));
+        assert_eq!(candidates(1399, 1401, false), [1400]);
+        assert!(candidates(1400, 1401, false).is_empty());
+        assert_eq!(candidates(1400, 1403, false), [1401, 1402]);
+        for high in [600, 1501, 9001, 65_536] {
+            let sizes = candidates(576, high, false);
+            assert!(sizes.len() <= TRIALS_AT_A_TIME as usize, "{high}");
+            assert!(sizes.windows(2).all(|pair| pair[0] < pair[1]), "{high}");
+            assert!(sizes[0] == 577 && sizes.last() == Some(&(high - 1)), "{high}");
+        }
+    }
+}

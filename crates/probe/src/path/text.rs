@@ -1,0 +1,370 @@
+//! Owns how a report reads on a terminal: at most 80 columns, a finding a line.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::report::{Direction, Level, Report, Segments};
+use super::verdict::shown;
+
+/// The whole report.
+pub(super) fn render(report: &Report) -> String {
+    let mut text = String::new();
+    for (name, value) in facts(report) {
+        push(&mut text, name, &value);
+    }
+    let table = table(report);
+    if !table.is_empty() {
+        let _ = writeln!(text, "\n{:INDENT$}{:<WIDTH$}up", "", "down");
+        for (name, down, up) in table {
+            let line = format!("  {name:<NAME$}{down:<WIDTH$}{up}");
+            text.push_str(&(line.trim_end().to_owned() + "\n"));
+        }
+    }
+    if !report.beside.skipped.is_empty() {
+        text.push('\n');
+        for (what, why) in &report.beside.skipped {
+            push(&mut text, "skipped", &format!("{what}: {why}"));
+        }
+    }
+    text.push('\n');
+    for finding in &report.findings {
+        let level = match finding.level {
+            Level::Note => "note",
+            Level::Warning => "WARNING",
+            Level::Fault => "FAULT",
+        };
+        push(&mut text, level, &format!("{} [{}]", finding.text, finding.code));
+        if let Some(remedy) = &finding.remedy {
+            push(&mut text, "", remedy);
+        }
+    }
+    let is_good = !report.findings.iter().any(|finding| finding.level > Level::Note);
+    match (is_good, report.latency_us.p50) {
+        (true, Some(_)) => push(&mut text, "ok", "Nothing is wrong with this path."),
+        (true, None) => push(&mut text, "FAULT", "The path could not be measured."),
+        (false, _) => {}
+    }
+    text
+}
+
+fn facts(report: &Report) -> Vec<(&'static str, String)> {
+    let mut facts = vec![("path to", report.url.clone())];
+    let beside = &report.beside;
+    for address in &report.addresses {
+        let what = match (address.connect_us, &address.error) {
+            (Some(us), _) => format!("connects in {}", shown(us)),
+            (None, Some(error)) => error.clone(),
+            (None, None) => String::new(),
+        };
+        let used = report.addresses.len() > 1 && beside.chosen.as_ref() == Some(&address.address);
+        let mark = if used { " (used here)" } else { "" };
+        facts.push(("address", format!("{}: {what}{mark}", address.address)));
+    }
+    if let Some(time) = beside.resolve {
+        facts.push(("name", format!("resolves in {}", span(time))));
+    }
+    facts.extend(server(report).map(|server| ("server", server)));
+    facts.extend(protocol(report).map(|protocol| ("protocol", protocol)));
+    facts.extend(middle(report).map(|middle| ("between", middle)));
+    facts.extend(latency(report));
+    let used = report.bytes_used;
+    if used > 0 {
+        facts.push(("used", format!("{} sent and received", size(used))));
+    }
+    facts
+}
+
+fn server(report: &Report) -> Option<String> {
+    let Some(server) = &report.server else {
+        return report.beside.chosen.is_some().then(|| "not a Heartbeat".to_owned());
+    };
+    let mut text = server.product.clone().unwrap_or_default();
+    if let Some(version) = &server.version {
+        let _ = write!(text, " {version}");
+    }
+    for (name, value) in [("node", &server.node), ("zone", &server.zone)] {
+        if let Some(value) = value {
+            let _ = write!(text, ", {name} {value}");
+        }
+    }
+    if let (Some(driver), Some(send)) = (&server.driver, &server.send) {
+        let _ = write!(text, " ({driver}, {send})");
+    }
+    Some(text)
+}
+
+fn protocol(report: &Report) -> Option<String> {
+    let mut text = report.http_version.clone()?;
+    match &report.tls {
+        None => text += ", no TLS",
+        Some(tls) => {
+            let _ = write!(text, ", {}", tls.version.as_deref().unwrap_or("TLS"));
+            if let Some(expires) = &tls.expires {
+                let _ = write!(text, ", certificate until {expires}");
+            }
+            text += if tls.trusted { ", trusted" } else { ", not trusted" };
+        }
+    }
+    Some(text)
+}
+
+fn middle(report: &Report) -> Option<String> {
+    report.beside.chosen.as_ref()?;
+    let middle = &report.middle;
+    let mut parts: Vec<String> = middle.via.iter().cloned().collect();
+    parts.extend(report.beside.rewritten.iter().cloned());
+    let says = |flag: Option<bool>, text: &str| flag.unwrap_or(false).then(|| text.to_owned());
+    parts.extend(says(middle.compresses, "compresses"));
+    parts.extend(says(middle.buffers_uploads, "buffers uploads"));
+    parts.extend(says(middle.expect.map(|handled| !handled), "ignores Expect"));
+    if let Some(bytes) = middle.body_max {
+        parts.push(format!("bodies of {} MB pass", bytes >> 20));
+    }
+    if parts.is_empty() && !report.is_heartbeat() {
+        return None;
+    }
+    if report.beside.is_direct {
+        parts.insert(0, "no proxy seen".to_owned());
+    }
+    Some(parts.join("; "))
+}
+
+fn latency(report: &Report) -> Vec<(&'static str, String)> {
+    let latency = &report.latency_us;
+    let mut facts = Vec::new();
+    if let (Some(p50), Some(p99)) = (latency.p50, latency.p99) {
+        let jitter = latency.jitter.map_or(String::new(), |us| format!(", jitter {}", shown(us)));
+        let requests = report.beside.requests;
+        let (p50_text, p99) = (shown(p50), shown(p99));
+        let text = format!("p50 {p50_text}, p99 {p99}{jitter} ({requests} small requests)");
+        facts.push(("latency", text));
+        facts.extend(sum(report, p50).map(|sum| ("", sum)));
+    }
+    if let Some(us) = latency.rtt_client {
+        let there = latency.rtt_server.map(|us| format!(", {} by the server's", shown(us)));
+        let there = there.unwrap_or_default();
+        facts.push(("round trip", format!("{} by this kernel's account{there}", shown(us))));
+    }
+    if let Some(opening) = &report.beside.opening {
+        let phases = [
+            ("name", report.beside.resolve),
+            ("connect", Some(opening.connect)),
+            ("TLS", opening.tls),
+            ("answer", Some(opening.answer)),
+        ];
+        let known: Vec<_> = phases.iter().filter_map(|(n, time)| Some((*n, (*time)?))).collect();
+        let total: Duration = known.iter().map(|(_, time)| *time).sum();
+        let parts: Vec<_> = known.iter().map(|(n, time)| format!("{n} {}", span(*time))).collect();
+        facts.push(("new", format!("{} = {}", span(total), parts.join(" + "))));
+    }
+    facts
+}
+
+/// The median as a sum: the server's share, as far as it is known, the network's, and the rest.
+fn sum(report: &Report, p50: f64) -> Option<String> {
+    let latency = &report.latency_us;
+    let server = latency.server.unwrap_or(0.0);
+    // The kernel's time ends with the acknowledgement, which the answer carries: the server's
+    // share is in it.
+    let network = (latency.rtt_client? - server).clamp(0.0, (p50 - server).max(0.0));
+    let rest = (p50 - server - network).max(0.0);
+    let server = latency.server.map(|us| format!("server {} + ", shown(us))).unwrap_or_default();
+    let proxies =
+        if report.beside.is_direct || !report.is_heartbeat() { "" } else { " and proxies" };
+    let (network, rest) = (shown(network), shown(rest));
+    Some(format!("= {server}network{proxies} {network} + software {rest}"))
+}
+
+type Row = (&'static str, String, String);
+
+fn table(report: &Report) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    let mut row = |name: &'static str, cell: &dyn Fn(Direction) -> Option<String>| {
+        let (down, up) = (cell(Direction::Down), cell(Direction::Up));
+        if down.is_some() || up.is_some() {
+            let shown = |cell: Option<String>| cell.unwrap_or_else(|| "-".to_owned());
+            rows.push((name, shown(down), shown(up)));
+        }
+    };
+    row("packets", &|direction| {
+        let packets = report.mtu.of(direction);
+        let hole = if packets.black_hole == Some(true) { ", larger vanish" } else { "" };
+        match packets.largest {
+            Some(largest) => Some(format!("up to {largest} bytes{hole}")),
+            None => packets.black_hole.map(|_| "none passes".to_owned()),
+        }
+    });
+    row("path MTU", &|direction| {
+        report.mtu.of(direction).path_mtu.map(|mtu| format!("{mtu} by the kernel"))
+    });
+    let rates = &report.throughput_bps;
+    row("1 stream", &|direction| match direction {
+        Direction::Down => rates.down_1.map(rate),
+        Direction::Up => rates.up_1.map(rate),
+    });
+    row("8 streams", &|direction| match direction {
+        Direction::Down => rates.down_8.map(rate),
+        Direction::Up => rates.up_8.map(rate),
+    });
+    row("sent again", &|direction| share(report.retransmitted.of(direction)));
+    row("  calmly", &|direction| share(report.beside.calm.of(direction)));
+    row("under load", &|direction| {
+        let loaded = report.loaded_latency_us.of(direction);
+        Some(format!("p50 {}, p99 {}", shown(loaded.p50?), shown(loaded.p99?)))
+    });
+    row("", &|direction| report.rpm.of(direction).map(|rpm| format!("{rpm} round trips/min")));
+    rows
+}
+
+fn share(segments: &Segments) -> Option<String> {
+    let (again, sent) = (segments.segments?, segments.sent?);
+    let percent = again as f64 * 100.0 / (sent as f64).max(1.0);
+    Some(format!("{again} of {sent} ({percent:.2} %)"))
+}
+
+fn rate(bits_per_second: u64) -> String {
+    match bits_per_second as f64 {
+        bits if bits >= 10e9 => format!("{:.1} Gbit/s", bits / 1e9),
+        bits if bits >= 1e9 => format!("{:.2} Gbit/s", bits / 1e9),
+        bits if bits >= 100e6 => format!("{:.0} Mbit/s", bits / 1e6),
+        bits if bits >= 1e6 => format!("{:.1} Mbit/s", bits / 1e6),
+        bits => format!("{:.0} kbit/s", bits / 1e3),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes as f64 {
+        bytes if bytes >= 1e6 => format!("{:.1} MB", bytes / 1e6),
+        bytes => format!("{:.0} kB", bytes / 1e3),
+    }
+}
+
+fn span(time: Duration) -> String {
+    shown(time.as_secs_f64() * 1e6)
+}
+
+/// A line that begins with a name, or several where it would be too long.
+fn push(text: &mut String, name: &str, value: &str) {
+    let mut line = format!("  {name:<NAME$}");
+    let mut is_empty = true;
+    for word in value.split_whitespace() {
+        let mut word = word;
+        loop {
+            let room = COLUMNS.saturating_sub(line.chars().count() + usize::from(!is_empty));
+            if word.chars().count() <= room {
+                break;
+            }
+            if !is_empty {
+                text.push_str(&(line + "\n"));
+                (line, is_empty) = (" ".repeat(INDENT), true);
+                continue;
+            }
+            // A word that is longer than a line, such as a URL, is cut.
+            let cut = word.char_indices().nth(room).map_or(word.len(), |(at, _)| at);
+            text.push_str(&(line + &word[..cut] + "\n"));
+            word = &word[cut..];
+            line = " ".repeat(INDENT);
+        }
+        if !is_empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_empty = false;
+    }
+    text.push_str(&(line.trim_end().to_owned() + "\n"));
+}
+
+const COLUMNS: usize = 80;
+const NAME: usize = 11;
+const INDENT: usize = NAME + 2;
+/// Of the column of one direction.
+const WIDTH: usize = 33;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::report::{Address, Finding, Packets, Quantiles, Server, Throughput};
+
+    fn report() -> Report {
+        let packets = Packets {
+            mss: Some(65_483),
+            path_mtu: Some(65_535),
+            largest: Some(65_535),
+            black_hole: Some(true),
+        };
+        let loaded = Quantiles { p50: Some(12_345_678.0), p99: Some(23_456_789.0) };
+        let segments = Segments { segments: Some(123_456), sent: Some(1_234_567) };
+        let gigabits = Some(123_456_789_012);
+        let mut report = Report {
+            url: format!("http://{}/", "long.".repeat(40)),
+            server: Some(Server { product: Some("heartbeat".to_owned()), ..Server::default() }),
+            addresses: vec![Address::default(); 2],
+            throughput_bps: Throughput {
+                down_8: gigabits,
+                up_1: gigabits,
+                ..Throughput::default()
+            },
+            ..Report::default()
+        };
+        (report.mtu.down, report.mtu.up) = (packets, packets);
+        (report.loaded_latency_us.down, report.loaded_latency_us.up) = (loaded, loaded);
+        (report.retransmitted.down, report.retransmitted.up) = (segments, segments);
+        report.findings.push(Finding {
+            level: Level::Fault,
+            code: "mtu-black-hole-down",
+            text: "words ".repeat(60),
+            remedy: Some("do ".repeat(60)),
+        });
+        report.skip("one thing", "because ".repeat(30));
+        report
+    }
+
+    #[test]
+    fn no_line_is_longer_than_80_columns() {
+        let text = render(&report());
+        for line in text.lines() {
+            assert!(line.chars().count() <= COLUMNS, "{line}");
+            assert_eq!(line.trim_end(), line);
+        }
+        assert!(text.contains("FAULT      words words"), "{text}");
+        assert!(!text.contains("Nothing is wrong"), "{text}");
+    }
+
+    #[test]
+    fn words_of_every_length_fill_lines_to_the_last_column() {
+        for length in 1..200 {
+            let mut text = String::new();
+            push(&mut text, "name", &format!("{0} {0} {0}", "x".repeat(length)));
+            assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
+            assert_eq!(text.matches('x').count(), length * 3);
+        }
+    }
+
+    #[test]
+    fn a_path_without_findings_is_good() {
+        let mut report = Report::default();
+        assert!(render(&report).contains("  FAULT      The path could not be measured"));
+        report.latency_us.p50 = Some(1.0);
+        assert!(render(&report).contains("  ok         Nothing is wrong"));
+    }
+
+    #[test]
+    fn the_median_is_a_sum() {
+        let mut report = Report::default();
+        report.latency_us.server = Some(10.0);
+        report.latency_us.rtt_client = Some(70.0);
+        let text = sum(&report, 100.0).unwrap();
+        assert_eq!(text, "= server 0.010 ms + network 0.060 ms + software 0.030 ms");
+        report.latency_us.server = None;
+        let text = sum(&report, 100.0).unwrap();
+        assert_eq!(text, "= network 0.070 ms + software 0.030 ms");
+    }
+
+    #[test]
+    fn rates_have_three_digits() {
+        assert_eq!(rate(941_000_000), "941 Mbit/s");
+        assert_eq!(rate(19_100_000), "19.1 Mbit/s");
+        assert_eq!(rate(9_410_000_000), "9.41 Gbit/s");
+        assert_eq!(rate(64_000), "64 kbit/s");
+    }
+}

@@ -1,0 +1,116 @@
+//! Owns TLS: goes on with a certificate that nobody trusts, and remembers that it did.
+//!
+//! A path is measured also where its certificate is wrong, and nothing secret is sent on it.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::client::danger::{
+    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+};
+use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{
+    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
+use x509_parser::parse_x509_certificate;
+
+/// Opens TLS connections to one server.
+#[derive(Clone)]
+pub(super) struct Trust {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+    verifier: Arc<Verifier>,
+}
+
+/// What is known about the server's certificate.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Certificate {
+    /// Seconds since 1970.
+    pub(super) expires: Option<i64>,
+    /// Why it is not trusted.
+    pub(super) refusal: Option<String>,
+}
+
+impl Trust {
+    pub(super) fn new(host: &str, roots: RootCertStore) -> Result<Self, String> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
+        let provider = Arc::new(ring::default_provider());
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                .build()
+                .map_err(|error| error.to_string())?;
+        let verifier = Arc::new(Verifier { verifier, seen: Mutex::default() });
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(&verifier) as Arc<_>)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // Every handshake is a whole one, so that they can be compared.
+        config.resumption = Resumption::disabled();
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, verifier })
+    }
+
+    pub(super) async fn connect(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        self.connector.connect(self.name.clone(), tcp).await
+    }
+
+    /// The certificate of the last handshake.
+    pub(super) fn certificate(&self) -> Certificate {
+        self.verifier.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[derive(Debug)]
+struct Verifier {
+    verifier: Arc<WebPkiServerVerifier>,
+    seen: Mutex<Certificate>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verdict = self.verifier.verify_server_cert(end_entity, intermediates, name, ocsp, now);
+        let expires = parse_x509_certificate(end_entity)
+            .ok()
+            .map(|(_, certificate)| certificate.validity().not_after.timestamp());
+        let refusal = verdict.err().map(|error| error.to_string());
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) =
+            Certificate { expires, refusal };
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}

@@ -1,0 +1,397 @@
+//! Owns the judgement: which figures are a finding, how bad it is, and what to do about it. Pure:
+//! it only reads the report.
+
+use std::time::Duration;
+
+use super::middle::BODIES;
+use super::quantiles::interval;
+use super::report::{Direction, Finding, Level, Report, Segments};
+
+/// All that is worth knowing about the path, the worst first.
+pub(super) fn findings(report: &Report) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut add = |level, code, text: String, remedy: &str| {
+        let remedy = (!remedy.is_empty()).then(|| remedy.to_owned());
+        findings.push(Finding { level, code, text, remedy });
+    };
+    names(report, &mut add);
+    packets(report, &mut add);
+    loss(report, &mut add);
+    load(report, &mut add);
+    middle(report, &mut add);
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    findings
+}
+
+fn names(report: &Report, add: &mut impl FnMut(Level, &'static str, String, &str)) {
+    let refused: Vec<_> = report.addresses.iter().filter(|a| a.error.is_some()).collect();
+    let level = if refused.len() == report.addresses.len() { Level::Fault } else { Level::Warning };
+    for address in refused {
+        let why = address.error.as_deref().unwrap_or_default();
+        add(
+            level,
+            "address-unreachable",
+            format!("{} can not be reached: {why}.", address.address),
+            "Look at routes, firewalls and the listener; take an address that nobody serves out \
+             of the name service.",
+        );
+    }
+    if let Some(tls) = &report.tls {
+        if let Some(why) = &tls.refusal {
+            add(
+                Level::Fault,
+                "tls-untrusted",
+                format!("The certificate is not trusted: {why}."),
+                "Name a private authority with --ca-file; else renew or replace the certificate.",
+            );
+        }
+        if let Some(days) = tls.days_left.filter(|days| *days < EXPIRY_DAYS_MIN) {
+            add(
+                Level::Warning,
+                "tls-expires-soon",
+                match days {
+                    ..0 => "The certificate has expired.".to_owned(),
+                    _ => format!("The certificate expires in {days} days."),
+                },
+                "Renew it, and look why nothing has renewed it by itself.",
+            );
+        }
+    }
+    if !report.is_heartbeat() && report.beside.chosen.is_some() {
+        add(
+            Level::Note,
+            "not-heartbeat",
+            "The server is not a Heartbeat: what only a Heartbeat tells is missing.".to_owned(),
+            "Run a Heartbeat beside it, and measure the same path to that.",
+        );
+    }
+}
+
+fn packets(report: &Report, add: &mut impl FnMut(Level, &'static str, String, &str)) {
+    for direction in [Direction::Down, Direction::Up] {
+        let packets = report.mtu.of(direction);
+        if packets.black_hole != Some(true) {
+            continue;
+        }
+        let way = way(direction);
+        let code = match direction {
+            Direction::Down => "mtu-black-hole-down",
+            Direction::Up => "mtu-black-hole-up",
+        };
+        let text = match (packets.largest, report.beside.lost_packet.of(direction)) {
+            (Some(largest), _) => format!(
+                "IP packets of more than {largest} bytes disappear on the way {way}: small \
+                 answers work, large ones hang.{}",
+                suspect(largest)
+            ),
+            (None, lost) => format!(
+                "Not even IP packets of {} bytes pass on the way {way}, though smaller ones do.",
+                lost.unwrap_or_default()
+            ),
+        };
+        let largest = packets.largest.unwrap_or(LARGEST_GUESS);
+        add(
+            Level::Fault,
+            code,
+            text,
+            &format!(
+                "Set the MTU of the interfaces at both ends (pods, tunnels) to {largest}, or let \
+                 the router lower the MSS (nft: tcp option maxseg size set rt mtu), and let ICMP \
+                 \"fragmentation needed\" and \"packet too big\" through."
+            ),
+        );
+    }
+    let largest = [report.mtu.down, report.mtu.up]
+        .map(|packets| packets.largest.filter(|_| packets.black_hole == Some(false)));
+    let below = largest.iter().flatten().copied().min().filter(|least| *least < ETHERNET_MTU);
+    if let Some(least) = below {
+        add(
+            Level::Note,
+            "mtu-below-1500",
+            format!("The path takes IP packets of up to {least} bytes.{}", suspect(least)),
+            "Nothing is lost by it: both ends know. Make sure that no interface on the way is set \
+             to more.",
+        );
+    }
+}
+
+/// Who uses an MTU of this size.
+fn suspect(mtu: u32) -> String {
+    let names: Vec<_> = SUSPECTS.iter().filter(|(size, _)| *size == mtu).map(|(_, n)| *n).collect();
+    match names.as_slice() {
+        [] => String::new(),
+        names => format!(" That is the size of {}.", names.join(", or of ")),
+    }
+}
+
+fn loss(report: &Report, add: &mut impl FnMut(Level, &'static str, String, &str)) {
+    for direction in [Direction::Down, Direction::Up] {
+        let calm = *report.beside.calm.of(direction);
+        // Where little was sent calmly, what was sent under load is better than nothing.
+        let enough = calm.sent.is_some_and(|sent| sent >= CALM_SEGMENTS_MIN);
+        let segments = if enough { calm } else { *report.retransmitted.of(direction) };
+        let Segments { segments: Some(again), sent: Some(sent) } = segments else { continue };
+        let (least, most) = interval(again, sent);
+        if least < LOSS_NOTED || again < LOSSES_MIN {
+            continue;
+        }
+        let share = again as f64 / sent as f64;
+        let level = if share >= LOSS_FAULT { Level::Fault } else { Level::Warning };
+        let code = match direction {
+            Direction::Down => "loss-down",
+            Direction::Up => "loss-up",
+        };
+        let sure = format!("{:.1} to {:.1} %", least * 100.0, most * 100.0);
+        let text = format!(
+            "{:.1} % of the segments {} were sent again ({again} of {sent}; 95 % sure of \
+             {sure}){}.",
+            share * 100.0,
+            way(direction),
+            if enough { ", although no queue was full" } else { "" },
+        );
+        add(
+            level,
+            code,
+            text,
+            "Look at the error and drop counters of every interface on the way (ip -s link, \
+             ethtool -S), at cables and optics, at policers, and at the receive queues of both \
+             ends.",
+        );
+    }
+}
+
+fn load(report: &Report, add: &mut impl FnMut(Level, &'static str, String, &str)) {
+    let Some(idle) = report.latency_us.p50 else { return };
+    for direction in [Direction::Down, Direction::Up] {
+        let Some(loaded) = report.loaded_latency_us.of(direction).p50 else { continue };
+        // A queue delays the kernels' handshakes as well; busy programs at the ends do not.
+        let connect = report.beside.loaded_connect_us.of(direction).unwrap_or(loaded);
+        let least = loaded.min(connect);
+        if least - idle < BLOAT_US_MIN || least < idle * BLOAT_FACTOR_MIN {
+            continue;
+        }
+        let code = match direction {
+            Direction::Down => "bufferbloat-down",
+            Direction::Up => "bufferbloat-up",
+        };
+        add(
+            Level::Warning,
+            code,
+            format!(
+                "Under load {} a small request takes {} instead of {}: a queue on the way is too \
+                 deep.",
+                way(direction),
+                shown(loaded),
+                shown(idle)
+            ),
+            "Put a queue that keeps itself short before the bottleneck (tc qdisc: fq_codel or \
+             cake, slightly below its rate), or lower the limit of the one that is there.",
+        );
+    }
+}
+
+fn middle(report: &Report, add: &mut impl FnMut(Level, &'static str, String, &str)) {
+    let middle = &report.middle;
+    if middle.compresses == Some(true) && report.is_heartbeat() {
+        add(
+            Level::Warning,
+            "compressed",
+            "Something on the way compresses answers: what clients receive says nothing about \
+             the path."
+                .to_owned(),
+            "Switch compression off for this route (nginx: gzip off), or let it heed \
+             Cache-Control: no-transform.",
+        );
+    }
+    if middle.buffers_uploads == Some(true) {
+        add(
+            Level::Note,
+            "upload-buffered",
+            "A proxy receives the whole body of a request before it passes it on.".to_owned(),
+            "Where it matters, let it stream (nginx: proxy_request_buffering off).",
+        );
+    }
+    if let Some(bytes) = middle.body_max.filter(|bytes| *bytes < BODIES[BODIES.len() - 1]) {
+        let over = BODIES.iter().find(|body| **body > bytes).copied().unwrap_or_default();
+        add(
+            Level::Warning,
+            "body-capped",
+            format!("A body of {} MB is refused (413).", over >> 20),
+            "Where larger uploads are meant to work, raise the limit of the proxy (nginx: \
+             client_max_body_size).",
+        );
+    }
+    if let Some(how) = &report.beside.lowered {
+        add(
+            Level::Note,
+            "http-downgraded",
+            format!("Something on the way speaks HTTP/1.0: {how}."),
+            "Let it speak HTTP/1.1 (nginx: proxy_http_version 1.1), so that connections are kept.",
+        );
+    }
+    if let Some((idle, closed)) = report.beside.idle.and_then(|idle| Some((idle, idle.closed?))) {
+        add(
+            Level::Warning,
+            "idle-closed",
+            format!(
+                "A connection that was idle was closed after {:.0} s, before {:.0} s were over.",
+                closed.as_secs_f64(),
+                idle.waited.as_secs_f64()
+            ),
+            "Let clients give up idle connections sooner, or let the proxy keep them longer.",
+        );
+    }
+}
+
+fn way(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Down => "down",
+        Direction::Up => "up",
+    }
+}
+
+/// Microseconds as a person reads them.
+pub(super) fn shown(us: f64) -> String {
+    let time = Duration::from_secs_f64(us.max(0.0) / 1e6);
+    match time.as_secs_f64() * 1e3 {
+        ms if ms < 1.0 => format!("{ms:.3} ms"),
+        ms if ms < 10.0 => format!("{ms:.2} ms"),
+        ms if ms < 100.0 => format!("{ms:.1} ms"),
+        ms => format!("{ms:.0} ms"),
+    }
+}
+
+/// MTUs that are not Ethernet's, and whose they are.
+const SUSPECTS: &[(u32, &str)] = &[
+    (1280, "the least that IPv6 allows, which tunnels use"),
+    (1400, "many VPNs"),
+    (1420, "WireGuard"),
+    (1440, "WireGuard over IPv4"),
+    (1450, "VXLAN over Ethernet"),
+    (1430, "VXLAN over IPv6"),
+    (1460, "clouds that tunnel"),
+    (1476, "GRE"),
+    (1480, "IP in IP"),
+    (1492, "PPPoE"),
+];
+const ETHERNET_MTU: u32 = 1500;
+/// RFC 8200: every path takes it.
+const LARGEST_GUESS: u32 = 1280;
+/// Shares of the segments. TCP's rate falls with the root of the loss: at 1 % it is the limit of
+/// most paths.
+const LOSS_FAULT: f64 = 0.01;
+const LOSS_NOTED: f64 = 0.001;
+/// One or two are chance, or a timer that was too fast.
+const LOSSES_MIN: u64 = 3;
+const CALM_SEGMENTS_MIN: u64 = 300;
+/// What a person notices in a call.
+const BLOAT_US_MIN: f64 = 40_000.0;
+const BLOAT_FACTOR_MIN: f64 = 2.0;
+/// Certificates that renew themselves do so earlier.
+const EXPIRY_DAYS_MIN: i64 = 14;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::report::{Idle, Packets, Server, TlsFacts};
+
+    fn codes(change: impl Fn(&mut Report)) -> Vec<(Level, &'static str)> {
+        let mut report = Report { server: Some(Server::default()), ..Report::default() };
+        report.beside.chosen = Some("127.0.0.1:80".to_owned());
+        change(&mut report);
+        let findings = findings(&report);
+        findings.iter().map(|finding| (finding.level, finding.code)).collect()
+    }
+
+    fn segments(segments: u64, sent: u64) -> Segments {
+        Segments { segments: Some(segments), sent: Some(sent) }
+    }
+
+    #[test]
+    fn a_path_without_faults_has_no_findings() {
+        let good = Packets { largest: Some(1500), black_hole: Some(false), ..Packets::default() };
+        let found = codes(|report| {
+            (report.mtu.down, report.mtu.up) = (good, good);
+            report.beside.calm.down = segments(0, 10_000);
+            report.beside.calm.up = segments(2, 10_000);
+            report.latency_us.p50 = Some(100.0);
+            report.loaded_latency_us.down.p50 = Some(500_000.0);
+            report.beside.loaded_connect_us.down = Some(1000.0);
+            report.middle.body_max = Some(100 << 20);
+            report.middle.compresses = Some(false);
+        });
+        assert_eq!(found, []);
+    }
+
+    #[test]
+    fn a_black_hole_is_a_fault_and_a_small_mtu_a_note() {
+        let hole = Packets { largest: Some(1400), black_hole: Some(true), ..Packets::default() };
+        assert_eq!(codes(|r| r.mtu.up = hole), [(Level::Fault, "mtu-black-hole-up")]);
+        let none = Packets { largest: None, ..hole };
+        assert_eq!(codes(|r| r.mtu.down = none), [(Level::Fault, "mtu-black-hole-down")]);
+        let least = |largest| Packets {
+            largest: Some(largest),
+            black_hole: Some(false),
+            ..Packets::default()
+        };
+        assert_eq!(codes(|r| r.mtu.up = least(1499)), [(Level::Note, "mtu-below-1500")]);
+        assert_eq!(codes(|r| r.mtu.up = least(1500)), []);
+    }
+
+    #[test]
+    fn loss_counts_where_no_queue_was_full() {
+        let lossy = |calm: Segments, loaded: Segments| {
+            codes(|report| {
+                report.beside.calm.up = calm;
+                report.retransmitted.up = loaded;
+            })
+        };
+        assert_eq!(lossy(segments(0, 3000), segments(500, 9000)), []);
+        assert_eq!(lossy(segments(60, 3000), segments(0, 0)), [(Level::Fault, "loss-up")]);
+        assert_eq!(lossy(segments(10, 3000), segments(0, 0)), [(Level::Warning, "loss-up")]);
+        assert_eq!(lossy(segments(0, 299), segments(60, 3000)), [(Level::Fault, "loss-up")]);
+        assert_eq!(lossy(segments(2, 300), segments(60, 3000)), []);
+    }
+
+    #[test]
+    fn bufferbloat_takes_a_time_that_people_notice_and_a_factor() {
+        let bloated = |idle, loaded| {
+            codes(|report| {
+                report.latency_us.p50 = Some(idle);
+                report.loaded_latency_us.down.p50 = Some(loaded);
+            })
+        };
+        assert_eq!(bloated(1000.0, 41_000.0), [(Level::Warning, "bufferbloat-down")]);
+        assert_eq!(bloated(1000.0, 40_999.0), []);
+        assert_eq!(bloated(100_000.0, 199_000.0), []);
+    }
+
+    #[test]
+    fn names_what_the_middle_does() {
+        assert_eq!(codes(|r| r.middle.compresses = Some(true)), [(Level::Warning, "compressed")]);
+        let buffered = codes(|r| r.middle.buffers_uploads = Some(true));
+        assert_eq!(buffered, [(Level::Note, "upload-buffered")]);
+        let capped = codes(|r| r.middle.body_max = Some(10 << 20));
+        assert_eq!(capped, [(Level::Warning, "body-capped")]);
+        let lowered = codes(|r| r.beside.lowered = Some("x".to_owned()));
+        assert_eq!(lowered, [(Level::Note, "http-downgraded")]);
+        let waited = Duration::from_secs(9);
+        let idle = |closed| codes(|r| r.beside.idle = Some(Idle { waited, closed }));
+        assert_eq!(idle(Some(Duration::from_secs(5))), [(Level::Warning, "idle-closed")]);
+        assert_eq!(idle(None), []);
+    }
+
+    #[test]
+    fn a_certificate_is_trusted_and_lives_on() {
+        let tls = |refusal: Option<&str>, days| {
+            let refusal = refusal.map(str::to_owned);
+            let facts = TlsFacts { refusal, days_left: Some(days), ..TlsFacts::default() };
+            codes(move |report| report.tls = Some(facts.clone()))
+        };
+        assert_eq!(tls(None, 14), []);
+        assert_eq!(tls(None, 13), [(Level::Warning, "tls-expires-soon")]);
+        let both = [(Level::Fault, "tls-untrusted"), (Level::Warning, "tls-expires-soon")];
+        assert_eq!(tls(Some("expired"), -1), both);
+        assert_eq!(codes(|r| r.server = None), [(Level::Note, "not-heartbeat")]);
+    }
+}

@@ -1,0 +1,311 @@
+//! Owns one HTTP/1.1 connection of which every byte and every socket option is known. Must not
+//! decide what is asked.
+//!
+//! The other client of this crate hides what matters here: interim answers, the case of field
+//! names, where one segment ends, and the socket.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use heartbeat_tcp_info::{TcpInfo, tcp_info};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::client::TlsStream;
+
+use super::head::{Body, Head};
+use super::trust::Trust;
+use crate::pattern;
+
+/// Where connections go, and how they are opened.
+#[derive(Clone)]
+pub(super) struct Destination {
+    pub(super) address: SocketAddr,
+    /// The value of the `Host` field.
+    pub(super) authority: String,
+    pub(super) trust: Option<Trust>,
+    pub(super) shape: Shape,
+    /// Bytes sent and received until now, of all connections.
+    pub(super) used: Arc<AtomicU64>,
+}
+
+/// Socket options that limit what a connection may do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Shape {
+    /// The largest segment of both directions (TCP_MAXSEG, tcp(7)).
+    pub(super) mss: Option<u32>,
+    /// Bytes that may be under way towards the prober.
+    pub(super) receive_buffer: Option<usize>,
+    /// Bytes that may be under way from the prober.
+    pub(super) send_buffer: Option<usize>,
+}
+
+impl Destination {
+    pub(super) fn shaped(&self, shape: Shape) -> Self {
+        Self { shape: Shape { mss: shape.mss.or(self.shape.mss), ..shape }, ..self.clone() }
+    }
+
+    /// Bytes of an IP packet beside the segment: the IP header and the TCP header without options.
+    pub(super) fn header_bytes(&self) -> u32 {
+        if self.address.is_ipv4() { 40 } else { 60 }
+    }
+
+    /// A request without body, as it goes out.
+    pub(super) fn get(&self, path: &str, fields: &str) -> String {
+        self.head("GET", path, fields)
+    }
+
+    /// A request for the head of an answer alone.
+    pub(super) fn head_of(&self, path: &str) -> String {
+        self.head("HEAD", path, "")
+    }
+
+    /// The head of a request with a body of `length` bytes.
+    pub(super) fn post(&self, path: &str, length: u64, fields: &str) -> String {
+        self.head("POST", path, &format!("Content-Length: {length}\r\n{fields}"))
+    }
+
+    fn head(&self, method: &str, path: &str, fields: &str) -> String {
+        let host = &self.authority;
+        format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{USER_AGENT}{fields}\r\n")
+    }
+}
+
+/// An open connection.
+pub(super) struct Wire {
+    stream: Stream,
+    input: Vec<u8>,
+    used: Arc<AtomicU64>,
+    /// Whether the server closes after the last answer.
+    closes: bool,
+    pub(super) opened: Opened,
+}
+
+/// How long the steps to an open connection took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Opened {
+    pub(super) connect: Duration,
+    pub(super) tls: Option<Duration>,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A whole answer.
+pub(super) struct Answer {
+    pub(super) head: Head,
+    /// The beginning of the body.
+    pub(super) body: Vec<u8>,
+    pub(super) body_bytes: u64,
+    pub(super) took: Duration,
+}
+
+impl Wire {
+    /// Connects. It has no time limit of its own, as nothing here has.
+    pub(super) async fn open(to: &Destination) -> io::Result<Self> {
+        let start = Instant::now();
+        let tcp = socket(to)?.connect(to.address).await?;
+        // Requests are written whole: waiting to fill a segment only adds delay.
+        tcp.set_nodelay(true)?;
+        let mut opened = Opened { connect: start.elapsed(), tls: None };
+        let stream = match &to.trust {
+            None => Stream::Plain(tcp),
+            Some(trust) => {
+                let start = Instant::now();
+                let stream = trust.connect(tcp).await?;
+                opened.tls = Some(start.elapsed());
+                Stream::Tls(Box::new(stream))
+            }
+        };
+        let used = Arc::clone(&to.used);
+        Ok(Self { stream, input: Vec::new(), used, closes: false, opened })
+    }
+
+    /// Sends a request and reads its whole answer.
+    pub(super) async fn ask(&mut self, request: &str) -> io::Result<Answer> {
+        let start = Instant::now();
+        self.write(request.as_bytes()).await?;
+        let head = self.final_head().await?;
+        let (mut body, mut body_bytes) = (Vec::new(), 0);
+        if !request.starts_with("HEAD ") {
+            let keep = |bytes: &[u8]| {
+                let room = BODY_KEPT_BYTES_MAX.saturating_sub(body.len());
+                body.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            };
+            body_bytes = self.body(&head, keep).await?;
+        }
+        self.closes = head.closes();
+        Ok(Answer { head, body, body_bytes, took: start.elapsed() })
+    }
+
+    /// Opens the connection again if the server closes it; whether it did.
+    pub(super) async fn renew(&mut self, to: &Destination) -> io::Result<bool> {
+        let closes = self.closes;
+        if closes {
+            *self = Self::open(to).await?;
+        }
+        Ok(closes)
+    }
+
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.write_all(bytes).await?,
+            Stream::Tls(stream) => {
+                stream.write_all(bytes).await?;
+                stream.flush().await?;
+            }
+        }
+        self.used.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes `length` bytes of the repeating pattern.
+    pub(super) async fn write_pattern(&mut self, length: u64) -> io::Result<()> {
+        let block = pattern::block();
+        let mut left = length;
+        while left > 0 {
+            let part = usize::try_from(left).unwrap_or(block.len()).min(block.len());
+            self.write(&block[..part]).await?;
+            left -= part as u64;
+        }
+        Ok(())
+    }
+
+    /// The next head, which may be that of an interim answer (1xx).
+    pub(super) async fn head(&mut self) -> io::Result<Head> {
+        loop {
+            if let Some((head, length)) = Head::parse(&self.input)? {
+                self.input.drain(..length);
+                return Ok(head);
+            }
+            if self.fill().await? == 0 {
+                return Err(early_end());
+            }
+        }
+    }
+
+    /// The next head that is not an interim one.
+    pub(super) async fn final_head(&mut self) -> io::Result<Head> {
+        loop {
+            let head = self.head().await?;
+            if !head.is_interim() {
+                return Ok(head);
+            }
+        }
+    }
+
+    /// Reads the body that follows `head`, shows it piece by piece and returns its length.
+    pub(super) async fn body(
+        &mut self,
+        head: &Head,
+        mut show: impl FnMut(&[u8]),
+    ) -> io::Result<u64> {
+        let mut body = Body::of(head)?;
+        let mut length = 0;
+        loop {
+            let taken = body.take(&self.input, |bytes| {
+                length += bytes.len() as u64;
+                show(bytes);
+            })?;
+            self.input.drain(..taken);
+            if body.is_complete() {
+                return Ok(length);
+            }
+            if self.fill().await? == 0 {
+                return if body.ends_by_closing() { Ok(length) } else { Err(early_end()) };
+            }
+        }
+    }
+
+    /// Waits until the server closes or sends what nobody asked for.
+    pub(super) async fn closed(&mut self) -> io::Result<()> {
+        while self.fill().await? > 0 {}
+        Ok(())
+    }
+
+    /// What the kernel knows about the connection.
+    pub(super) fn facts(&self) -> io::Result<TcpInfo> {
+        tcp_info(self.socket())
+    }
+
+    /// Another descriptor of the socket, to read facts while the connection is busy.
+    pub(super) fn watch(&self) -> io::Result<OwnedFd> {
+        self.socket().try_clone_to_owned()
+    }
+
+    /// The TLS version as the protocol names it.
+    pub(super) fn tls_version(&self) -> Option<String> {
+        match &self.stream {
+            Stream::Plain(_) => None,
+            Stream::Tls(stream) => {
+                let version = stream.get_ref().1.protocol_version()?;
+                Some(format!("{version:?}").replace('_', "."))
+            }
+        }
+    }
+
+    /// Resets the connection when it is dropped: what waits in its buffers is not sent.
+    pub(super) fn reset_on_drop(&self) -> io::Result<()> {
+        self.tcp().set_zero_linger()
+    }
+
+    async fn fill(&mut self) -> io::Result<usize> {
+        self.input.reserve(READ_BYTES);
+        let read = match &mut self.stream {
+            Stream::Plain(stream) => stream.read_buf(&mut self.input).await,
+            Stream::Tls(stream) => stream.read_buf(&mut self.input).await,
+        };
+        let read = match read {
+            // Some servers end TLS without a word.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+            other => other?,
+        };
+        self.used.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match &self.stream {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.tcp().as_fd()
+    }
+}
+
+fn socket(to: &Destination) -> io::Result<TcpSocket> {
+    let socket = Socket::new(Domain::for_address(to.address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    if let Some(mss) = to.shape.mss {
+        socket.set_mss(mss.min(MAXSEG_MAX))?;
+    }
+    if let Some(bytes) = to.shape.receive_buffer {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = to.shape.send_buffer {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    Ok(TcpSocket::from_std_stream(socket.into()))
+}
+
+fn early_end() -> io::Error {
+    let why = "the connection closed before a complete answer";
+    io::Error::new(io::ErrorKind::UnexpectedEof, why)
+}
+
+const USER_AGENT: &str = concat!("User-Agent: heartbeat-probe/", env!("CARGO_PKG_VERSION"), "\r\n");
+/// Empties a socket in few calls.
+const READ_BYTES: usize = 256 * 1024;
+/// Versions and pages that are looked at are well below it.
+const BODY_KEPT_BYTES_MAX: usize = 64 * 1024;
+/// MAX_TCP_WINDOW: TCP_MAXSEG takes no more.
+pub(super) const MAXSEG_MAX: u32 = 32_767;

@@ -1,0 +1,261 @@
+//! Paths of which all is known: network namespaces in a row, `near - left - right - far`, joined by
+//! veth pairs. The prober runs in `near`, the server in `far`; what a test sets is set between
+//! `left` and `right`.
+
+// Every test file is a program of its own and uses its own part of this; a failure here is a
+// failure of the test.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::path_twin::{self, Manners};
+
+/// Four namespaces; they are removed at the end.
+pub(crate) struct Ground {
+    prefix: String,
+    relay: Option<Child>,
+    /// One path at a time: they are measured, and would disturb each other.
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// What `far` is reached as.
+pub(crate) const FAR: &str = "10.77.3.2";
+/// The same over IPv6.
+pub(crate) const FAR_IPV6: &str = "[fd77:3::2]";
+/// What it is reached as through a tunnel.
+pub(crate) const FAR_INSIDE: &str = "10.78.0.2";
+
+impl Ground {
+    /// Builds the row; none, and a line that says so, where this machine does not let us.
+    pub(crate) fn new() -> Option<Self> {
+        for tool in ["ip", "ethtool", "nft", "tc", "python3"] {
+            let found =
+                Command::new(tool).arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status();
+            if found.is_err() {
+                eprintln!("LEFT OUT: this test needs the program {tool}");
+                return None;
+            }
+        }
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        static TURN: Mutex<()> = Mutex::new(());
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let prefix = format!("path-{}-{number}", std::process::id());
+        let ground = Self { prefix, relay: None, _turn };
+        if !is_run("ip", &["netns", "add", &ground.name("near")]) {
+            eprintln!("LEFT OUT: this test needs root, to add network namespaces");
+            return None;
+        }
+        for other in ["left", "right", "far"] {
+            run("ip", &["netns", "add", &ground.name(other)]);
+        }
+        for name in NAMES {
+            ground.ip(name, "link set lo up");
+            ground.inside(name, "sysctl -qw net.ipv4.ip_forward=1");
+            ground.inside(name, "sysctl -qw net.ipv6.conf.all.forwarding=1");
+            // The kernel's default in a namespace may pace, which hides what a queue does.
+            let cubic = ["netns", "exec", &ground.name(name), "sysctl", "-qw", CUBIC];
+            if !is_run("ip", &cubic) {
+                ground.inside(name, RENO);
+            }
+        }
+        for (index, pair) in NAMES.windows(2).enumerate() {
+            ground.link(index + 1, pair[0], pair[1]);
+        }
+        ground.route();
+        Some(ground)
+    }
+
+    /// Starts a server in `far`; its URL as seen from `near`.
+    pub(crate) fn serve(&self, address: &str, manners: Manners) -> String {
+        let space = File::open(Path::new("/run/netns").join(self.name("far"))).unwrap();
+        let address: SocketAddr = path_twin::start(&format!("{address}:0"), manners, move || {
+            use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+            move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        });
+        format!("http://{address}")
+    }
+
+    /// The prober as a command, in `near`.
+    pub(crate) fn prober(&self) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name("near"), env!("CARGO_BIN_EXE_heartbeat-probe")]);
+        command
+    }
+
+    /// The MTU between `left` and `right`.
+    pub(crate) fn narrow(&self, mtu: u32) {
+        self.ip("left", &format!("link set right2 mtu {mtu}"));
+        self.ip("right", &format!("link set left2 mtu {mtu}"));
+    }
+
+    /// Lets `left` drop what the rule says of what goes to `near`.
+    pub(crate) fn drop_down(&self, rule: &str) {
+        self.drop("left", "right2", rule);
+    }
+
+    /// Lets `right` drop what the rule says of what goes to `far`.
+    pub(crate) fn drop_up(&self, rule: &str) {
+        self.drop("right", "left2", rule);
+    }
+
+    /// Lets hosts pass on several segments as one, as they commonly do.
+    pub(crate) fn offload(&self) {
+        for (name, device) in [
+            ("near", "left1"),
+            ("left", "near1"),
+            ("left", "right2"),
+            ("right", "left2"),
+            ("right", "far3"),
+            ("far", "right3"),
+        ] {
+            self.inside(name, &format!("ethtool -K {device} gso on tso on gro on"));
+        }
+    }
+
+    fn drop(&self, name: &str, from: &str, rule: &str) {
+        self.inside(name, "nft add table inet t");
+        self.inside(name, "nft add chain inet t f { type filter hook forward priority 0 ; }");
+        self.inside(name, &format!("nft add rule inet t f iifname {from} {rule} drop"));
+    }
+
+    /// A bottleneck in both directions, with a queue of so many bytes before it.
+    pub(crate) fn bottleneck(&self, rate: &str, queue_bytes: u32) {
+        for (name, device) in [("left", "near1"), ("right", "far3")] {
+            let limits = format!("rate {rate} burst 5k limit {queue_bytes}");
+            self.inside(name, &format!("tc qdisc add dev {device} root tbf {limits}"));
+        }
+    }
+
+    /// A tunnel between `near` and `far`, as overlay networks have it.
+    pub(crate) fn vxlan(&self) {
+        let ends = [("near", "10.77.1.1", FAR, "10.78.0.1"), ("far", FAR, "10.77.1.1", FAR_INSIDE)];
+        for (name, local, remote, inside) in ends {
+            let tunnel = format!("vxlan id 7 local {local} remote {remote} dstport 4789");
+            self.ip(name, &format!("link add vx0 type {tunnel}"));
+            self.ip(name, "link set vx0 mtu 1450 up");
+            self.ip(name, &format!("address add {inside}/24 dev vx0"));
+            self.inside(name, "ethtool -K vx0 gso off tso off gro off");
+        }
+    }
+
+    /// Puts a relay between `near` and `far` instead of the row: so much delay each way, and so
+    /// much loss of each direction.
+    pub(crate) fn relay(&mut self, delay_ms: f64, loss_down: f64, loss_up: f64) {
+        // Delays are compared to the millisecond: what else the machine does must not add to them.
+        // The threads and processes that are started from here on inherit it.
+        let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+        is_run("chrt", &["--fifo", "--pid", "1", &thread]);
+        let (near, far) = (format!("{}n", self.short()), format!("{}f", self.short()));
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/path_relay.py");
+        let mut relay = Command::new("python3");
+        relay.arg(script).args([&near, &far]);
+        relay.args([delay_ms, loss_up, loss_down].map(|number| number.to_string()));
+        let mut relay = relay.stdout(Stdio::piped()).spawn().unwrap();
+        let mut ready = String::new();
+        let out = relay.stdout.take().unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut ready).unwrap();
+        assert_eq!(ready, "ready\n");
+        self.relay = Some(relay);
+        for (device, name, address, other) in
+            [(&near, "near", "10.78.0.1", FAR_INSIDE), (&far, "far", FAR_INSIDE, "10.78.0.1")]
+        {
+            run("ip", &["link", "set", device, "netns", &self.name(name)]);
+            self.ip(name, &format!("address add {address} peer {other} dev {device}"));
+            self.ip(name, &format!("link set {device} mtu 1500 up"));
+        }
+    }
+
+    fn link(&self, number: usize, left: &str, right: &str) {
+        // Each end is called after what is at the other one.
+        let (near_end, far_end) = (format!("{right}{number}"), format!("{left}{number}"));
+        let (left_space, right_space) = (self.name(left), self.name(right));
+        let words = format!(
+            "link add {near_end} netns {left_space} type veth peer name {far_end} netns \
+             {right_space}"
+        );
+        run("ip", &words.split(' ').collect::<Vec<_>>());
+        for (name, device, host) in [(left, &near_end, 1), (right, &far_end, 2)] {
+            self.ip(name, &format!("address add 10.77.{number}.{host}/24 dev {device}"));
+            let ipv6 = format!("address add fd77:{number}::{host}/64 dev {device} nodad");
+            self.ip(name, &ipv6);
+            // Packets are dropped by their length: they have to be as long as on a cable.
+            self.inside(name, &format!("ethtool -K {device} gso off tso off gro off"));
+            self.ip(name, &format!("link set {device} up"));
+        }
+    }
+
+    fn route(&self) {
+        for (name, net, via) in [
+            ("near", "10.77.2.0/24", "10.77.1.2"),
+            ("near", "10.77.3.0/24", "10.77.1.2"),
+            ("left", "10.77.3.0/24", "10.77.2.2"),
+            ("right", "10.77.1.0/24", "10.77.2.1"),
+            ("far", "10.77.1.0/24", "10.77.3.1"),
+            ("far", "10.77.2.0/24", "10.77.3.1"),
+        ] {
+            self.ip(name, &format!("route add {net} via {via}"));
+        }
+        for (name, net, via) in [
+            ("near", "fd77:2::/64", "fd77:1::2"),
+            ("near", "fd77:3::/64", "fd77:1::2"),
+            ("left", "fd77:3::/64", "fd77:2::2"),
+            ("right", "fd77:1::/64", "fd77:2::1"),
+            ("far", "fd77:1::/64", "fd77:3::1"),
+            ("far", "fd77:2::/64", "fd77:3::1"),
+        ] {
+            self.ip(name, &format!("-6 route add {net} via {via}"));
+        }
+    }
+
+    fn ip(&self, name: &str, words: &str) {
+        let space = self.name(name);
+        let words: Vec<_> = ["-n", &space].into_iter().chain(words.split(' ')).collect();
+        run("ip", &words);
+    }
+
+    fn inside(&self, name: &str, words: &str) {
+        let space = self.name(name);
+        let words: Vec<_> = ["netns", "exec", &space].into_iter().chain(words.split(' ')).collect();
+        run("ip", &words);
+    }
+
+    fn name(&self, name: &str) -> String {
+        format!("{}-{name}", self.prefix)
+    }
+
+    // A device's name has 15 letters at most.
+    fn short(&self) -> String {
+        self.prefix.replace("path-", "pt").replace('-', "x")
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        if let Some(relay) = &mut self.relay {
+            let _ = relay.kill();
+            let _ = relay.wait();
+        }
+        for name in NAMES {
+            is_run("ip", &["netns", "del", &self.name(name)]);
+        }
+    }
+}
+
+fn run(program: &str, words: &[&str]) {
+    assert!(is_run(program, words), "{program} {words:?}");
+}
+
+fn is_run(program: &str, words: &[&str]) -> bool {
+    Command::new(program).args(words).stdout(Stdio::null()).status().unwrap().success()
+}
+
+const NAMES: [&str; 4] = ["near", "left", "right", "far"];
+const CUBIC: &str = "net.ipv4.tcp_congestion_control=cubic";
+const RENO: &str = "sysctl -qw net.ipv4.tcp_congestion_control=reno";
