@@ -19,6 +19,7 @@ mod dashes;
 mod failure;
 mod healthcheck;
 mod interface;
+mod notice;
 mod serve;
 mod settings;
 /// Names that the linker looks for: the one file with something unsafe in it.
@@ -33,8 +34,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     run().unwrap_or_else(|failure| {
-        // Not `eprintln!`: it panics where standard error is closed, and hides the exit code.
-        let _ = writeln!(io::stderr(), "heartbeat: {failure}");
+        notice::tell(&format!("heartbeat: {failure}\n"));
         failure.exit_code()
     })
 }

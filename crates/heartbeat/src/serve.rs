@@ -1,6 +1,6 @@
 //! Owns the life of the server: limits, start, banner, signals, drain, exit code.
 
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,7 @@ use heartbeat_runtime::{Config, Report, Server, Signals, StartError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::failure::Failure;
+use crate::notice::tell;
 
 /// How often a drain is asked whether it is over.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
@@ -30,18 +31,18 @@ pub(crate) fn serve(config: Config) -> Result<ExitCode, Failure> {
     let Some(server) = start(&config, &signals)? else { return Ok(ExitCode::SUCCESS) };
     tell(&banner(&config, &server));
     signals.wait();
+    server.stop();
     tell(&format!(
         "heartbeat: draining: serving for {:?}, then up to {:?} for what is in flight; a second \
          signal ends it at once\n",
         config.drain_delay, config.drain_timeout
     ));
-    server.stop();
     let deadline = Instant::now() + config.drain_delay + config.drain_timeout;
     while !server.is_finished() && Instant::now() < deadline {
         // If signals can not be waited for any more, nothing else could end the drain early.
         if signals.wait_for(DRAIN_POLL).unwrap_or(true) {
-            tell("heartbeat: second signal: ending at once\n");
             server.stop();
+            tell("heartbeat: second signal: ending at once\n");
             break;
         }
     }
@@ -114,9 +115,4 @@ fn banner(config: &Config, server: &Server) -> String {
         site.min(),
         site.max(),
     )
-}
-
-/// One write to standard error; if it is closed, nobody wants to know.
-fn tell(text: &str) {
-    let _ = io::stderr().write_all(text.as_bytes());
 }

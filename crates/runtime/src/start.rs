@@ -246,7 +246,9 @@ fn attempt(
         max_connections: limits.connections_max,
         max_connections_refused: asked.filter(|asked| *asked > limits.connections_max),
     };
-    let shared = Arc::new(Shared::new(config.clone(), report, limits));
+    let shared = Shared::new(config.clone(), report, limits)
+        .map_err(|source| StartError::System { call: "clone", source })?;
+    let shared = Arc::new(shared);
     attempt.step(Some(&shared));
     for _ in cpus {
         next(&reports)?;

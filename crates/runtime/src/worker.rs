@@ -50,8 +50,8 @@ pub(crate) struct Parts {
 
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>, index: usize, parts: Parts) -> Self {
-        let log =
-            shared.config.log.map(|format| AccessLog::new(format, Arc::clone(&shared.log_sink)));
+        let log = shared.config.log.zip(shared.log_sink.as_ref());
+        let log = log.map(|(format, sink)| AccessLog::new(format, Arc::clone(sink)));
         Self {
             shared,
             index,

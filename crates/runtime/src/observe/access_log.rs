@@ -68,10 +68,10 @@ impl AccessLog {
         }
     }
 
-    /// Hands the waiting lines on, as far as standard output takes them. True where all are gone.
+    /// Hands the waiting lines on, as far as standard output takes them. True if all have been written.
     pub(crate) fn flush(&self) -> bool {
         let mut waiting = self.waiting.borrow_mut();
-        if waiting.is_empty() && self.dropped.get() == 0 {
+        if waiting.is_empty() && self.dropped.get() == 0 && self.sink.is_idle() {
             return true;
         }
         match self.sink.write(&mut waiting) {
@@ -84,7 +84,7 @@ impl AccessLog {
         }
         let dropped = self.dropped.replace(0);
         if dropped == 0 {
-            return true;
+            return self.sink.is_idle();
         }
         self.with_stamp(|stamp| match self.format {
             LogFormat::Tsv => {

@@ -321,51 +321,11 @@ pub(crate) fn page_bytes() -> u64 {
     u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
-/// What a descriptor refers to, as far as writing without waiting goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FileKind {
-    /// A regular file, or anything that takes all it is given.
-    File,
-    /// A pipe or a terminal: takes as much as it has room for.
-    Pipe,
-    /// A socket.
-    Socket,
-}
-
-/// What `descriptor` refers to (fstat(2)).
-pub(crate) fn file_kind(descriptor: RawFd) -> FileKind {
-    // SAFETY: an all-zero stat is live memory for fstat to fill.
-    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: the stat is live for the call. Where it fails, the mode stays 0.
-    unsafe { libc::fstat(descriptor, &mut stat) };
-    match stat.st_mode & libc::S_IFMT {
-        libc::S_IFIFO | libc::S_IFCHR => FileKind::Pipe,
-        libc::S_IFSOCK => FileKind::Socket,
-        _ => FileKind::File,
-    }
-}
-
-/// Writes as much of `bytes` as `descriptor` takes without waiting; WouldBlock where that is
-/// nothing. For a pipe, `bytes` are no more than PIPE_BUF.
-pub(crate) fn write_at_once(descriptor: RawFd, kind: FileKind, bytes: &[u8]) -> io::Result<usize> {
-    if kind == FileKind::Pipe {
-        let mut poll = libc::pollfd { fd: descriptor, events: libc::POLLOUT, revents: 0 };
-        // SAFETY: the pollfd is live for the call, and its number is passed with it.
-        check(unsafe { libc::poll(&mut poll, 1, 0) })?;
-        // An error condition is told by the write below.
-        if poll.revents == 0 {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-    }
-    let written = if kind == FileKind::Socket {
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        // SAFETY: the bytes are live for the call, and their number is passed with them.
-        unsafe { libc::send(descriptor, bytes.as_ptr().cast(), bytes.len(), flags) }
-    } else {
-        // SAFETY: as above.
-        unsafe { libc::write(descriptor, bytes.as_ptr().cast(), bytes.len()) }
-    };
-    usize::try_from(written).map_err(|_| io::Error::last_os_error())
+/// Waits until `descriptor` takes something, or reports an error instead (poll(2)).
+pub(crate) fn wait_writable(descriptor: RawFd) -> io::Result<()> {
+    let mut poll = libc::pollfd { fd: descriptor, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: the pollfd is live for the call, and its number is passed with it.
+    check(unsafe { libc::poll(&raw mut poll, 1, -1) }).map(|_| ())
 }
 
 /// SIGTERM and SIGINT, taken from every thread of this process and handed out one by one.
