@@ -8,12 +8,13 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use mimalloc::MiMalloc;
-
 use crate::args::Asked;
 use crate::failure::Failure;
 use crate::settings::Settings;
 
+/// One option of the allocator can only be set by its own function.
+#[allow(unsafe_code)]
+mod allocator;
 mod args;
 mod dashes;
 mod failure;
@@ -22,17 +23,14 @@ mod interface;
 mod notice;
 mod serve;
 mod settings;
-/// Names that the linker looks for: the one file with something unsafe in it.
+/// Names that the linker looks for: the other file with something unsafe in it.
 #[cfg(all(target_feature = "crt-static", target_env = "gnu", panic = "abort"))]
 #[allow(unsafe_code)]
 mod unwinder;
 mod values;
 
-/// Smaller in memory than the allocators of the C libraries, and as fast under each of them.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::give_back_at_once();
     run().unwrap_or_else(|failure| {
         notice::tell(&format!("heartbeat: {failure}\n"));
         failure.exit_code()
