@@ -50,8 +50,19 @@ fn run() -> Result<ExitCode, Failure> {
             healthcheck::run(url.as_deref(), &Settings::new(&matches, &environment))?;
         }
         Asked::Serve(matches) => {
+            warn_of_misspelt_variables();
             return serve::serve(Settings::new(&matches, &environment).config()?);
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A variable that nobody reads was meant for something.
+fn warn_of_misspelt_variables() {
+    let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    let misspelt = args::misspelt(names);
+    if !misspelt.is_empty() {
+        let names = misspelt.join(", ").escape_default().to_string();
+        notice::tell(&format!("heartbeat: warning: no such option: {names}; see --help\n"));
+    }
 }

@@ -26,6 +26,9 @@ pub enum Signal {
     Terminate = libc::SIGTERM as isize,
     Continue = libc::SIGCONT as isize,
     Stop = libc::SIGSTOP as isize,
+    HangUp = libc::SIGHUP as isize,
+    User1 = libc::SIGUSR1 as isize,
+    User2 = libc::SIGUSR2 as isize,
 }
 
 /// Sends a signal to a process that has not been waited for.

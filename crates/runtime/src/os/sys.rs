@@ -328,6 +328,14 @@ pub(crate) fn wait_writable(descriptor: RawFd) -> io::Result<()> {
     check(unsafe { libc::poll(&raw mut poll, 1, -1) }).map(|_| ())
 }
 
+/// Makes signals do nothing to this process (signal(2)).
+pub(crate) fn ignore_signals(signals: &[c_int]) {
+    for signal in signals {
+        // SAFETY: signal(2) takes no memory, and SIG_IGN calls nothing.
+        unsafe { libc::signal(*signal, libc::SIG_IGN) };
+    }
+}
+
 /// SIGTERM and SIGINT, taken from every thread of this process and handed out one by one.
 #[derive(Debug)]
 pub(crate) struct BlockedSignals {
