@@ -94,7 +94,7 @@ fn banner(config: &Config, server: &Server) -> String {
     if let Some(asked) = server.report().max_connections_refused {
         warnings += &format!(
             "heartbeat: warning: --max-connections {asked} is taken down to {max_connections}, \
-             which is what the limits of this process allow (ulimit -n)\n"
+             which is what the limits of this process allow (ulimit -n, memory limit)\n"
         );
     }
     let is_refused = server.report().refusal.is_some();

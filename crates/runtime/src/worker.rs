@@ -12,6 +12,7 @@ use crate::deadlines::Deadlines;
 use crate::handover::{Balance, Inbox};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Counters;
+use crate::os::cgroup::Memory;
 use crate::os::clock::Clock;
 use crate::os::event_loop::Driver;
 use crate::send::arena::Arena;
@@ -81,6 +82,12 @@ impl Worker {
     /// The access log if it is on.
     pub(crate) fn log(&self) -> Option<&AccessLog> {
         self.log.as_ref()
+    }
+
+    /// Whether there is memory for another connection or a longer head.
+    pub(crate) fn has_memory(&self) -> bool {
+        let memory = self.shared.memory.as_ref();
+        memory.is_none_or(|gauge| gauge.read() != Memory::UsedUp)
     }
 
     pub(crate) fn config(&self) -> &Config {

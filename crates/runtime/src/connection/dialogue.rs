@@ -71,6 +71,8 @@ pub(crate) enum Reply {
     Rejection(Rejection),
     /// A message that did not come in time.
     Timeout,
+    /// A head that is too long for the memory that is left.
+    TooLarge,
 }
 
 /// An answer that has been encoded.
@@ -186,6 +188,10 @@ impl<'w> Dialogue<'w> {
             (Reply::Request, None) => unreachable!("a message ends after its head"),
             (Reply::Rejection(rejection), _) => Response::rejection(rejection),
             (Reply::Timeout, _) => Response::new(Status::RequestTimeout),
+            (Reply::TooLarge, _) => {
+                self.connection.close_after_answer();
+                Response::rejection(Rejection::HeadTooLarge)
+            }
         };
         let route = match (&open, reply) {
             (Some(open), Reply::Request) => open.routed.route,
