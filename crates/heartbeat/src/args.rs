@@ -11,6 +11,9 @@ use crate::failure::{Failure, quoted};
 /// The options that are booleans: a value is optional and follows an equals sign.
 const SWITCHES: [&str; 4] = ["log", "log-tcp", "responsiveness", "aliases"];
 
+/// How the environment variables of options begin.
+const VARIABLE_PREFIX: &str = "HB_";
+
 const HEALTHCHECK: &str = "healthcheck";
 const URL: &str = "URL";
 
@@ -18,7 +21,9 @@ const ENVIRONMENT: &str = "\
 The environment may set each option but the last two: HB_ and its name in capitals, as in HB_PORT
 or HB_LOG_FORMAT. An empty variable counts as unset; the command line comes first.
 SIZE is digits and an optional K, M or G (binary), TIME is digits and one of ms, s, m, h.
-Options may also begin with one dash, as in -min 1K. Where one is repeated, the last counts.";
+Options may also begin with one dash, as in -min 1K. Where one is repeated, the last counts.
+SIGTERM and SIGINT begin the drain, a second one ends it at once, and so does SIGQUIT. SIGHUP,
+SIGUSR1 and SIGUSR2 are ignored.";
 
 /// What the program is to do.
 #[derive(Debug)]
@@ -38,7 +43,10 @@ pub(crate) enum Asked {
 pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Asked, Failure> {
     let mut command = command();
     command.build();
-    let arguments = double_dashes(&command, arguments);
+    let mut arguments = double_dashes(&command, arguments);
+    if arguments.first().is_some_and(|first| first == "help") {
+        arguments = vec!["--help".to_owned()];
+    }
     let matches = match command.try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => {
@@ -64,6 +72,20 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Asked, Fa
     Ok(Asked::Healthcheck(check.get_one(URL).cloned(), matches))
 }
 
+/// The environment variable of an option.
+pub(crate) fn variable(name: &str) -> String {
+    format!("{VARIABLE_PREFIX}{}", name.replace('-', "_").to_ascii_uppercase())
+}
+
+/// Those of `variables` that look like an option and are none.
+pub(crate) fn misspelt(variables: impl Iterator<Item = String>) -> Vec<String> {
+    let is_option = |text: &str| OPTIONS.iter().any(|(_, name, ..)| variable(name) == text);
+    let mut misspelt: Vec<_> =
+        variables.filter(|text| text.starts_with(VARIABLE_PREFIX) && !is_option(text)).collect();
+    misspelt.sort();
+    misspelt
+}
+
 /// Whether an option is a boolean.
 pub(crate) fn is_switch(name: &str) -> bool {
     SWITCHES.contains(&name)
@@ -73,10 +95,14 @@ pub(crate) fn is_switch(name: &str) -> bool {
 pub(crate) fn command() -> Command {
     let check = Command::new(HEALTHCHECK)
         .about("Ask a running server whether it is well: exit code 0 if it answers 200, else 1")
-        .arg(Arg::new(URL).help("http://IP[:PORT][/PATH], or localhost for IP"))
+        .arg(
+            Arg::new(URL)
+                .help("http://IP[:PORT][/PATH] or tcp://IP:PORT; localhost will do for IP"),
+        )
         .after_help(
-            "Without a URL it asks http://127.0.0.1:$HB_PORT/healthz, port 8080 where that is \
-             unset.\nAn answer may take 2 seconds. Names other than localhost are not resolved.",
+            "Without a URL it asks http://127.0.0.1:$HB_PORT/healthz, port 8080 if that is unset, \
+             and then [::1].\ntcp:// is for the addresses of Kubernetes services, and asks for \
+             /healthz.\nAn answer may take 2 seconds. Names other than localhost are not resolved.",
         );
     let version = Arg::new("version")
         .short('v')
@@ -164,7 +190,7 @@ fn misuse(error: &clap::Error) -> Failure {
 const OPTIONS: [(&str, &str, &str, &str, &str); 24] = [
     ("p", "port", "N", "8080", "TCP port; 0 picks a free one and prints it"),
     ("a", "address", "IP", "",
-        "Address to listen on [default: :: for both, or 0.0.0.0 without IPv6]"),
+        "Address to listen on [default: ::, or 0.0.0.0 without IPv6]"),
     ("u", "uri", "PATH", "/heartbeat/", "Prefix of the URLs that answer with bytes"),
     ("", "min", "SIZE", "1", "Fewest bytes of an answer"),
     ("", "max", "SIZE", "1M", "Most bytes of an answer, up to 1G"),
@@ -175,16 +201,16 @@ const OPTIONS: [(&str, &str, &str, &str, &str); 24] = [
     ("", "io", "DRIVER", "auto", "auto, uring or epoll; auto tries them in this order"),
     ("", "send", "TIER", "auto", "Large answers by copy, splice, registered, zerocopy"),
     ("", "max-connections", "N", "",
-        "Above it one is answered 503 [default: from RLIMIT_NOFILE]"),
+        "Above it: 503 [default: by RLIMIT_NOFILE and memory limit]"),
     ("", "admin-port", "N", "",
-        "Port of a second listener for operators, which alone serves /metrics and /version then"),
+        "Port of a second listener, which alone has /metrics and /version"),
     ("", "admin-address", "IP", "", "Its address [default: that of --address]"),
     ("", "node", "NAME", "", "Node that this runs on, as /version and /metrics show it"),
     ("", "zone", "NAME", "", "Zone of that node"),
     ("", "tcp-metrics", "on|off", "on", "Metrics of the paths of connections (TCP_INFO)"),
     ("", "responsiveness", "BOOL", "false", "Serve /.well-known/nq [default: off]"),
     ("", "aliases", "BOOL", "false",
-        "Serve the paths of other tools: /bytes/n, /__down, /__up, /garbage ... [default: off]"),
+        "Serve the paths of other tools, as /bytes/n [default: off]"),
     ("", "header-timeout", "TIME", "10s", "Longest time for a whole request head"),
     ("", "idle-timeout", "TIME", "620s", "Longest wait for the next request of a connection"),
     ("", "stall-timeout", "TIME", "60s", "Longest time without progress in a body, either way"),

@@ -21,7 +21,12 @@ const ANSWER_BYTES_MAX: usize = 1024;
 /// The port of a URL that names none.
 const HTTP_PORT: u16 = 80;
 
-const URL_FORM: &str = "expected http://IP[:PORT][/PATH], with localhost (::1, then 127.0.0.1) or \
+/// The scheme in which Kubernetes writes the addresses of services, as in `tcp://10.0.0.1:8080`.
+const SERVICE_SCHEME: &str = "tcp";
+
+const HEALTH_PATH: &str = "/healthz";
+
+const URL_FORM: &str = "expected http://IP[:PORT][/PATH] or tcp://IP:PORT, with localhost (::1, then 127.0.0.1) or \
                         an address for IP; other names are not resolved";
 
 /// Asks the server at a URL, by default the one on this host, how it is.
@@ -29,13 +34,17 @@ const URL_FORM: &str = "expected http://IP[:PORT][/PATH], with localhost (::1, t
 /// # Errors
 /// Where the URL is none, where there is no answer in time, and where the answer is not a 200.
 pub(crate) fn run(url: Option<&str>, settings: &Settings<'_>) -> Result<(), Failure> {
+    let is_default = url.is_none();
     let url = match url {
         Some(url) => url.to_owned(),
         None => default_url(settings.port()?)?,
     };
-    let Some(target) = Target::parse(&url) else {
+    let Some(mut target) = Target::parse(&url) else {
         return Err(Failure::usage(format_args!("healthcheck {}", quoted(&url)), URL_FORM));
     };
+    if is_default {
+        target.try_ipv6_too();
+    }
     match target.ask(Instant::now() + LIMIT) {
         Ok(200) => Ok(()),
         Ok(status) => Err(format!("answered {status}, not 200")),
@@ -48,7 +57,7 @@ fn default_url(port: u16) -> Result<String, Failure> {
     if port == 0 {
         return Err(Failure::usage("healthcheck with HB_PORT=0", "expected a URL with the port"));
     }
-    Ok(format!("http://{}:{port}/healthz", Ipv4Addr::LOCALHOST))
+    Ok(format!("http://{}:{port}{HEALTH_PATH}", Ipv4Addr::LOCALHOST))
 }
 
 fn cause(error: &io::Error) -> String {
@@ -73,16 +82,21 @@ struct Target<'u> {
 
 impl<'u> Target<'u> {
     fn parse(url: &'u str) -> Option<Self> {
-        const SCHEME: &str = "http://";
         // Anything else would have to be encoded, and would let a URL write fields of its own.
         if !url.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
             return None;
         }
-        let (scheme, rest) = url.split_at_checked(SCHEME.len())?;
-        if !scheme.eq_ignore_ascii_case(SCHEME) {
+        let (scheme, rest) = url.split_once("://")?;
+        let is_service = scheme.eq_ignore_ascii_case(SERVICE_SCHEME);
+        if !is_service && !scheme.eq_ignore_ascii_case("http") {
             return None;
         }
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let path = match (is_service, path) {
+            (true, "") => HEALTH_PATH,
+            (true, _) => return None,
+            (false, path) => path,
+        };
         // The last colon may belong to an IPv6 address, which then ends in a bracket.
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => (host, values::port(port).ok()?),
@@ -93,6 +107,12 @@ impl<'u> Target<'u> {
         }
         let addresses = hosts(host)?.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
         Some(Self { authority, addresses, path })
+    }
+
+    /// After 127.0.0.1 asks ::1: a host may have no other address of its own.
+    fn try_ipv6_too(&mut self) {
+        let port = self.addresses.first().map(SocketAddr::port);
+        self.addresses.extend(port.map(|port| SocketAddr::from((Ipv6Addr::LOCALHOST, port))));
     }
 
     /// The status that this target answers until `deadline`.
@@ -109,14 +129,15 @@ impl<'u> Target<'u> {
     }
 
     fn connect(&self, deadline: Instant) -> io::Result<TcpStream> {
-        let mut refusal = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        let mut refusal = None;
         for address in &self.addresses {
             match TcpStream::connect_timeout(address, left(deadline)?) {
                 Ok(stream) => return Ok(stream),
-                Err(error) => refusal = error,
+                // The first one is the one that was meant.
+                Err(error) => refusal = refusal.or(Some(error)),
             }
         }
-        Err(refusal)
+        Err(refusal.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
     }
 }
 
@@ -194,6 +215,8 @@ mod tests {
             ("http://10.0.0.1:1?c", "10.0.0.1:1", "?c"),
             ("http://[::1]/", "[::1]:80", "/"),
             ("http://[fd00::1]:65535/x", "[fd00::1]:65535", "/x"),
+            ("tcp://10.0.0.1:8080", "10.0.0.1:8080", "/healthz"),
+            ("TCP://[::1]:1", "[::1]:1", "/healthz"),
         ];
         for (url, address, path) in cases {
             let target = Target::parse(url).unwrap();
@@ -211,6 +234,15 @@ mod tests {
     }
 
     #[test]
+    fn asks_both_loopback_addresses_by_default() {
+        let url = default_url(81).unwrap();
+        let mut target = Target::parse(&url).unwrap();
+        target.try_ipv6_too();
+        let expected = ["127.0.0.1:81", "[::1]:81"].map(|address| address.parse().unwrap());
+        assert_eq!(target.addresses, expected);
+    }
+
+    #[test]
     fn refuses_everything_else() {
         let urls = [
             "",
@@ -220,6 +252,9 @@ mod tests {
             "127.0.0.1:8080",
             "https://127.0.0.1/",
             "ftp://127.0.0.1/",
+            "tcp://127.0.0.1:1/",
+            "tcp://example.com:1",
+            "tcp:127.0.0.1",
             "http://example.com/",
             "http://::1/",
             "http://[127.0.0.1]/",

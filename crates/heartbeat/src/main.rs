@@ -8,8 +8,6 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use mimalloc::MiMalloc;
-
 use crate::args::Asked;
 use crate::failure::Failure;
 use crate::settings::Settings;
@@ -19,18 +17,15 @@ mod dashes;
 mod failure;
 mod healthcheck;
 mod interface;
+mod notice;
 mod serve;
 mod settings;
 mod values;
 
-/// Smaller in memory than the allocators of the C libraries, and as fast under each of them.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
-
 fn main() -> ExitCode {
+    heartbeat_allocator::give_back_at_once();
     run().unwrap_or_else(|failure| {
-        // Not `eprintln!`: it panics where standard error is closed, and hides the exit code.
-        let _ = writeln!(io::stderr(), "heartbeat: {failure}");
+        notice::tell(&format!("heartbeat: {failure}\n"));
         failure.exit_code()
     })
 }
@@ -48,8 +43,19 @@ fn run() -> Result<ExitCode, Failure> {
             healthcheck::run(url.as_deref(), &Settings::new(&matches, &environment))?;
         }
         Asked::Serve(matches) => {
+            warn_of_misspelt_variables();
             return serve::serve(Settings::new(&matches, &environment).config()?);
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A variable that nobody reads was meant for something.
+fn warn_of_misspelt_variables() {
+    let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    let misspelt = args::misspelt(names);
+    if !misspelt.is_empty() {
+        let names = misspelt.join(", ").escape_default().to_string();
+        notice::tell(&format!("heartbeat: warning: no such option: {names}; see --help\n"));
+    }
 }

@@ -1,13 +1,14 @@
 //! Owns the life of the server: limits, start, banner, signals, drain, exit code.
 
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use heartbeat_runtime::{Config, Report, Server, Signals, StartError};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::failure::Failure;
+use crate::notice::tell;
 
 /// How often a drain is asked whether it is over.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
@@ -30,18 +31,18 @@ pub(crate) fn serve(config: Config) -> Result<ExitCode, Failure> {
     let Some(server) = start(&config, &signals)? else { return Ok(ExitCode::SUCCESS) };
     tell(&banner(&config, &server));
     signals.wait();
+    server.stop();
     tell(&format!(
         "heartbeat: draining: serving for {:?}, then up to {:?} for what is in flight; a second \
          signal ends it at once\n",
         config.drain_delay, config.drain_timeout
     ));
-    server.stop();
     let deadline = Instant::now() + config.drain_delay + config.drain_timeout;
     while !server.is_finished() && Instant::now() < deadline {
         // If signals can not be waited for any more, nothing else could end the drain early.
         if signals.wait_for(DRAIN_POLL).unwrap_or(true) {
-            tell("heartbeat: second signal: ending at once\n");
             server.stop();
+            tell("heartbeat: second signal: ending at once\n");
             break;
         }
     }
@@ -74,10 +75,15 @@ fn start(config: &Config, signals: &Signals) -> Result<Option<Server>, Failure> 
     }
 }
 
-/// Raises the soft limit of open descriptors to the hard one. A refusal leaves fewer connections.
+/// Raises the soft limit of open descriptors to the hard one, as proc_pid_limits(5) shows it. A
+/// refusal leaves fewer connections.
 fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let text = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let hard = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+    if hard.is_some() {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
+    }
 }
 
 /// What runs, on what, and why.
@@ -93,7 +99,7 @@ fn banner(config: &Config, server: &Server) -> String {
     if let Some(asked) = server.report().max_connections_refused {
         warnings += &format!(
             "heartbeat: warning: --max-connections {asked} is taken down to {max_connections}, \
-             which is what the limits of this process allow (ulimit -n)\n"
+             which is what the limits of this process allow (ulimit -n, memory limit)\n"
         );
     }
     let admin = server.admin_address().map(|address| format!(", admin {address}"));
@@ -116,9 +122,4 @@ fn banner(config: &Config, server: &Server) -> String {
         site.min(),
         site.max(),
     )
-}
-
-/// One write to standard error; if it is closed, nobody wants to know.
-fn tell(text: &str) {
-    let _ = io::stderr().write_all(text.as_bytes());
 }

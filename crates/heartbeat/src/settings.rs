@@ -151,7 +151,7 @@ impl<'a> Settings<'a> {
         if self.arguments.value_source(name) == Some(ValueSource::CommandLine) {
             return Given { name, text: argument, origin: Origin::CommandLine };
         }
-        let variable = format!("HB_{}", name.replace('-', "_").to_ascii_uppercase());
+        let variable = args::variable(name);
         match (self.environment)(&variable) {
             Some(text) if !text.is_empty() => {
                 Given { name, text, origin: Origin::Environment(variable) }

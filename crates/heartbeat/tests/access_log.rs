@@ -6,14 +6,21 @@ mod binary;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::{ChildStdout, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use binary::{drivers, start_with};
-use heartbeat_testkit::{Deadline, Program, Signal, eventually, request};
+use binary::{drivers, serving, start_with};
+use heartbeat_testkit::{
+    Client, Deadline, PATIENCE, Program, Signal, comes_true_within, eventually, request,
+    send_signal,
+};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 const DROPPED: &str = "heartbeat_log_lines_dropped_total";
 
@@ -318,6 +325,65 @@ fn a_stalled_pipe_does_not_hold_up_the_end() {
         ask(&program, UNREAD / 2);
         program.signal(Signal::Terminate);
         assert_eq!(program.expect_exit(), Some(0));
+    }
+}
+
+/// A terminal that nobody reads, and the end that a program writes to (pty(7)).
+fn stopped_terminal() -> (OwnedFd, File) {
+    let near = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudoterminal");
+    grantpt(&near).expect("its access rights");
+    unlockpt(&near).expect("its other end");
+    let name = ptsname(&near, Vec::new()).expect("its name");
+    let path = name.to_str().expect("UTF-8");
+    let far = File::options().write(true).custom_flags(libc::O_NOCTTY).open(path);
+    (near, far.expect("its other end"))
+}
+
+#[test]
+fn a_stopped_terminal_holds_up_nobody_and_not_the_end() {
+    for driver in drivers() {
+        let (_unread, terminal) = stopped_terminal();
+        let options = ["--threads", "1", "--log", "--drain-delay", "0s"];
+        let mut program = start_with(driver, &options, terminal.into());
+        ask(&program, UNREAD);
+        assert_eq!(program.get_text("/healthz").1, "Pass\n");
+        eventually("lines are dropped", || program.metric(DROPPED) > UNREAD as f64 / 2.0);
+        program.signal(Signal::Terminate);
+        assert_eq!(program.expect_exit(), Some(0));
+    }
+}
+
+/// The address of a port that was free a moment ago.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address")
+}
+
+#[test]
+fn a_stopped_terminal_for_all_output_holds_up_no_signal() {
+    for driver in drivers() {
+        let (_unread, terminal) = stopped_terminal();
+        let address = free_address();
+        let port = address.port().to_string();
+        let mut command = serving(&["--io", driver, "--log", "--port", &port]);
+        command.stdout(terminal.try_clone().expect("a descriptor")).stderr(terminal);
+        let mut child = command.spawn().expect("the program");
+        eventually("it serves", || TcpStream::connect(address).is_ok());
+        let mut peer = Client::connect(address);
+        for _ in 0..UNREAD / PIPELINED {
+            peer.send(request("GET", "/heartbeat/17").repeat(PIPELINED));
+            (0..PIPELINED).for_each(|_| assert!(peer.answer().is_payload(17)));
+        }
+        send_signal(child.id(), Signal::Terminate);
+        let mut status = None;
+        let has_ended = comes_true_within(PATIENCE, || {
+            status = child.try_wait().expect("a child");
+            status.is_some()
+        });
+        if !has_ended {
+            child.kill().expect("a child");
+        }
+        assert_eq!(status.and_then(|status| status.code()), Some(0), "--io {driver}");
     }
 }
 

@@ -129,7 +129,7 @@ fn prints_version_and_help_whatever_the_environment() {
         assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{argument}");
         assert!(output.stderr.is_empty(), "{argument}");
     }
-    for argument in ["-h", "--help", "-help"] {
+    for argument in ["-h", "--help", "-help", "help"] {
         let output = heartbeat(&[argument], &broken);
         assert_eq!(output.status.code(), Some(0), "{argument}");
         assert!(output.stderr.is_empty(), "{argument}");

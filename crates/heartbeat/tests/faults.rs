@@ -341,3 +341,24 @@ fn a_body_that_stalls_ends_either_way() {
         baseline.check(&mut program);
     }
 }
+
+/// More connections than the completion queue of a worker has entries.
+const LEAVING: usize = 5000;
+
+#[test]
+fn thousands_of_peers_that_leave_at_once_hold_up_nobody() {
+    for driver in drivers() {
+        let program = start(driver, &["--threads", "1"]);
+        let mut peers = Vec::new();
+        for _ in 0..LEAVING {
+            let mut peer = program.connect();
+            assert!(peer.get("/heartbeat/17").is_payload(17));
+            peer.free_buffer();
+            peers.push(peer);
+        }
+        drop(peers);
+        assert!(program.get("/heartbeat/17").is_payload(17));
+        eventually("they are gone", || program.metric("heartbeat_connections") < 2.0);
+        program.process().expect_sleeping_workers();
+    }
+}

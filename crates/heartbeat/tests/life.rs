@@ -212,3 +212,26 @@ fn process_1_of_a_container_ends_by_a_signal_too() {
         assert_eq!(server.expect_exit(), Some(0), "{}", server.said());
     }
 }
+
+#[test]
+fn signals_that_other_servers_reload_on_are_ignored() {
+    for driver in DRIVERS {
+        let mut program = Program::start(serving(&["--io", driver, "--threads", "1"]));
+        for signal in [Signal::HangUp, Signal::User1, Signal::User2] {
+            program.signal(signal);
+            assert!(program.get("/heartbeat/17").is_payload(17));
+        }
+        program.signal(Signal::Terminate);
+        assert_eq!(program.expect_exit(), Some(0));
+    }
+}
+
+#[test]
+fn a_misspelt_variable_is_named_in_one_warning() {
+    let mut command = serving(&[]);
+    command.envs([("HB_PROT", "1"), ("HB_MIN", "2"), ("HB_LOGS", "1"), ("HEARTBEAT_X", "1")]);
+    let program = Program::start(command);
+    let warnings: Vec<_> =
+        program.warnings().into_iter().filter(|line| line.contains("HB_")).collect();
+    assert_eq!(warnings, ["heartbeat: warning: no such option: HB_LOGS, HB_PROT; see --help"]);
+}

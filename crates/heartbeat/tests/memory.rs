@@ -5,7 +5,7 @@ mod binary;
 use std::io::Write;
 
 use binary::{drivers, start};
-use heartbeat_testkit::{Client, Program, eventually, limit_own};
+use heartbeat_testkit::{Client, PATIENCE, Program, comes_true_within, eventually, limit_own};
 
 /// Resident memory of an idle program in KiB. This is the debug profile: release takes less.
 const IDLE_KIB_MAX: u64 = 6 * 1024;
@@ -18,6 +18,13 @@ const SPARE_KIB_MAX: u64 = 1024;
 
 /// Descriptors that this program needs besides its connections.
 const DESCRIPTORS_RESERVED: u64 = 64;
+
+/// Heads that are never finished, each of nearly the length that is allowed.
+const HEADS: usize = 6000;
+const HEAD_BYTES: usize = 15_900;
+
+/// Resident memory after such a spike in KiB. This is the debug profile, as above.
+const AFTER_SPIKE_KIB_MAX: u64 = 8 * 1024;
 
 /// Raises this program's limit of descriptors to the most that it may, and returns it.
 fn raise_descriptors() -> u64 {
@@ -61,5 +68,31 @@ fn an_idle_connection_costs_little_over_an_idle_program() {
         let _ = std::io::stdout().write_all(format!("{told}\n").as_bytes());
         peers.clear();
         eventually("they are gone", || program.metric("heartbeat_connections") < 2.0);
+    }
+}
+
+#[test]
+fn memory_of_a_spike_is_given_back_when_it_is_over() {
+    let room = raise_descriptors().saturating_sub(DESCRIPTORS_RESERVED);
+    let heads = HEADS.min(usize::try_from(room).unwrap_or(HEADS));
+    for driver in drivers() {
+        let program = start(driver, &["--threads", "1"]);
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(HEAD_BYTES));
+        let mut peers = Vec::new();
+        for _ in 0..heads {
+            let mut peer = program.connect();
+            peer.send(&head);
+            peers.push(peer);
+        }
+        let spike_kib = program.status_kib("VmRSS");
+        drop(peers);
+        let mut after_kib = spike_kib;
+        let is_small = comes_true_within(PATIENCE, || {
+            after_kib = program.status_kib("VmRSS");
+            after_kib <= AFTER_SPIKE_KIB_MAX
+        });
+        let told = format!("--io {driver}: {heads} heads {spike_kib} KiB, then {after_kib} KiB\n");
+        let _ = std::io::stdout().write_all(told.as_bytes());
+        assert!(is_small, "{told}");
     }
 }

@@ -41,7 +41,7 @@ impl Place {
 pub(crate) fn rank(worker: &Worker) -> Rank {
     let shared = worker.shared();
     let before = shared.connections.fetch_add(1, Ordering::Relaxed);
-    if before < shared.limits.connections_max {
+    if before < shared.limits.connections_max && worker.has_memory() {
         return Rank::Within;
     }
     shared.connections.fetch_sub(1, Ordering::Relaxed);

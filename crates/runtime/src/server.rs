@@ -1,10 +1,12 @@
 //! Owns a server as its embedder sees it.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::config::{Config, THREADS_MAX};
 use crate::listener;
+use crate::os::cgroup::MemoryGauge;
 use crate::os::{placement, sys};
 use crate::report::{Report, StartError};
 use crate::start::{self, Workers};
@@ -29,7 +31,8 @@ impl Server {
         let seed = std::process::id() as usize;
         let cpus = placement::worker_cpus(config.threads, seed)
             .map_err(|source| StartError::System { call: "sched_getaffinity", source })?;
-        let limits = start::limits(&config, descriptors, cpus.len())?;
+        let memory = MemoryGauge::find(Path::new("/")).map(|gauge| gauge.limit_bytes());
+        let limits = start::limits(&config, descriptors, memory, cpus.len())?;
         let (listeners, address) = listener::bind(config.address, config.port, cpus.len())?;
         let admin = config.admin.map(|admin| {
             let address = admin.address.or(config.address);

@@ -2,7 +2,7 @@
 //! which change when one opens or closes, and for readiness, which ends with the first drain.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -33,7 +33,8 @@ pub(crate) struct Shared {
     /// Those of each worker; other workers only read them, for a scrape.
     pub(crate) counters: Box<[Counters]>,
     pub(crate) started: SystemTime,
-    pub(crate) log_sink: Arc<LogSink>,
+    /// Standard output if there is an access log.
+    pub(crate) log_sink: Option<Arc<LogSink>>,
     /// The memory limit around this process if there is one.
     pub(crate) memory: Option<MemoryGauge>,
 }
@@ -55,7 +56,9 @@ fn named(name: &str, value: &str) -> String {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config, report: Report, limits: Limits) -> Self {
+    /// # Errors
+    /// The thread that writes the access log can not be started.
+    pub(crate) fn new(config: Config, report: Report, limits: Limits) -> io::Result<Self> {
         let site = &config.site;
         let version_json = format!(
             "{{\"version\":\"{}\",\"revision\":\"{}\",\"driver\":\"{}\",\"send\":\"{}\",\
@@ -71,7 +74,8 @@ impl Shared {
             named("node", &config.node),
             named("zone", &config.zone)
         );
-        Self {
+        let log_sink = config.log.map(|_| LogSink::new(io::stdout().as_fd())).transpose()?;
+        Ok(Self {
             limits,
             version: format!("{}\n", config.version),
             version_json,
@@ -81,11 +85,11 @@ impl Shared {
             inboxes: (0..report.threads).map(|_| Inbox::default()).collect(),
             counters: (0..report.threads).map(|_| Counters::default()).collect(),
             started: SystemTime::now(),
-            log_sink: Arc::new(LogSink::new(io::stdout().as_raw_fd())),
+            log_sink: log_sink.map(Arc::new),
             memory: MemoryGauge::find(Path::new("/")),
             report,
             config,
-        }
+        })
     }
 
     /// Why the driver is what it is, in one word.

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::os::sys::BlockedSignals;
+use crate::os::sys::{self, BlockedSignals};
 
 /// An order to a worker: one byte on its control socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,12 +111,14 @@ pub struct Signals(BlockedSignals);
 
 impl Signals {
     /// Replaces the default action of the signals, which is to kill, and which the kernel does not
-    /// apply to PID 1. SIGHUP is ignored. Called before any thread is started.
+    /// apply to PID 1. SIGHUP, SIGUSR1 and SIGUSR2 are ignored: there is no configuration to read
+    /// again. Called before any thread is started.
     ///
     /// # Errors
     /// Those of pthread_sigmask(3) and sigtimedwait(2): a seccomp profile may refuse them.
     pub fn take_over() -> io::Result<Self> {
         let signals = Self(BlockedSignals::new()?);
+        sys::ignore_signals(&[libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2]);
         // Proves that the process can wait for signals, so that `wait` can not spin.
         signals.wait_for(Duration::ZERO)?;
         Ok(signals)

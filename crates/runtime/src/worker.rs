@@ -15,6 +15,7 @@ use crate::observe::access_log::{AccessLog, Tcp};
 use crate::observe::end::End;
 use crate::observe::metrics::Counters;
 use crate::observe::tcp_facts;
+use crate::os::cgroup::Memory;
 use crate::os::clock::Clock;
 use crate::os::event_loop::Driver;
 use crate::os::sys;
@@ -54,8 +55,8 @@ pub(crate) struct Parts {
 
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>, index: usize, parts: Parts) -> Self {
-        let log =
-            shared.config.log.map(|format| AccessLog::new(format, Arc::clone(&shared.log_sink)));
+        let log = shared.config.log.zip(shared.log_sink.as_ref());
+        let log = log.map(|(format, sink)| AccessLog::new(format, Arc::clone(sink)));
         Self {
             shared,
             index,
@@ -85,6 +86,12 @@ impl Worker {
     /// The access log if it is on.
     pub(crate) fn log(&self) -> Option<&AccessLog> {
         self.log.as_ref()
+    }
+
+    /// Whether there is memory for another connection or a longer head.
+    pub(crate) fn has_memory(&self) -> bool {
+        let memory = self.shared.memory.as_ref();
+        memory.is_none_or(|gauge| gauge.read() != Memory::UsedUp)
     }
 
     pub(crate) fn config(&self) -> &Config {

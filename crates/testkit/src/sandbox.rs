@@ -29,11 +29,13 @@ pub type Resource = libc::__rlimit_resource_t;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Signal {
-    HangUp = libc::SIGHUP as isize,
     Interrupt = libc::SIGINT as isize,
     Terminate = libc::SIGTERM as isize,
     Continue = libc::SIGCONT as isize,
     Stop = libc::SIGSTOP as isize,
+    HangUp = libc::SIGHUP as isize,
+    User1 = libc::SIGUSR1 as isize,
+    User2 = libc::SIGUSR2 as isize,
 }
 
 /// Sends a signal to a process that has not been waited for.

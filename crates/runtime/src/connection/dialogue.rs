@@ -88,6 +88,8 @@ pub(crate) enum Reply {
     Rejection(Rejection),
     /// A message that did not arrive in time.
     Timeout,
+    /// A head that is too long for the memory that is left.
+    TooLarge,
 }
 
 /// An answer that has been encoded.
@@ -230,6 +232,9 @@ impl<'w> Dialogue<'w> {
         outbox: &mut Outbox,
     ) -> Delivery {
         let open = self.request.take();
+        if reply == Reply::TooLarge {
+            self.connection.close_after_answer();
+        }
         let (route, response) = self.choose(reply, open.as_ref());
         let exchange = Exchange {
             route,
@@ -264,6 +269,7 @@ impl<'w> Dialogue<'w> {
             (Reply::Request, Some(open)) => (open.routed.route, open.routed.response()),
             (Reply::Request, None) => unreachable!("a message ends after its head"),
             (Reply::Rejection(rejection), _) => (Route::Other, Response::rejection(rejection)),
+            (Reply::TooLarge, _) => (Route::Other, Response::rejection(Rejection::HeadTooLarge)),
             // It had been refused before its body stalled, and keeps its own status.
             (Reply::Timeout, Some(open)) if self.connection.is_refused() => {
                 (open.routed.route, open.routed.response())

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use heartbeat_protocol::{CONTINUE, CloseReason, Next, ServerTiming};
 
-use crate::connection::buffers::LARGE_BYTES;
+use crate::connection::buffers::{LARGE_BYTES, SMALL_BYTES};
 use crate::connection::dialogue::{Action, Delivery, Dialogue, GATHER_BYTES_MAX, Large, Reply};
 use crate::connection::input::Input;
 use crate::connection::outbox::Outbox;
@@ -153,6 +153,15 @@ impl<'w, S: Stream> Session<'w, S> {
         if self.is_idle() && !self.dialogue.is_fresh() && self.worker.has_lane() {
             return Some(Outcome::Idle);
         }
+        if self.is_unaffordable() {
+            self.dialogue.guess_name(self.input.unused());
+            // The peer may take its time to read the answer: the memory is needed now.
+            self.input.release(self.worker.buffers());
+            return match self.deliver(Reply::TooLarge).await {
+                Some(Outcome::Over(End::Aborted)) => Some(Outcome::Over(End::Aborted)),
+                _ => Some(Outcome::Over(End::Rejected)),
+            };
+        }
         match self.receive_some().await {
             Received::Bytes => None,
             Received::End(end) => Some(Outcome::Over(end)),
@@ -166,6 +175,12 @@ impl<'w, S: Stream> Session<'w, S> {
                 })
             }
         }
+    }
+
+    /// Whether this connection would wait with a long part of a head, and no memory is left for
+    /// that: enough of them would end the process.
+    fn is_unaffordable(&self) -> bool {
+        self.input.unused().len() >= SMALL_BYTES && !self.worker.has_memory()
     }
 
     /// Receives more, or throws it away if nothing would read it.

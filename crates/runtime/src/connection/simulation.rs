@@ -202,7 +202,7 @@ pub(crate) fn worker_within(memory: Option<MemoryGauge>, has_lane: bool) -> Rc<W
         max_connections_refused: None,
     };
     let limits = Limits { descriptors: 0, connections_max: 1, above_limit_max: 1 };
-    let shared = Shared { memory, ..Shared::new(Config::new(site), report, limits) };
+    let shared = Shared { memory, ..Shared::new(Config::new(site), report, limits).unwrap() };
     let arena = Arena::new().unwrap();
     let parts = Parts { arena, means: Means::default(), turns: Turns::new(None), has_lane };
     Rc::new(Worker::new(Arc::new(shared), 0, parts))

@@ -21,7 +21,8 @@ pub(super) const BUFFER_BYTES: usize = 512;
 /// connections.
 const ENTRIES: u32 = 256;
 
-/// Completion queue entries. The kernel keeps further completions, only slower.
+/// Completion queue entries. The kernel keeps further completions, and puts them into the queue
+/// when it is entered.
 const COMPLETION_ENTRIES: u32 = 1024;
 
 /// Spare receive buffers kept at most.
@@ -141,7 +142,7 @@ impl Ring {
             waiting += 1;
         }
         loop {
-            if waiting > 0 || !self.ring.submission().is_empty() {
+            if waiting > 0 || self.needs_enter() {
                 self.enter(usize::from(waiting > 0))?;
             }
             waiting -= self.reap(sends);
@@ -149,6 +150,13 @@ impl Ring {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether something waits for io_uring_enter(2): entries to be submitted, or completions that
+    /// did not fit into their queue and keep the ring readable (IORING_SQ_CQ_OVERFLOW).
+    fn needs_enter(&mut self) -> bool {
+        let submission = self.ring.submission();
+        !submission.is_empty() || submission.cq_overflow()
     }
 
     /// Collects completions, and returns how many of them were sends.

@@ -92,7 +92,7 @@ impl AccessLog {
     /// Writes the waiting lines as far as standard output accepts them. True if none is left.
     pub(crate) fn flush(&self) -> bool {
         let mut waiting = self.waiting.borrow_mut();
-        if waiting.is_empty() && self.dropped.get() == 0 {
+        if waiting.is_empty() && self.dropped.get() == 0 && self.sink.is_idle() {
             return true;
         }
         match self.sink.write(&mut waiting) {
@@ -105,7 +105,7 @@ impl AccessLog {
         }
         let dropped = self.dropped.replace(0);
         if dropped == 0 {
-            return true;
+            return self.sink.is_idle();
         }
         self.with_stamp(|stamp| match self.format {
             LogFormat::Tsv => {

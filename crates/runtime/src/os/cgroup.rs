@@ -24,44 +24,115 @@ pub(crate) enum Memory {
     UsedUp,
 }
 
-/// The memory use of the cgroup with the lowest limit around this process (cgroup v2, where send
-/// buffers of sockets count as its memory; in v1 they do not).
+/// The memory use of the cgroup with the lowest limit around this process. Send buffers of sockets
+/// count as its memory in cgroup v2; in v1 they do not.
 #[derive(Debug)]
 pub(crate) struct MemoryGauge {
     current: File,
+    /// Tells what of it are pages of files, which the kernel takes back before it ends a process.
+    stat: Option<File>,
     limit_bytes: u64,
+    version: &'static Version,
 }
+
+/// Where a version of cgroups keeps the memory of a group.
+#[derive(Debug)]
+struct Version {
+    mount: &'static str,
+    limit: &'static str,
+    current: &'static str,
+    /// The names of pages of files in `memory.stat`, those of the groups inside included.
+    file_pages: [&'static str; 2],
+}
+
+static VERSION_1: Version = Version {
+    mount: "sys/fs/cgroup/memory",
+    limit: "memory.limit_in_bytes",
+    current: "memory.usage_in_bytes",
+    file_pages: ["total_inactive_file", "total_active_file"],
+};
+
+static VERSION_2: Version = Version {
+    mount: "sys/fs/cgroup",
+    limit: "memory.max",
+    current: "memory.current",
+    file_pages: ["inactive_file", "active_file"],
+};
+
+/// Bytes of `memory.stat` that are looked at: more than it has.
+const STAT_BYTES_MAX: usize = 8 * 1024;
 
 impl MemoryGauge {
     /// None if nothing limits memory.
     pub(crate) fn find(root: &Path) -> Option<Self> {
         let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
-        let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-        let directories = group_and_around(&root.join("sys/fs/cgroup"), path);
-        let gauges = directories.into_iter().filter_map(|directory| {
-            let limit = fs::read_to_string(directory.join("memory.max")).ok()?;
-            let limit_bytes = limit.trim().parse().ok()?;
-            let current = File::open(directory.join("memory.current")).ok()?;
-            (limit_bytes < LIMIT_BYTES_MAX).then_some(Self { current, limit_bytes })
+        let gauges = groups.lines().flat_map(|line| {
+            let (controllers, path) = line
+                .split_once(':')
+                .and_then(|(_, rest)| rest.split_once(':'))
+                .unwrap_or(("none", ""));
+            let version = match controllers {
+                "" => Some(&VERSION_2),
+                _ if controllers.split(',').any(|name| name == "memory") => Some(&VERSION_1),
+                _ => None,
+            };
+            version.into_iter().flat_map(move |version| {
+                let directories = group_and_around(&root.join(version.mount), path);
+                directories.into_iter().filter_map(|directory| Self::open(&directory, version))
+            })
         });
         gauges.min_by_key(|gauge| gauge.limit_bytes)
     }
 
-    /// How much of the limit is in use: one pread(2) of a file of the kernel.
+    fn open(directory: &Path, version: &'static Version) -> Option<Self> {
+        let limit = fs::read_to_string(directory.join(version.limit)).ok()?;
+        let limit_bytes = limit.trim().parse().ok()?;
+        let current = File::open(directory.join(version.current)).ok()?;
+        let stat = File::open(directory.join("memory.stat")).ok();
+        (limit_bytes < LIMIT_BYTES_MAX).then_some(Self { current, stat, limit_bytes, version })
+    }
+
+    /// The limit, in bytes.
+    pub(crate) fn limit_bytes(&self) -> u64 {
+        self.limit_bytes
+    }
+
+    /// How things stand: one pread(2) of a file of the kernel, and a second one if memory seems
+    /// to be short.
     pub(crate) fn read(&self) -> Memory {
         let mut text = [0; 24];
-        let used = self
-            .current
-            .read_at(&mut text, 0)
-            .ok()
-            .and_then(|bytes| str::from_utf8(&text[..bytes]).ok()?.trim().parse::<u64>().ok());
-        // If the file can not be read, memory counts as ample.
-        match used.unwrap_or(0).saturating_mul(100) / self.limit_bytes.max(1) {
+        let used = read_text(&self.current, &mut text).and_then(|text| text.trim().parse().ok());
+        // Without an answer it is as if there were no limit.
+        let used: u64 = used.unwrap_or(0);
+        match self.judge(used) {
+            Memory::Ample => Memory::Ample,
+            _ => self.judge(used.saturating_sub(self.file_bytes())),
+        }
+    }
+
+    fn judge(&self, used: u64) -> Memory {
+        match used.saturating_mul(100) / self.limit_bytes.max(1) {
             0..SCARCE_PERCENT => Memory::Ample,
             SCARCE_PERCENT..USED_UP_PERCENT => Memory::Scarce,
             _ => Memory::UsedUp,
         }
     }
+
+    fn file_bytes(&self) -> u64 {
+        let mut text = [0; STAT_BYTES_MAX];
+        let Some(text) = self.stat.as_ref().and_then(|stat| read_text(stat, &mut text)) else {
+            return 0;
+        };
+        let lines = text.lines().filter_map(|line| line.split_once(' '));
+        let pages = lines.filter(|(name, _)| self.version.file_pages.contains(name));
+        pages.filter_map(|(_, bytes)| bytes.parse::<u64>().ok()).sum()
+    }
+}
+
+/// The beginning of a file.
+fn read_text<'t>(file: &File, text: &'t mut [u8]) -> Option<&'t str> {
+    let bytes = file.read_at(text, 0).ok()?;
+    str::from_utf8(&text[..bytes]).ok()
 }
 
 /// Whole CPUs that the cgroup's quota pays for, rounded up; None if there is no quota. `root` is
@@ -200,7 +271,62 @@ mod tests {
         assert_eq!(gauge("no-limit", &[group, current, limit("max\n")]), None);
         assert_eq!(gauge("vast", &[group, current, limit("68719476736\n")]), None);
         assert_eq!(gauge("large", &[group, current, limit("68719476735\n")]), Some((64 << 30) - 1));
+        // The files of version 2 say nothing about a group of version 1.
         let first = ("proc/self/cgroup", "4:memory:/box\n");
         assert_eq!(gauge("version-1", &[first, current, limit("33554432\n")]), None);
+        // A hierarchy of version 2 without the memory controller has no such files.
+        let hybrid = ("proc/self/cgroup", "4:cpu:/box\n0::/box\n");
+        assert_eq!(gauge("hybrid", &[hybrid]), None);
+        assert_eq!(gauge("malformed", &[("proc/self/cgroup", "memory\n::\n\n")]), None);
+    }
+
+    #[test]
+    fn reads_the_memory_limit_of_version_1() {
+        let root = tree(
+            "memory-1",
+            &[
+                ("proc/self/cgroup", "4:memory,hugetlb:/pod/box\n0::/\n"),
+                ("sys/fs/cgroup/memory/pod/box/memory.limit_in_bytes", "9223372036854771712\n"),
+                ("sys/fs/cgroup/memory/pod/box/memory.usage_in_bytes", "1\n"),
+                ("sys/fs/cgroup/memory/pod/memory.limit_in_bytes", "1000\n"),
+                ("sys/fs/cgroup/memory/pod/memory.usage_in_bytes", "900\n"),
+            ],
+        );
+        let gauge = MemoryGauge::find(&root).unwrap();
+        assert_eq!((gauge.limit_bytes(), gauge.read()), (1000, Memory::UsedUp));
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn pages_of_files_are_no_use_of_memory() {
+        for (name, groups, folder, [limit, current], stat) in [
+            (
+                "stat-1",
+                "4:memory:/\n",
+                "sys/fs/cgroup/memory",
+                ["memory.limit_in_bytes", "memory.usage_in_bytes"],
+                "inactive_file 900\nactive_file 900\ntotal_inactive_file 300\ntotal_active_file 1\n",
+            ),
+            (
+                "stat-2",
+                "0::/\n",
+                "sys/fs/cgroup",
+                ["memory.max", "memory.current"],
+                "anon 599\ninactive_file 300\nactive_file 1\n",
+            ),
+        ] {
+            let file = |name| format!("{folder}/{name}");
+            let files =
+                [(file(limit), "1000"), (file(current), "900"), (file("memory.stat"), stat)];
+            let mut files: Vec<_> =
+                files.iter().map(|(path, text)| (path.as_str(), *text)).collect();
+            files.push(("proc/self/cgroup", groups));
+            let root = tree(name, &files);
+            let gauge = MemoryGauge::find(&root).unwrap();
+            assert_eq!(gauge.read(), Memory::Scarce, "{name}");
+            fs::write(root.join(folder).join(current), "1051\n").unwrap();
+            assert_eq!(gauge.read(), Memory::UsedUp, "{name}");
+            fs::remove_dir_all(root).unwrap();
+        }
     }
 }

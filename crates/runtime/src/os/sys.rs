@@ -8,8 +8,6 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use rustix::event::epoll::{self, EventData, EventFlags, EventVec};
-use rustix::event::{PollFd, PollFlags};
-use rustix::fs::FileType;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, sockopt};
 use rustix::pipe::SpliceFlags;
 use rustix::process::CpuSet;
@@ -283,42 +281,19 @@ pub(crate) fn page_bytes() -> u64 {
     rustix::param::page_size() as u64
 }
 
-/// What a descriptor refers to, as far as it matters for writing without waiting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FileKind {
-    /// A regular file, or anything else that accepts every byte.
-    File,
-    /// A pipe or a terminal, which accepts as much as its buffer has space for.
-    Pipe,
-    /// A socket.
-    Socket,
+/// Waits until `descriptor` takes something, or reports an error instead (poll(2)).
+pub(crate) fn wait_writable(descriptor: RawFd) -> io::Result<()> {
+    let mut poll = libc::pollfd { fd: descriptor, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: the pollfd is live for the call, and its number is passed with it.
+    check(unsafe { libc::poll(&raw mut poll, 1, -1) }).map(|_| ())
 }
 
-/// What `descriptor` refers to (fstat(2)).
-pub(crate) fn file_kind(descriptor: RawFd) -> FileKind {
-    let status = lend(descriptor, |descriptor| rustix::fs::fstat(descriptor));
-    match status.map(|status| FileType::from_raw_mode(status.st_mode)) {
-        Ok(FileType::Fifo | FileType::CharacterDevice) => FileKind::Pipe,
-        Ok(FileType::Socket) => FileKind::Socket,
-        _ => FileKind::File,
+/// Makes signals do nothing to this process (signal(2)).
+pub(crate) fn ignore_signals(signals: &[c_int]) {
+    for signal in signals {
+        // SAFETY: signal(2) takes no memory, and SIG_IGN calls nothing.
+        unsafe { libc::signal(*signal, libc::SIG_IGN) };
     }
-}
-
-/// Writes as much of `bytes` as `descriptor` accepts without waiting; WouldBlock if that is
-/// nothing. For a pipe, `bytes` are no more than PIPE_BUF.
-pub(crate) fn write_at_once(descriptor: RawFd, kind: FileKind, bytes: &[u8]) -> io::Result<usize> {
-    lend(descriptor, |descriptor| match kind {
-        FileKind::File => rustix::io::write(descriptor, bytes),
-        FileKind::Socket => rustix::net::send(descriptor, bytes, SEND),
-        FileKind::Pipe => {
-            let mut polled = [PollFd::from_borrowed_fd(descriptor, PollFlags::OUT)];
-            // An error condition makes the descriptor ready, and write(2) reports it.
-            match rustix::event::poll(&mut polled, 0)? {
-                0 => Err(rustix::io::Errno::WOULDBLOCK),
-                _ => rustix::io::write(descriptor, bytes),
-            }
-        }
-    })
 }
 
 /// SIGTERM and SIGINT, blocked in every thread of this process and returned one by one.

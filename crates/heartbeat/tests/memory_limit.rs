@@ -1,0 +1,135 @@
+//! A program in a memory cgroup of 32 MiB, as in the default pod: connections alone never end it.
+//! Needs the right to make a cgroup; without it a warning says that nothing was tested.
+
+mod binary;
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use binary::{drivers, not_tested, serving};
+use heartbeat_testkit::{Client, Program, eventually, limit_own};
+use rustix::net::{AddressFamily, SocketAddrV4, SocketFlags, SocketType};
+use rustix::net::{bind_v4, connect_v4, socket_with};
+
+const LIMIT_BYTES: u64 = 32 << 20;
+
+/// Heads that are never finished, each of nearly the length that is allowed: twice what the limit
+/// has room for, and fewer than the connections that it allows.
+const HEADS: usize = 4000;
+const HEAD_BYTES: usize = 15_900;
+
+/// Connections that say nothing.
+const SILENT: usize = 20_000;
+
+/// Connections from one address, so that its ports suffice.
+const PER_ADDRESS: usize = 10_000;
+
+/// Descriptors that this program needs besides its connections.
+const DESCRIPTORS_RESERVED: usize = 64;
+
+/// A memory cgroup of its own, removed when this is dropped.
+struct Group(PathBuf);
+
+impl Group {
+    /// None, with a warning, if it can not be had here.
+    fn new(name: &str) -> Option<Self> {
+        let name = format!("heartbeat-test-{}-{name}", std::process::id());
+        for (mount, limit) in
+            [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")]
+        {
+            let group = Self(Path::new(mount).join(&name));
+            if fs::create_dir(&group.0).is_ok()
+                && group.0.join(limit).exists()
+                && fs::write(group.0.join(limit), LIMIT_BYTES.to_string()).is_ok()
+            {
+                return Some(group);
+            }
+        }
+        not_tested("a memory limit, for which no cgroup can be made here");
+        None
+    }
+
+    /// The program in this group: a shell enters it, and becomes the program.
+    fn start(&self, driver: &str) -> Program {
+        let plain = serving(&["--io", driver, "--threads", "1"]);
+        let mut command = Command::new("/bin/sh");
+        command.env_clear().stdin(std::process::Stdio::null());
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+        command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]);
+        command.arg(self.0.join("cgroup.procs")).arg(plain.get_program()).args(plain.get_args());
+        Program::start(command)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// It has not been ended, and serves as soon as the others have left.
+#[track_caller]
+fn assert_recovers(program: &mut Program) {
+    program.assert_is_running();
+    eventually("it serves again", || {
+        let Ok(mut peer) = Client::try_connect(program.address()) else { return false };
+        peer.try_send("GET /heartbeat/17 HTTP/1.1\r\nHost: test\r\n\r\n").is_ok()
+            && peer.try_answer().is_ok_and(|head| head.is_payload(17))
+    });
+    program.assert_is_running();
+}
+
+#[test]
+fn long_heads_that_are_held_never_end_the_program() {
+    for driver in drivers() {
+        let Some(group) = Group::new(&format!("heads-{driver}")) else { return };
+        let mut program = group.start(driver);
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(HEAD_BYTES));
+        let mut peers = Vec::new();
+        for _ in 0..HEADS {
+            let Ok(mut peer) = Client::try_connect(program.address()) else { break };
+            // Near the limit this is refused, and may meet a reset.
+            let _ = peer.try_send(&head);
+            peers.push(peer);
+        }
+        program.assert_is_running();
+        drop(peers);
+        assert_recovers(&mut program);
+        let (_, metrics) = program.get_text("/metrics");
+        assert!(metrics.contains("code=\"431\"} "), "no head was refused: --io {driver}");
+    }
+}
+
+#[test]
+fn silent_connections_never_end_the_program() {
+    limit_own(libc::RLIMIT_NOFILE, u64::MAX);
+    let room = limit_own(libc::RLIMIT_NOFILE, u64::MAX);
+    let room = usize::try_from(room).unwrap_or(usize::MAX).saturating_sub(DESCRIPTORS_RESERVED);
+    for driver in drivers() {
+        let Some(group) = Group::new(&format!("silent-{driver}")) else { return };
+        let mut program = group.start(driver);
+        let port = program.address().port();
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+        let peers: Vec<_> =
+            (0..SILENT.min(room)).filter_map(|index| begin_to_connect(index, &address)).collect();
+        assert!(peers.len() > SILENT / 2, "{} connections", peers.len());
+        let descriptors = || program.process().descriptors().unwrap_or(0);
+        eventually("connections are there", || descriptors() > 1000);
+        program.assert_is_running();
+        drop(peers);
+        assert_recovers(&mut program);
+    }
+}
+
+/// A connection that is not waited for: those above the limit stay in the listener's queue.
+fn begin_to_connect(index: usize, address: &SocketAddrV4) -> Option<OwnedFd> {
+    let socket =
+        socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None).ok()?;
+    let last = 2 + u8::try_from(index / PER_ADDRESS).expect("few addresses");
+    bind_v4(&socket, &SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, last), 0)).ok()?;
+    let _ = connect_v4(&socket, address);
+    Some(socket)
+}
