@@ -8,6 +8,7 @@ pub mod dry_run;
 pub mod fault;
 pub mod load;
 pub mod log;
+pub mod mesh;
 pub mod metrics;
 pub mod once;
 pub mod output;
