@@ -12,6 +12,7 @@ pub mod mesh;
 pub mod metrics;
 pub mod once;
 pub mod output;
+pub mod page;
 pub mod pattern;
 pub mod probe;
 pub mod record;

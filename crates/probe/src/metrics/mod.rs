@@ -14,6 +14,7 @@ use prometheus::{
 
 use crate::fault::Fault;
 use crate::metrics::webv::{Place, Webv};
+use crate::page::History;
 use crate::record::Record;
 use crate::testfile::Case;
 
@@ -31,6 +32,7 @@ pub struct Metrics {
     // In the order of the faults.
     errors: [IntCounter; Fault::ALL.len()],
     lines_dropped: IntCounter,
+    history: Arc<History>,
 }
 
 /// The metrics of one server.
@@ -106,6 +108,7 @@ impl Metrics {
             in_flight: registered(&registry, IntGaugeVec::new(gauge, &["server"])?)?,
             errors: Fault::ALL.map(|fault| errors.with_label_values(&[fault.name()])),
             lines_dropped: registered(&registry, IntCounter::with_opts(lines_dropped)?)?,
+            history: Arc::default(),
             registry,
         };
         metrics.register_process()?;
@@ -131,6 +134,11 @@ impl Metrics {
         self.lines_dropped.clone()
     }
 
+    /// The last hour, for the page that people read.
+    pub fn history(&self) -> Arc<History> {
+        Arc::clone(&self.history)
+    }
+
     /// The page, in Prometheus' text format.
     pub fn page(&self) -> Vec<u8> {
         let mut page = Vec::new();
@@ -152,6 +160,7 @@ impl ServerMetrics {
     /// Counts the request `index`.
     pub fn observe(&self, index: usize, record: &Record) {
         self.all.webv.observe(&self.server, record);
+        self.all.history.observe(record);
         let labels = [self.server.as_str(), &self.paths[index], status_class(record)];
         let total = record.took.duration.as_secs_f64();
         self.all.durations.with_label_values(&labels).observe(total);
