@@ -240,7 +240,8 @@ pub const OPTIONS: &[Opt] = &[
 
 const AFTER_HELP: &str = "\
 Options are also read from the environment (SERVER, FILES, RUN_LOOP ...); the command line wins.
-`heartbeat-probe load --help` tells about the load generator.";
+`heartbeat-probe load --help` tells about the load generator,
+`heartbeat-probe mesh --help` about watching the paths between nodes.";
 
 /// What older releases of WebV had, and what became of it.
 const REMOVED: &[(&[&str], &str)] = &[

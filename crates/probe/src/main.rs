@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Command, FromArgMatches};
 
 use heartbeat_probe::load::{self, LoadArgs};
+use heartbeat_probe::mesh::{self, MeshArgs};
 use heartbeat_probe::run;
 
 fn main() -> ExitCode {
@@ -26,6 +27,11 @@ fn main() -> ExitCode {
     let code = if words.first().is_some_and(|word| word == LOAD) {
         match load_args(words) {
             Ok(args) => runtime.block_on(load::run(args)),
+            Err(code) => code,
+        }
+    } else if words.first().is_some_and(|word| word == MESH) {
+        match mesh_args(words) {
+            Ok(args) => runtime.block_on(mesh::run(args)),
             Err(code) => code,
         }
     } else {
@@ -48,4 +54,16 @@ fn load_args(words: Vec<String>) -> Result<LoadArgs, ExitCode> {
     })
 }
 
+fn mesh_args(words: Vec<String>) -> Result<MeshArgs, ExitCode> {
+    let command = MeshArgs::augment_args(Command::new(MESH).bin_name("heartbeat-probe mesh"));
+    let parsed = command
+        .try_get_matches_from(words)
+        .and_then(|matches| MeshArgs::from_arg_matches(&matches));
+    parsed.map_err(|error| {
+        let _ = error.print();
+        if error.use_stderr() { ExitCode::from(mesh::EXIT_USAGE) } else { ExitCode::SUCCESS }
+    })
+}
+
 const LOAD: &str = "load";
+const MESH: &str = "mesh";

@@ -11,9 +11,10 @@ use hyper::client::conn::http1;
 use hyper::header::CONTENT_LENGTH;
 use hyper::{HeaderMap, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 
 use crate::client::connect::{self, Opening};
-use crate::client::stream::{Stream, Traffic};
+use crate::client::stream::{Stream, Traffic, Transport};
 use crate::client::{BodySink, ClientError, Request, RequestBody, Target, Tls};
 
 type Driver = http1::Connection<TokioIo<Stream>, RequestBody>;
@@ -73,6 +74,23 @@ impl Connection {
     ) -> Result<Self, ClientError> {
         let traffic = Arc::new(Traffic::default());
         let stream = connect::open(target, tls, Arc::clone(&traffic), opening).await?;
+        let (sender, driver) = http1::Builder::new()
+            .max_buf_size(READ_BUFFER_MAX)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(ClientError::Http)?;
+        Ok(Self { sender, driver: Some(driver), traffic, close })
+    }
+
+    /// The same over a TCP connection that the caller has opened, so that the caller can ask the
+    /// kernel about its path.
+    ///
+    /// # Errors
+    ///
+    /// None that a connection which stands would cause.
+    pub async fn over(tcp: TcpStream, close: bool) -> Result<Self, ClientError> {
+        let traffic = Arc::new(Traffic::default());
+        let stream = Stream::new(Transport::Plain(tcp), Arc::clone(&traffic));
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(READ_BUFFER_MAX)
             .handshake(TokioIo::new(stream))

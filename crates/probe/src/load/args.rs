@@ -125,7 +125,7 @@ fn connections(text: &str) -> Result<usize, String> {
     }
 }
 
-fn time(text: &str) -> Result<Duration, String> {
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
     match time_or_zero(text)? {
         Duration::ZERO => Err("expected more than nothing".to_owned()),
         time => Ok(time),
@@ -148,7 +148,7 @@ fn time_or_zero(text: &str) -> Result<Duration, String> {
     time.filter(|time| *time <= TIME_MAX).ok_or_else(expected)
 }
 
-fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let expected = || "expected digits and an optional K, M or G".to_owned();
     let (digits, unit) = split(text);
     let number: u64 = digits.parse().map_err(|_| expected())?;

@@ -29,6 +29,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 
 pub use args::LoadArgs;
+pub(crate) use args::{size, time};
 
 use crate::client::Tls;
 use crate::output::complain;

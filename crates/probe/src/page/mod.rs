@@ -3,11 +3,18 @@
 //!
 //! Whatever comes from elsewhere (names, errors, paths) goes through `html::Escaped`.
 
+mod cluster;
+mod health;
 mod history;
 mod html;
+mod node;
+mod pair;
 mod probes;
 mod sparkline;
 pub mod words;
 
+pub use cluster::cluster;
 pub use history::History;
+pub use node::{NodeView, node};
+pub use pair::pair;
 pub use probes::probes;
