@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use name_server::{NameServer, Zone};
-use nodes::{Nodes, answer, get, node, server, wait_for};
+use nodes::{Nodes, answer, get, node, number_of, report, server, wait_for};
 use process::{Background, Folder, finish, free_port, program, run};
 use serde_json::Value;
 
@@ -57,11 +57,6 @@ fn mesh(folder: &Folder, names: &NameServer, nodes: &Nodes) -> Command {
 fn names(count: u16) -> NameServer {
     let addresses = (0..count).map(|number| node(number).into()).collect();
     NameServer::local(Zone { name: "mesh.test".to_owned(), addresses, ..Zone::default() })
-}
-
-fn number_of(own: Ipv4Addr) -> u16 {
-    let [_, _, high, low] = own.octets();
-    u16::from_be_bytes([high, low])
 }
 
 fn good(own: Ipv4Addr, path: &str) -> Option<Vec<u8>> {
@@ -318,27 +313,6 @@ fn pages_are_found_or_not_and_a_pair_has_to_be_one_of_this_cluster() {
     for path in ["/x", "/cluster?from=1", "/cluster?from=x&to=y", &stranger] {
         assert_eq!(status(path), "404", "{path}");
     }
-}
-
-/// What the prober of the node `number` of `count` says.
-fn report(number: u16, count: u16) -> Vec<u8> {
-    let peer = |next: u16| {
-        let to = (number + next) % count;
-        let is_bad = to == 5;
-        serde_json::json!({
-            "node": format!("n{to}"), "zone": if to < count / 2 { "a" } else { "b" },
-            "address": node(to).to_string(), "up": !is_bad,
-            "last_error": is_bad.then_some("GET 17: no connection within 5s"), "rtt_us": 200 + to,
-            "latency_us": {"17": {"p50": 300, "p99": 900}}, "throughput_bps": 900_000_000,
-            "retransmitted": 0, "sent": 5000, "path_mtu": 1500, "black_hole": false
-        })
-    };
-    let zone = if number < count / 2 { "a" } else { "b" };
-    let own = serde_json::json!({
-        "node": format!("n{number}"), "zone": zone, "address": node(number).to_string()
-    });
-    let peers: Vec<_> = (1..=10).map(peer).collect();
-    answer(200, "", &serde_json::json!({"self": own, "peers": peers}).to_string())
 }
 
 fn gathering(count: u16, silent: u16) -> Mesh {

@@ -88,12 +88,13 @@ pub(super) async fn follow(mesh: &Arc<Mesh>, settings: &MemberSettings, stop: &m
         watches.stop(&gone);
         watches.start(&new, mesh, &settings.watch);
         let pause = async {
-            tokio::time::sleep(LOOKUP_GAP_MIN.min(settings.lookup_interval)).await;
+            tokio::time::sleep(jittered(LOOKUP_GAP_MIN.min(settings.lookup_interval))).await;
             // Nothing to go by yet: the next answer may come at any time.
             if failed || is_empty {
                 return;
             }
-            let rest = jittered(settings.lookup_interval).saturating_sub(LOOKUP_GAP_MIN);
+            let rest = settings.lookup_interval.saturating_sub(LOOKUP_GAP_MIN);
+            let rest = jittered(rest);
             let _ = tokio::time::timeout(rest, mesh.doubted()).await;
         };
         tokio::select! {

@@ -126,12 +126,8 @@ impl Watch {
     async fn ask(&mut self, turn: Turn) -> Outcome {
         let mut link = if turn.fresh { None } else { self.kept.take() };
         let mut body = Body::default();
-        let exchange = exchange(
-            self.address,
-            &mut link,
-            turn.fresh,
-            (&self.requests.sized[turn.index], &mut body),
-        );
+        let request = &self.requests.sized[turn.index];
+        let exchange = exchange(self.address, &mut link, request, &mut body);
         let answer = tokio::time::timeout(self.timeout, exchange)
             .await
             .unwrap_or(Err(ClientError::Timeout(self.timeout)));
@@ -157,7 +153,8 @@ impl Watch {
         }
         let path = link.as_mut().map_or_else(PathFacts::default, |link| link.facts(server));
         let reach = match &result {
-            Ok(_) if says_close && !turn.fresh => self.readiness().await,
+            // Nobody asked it to close: it may be about to leave.
+            Ok(_) if says_close => self.readiness().await,
             Ok(_) => Reach::Up,
             Err(_) if is_connected => self.readiness().await,
             Err(_) => self.unreachable(),
@@ -240,8 +237,8 @@ impl Requests {
 async fn exchange(
     address: SocketAddr,
     link: &mut Option<Link>,
-    close: bool,
-    (request, body): (&Request, &mut Body),
+    request: &Request,
+    body: &mut Body,
 ) -> Result<(Answer, Duration), ClientError> {
     if let Some(kept) = link {
         let before = kept.bytes_received();
@@ -255,7 +252,7 @@ async fn exchange(
         }
         *link = None;
     }
-    let open = link.insert(Link::open(address, close).await?);
+    let open = link.insert(Link::open(address, false).await?);
     let start = Instant::now();
     let answer = open.request(request, body).await?;
     Ok((answer, start.elapsed()))

@@ -52,6 +52,12 @@ pub(crate) fn node(number: u16) -> Ipv4Addr {
     Ipv4Addr::new(127, 77, high, low)
 }
 
+/// The number of the node at an address.
+pub(crate) fn number_of(own: Ipv4Addr) -> u16 {
+    let [_, _, high, low] = own.octets();
+    u16::from_be_bytes([high, low])
+}
+
 /// A whole answer with a status and a body.
 pub(crate) fn answer(status: u16, more: &str, body: &str) -> Vec<u8> {
     let length = body.len();
@@ -73,6 +79,27 @@ pub(crate) fn server(path: &str, name: &str, zone: &str) -> Vec<u8> {
                   pmtu;desc=\"9001\"\r\n";
     let pattern = "0123456789ABCDEF".repeat(size / 16 + 1);
     answer(200, timing, &pattern[..size])
+}
+
+/// What the prober of the node `number` of `count` says.
+pub(crate) fn report(number: u16, count: u16) -> Vec<u8> {
+    let peer = |next: u16| {
+        let to = (number + next) % count;
+        let is_bad = to == 5;
+        serde_json::json!({
+            "node": format!("n{to}"), "zone": if to < count / 2 { "a" } else { "b" },
+            "address": node(to).to_string(), "up": !is_bad,
+            "last_error": is_bad.then_some("GET 17: no connection within 5s"), "rtt_us": 200 + to,
+            "latency_us": {"17": {"p50": 300, "p99": 900}}, "throughput_bps": 900_000_000,
+            "retransmitted": 0, "sent": 5000, "path_mtu": 1500, "black_hole": false
+        })
+    };
+    let zone = if number < count / 2 { "a" } else { "b" };
+    let own = serde_json::json!({
+        "node": format!("n{number}"), "zone": zone, "address": node(number).to_string()
+    });
+    let peers: Vec<_> = (1..=10).map(peer).collect();
+    answer(200, "", &serde_json::json!({"self": own, "peers": peers}).to_string())
 }
 
 fn serve(stream: TcpStream, answer: &Answer, asked: &Mutex<Vec<(Ipv4Addr, String)>>) -> Option<()> {
