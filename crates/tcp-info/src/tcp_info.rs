@@ -12,6 +12,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 pub struct TcpInfo {
     /// The state of the connection as `include/net/tcp_states.h` numbers it; 1 is ESTABLISHED.
     pub state: u8,
+    /// Whether segments carry timestamps, which take 12 bytes of each (RFC 7323).
+    pub has_timestamps: bool,
     /// How often in a row the retransmission timer has expired without progress.
     pub retransmit_timeouts: u8,
     /// The smoothed round-trip time; 0 before the first sample.
@@ -86,6 +88,7 @@ fn facts(raw: &Raw, length: usize) -> TcpInfo {
     }
     TcpInfo {
         state: raw.state,
+        has_timestamps: raw.options & OPTION_TIMESTAMPS != 0,
         retransmit_timeouts: raw.retransmits,
         rtt_us: raw.rtt,
         rttvar_us: raw.rttvar,
@@ -192,6 +195,8 @@ struct Raw {
     bytes_retrans: u64,
 }
 
+/// TCPI_OPT_TIMESTAMPS.
+const OPTION_TIMESTAMPS: u8 = 1;
 /// What the kernel reports before the first sample.
 const MIN_RTT_UNKNOWN: u32 = u32::MAX;
 
