@@ -22,5 +22,6 @@ pub mod settings;
 pub mod stop;
 pub mod summary;
 pub mod testfile;
+pub mod timing;
 pub mod validation;
 pub mod web;
