@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 
 use super::neighbour::PathFacts;
 use super::samples::Segments;
-use super::server_timing::ServerSide;
 use crate::client::{Answer, BodySink, ClientError, Connection, Phases, Request};
+use crate::timing::ServerTiming;
 
 /// An open connection.
 pub(super) struct Link {
@@ -62,19 +62,21 @@ impl Link {
 
     /// What has happened on the path since it was asked last. `server` is what the neighbour has
     /// said in its last answer.
-    pub(super) fn facts(&mut self, server: ServerSide) -> PathFacts {
+    pub(super) fn facts(&mut self, server: ServerTiming) -> PathFacts {
         let mut facts = PathFacts { path_mtu: server.path_mtu, ..PathFacts::default() };
         if let Ok(info) = tcp_info(self.socket.as_fd()) {
             facts.rtt = (info.rtt_us > 0).then(|| Duration::from_micros(info.rtt_us.into()));
-            let own_mtu = own_mtu(info.path_mtu, info.mss, self.headers);
+            let options = if info.has_timestamps { TIMESTAMPS } else { 0 };
+            let own_mtu = own_mtu(info.path_mtu, info.mss, self.headers + options);
             facts.path_mtu = [own_mtu, server.path_mtu].into_iter().flatten().min();
             // Retransmissions without the number of all segments would be a rate of nothing.
-            if let Some(sent) = info.segments_out {
+            // Those without payload are acknowledgements, which are never sent again.
+            if let Some(sent) = info.data_segments_out.or(info.segments_out) {
                 let again = info.segments_retransmitted.into();
                 facts.up = since(&mut self.seen_up, Segments { sent: sent.into(), again });
             }
         }
-        if let (Some(sent), Some(again)) = (server.sent, server.again) {
+        if let (Some(sent), Some(again)) = (server.segments, server.retransmitted) {
             facts.down = since(&mut self.seen_down, Segments { sent, again });
         }
         facts
@@ -118,9 +120,10 @@ fn since(seen: &mut Segments, now: Segments) -> Segments {
     new
 }
 
-/// IP, TCP, and the timestamps that Linux sends with each segment.
-const HEADERS_V4: u32 = 20 + 20 + 12;
-const HEADERS_V6: u32 = 40 + 20 + 12;
+const HEADERS_V4: u32 = 20 + 20;
+const HEADERS_V6: u32 = 40 + 20;
+/// RFC 7323, with its padding.
+const TIMESTAMPS: u32 = 12;
 
 #[cfg(test)]
 mod tests {
@@ -137,13 +140,15 @@ mod tests {
 
     #[test]
     fn a_smaller_mtu_at_the_other_end_shows_in_the_segments() {
-        assert_eq!(own_mtu(1500, 1448, HEADERS_V4), Some(1500));
-        assert_eq!(own_mtu(1500, 1348, HEADERS_V4), Some(1400));
-        assert_eq!(own_mtu(1500, 1428, HEADERS_V6), Some(1500));
-        // A loopback sends segments that are larger than those of its MTU.
-        assert_eq!(own_mtu(65_535, 65_483, HEADERS_V4), Some(65_535));
-        assert_eq!(own_mtu(1500, 0, HEADERS_V4), Some(1500));
-        assert_eq!(own_mtu(0, 0, HEADERS_V4), None);
+        let (v4, v6) = (HEADERS_V4 + TIMESTAMPS, HEADERS_V6 + TIMESTAMPS);
+        assert_eq!(own_mtu(1500, 1448, v4), Some(1500));
+        assert_eq!(own_mtu(1500, 1460, HEADERS_V4), Some(1500));
+        assert_eq!(own_mtu(1500, 1348, v4), Some(1400));
+        assert_eq!(own_mtu(1500, 1428, v6), Some(1500));
+        // A loopback sends segments that are larger than its packets.
+        assert_eq!(own_mtu(65_535, 65_483, v4), Some(65_535));
+        assert_eq!(own_mtu(1500, 0, v4), Some(1500));
+        assert_eq!(own_mtu(0, 0, v4), None);
     }
 
     #[test]

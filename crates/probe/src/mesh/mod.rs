@@ -17,7 +17,6 @@ mod neighbour;
 pub mod report;
 pub mod ring;
 mod samples;
-mod server_timing;
 mod site;
 mod state;
 mod text;

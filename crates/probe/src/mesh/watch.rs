@@ -11,7 +11,6 @@ use hyper::header::CONNECTION;
 use super::identity::Identity;
 use super::link::{Capture, Link};
 use super::neighbour::{Failure, Outcome, PathFacts, Reach};
-use super::server_timing::server_side;
 use super::state::Mesh;
 use super::turns::{Ask, Direction, Turn, Turns, next_start};
 use crate::client::{
@@ -19,6 +18,7 @@ use crate::client::{
 };
 use crate::fault::Fault;
 use crate::pattern::PatternCheck;
+use crate::timing::ServerTiming;
 
 /// Asks one neighbour.
 pub(super) struct Watch {
@@ -132,10 +132,10 @@ impl Watch {
             .await
             .unwrap_or(Err(ClientError::Timeout(self.timeout)));
         let is_connected = link.is_some();
-        let mut server = Default::default();
+        let mut server = ServerTiming::default();
         let (result, says_close) = match answer {
             Ok((answer, duration)) => {
-                server = server_side(&answer.headers);
+                server = told(&answer);
                 let wrong = judge(turn.ask, &answer, &body);
                 (wrong.map_or(Ok(duration), Err), says_close(&answer))
             }
@@ -147,7 +147,7 @@ impl Watch {
             && turn.ask.is_large()
         {
             match self.ask_for_facts(open).await {
-                Some(answer) => server = server_side(&answer.headers),
+                Some(answer) => server = told(&answer),
                 None => is_usable = false,
             }
         }
@@ -256,6 +256,11 @@ async fn exchange(
     let start = Instant::now();
     let answer = open.request(request, body).await?;
     Ok((answer, start.elapsed()))
+}
+
+/// What the server has said about the path; nothing if it has not.
+fn told(answer: &Answer) -> ServerTiming {
+    ServerTiming::of(&answer.headers).unwrap_or_default()
 }
 
 fn says_close(answer: &Answer) -> bool {

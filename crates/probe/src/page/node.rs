@@ -90,7 +90,7 @@ fn table(body: &mut String, view: &NodeView, rows: &[(&Peer, Vec<Finding>)]) {
     }
     body.push_str(
         "<th class=\"number\">loss</th><th class=\"number\">MTU</th>\
-         <th class=\"number\">throughput</th><th>what is wrong</th></tr></thead>\n<tbody>\n",
+         <th class=\"number\">throughput</th></tr></thead>\n<tbody>\n",
     );
     for (peer, findings) in rows {
         row(body, view, peer, findings, &sizes);
@@ -108,9 +108,8 @@ fn row(body: &mut String, view: &NodeView, peer: &Peer, findings: &[Finding], si
     let own = view.report.own.address.map(|address| address.to_string()).unwrap_or_default();
     add!(
         body,
-        "<tr><td class=\"wide\"><span class=\"mark {}\" title=\"{}\">{}</span> \
-         <a href=\"/cluster?from={own}&amp;to={}\">{}</a><small>{} {}</small></td>\
-         <td class=\"wide\">",
+        "<tr><td class=\"wide name\"><span class=\"mark {}\" title=\"{}\">{}</span> \
+         <a href=\"/cluster?from={own}&amp;to={}\">{}</a><small>{} {}</small>",
         level.class(),
         level.name(),
         level.sign(),
@@ -119,9 +118,13 @@ fn row(body: &mut String, view: &NodeView, peer: &Peer, findings: &[Finding], si
         Escaped(zone),
         peer.address,
     );
+    for finding in findings {
+        add!(body, "<div>{}</div>", Escaped(&finding.text));
+    }
+    body.push_str("</td><td class=\"wide\">");
     chart(body, view.latest.get(&peer.address).map_or(&[], Vec::as_slice));
-    number(body, "round trip", peer.rtt_us.map(words::micros));
     body.push_str("</td>");
+    number(body, "round trip", peer.rtt_us.map(words::micros));
     for size in sizes {
         let latency = peer.latency_us.0.iter().find(|(key, _)| key == size);
         let text = latency.map(|(_, latency)| {
@@ -133,11 +136,7 @@ fn row(body: &mut String, view: &NodeView, peer: &Peer, findings: &[Finding], si
     number(body, "loss", peer.loss().map(words::share));
     number(body, "MTU", peer.path_mtu.map(|mtu| mtu.to_string()));
     number(body, "throughput", peer.throughput_bps.map(words::bits_per_second));
-    body.push_str("<td class=\"wide says\">");
-    for finding in findings {
-        add!(body, "<div>{}</div>", Escaped(&finding.text));
-    }
-    body.push_str("</td></tr>\n");
+    body.push_str("</tr>\n");
 }
 
 /// A cell; `text` is made of figures and markup of this program.
@@ -159,7 +158,7 @@ fn chart(body: &mut String, latest: &[u32]) {
     sparkline(body, &points, &title);
 }
 
-/// Every size that any of the neighbours was asked for, in the order of asking.
+/// Every size that any of the neighbours was asked for: downloads, then uploads, the small ones first.
 fn sizes<'a>(peers: impl Iterator<Item = &'a Peer>) -> Vec<&'a str> {
     let mut sizes: Vec<&str> = Vec::new();
     for (key, _) in peers.flat_map(|peer| &peer.latency_us.0) {
@@ -167,6 +166,10 @@ fn sizes<'a>(peers: impl Iterator<Item = &'a Peer>) -> Vec<&'a str> {
             sizes.push(key);
         }
     }
+    sizes.sort_by_key(|key| {
+        let digits = key.strip_suffix("-up").unwrap_or(key);
+        (key.ends_with("-up"), digits.parse::<u64>().unwrap_or(u64::MAX))
+    });
     sizes
 }
 
