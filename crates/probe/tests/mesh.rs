@@ -343,7 +343,7 @@ fn a_small_cluster_is_a_matrix_of_all_nodes() {
     let (_, page) = get(&mesh.at, "/cluster").unwrap();
     assert_eq!(page.matches("<td class=\"self\">").count(), 12);
     assert!(page.contains("Probers that did not answer") && page.contains("Between zones"));
-    assert!(page.contains("n4 → n5"), "{page}");
+    assert!(page.contains(" nodes → n5</a>"), "{page}");
 }
 
 #[test]

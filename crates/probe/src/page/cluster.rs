@@ -4,9 +4,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use super::health::{Level, Usual, findings, level};
+use super::health::{Level, Usual, level};
 use super::html::{Escaped, add, document, tile};
 use super::words;
+use super::worst::worst_paths;
 use crate::mesh::report::{ClusterNode, ClusterReport, Peer};
 
 /// Renders the page.
@@ -20,26 +21,27 @@ pub fn cluster(report: &ClusterReport) -> String {
     );
     tiles(&mut body, &view);
     worst_paths(&mut body, &view);
-    zones(&mut body, &view);
     rows(&mut body, &view);
+    zones(&mut body, &view);
     silent(&mut body, &view);
     document("Cluster · Heartbeat mesh", REFRESH_S, &body)
 }
 
 /// A report, with what can be read off it.
-struct View<'a> {
+pub(super) struct View<'a> {
     // The worst first.
     rows: Vec<Row<'a>>,
-    usual: Usual,
+    pub(super) usual: Usual,
     names: HashMap<IpAddr, String>,
 }
 
-struct Row<'a> {
-    node: &'a ClusterNode,
-    address: IpAddr,
+/// A node and its neighbours.
+pub(super) struct Row<'a> {
+    pub(super) node: &'a ClusterNode,
+    pub(super) address: IpAddr,
     // The worst first.
-    cells: Vec<(&'a Peer, Level)>,
-    // How many others see this node how, by level.
+    pub(super) cells: Vec<(&'a Peer, Level)>,
+    // How many others see that something is wrong with it.
     seen_badly: usize,
 }
 
@@ -75,11 +77,11 @@ impl<'a> View<'a> {
         Self { rows, usual, names }
     }
 
-    fn name(&self, address: IpAddr) -> String {
+    pub(super) fn name(&self, address: IpAddr) -> String {
         self.names.get(&address).cloned().unwrap_or_else(|| address.to_string())
     }
 
-    fn paths(&self) -> impl Iterator<Item = (&Row<'a>, &'a Peer, Level)> + '_ {
+    pub(super) fn paths(&self) -> impl Iterator<Item = (&Row<'a>, &'a Peer, Level)> + '_ {
         self.rows
             .iter()
             .flat_map(|row| row.cells.iter().map(move |(peer, level)| (row, *peer, *level)))
@@ -115,49 +117,6 @@ fn tiles(body: &mut String, view: &View<'_>) {
         tile(body, "warning", silent, name);
     }
     body.push_str("</ul>\n");
-}
-
-fn worst_paths(body: &mut String, view: &View<'_>) {
-    let mut bad: Vec<_> = view.paths().filter(|(_, _, level)| *level > Level::Unknown).collect();
-    bad.sort_by_key(|(_, peer, level)| (Reverse(*level), Reverse(peer.rtt_us)));
-    body.push_str("<h2>The worst paths</h2>\n");
-    if bad.is_empty() {
-        body.push_str("<p><span class=\"mark good\">●</span> Every path is well.</p>\n");
-        return;
-    }
-    body.push_str(
-        "<table class=\"cards\">\n<thead><tr><th>path</th><th>what is wrong</th>\
-         <th class=\"number\">round trip</th><th class=\"number\">loss</th>\
-         <th class=\"number\">MTU</th></tr></thead>\n<tbody>\n",
-    );
-    for (row, peer, level) in bad.iter().take(WORST_PATHS_MAX) {
-        let findings = findings(&row.node.own, peer, &view.usual);
-        let says = findings.first().map(|finding| finding.text.as_str()).unwrap_or_default();
-        let cell = |text: Option<String>| text.unwrap_or_default();
-        add!(
-            body,
-            "<tr><td class=\"wide\"><span class=\"mark {}\" title=\"{}\">{}</span> \
-             <a href=\"{}\">{} → {}</a></td><td class=\"wide says\">{}</td>\
-             <td class=\"number\" data-name=\"round trip\">{}</td>\
-             <td class=\"number\" data-name=\"loss\">{}</td>\
-             <td class=\"number\" data-name=\"MTU\">{}</td></tr>\n",
-            level.class(),
-            level.name(),
-            level.sign(),
-            link(row.address, peer.address),
-            Escaped(view.name(row.address)),
-            Escaped(view.name(peer.address)),
-            Escaped(says),
-            cell(peer.rtt_us.map(words::micros)),
-            cell(peer.loss().map(words::share)),
-            cell(peer.path_mtu.map(|mtu| mtu.to_string())),
-        );
-    }
-    body.push_str("</tbody>\n</table>\n");
-    if bad.len() > WORST_PATHS_MAX {
-        let more = bad.len() - WORST_PATHS_MAX;
-        add!(body, "<p class=\"soft\">{more} more are in the JSON.</p>\n");
-    }
 }
 
 /// Of the paths from one zone to another.
@@ -316,7 +275,8 @@ fn silent(body: &mut String, view: &View<'_>) {
     }
 }
 
-fn link(from: IpAddr, to: IpAddr) -> String {
+/// To the page of two nodes.
+pub(super) fn link(from: IpAddr, to: IpAddr) -> String {
     format!("/cluster?from={from}&amp;to={to}")
 }
 
@@ -328,5 +288,4 @@ fn zone(zone: &Option<String>) -> &str {
 const REFRESH_S: u32 = 30;
 /// More rows than a person compares.
 const ROWS_MAX: usize = 50;
-const WORST_PATHS_MAX: usize = 20;
 const ZONE_PAIRS_MAX: usize = 20;

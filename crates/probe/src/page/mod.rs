@@ -12,6 +12,7 @@ mod pair;
 mod probes;
 mod sparkline;
 pub mod words;
+mod worst;
 
 pub use cluster::cluster;
 pub use history::History;
