@@ -138,8 +138,7 @@ pub const JSON_TYPE: &str = "application/json";
 /// Of the page for Prometheus.
 pub const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 // Nothing runs on a page and nothing is loaded by it, whatever text has come into it.
-const HTML_POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
+const HTML_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'none'";
 // A few scrapers and kubelets; more is somebody who is not meant.
 const CONNECTIONS_MAX: usize = 64;
 // Between two scrapes, too: a minute is the slowest common interval.

@@ -1,5 +1,8 @@
 //! The mesh as a process: what it says of neighbours that do this and that.
 
+// A failure here is a failure of the test.
+#![allow(clippy::unwrap_used)]
+
 mod name_server;
 mod nodes;
 mod process;

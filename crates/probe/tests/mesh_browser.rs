@@ -1,5 +1,8 @@
 //! The pages in a browser: readable in the light and in the dark, on a desk and on a phone.
 
+// A failure here is a failure of the test.
+#![allow(clippy::unwrap_used)]
+
 mod browser;
 mod name_server;
 mod nodes;
@@ -95,7 +98,8 @@ impl Pages {
             );
             let text = browser.run("return document.body.innerText.length");
             assert!(text.as_u64() > Some(100), "{name}, {kind}: {text} letters");
-            assert!(browser.console().is_empty(), "{name}, {kind}: {:?}", browser.console());
+            let console = browser.console();
+            assert!(console.is_empty(), "{name}, {kind}: {console:?}");
             self.keep(name, kind, &browser.picture(window));
         }
     }
@@ -162,7 +166,7 @@ fn the_page_of_the_loop_is_readable_in_the_light_the_dark_and_on_a_phone() {
         .iter()
         .map(|size| {
             let path = format!("/heartbeat/{size}");
-            serde_json::json!({"path": path, "validation": {"contentType": ""}})
+            serde_json::json!({"path": path, "validation": {"contentType": "text/plain"}})
         })
         .collect();
     let file = serde_json::json!({"requests": sizes}).to_string();

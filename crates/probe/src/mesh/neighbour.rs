@@ -201,8 +201,8 @@ impl Neighbour {
         }
     }
 
-    /// The last error of the last hour, with its time; what has happened to the neighbour comes
-    /// first.
+    /// The last error of the last quarter of an hour, with its time; that it is leaving
+    /// comes first.
     fn last_error(&self, date: Timestamp) -> Option<String> {
         if matches!(self.reach, Reach::Leaving(_)) {
             return Some(LEAVING.to_owned());
@@ -247,7 +247,7 @@ impl Reach {
 /// What stands for the error of a neighbour that is about to leave.
 pub(crate) const LEAVING: &str = "is leaving: its /readyz says 503";
 /// Older ones say nothing about the path as it is.
-const ERROR_AGE_MAX: Duration = Duration::from_secs(3600);
+const ERROR_AGE_MAX: Duration = Duration::from_secs(15 * 60);
 
 #[cfg(test)]
 mod tests {
@@ -328,16 +328,16 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_counted_and_said_in_words_for_an_hour() {
+    fn a_failure_is_counted_and_said_in_words_for_a_quarter_of_an_hour() {
         let mut seen = Seen::new();
         seen.bad(2, false, Reach::Down);
         let peer = seen.report();
         let text = "1970-01-01T00:00:00Z: no complete answer within 5s";
         assert_eq!((peer.up, peer.last_error.as_deref()), (Some(false), Some(text)));
         assert_eq!(seen.neighbour.errors[Fault::Timeout as usize], 1);
-        seen.date = Timestamp::from_second(3600).unwrap();
+        seen.date = Timestamp::from_second(900).unwrap();
         assert!(seen.report().last_error.is_some());
-        seen.date = Timestamp::from_second(3601).unwrap();
+        seen.date = Timestamp::from_second(901).unwrap();
         assert!(seen.report().last_error.is_none());
     }
 

@@ -66,7 +66,7 @@ pub struct Peer {
     pub address: IpAddr,
     /// Whether it answers; none before it was asked for the first time.
     pub up: Option<bool>,
-    /// What the last error of the last hour was, and when.
+    /// What the last error of the last quarter of an hour was, and when.
     pub last_error: Option<String>,
     /// The round-trip time, as this kernel smooths it.
     pub rtt_us: Option<u64>,

@@ -147,7 +147,8 @@ fn zones(body: &mut String, view: &View<'_>) {
     body.push_str(
         "<h2>Between zones</h2>\n<table class=\"cards\">\n<thead><tr><th>from → to</th>\
          <th class=\"number\">paths</th><th class=\"number\">not well</th>\
-         <th class=\"number\">median round trip</th><th class=\"number\">longest</th></tr></thead>\n\
+         <th class=\"number\">median round trip</th><th class=\"number\">longest</th></tr>\
+         </thead>\n\
          <tbody>\n",
     );
     for ((from, to), pair) in pairs.iter_mut().take(ZONE_PAIRS_MAX) {

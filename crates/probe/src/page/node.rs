@@ -158,7 +158,8 @@ fn chart(body: &mut String, latest: &[u32]) {
     sparkline(body, &points, &title);
 }
 
-/// Every size that any of the neighbours was asked for: downloads, then uploads, the small ones first.
+/// Every size that any of the neighbours was asked for: downloads, then uploads, the small ones
+/// first.
 fn sizes<'a>(peers: impl Iterator<Item = &'a Peer>) -> Vec<&'a str> {
     let mut sizes: Vec<&str> = Vec::new();
     for (key, _) in peers.flat_map(|peer| &peer.latency_us.0) {

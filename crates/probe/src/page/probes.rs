@@ -42,7 +42,8 @@ pub fn probes(history: &History) -> String {
 
 fn table(body: &mut String, rows: &[Row]) {
     body.push_str(
-        "<div class=\"scroll\"><table class=\"cards long\">\n<thead><tr><th>server and path</th><th>last hour</th>\
+        "<div class=\"scroll\"><table class=\"cards long\">\n<thead><tr><th>server and path</th>\
+         <th>last hour</th>\
          <th class=\"number\">p50</th><th class=\"number\">p99</th>\
          <th class=\"number\">throughput</th><th class=\"number\">requests</th>\
          <th class=\"number\">errors</th><th>last error</th></tr></thead>\n<tbody>\n",

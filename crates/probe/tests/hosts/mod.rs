@@ -27,7 +27,7 @@ pub(crate) struct Hosts {
 
 /// What is missing on this machine to have hosts, if anything is.
 pub(crate) fn missing() -> Option<String> {
-    if !output("id", &["-u"]).is_some_and(|id| id.trim() == "0") {
+    if output("id", &["-u"]).is_none_or(|id| id.trim() != "0") {
         return Some("it needs root".to_owned());
     }
     for (program, arguments) in [("ip", ["-V"]), ("nft", ["-v"])] {

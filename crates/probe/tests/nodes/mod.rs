@@ -75,10 +75,10 @@ pub(crate) fn server(path: &str, name: &str, zone: &str) -> Vec<u8> {
     }
     let size = path.trim_start_matches("/heartbeat/").split('?').next().unwrap();
     let size: usize = size.parse().unwrap();
-    let timing = "Server-Timing: app;dur=0.01, retrans;desc=\"0\", segs;desc=\"9\", \
+    let fields = "Content-Type: text/plain\r\nServer-Timing: app;dur=0.01, retrans;desc=\"0\", segs;desc=\"9\", \
                   pmtu;desc=\"9001\"\r\n";
     let pattern = "0123456789ABCDEF".repeat(size / 16 + 1);
-    answer(200, timing, &pattern[..size])
+    answer(200, fields, &pattern[..size])
 }
 
 /// What the prober of the node `number` of `count` says.
