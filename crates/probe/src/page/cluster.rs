@@ -43,13 +43,15 @@ pub(super) struct Row<'a> {
     pub(super) cells: Vec<(&'a Peer, Level)>,
     // How many others see that something is wrong with it.
     seen_badly: usize,
+    // The worst that any of them says of it.
+    seen: Level,
 }
 
 impl<'a> View<'a> {
     fn of(report: &'a ClusterReport) -> Self {
         let usual = Usual::of_cluster(report);
         let mut names = HashMap::new();
-        let mut seen_badly: HashMap<IpAddr, usize> = HashMap::new();
+        let mut seen: HashMap<IpAddr, (usize, Level)> = HashMap::new();
         let mut rows = Vec::with_capacity(report.nodes.len());
         for node in &report.nodes {
             let peers = node.peers.iter().flatten();
@@ -58,15 +60,18 @@ impl<'a> View<'a> {
             cells.sort_by_key(|(peer, level)| (Reverse(*level), Reverse(peer.rtt_us)));
             for (peer, level) in &cells {
                 names.entry(peer.address).or_insert_with(|| peer.label());
-                *seen_badly.entry(peer.address).or_default() +=
-                    usize::from(*level > Level::Unknown);
+                let seen = seen.entry(peer.address).or_insert((0, Level::Good));
+                seen.0 += usize::from(*level > Level::Unknown);
+                seen.1 = seen.1.max(*level);
             }
             if let Some(address) = node.own.address {
-                rows.push(Row { node, address, cells, seen_badly: 0 });
+                rows.push(Row { node, address, cells, seen_badly: 0, seen: Level::Good });
             }
         }
         for row in &mut rows {
-            row.seen_badly = seen_badly.get(&row.address).copied().unwrap_or(0);
+            if let Some((badly, worst)) = seen.get(&row.address) {
+                (row.seen_badly, row.seen) = (*badly, *worst);
+            }
             if let Some(name) = &row.node.own.node {
                 names.insert(row.address, name.clone());
             }
@@ -89,9 +94,9 @@ impl<'a> View<'a> {
 }
 
 impl Row<'_> {
-    /// Compares nodes: its worst path, how many are bad, how many others see it badly.
+    /// Compares nodes: the worst path from it or to it, and how many of them are bad.
     fn badness(&self) -> (Level, usize) {
-        let worst = self.cells.first().map_or(Level::Good, |(_, level)| *level);
+        let worst = self.cells.first().map_or(self.seen, |(_, level)| self.seen.max(*level));
         let worst = if self.node.error.is_some() { worst.max(Level::Unknown) } else { worst };
         let bad = self.cells.iter().filter(|(_, level)| *level > Level::Unknown).count();
         (worst, bad + self.seen_badly)
