@@ -288,7 +288,7 @@ const AFTER_HELP: &str = "\
 Options are also read from the environment (SERVER, FILES, RUN_LOOP ...; those that WebV has not
 as PROBE_RATE, PROBE_CA_FILE ...); the command line wins.
 Commands, each with --help: `load` generates load, `merge` adds its results up, `path` measures and
-explains one path.";
+explains one path, `mesh` watches the paths between nodes.";
 
 /// What older releases of WebV had, and what became of it.
 const REMOVED: &[(&[&str], &str)] = &[

@@ -10,6 +10,7 @@ use clap::{Command, FromArgMatches};
 
 use heartbeat_probe::load::{self, LoadArgs};
 use heartbeat_probe::merge::{self, MergeArgs};
+use heartbeat_probe::mesh::{self, MeshArgs};
 use heartbeat_probe::path::{self, PathArgs};
 use heartbeat_probe::run;
 
@@ -42,6 +43,11 @@ fn main() -> ExitCode {
     } else if words.first().is_some_and(|word| word == PATH) {
         match parsed::<PathArgs>(path::command(), words) {
             Ok(args) => runtime.block_on(path::run(args)),
+            Err(code) => code,
+        }
+    } else if words.first().is_some_and(|word| word == MESH) {
+        match parsed::<MeshArgs>(mesh::command(), words) {
+            Ok(args) => runtime.block_on(mesh::run(args)),
             Err(code) => code,
         }
     } else {
@@ -78,6 +84,7 @@ fn in_one_line(error: &clap::Error) -> String {
 
 const LOAD: &str = "load";
 const MERGE: &str = "merge";
+const MESH: &str = "mesh";
 const PATH: &str = "path";
 // Only look-ups of names block. Where the name service is silent each takes a thread for half a
 // minute, and names of their own are as many as servers.

@@ -1,6 +1,7 @@
 //! The page with the metrics, and the probes of an orchestrator.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -18,6 +22,7 @@ use tokio::sync::Notify;
 
 use crate::client::RequestBody;
 use crate::metrics::Metrics;
+use crate::page;
 
 /// Listens on all addresses, of both families where IPv6 is on.
 ///
@@ -34,11 +39,42 @@ pub async fn bind(port: u16) -> io::Result<TcpListener> {
     }
 }
 
-/// Serves the pages for ever. Whoever connects gets a place: the connection that has been idle
-/// for the longest time makes room, so that nobody can keep an orchestrator out by holding
+/// What is served beside the probes of an orchestrator.
+pub trait Site: Send + Sync + 'static {
+    /// The page at `path`, which is in lower case; none if there is none.
+    fn page(&self, path: &str, query: Option<&str>) -> impl Future<Output = Option<Page>> + Send;
+}
+
+/// One page.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Of the body.
+    pub content_type: &'static str,
+    /// The whole of it.
+    pub body: Bytes,
+}
+
+impl Site for Metrics {
+    async fn page(&self, path: &str, _: Option<&str>) -> Option<Page> {
+        match path {
+            "/" => {
+                let history = self.history();
+                // Rendered on a thread of its own: the one that probes has better things to do.
+                let page = tokio::task::spawn_blocking(move || page::probes(&history));
+                Some(Page { content_type: HTML_TYPE, body: page.await.ok()?.into() })
+            }
+            "/metrics" => Some(Page { content_type: METRICS_TYPE, body: self.page().into() }),
+            _ => None,
+        }
+    }
+}
+
+/// Serves the pages of `site` for ever. Whoever connects gets a place: the connection that has been
+/// idle for the longest time makes room, so that nobody can keep an orchestrator out by holding
 /// connections.
-pub async fn serve(listener: TcpListener, metrics: Metrics, readiness: Readiness) {
+pub async fn serve(listener: TcpListener, site: impl Site, readiness: Readiness) {
     let visitors = Visitors::default();
+    let site = Arc::new(site);
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // Out of descriptors, mostly: they come back, and trying at once would only spin.
@@ -46,16 +82,15 @@ pub async fn serve(listener: TcpListener, metrics: Metrics, readiness: Readiness
             continue;
         };
         let visitor = visitors.enter(Instant::now());
-        let (metrics, readiness) = (metrics.clone(), readiness.clone());
-        tokio::spawn(async move { attend(stream, visitor, &metrics, &readiness).await });
+        let (site, readiness) = (Arc::clone(&site), readiness.clone());
+        tokio::spawn(async move { attend(stream, visitor, &*site, &readiness).await });
     }
 }
 
-async fn attend(stream: TcpStream, visitor: Visitor, metrics: &Metrics, readiness: &Readiness) {
+async fn attend(stream: TcpStream, visitor: Visitor, site: &impl Site, readiness: &Readiness) {
     let service = service_fn(|request: Request<Incoming>| {
         visitor.asks(Instant::now());
-        let response = answer(request.method(), request.uri().path(), metrics, readiness);
-        async move { Ok::<_, Infallible>(response) }
+        async move { Ok::<_, Infallible>(answer(&request, site, readiness).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -155,29 +190,36 @@ impl Drop for Visitor {
     }
 }
 
-fn answer(
-    method: &Method,
-    path: &str,
-    metrics: &Metrics,
+async fn answer(
+    request: &Request<Incoming>,
+    site: &impl Site,
     readiness: &Readiness,
 ) -> Response<RequestBody> {
-    let (content_type, page) = match path.to_ascii_lowercase().as_str() {
-        "/metrics" => (METRICS_TYPE, Bytes::from(metrics.page())),
-        "/healthz" => (TEXT_TYPE, Bytes::from_static(b"pass")),
+    let plain = |text: &'static str| Some(Page { content_type: TEXT_TYPE, body: text.into() });
+    let path = request.uri().path().to_ascii_lowercase();
+    let page = match path.as_str() {
+        "/healthz" => plain("pass"),
         "/readyz" if !readiness.is_ready() => {
             return text(StatusCode::SERVICE_UNAVAILABLE, Bytes::from_static(b"not ready"));
         }
-        "/readyz" => (TEXT_TYPE, Bytes::from_static(b"ready")),
-        "/version" => (TEXT_TYPE, Bytes::from_static(env!("CARGO_PKG_VERSION").as_bytes())),
-        _ => return empty(StatusCode::NOT_FOUND),
+        "/readyz" => plain("ready"),
+        "/version" => plain(env!("CARGO_PKG_VERSION")),
+        path => site.page(path, request.uri().query()).await,
     };
-    if method != Method::GET && method != Method::HEAD {
+    let Some(page) = page else { return empty(StatusCode::NOT_FOUND) };
+    if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    let mut response = Response::new(RequestBody::Bytes(page));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let mut response = Response::new(RequestBody::Bytes(page.body));
+    let fields = response.headers_mut();
+    fields.insert(CONTENT_TYPE, HeaderValue::from_static(page.content_type));
+    fields.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if page.content_type == HTML_TYPE {
+        fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        fields.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(HTML_POLICY));
+    }
     response
 }
 
@@ -195,7 +237,14 @@ fn empty(status: StatusCode) -> Response<RequestBody> {
 }
 
 const TEXT_TYPE: &str = "text/plain";
-const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Of a page for people.
+pub const HTML_TYPE: &str = "text/html; charset=utf-8";
+/// Of a page for programs.
+pub const JSON_TYPE: &str = "application/json";
+/// Of the page for Prometheus.
+pub const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+// Nothing runs on a page and nothing is loaded by it, whatever text has come into it.
+const HTML_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'none'";
 // A few scrapers and kubelets; more is somebody who is not meant.
 const CONNECTIONS_MAX: usize = 64;
 // A kubelet and a scraper send their request as soon as they are connected.

@@ -303,7 +303,9 @@ fn the_other_pages_are_those_of_webv() {
         assert!(head.contains("content-type: text/plain"), "{head}");
         assert_eq!(body, text);
     }
-    assert!(get(probe.port, "/").unwrap().0.starts_with("HTTP/1.1 404 "));
+    assert!(get(probe.port, "/x").unwrap().0.starts_with("HTTP/1.1 404 "));
+    let (head, _) = get(probe.port, "/").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("text/html"), "{head}");
     let post =
         "POST /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
     let (head, _) = request(probe.port, post).unwrap();

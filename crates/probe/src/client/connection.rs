@@ -11,11 +11,12 @@ use hyper::client::conn::http1;
 use hyper::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use hyper::{HeaderMap, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 
 use crate::client::connect::{self, Opening};
 use crate::client::facts::{Counters, PathFacts};
 use crate::client::request::{ProxiedForm, RequestForm};
-use crate::client::stream::{Stream, Traffic};
+use crate::client::stream::{Stream, Traffic, Transport};
 use crate::client::{BodySink, ClientError, Request, RequestBody, Resolver, Route, Target, Tls};
 use crate::timing::ServerTiming;
 
@@ -112,6 +113,25 @@ impl Connection {
         let route =
             Route { resolver: Resolver::default(), address: None, proxy: None, tls: tls.cloned() };
         Self::dial(target, &route, close, opening).await
+    }
+
+    /// The same over a TCP connection that the caller has opened, so that the caller can ask the
+    /// kernel about its path.
+    ///
+    /// # Errors
+    ///
+    /// None that a connection which stands would cause.
+    pub async fn over(tcp: TcpStream, close: bool) -> Result<Self, ClientError> {
+        let traffic = Arc::new(Traffic::default());
+        let stream = Stream::new(Transport::Plain(tcp), Arc::clone(&traffic));
+        let (sender, driver) = http1::Builder::new()
+            .max_buf_size(READ_BUFFER_MAX)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(ClientError::Http)?;
+        let form = RequestForm { close, proxied: None };
+        let counters = Counters::default();
+        Ok(Self { sender, driver: Some(driver), traffic, form, counters })
     }
 
     /// Sends `request`, feeds the body of the answer to `sink` as it comes, and notes in `phases`

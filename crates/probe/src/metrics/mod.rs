@@ -14,6 +14,7 @@ pub use fine::InFlight;
 
 use crate::metrics::fine::{Fine, FineServer};
 use crate::metrics::webv::{Place, Webv};
+use crate::page::History;
 use crate::record::Record;
 use crate::settings::{MetricsChoice, RunLoop, Settings};
 use crate::testfile::Case;
@@ -26,6 +27,7 @@ pub struct Metrics {
     // None where WebV's are enough.
     fine: Option<Arc<Fine>>,
     lines_dropped: IntCounter,
+    history: Arc<History>,
 }
 
 /// The metrics of one server, or of one address of it. Those of an address are forgotten with it.
@@ -34,6 +36,7 @@ pub struct ServerMetrics {
     fine: Option<FineServer>,
     // The server, and its address where each is asked for itself.
     labels: Vec<String>,
+    history: Arc<History>,
 }
 
 impl Metrics {
@@ -72,7 +75,7 @@ impl Metrics {
         registered(&registry, IntGauge::with_opts(build)?)?.set(1);
         let process = prometheus::process_collector::ProcessCollector::for_self();
         registry.register(Box::new(process))?;
-        Ok(Self { registry, webv, fine, lines_dropped })
+        Ok(Self { registry, webv, fine, lines_dropped, history: Arc::default() })
     }
 
     /// The metrics of one server, or of one `address` of it.
@@ -82,12 +85,18 @@ impl Metrics {
             labels.push(address.unwrap_or_default().to_owned());
         }
         let fine = self.fine.as_ref().map(|fine| FineServer::new(Arc::clone(fine), &labels));
-        ServerMetrics { webv: Arc::clone(&self.webv), fine, labels }
+        let history = Arc::clone(&self.history);
+        ServerMetrics { webv: Arc::clone(&self.webv), fine, labels, history }
     }
 
     /// Counts lines of the log that were dropped.
     pub fn lines_dropped(&self) -> IntCounter {
         self.lines_dropped.clone()
+    }
+
+    /// The last hour, for the page that people read.
+    pub fn history(&self) -> Arc<History> {
+        Arc::clone(&self.history)
     }
 
     /// The page, in Prometheus' text format.
@@ -103,6 +112,7 @@ impl ServerMetrics {
     /// Counts the request `index`.
     pub fn observe(&self, index: usize, record: &Record) {
         self.webv.observe(&self.labels, record);
+        self.history.observe(record);
         if let Some(fine) = &self.fine {
             fine.observe(index, record);
         }

@@ -1,0 +1,421 @@
+//! Owns what this node knows of one neighbour. Must not do I/O.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::identity::Identity;
+use super::report::{Latencies, Latency, Peer};
+use super::samples::{RecentSegments, Samples, Segments};
+use super::turns::{Ask, Direction, Turn};
+use crate::fault::Fault;
+
+/// A neighbour and everything measured of the path to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Neighbour {
+    /// Where it is asked.
+    pub(crate) address: IpAddr,
+    /// Who it is; empty before it has told.
+    pub(crate) identity: Identity,
+    /// Whether it answers.
+    pub(crate) reach: Reach,
+    /// One for each ask, in their order.
+    pub(crate) asks: Vec<AskState>,
+    /// As this kernel smooths it.
+    pub(crate) rtt: Option<Duration>,
+    /// Of the direction in which it is smaller.
+    pub(crate) path_mtu: Option<u32>,
+    /// Bits a second of the last download of the largest size that is asked for.
+    pub(crate) throughput_bps: Option<u64>,
+    /// Since it is a neighbour: what this node has sent to it.
+    pub(crate) up: Segments,
+    /// What it has sent to this node, as it says.
+    pub(crate) down: Segments,
+    /// In the order of the faults.
+    pub(crate) errors: [u64; Fault::ALL.len()],
+    recent: RecentSegments,
+    last_error: Option<(Timestamp, String)>,
+}
+
+/// Whether a neighbour answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// It was not asked yet.
+    Unknown,
+    /// It does.
+    Up,
+    /// It has said that it is about to leave (503 on `/readyz`), and when that was.
+    Leaving(Instant),
+    /// It does not.
+    Down,
+}
+
+/// What is known of one kind of request.
+#[derive(Clone, Debug)]
+pub(crate) struct AskState {
+    /// Which kind.
+    pub(crate) ask: Ask,
+    /// How long the last answer took.
+    pub(crate) last: Option<Duration>,
+    /// The latest durations.
+    pub(crate) samples: Samples,
+    failed: bool,
+    /// How often in a row a connection stood and not one byte of an answer came.
+    swallowed: u32,
+}
+
+/// What came of a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    /// What was asked.
+    pub(crate) turn: Turn,
+    /// How long the answer took on its open connection, or what is wrong.
+    pub(crate) result: Result<Duration, Failure>,
+    /// What is known of the path from it.
+    pub(crate) path: PathFacts,
+    /// Whether the neighbour answers, as far as this request tells.
+    pub(crate) reach: Reach,
+}
+
+/// What is wrong with an answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    /// In one word.
+    pub(crate) fault: Fault,
+    /// In words.
+    pub(crate) text: String,
+    /// Whether a connection stood, the time was over, and no byte of an answer had come.
+    pub(crate) swallowed: bool,
+}
+
+/// What the two kernels say about the path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PathFacts {
+    /// The smoothed round-trip time.
+    pub(crate) rtt: Option<Duration>,
+    /// Bytes of the largest packet, of the direction in which it is smaller.
+    pub(crate) path_mtu: Option<u32>,
+    /// What this node has sent for this request.
+    pub(crate) up: Segments,
+    /// What the neighbour has sent for it.
+    pub(crate) down: Segments,
+}
+
+impl Neighbour {
+    /// Nothing is known yet.
+    pub(crate) fn new(address: IpAddr, asks: &[Ask], now: Instant) -> Self {
+        let state = |ask: &Ask| AskState {
+            ask: *ask,
+            last: None,
+            samples: Samples::default(),
+            failed: false,
+            swallowed: 0,
+        };
+        Self {
+            address,
+            identity: Identity::default(),
+            reach: Reach::Unknown,
+            asks: asks.iter().map(state).collect(),
+            rtt: None,
+            path_mtu: None,
+            throughput_bps: None,
+            up: Segments::default(),
+            down: Segments::default(),
+            errors: [0; Fault::ALL.len()],
+            recent: RecentSegments::new(now),
+            last_error: None,
+        }
+    }
+
+    /// Takes note of what came of a request. One to a neighbour that is leaving is no error.
+    pub(crate) fn note(&mut self, outcome: &Outcome, now: Instant, date: Timestamp) {
+        self.note_path(&outcome.path, now);
+        self.reach = outcome.reach;
+        let leaving = matches!(outcome.reach, Reach::Leaving(_));
+        let index = outcome.turn.index;
+        let Some(state) = self.asks.get_mut(index) else { return };
+        match &outcome.result {
+            Ok(duration) => {
+                state.last = Some(*duration);
+                state.samples.add(*duration);
+                (state.failed, state.swallowed) = (false, 0);
+                self.note_throughput(index, *duration);
+            }
+            Err(_) if leaving => {}
+            Err(failure) => {
+                state.failed = true;
+                state.swallowed = if failure.swallowed { state.swallowed + 1 } else { 0 };
+                self.errors[failure.fault as usize] += 1;
+                self.last_error = Some((date, failure.text.clone()));
+            }
+        }
+    }
+
+    /// Whether small requests pass and large ones are swallowed: a packet above some size does not
+    /// arrive, and nobody says so (RFC 2923).
+    pub(crate) fn has_black_hole(&self) -> bool {
+        self.black_hole(Direction::Down) || self.black_hole(Direction::Up)
+    }
+
+    /// The same, of one direction.
+    pub(crate) fn black_hole(&self, direction: Direction) -> bool {
+        let small_pass = self.asks.iter().filter(|state| state.ask.is_small());
+        let small_pass = small_pass.clone().any(|state| state.last.is_some())
+            && small_pass.clone().all(|state| !state.failed);
+        let large = |state: &&AskState| state.ask.is_large() && state.ask.direction == direction;
+        let mut large = self.asks.iter().filter(large).peekable();
+        if self.reach != Reach::Up || !small_pass || large.peek().is_none() {
+            return false;
+        }
+        let swallowed: Vec<_> = large.map(|state| state.swallowed).collect();
+        // One may be a coincidence.
+        swallowed.iter().all(|times| *times > 0) && swallowed.iter().sum::<u32>() > 1
+    }
+
+    /// As it stands in `/mesh.json`.
+    pub(crate) fn report(&self, now: Instant, date: Timestamp) -> Peer {
+        let recent = self.recent.sum(now);
+        let told = |number: u64| (recent.sent > 0).then_some(number);
+        let latency = |state: &AskState| {
+            let quantiles = state.samples.quantiles()?;
+            Some((state.ask.key(), Latency { p50: quantiles.p50, p99: quantiles.p99 }))
+        };
+        Peer {
+            node: self.identity.node.clone(),
+            zone: self.identity.zone.clone(),
+            address: self.address,
+            up: match self.reach {
+                Reach::Unknown => None,
+                Reach::Up | Reach::Leaving(_) => Some(true),
+                Reach::Down => Some(false),
+            },
+            last_error: self.last_error(date),
+            rtt_us: self.rtt.and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
+            latency_us: Latencies(self.asks.iter().filter_map(latency).collect()),
+            throughput_bps: self.throughput_bps,
+            retransmitted: told(recent.again),
+            sent: told(recent.sent),
+            path_mtu: self.path_mtu,
+            black_hole: self.has_black_hole(),
+        }
+    }
+
+    /// The last error of the last quarter of an hour, with its time; that it is leaving
+    /// comes first.
+    fn last_error(&self, date: Timestamp) -> Option<String> {
+        if matches!(self.reach, Reach::Leaving(_)) {
+            return Some(LEAVING.to_owned());
+        }
+        let (at, text) = self.last_error.as_ref()?;
+        let age = date.duration_since(*at).unsigned_abs();
+        (age <= ERROR_AGE_MAX).then(|| format!("{at:.0}: {text}"))
+    }
+
+    fn note_path(&mut self, path: &PathFacts, now: Instant) {
+        self.rtt = path.rtt.or(self.rtt);
+        self.path_mtu = path.path_mtu.or(self.path_mtu);
+        self.up.add(path.up);
+        self.down.add(path.down);
+        self.recent.add(path.up, now);
+        self.recent.add(path.down, now);
+    }
+
+    fn note_throughput(&mut self, index: usize, duration: Duration) {
+        let down = |state: &&AskState| state.ask.direction == Direction::Down;
+        let largest = self.asks.iter().filter(down).map(|state| state.ask.bytes).max();
+        let ask = self.asks[index].ask;
+        let seconds = duration.as_secs_f64();
+        if ask.direction == Direction::Down && Some(ask.bytes) == largest && seconds > 0.0 {
+            self.throughput_bps = Some((ask.bytes as f64 * 8.0 / seconds) as u64);
+        }
+    }
+}
+
+impl Reach {
+    /// For events.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Leaving(_) => "leaving",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// What stands for the error of a neighbour that is about to leave.
+pub(crate) const LEAVING: &str = "is leaving: its /readyz says 503";
+/// Older ones say nothing about the path as it is.
+const ERROR_AGE_MAX: Duration = Duration::from_secs(15 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ASKS: [(Direction, u64); 6] = [
+        (Direction::Down, 17),
+        (Direction::Down, 1024),
+        (Direction::Down, 65_536),
+        (Direction::Down, 1_048_576),
+        (Direction::Up, 1024),
+        (Direction::Up, 65_536),
+    ];
+
+    struct Seen {
+        neighbour: Neighbour,
+        now: Instant,
+        date: Timestamp,
+    }
+
+    impl Seen {
+        fn new() -> Self {
+            let asks = ASKS.map(|(direction, bytes)| Ask { direction, bytes });
+            let now = Instant::now();
+            let neighbour = Neighbour::new(IpAddr::from([10, 0, 0, 2]), &asks, now);
+            Self { neighbour, now, date: Timestamp::UNIX_EPOCH }
+        }
+
+        fn note(&mut self, index: usize, result: Result<Duration, Failure>, reach: Reach) {
+            let ask = self.neighbour.asks[index].ask;
+            let turn = Turn { index, ask, fresh: false };
+            let outcome = Outcome { turn, result, path: PathFacts::default(), reach };
+            self.neighbour.note(&outcome, self.now, self.date);
+        }
+
+        fn good(&mut self, index: usize) {
+            self.note(index, Ok(Duration::from_millis(8)), Reach::Up);
+        }
+
+        fn bad(&mut self, index: usize, swallowed: bool, reach: Reach) {
+            let fault = Fault::Timeout;
+            let text = "no complete answer within 5s".to_owned();
+            self.note(index, Err(Failure { fault, text, swallowed }), reach);
+        }
+
+        fn report(&self) -> Peer {
+            self.neighbour.report(self.now, self.date)
+        }
+    }
+
+    #[test]
+    fn nothing_is_known_of_one_that_was_not_asked() {
+        let peer = Seen::new().report();
+        assert_eq!((peer.up, peer.sent, peer.rtt_us, peer.last_error), (None, None, None, None));
+        assert!(peer.latency_us.0.is_empty() && !peer.black_hole);
+    }
+
+    #[test]
+    fn reports_what_was_measured() {
+        let mut seen = Seen::new();
+        seen.good(0);
+        seen.good(3);
+        let peer = seen.report();
+        assert_eq!(peer.up, Some(true));
+        let wanted = Latency { p50: 8000, p99: 8000 };
+        let keys = ["17", "1048576"].map(|key| (key.to_owned(), wanted));
+        assert_eq!(peer.latency_us.0, keys);
+        assert_eq!(peer.throughput_bps, Some(1_048_576_000));
+    }
+
+    #[test]
+    fn throughput_is_that_of_the_largest_download_only() {
+        let mut seen = Seen::new();
+        for index in [0, 1, 2, 4, 5] {
+            seen.good(index);
+        }
+        assert_eq!(seen.report().throughput_bps, None);
+    }
+
+    #[test]
+    fn a_failure_is_counted_and_said_in_words_for_a_quarter_of_an_hour() {
+        let mut seen = Seen::new();
+        seen.bad(2, false, Reach::Down);
+        let peer = seen.report();
+        let text = "1970-01-01T00:00:00Z: no complete answer within 5s";
+        assert_eq!((peer.up, peer.last_error.as_deref()), (Some(false), Some(text)));
+        assert_eq!(seen.neighbour.errors[Fault::Timeout as usize], 1);
+        seen.date = Timestamp::from_second(900).unwrap();
+        assert!(seen.report().last_error.is_some());
+        seen.date = Timestamp::from_second(901).unwrap();
+        assert!(seen.report().last_error.is_none());
+    }
+
+    #[test]
+    fn what_happens_to_one_that_is_leaving_is_no_error() {
+        let mut seen = Seen::new();
+        seen.good(0);
+        seen.bad(1, true, Reach::Leaving(seen.now));
+        let peer = seen.report();
+        assert_eq!((peer.up, peer.last_error.as_deref()), (Some(true), Some(LEAVING)));
+        assert_eq!(seen.neighbour.errors.iter().sum::<u64>(), 0);
+    }
+
+    #[test]
+    fn small_ones_that_pass_and_large_ones_that_are_swallowed_are_a_black_hole() {
+        let mut seen = Seen::new();
+        for (index, result) in ["good", "good", "bad", "bad", "good", "good"].iter().enumerate() {
+            assert!(!seen.neighbour.has_black_hole(), "too early: {index}");
+            match *result {
+                "good" => seen.good(index),
+                _ => seen.bad(index, true, Reach::Up),
+            }
+            if index == 3 {
+                break;
+            }
+        }
+        assert!(seen.neighbour.black_hole(Direction::Down));
+        assert!(!seen.neighbour.black_hole(Direction::Up));
+        assert!(seen.report().black_hole);
+        seen.good(3);
+        assert!(!seen.report().black_hole);
+    }
+
+    #[test]
+    fn one_large_upload_has_to_be_swallowed_twice() {
+        let mut seen = Seen::new();
+        seen.good(0);
+        seen.bad(5, true, Reach::Up);
+        assert!(!seen.neighbour.has_black_hole());
+        seen.bad(5, true, Reach::Up);
+        assert!(seen.neighbour.black_hole(Direction::Up));
+        assert!(!seen.neighbour.black_hole(Direction::Down));
+    }
+
+    #[test]
+    fn one_that_is_down_or_loses_or_answers_a_part_has_no_black_hole() {
+        for (small_fails, swallowed, reach) in
+            [(true, true, Reach::Up), (false, false, Reach::Up), (false, true, Reach::Down)]
+        {
+            let mut seen = Seen::new();
+            seen.good(0);
+            if small_fails {
+                seen.bad(1, false, Reach::Up);
+            }
+            for index in [2, 3, 5, 2, 3, 5] {
+                seen.bad(index, swallowed, reach);
+            }
+            assert!(!seen.neighbour.has_black_hole(), "{small_fails} {swallowed} {reach:?}");
+        }
+    }
+
+    #[test]
+    fn segments_of_both_ways_are_counted_and_summed() {
+        let mut seen = Seen::new();
+        let turn = Turn { index: 0, ask: seen.neighbour.asks[0].ask, fresh: false };
+        let path = PathFacts {
+            rtt: Some(Duration::from_micros(210)),
+            path_mtu: Some(1450),
+            up: Segments { sent: 90, again: 1 },
+            down: Segments { sent: 110, again: 4 },
+        };
+        let result = Ok(Duration::from_millis(1));
+        let outcome = Outcome { turn, result, path, reach: Reach::Up };
+        seen.neighbour.note(&outcome, seen.now, seen.date);
+        seen.good(1);
+        let peer = seen.report();
+        assert_eq!((peer.sent, peer.retransmitted), (Some(200), Some(5)));
+        assert_eq!((peer.rtt_us, peer.path_mtu), (Some(210), Some(1450)));
+        assert_eq!(seen.neighbour.down.again, 4);
+    }
+}

@@ -1,0 +1,260 @@
+//! Owns the shapes of `/mesh.json` and `/cluster.json`: written by this prober, read from others.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::de::{MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::args::{NEIGHBORS_MAX, SIZES_MAX};
+use super::identity::clean;
+
+/// What one node knows of its neighbours.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// The node itself.
+    #[serde(rename = "self")]
+    pub own: Own,
+    /// Its neighbours.
+    pub peers: Vec<Peer>,
+}
+
+/// A node, and its report or the reason why there is none.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClusterNode {
+    /// The node.
+    #[serde(rename = "self")]
+    pub own: Own,
+    /// Its neighbours, if its prober has answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peers: Option<Vec<Peer>>,
+    /// Why its prober has not answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// All nodes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ClusterReport {
+    /// In no order.
+    pub nodes: Vec<ClusterNode>,
+}
+
+/// Who a node is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Own {
+    /// Its name.
+    #[serde(default)]
+    pub node: Option<String>,
+    /// Its zone.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// Its address.
+    #[serde(default)]
+    pub address: Option<IpAddr>,
+}
+
+/// A neighbour as a node sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its name, if it has told one.
+    pub node: Option<String>,
+    /// Its zone, if it has told one.
+    pub zone: Option<String>,
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether it answers; none before it was asked for the first time.
+    pub up: Option<bool>,
+    /// What the last error of the last quarter of an hour was, and when.
+    pub last_error: Option<String>,
+    /// The round-trip time, as this kernel smooths it.
+    pub rtt_us: Option<u64>,
+    /// Of the latest requests, by size.
+    pub latency_us: Latencies,
+    /// Of the last download of the largest size.
+    pub throughput_bps: Option<u64>,
+    /// Segments sent again lately, both ways.
+    pub retransmitted: Option<u64>,
+    /// Segments sent lately, both ways.
+    pub sent: Option<u64>,
+    /// Bytes of the largest packet, of the direction in which it is smaller.
+    pub path_mtu: Option<u32>,
+    /// Whether small requests pass and large ones do not.
+    pub black_hole: bool,
+}
+
+/// Quantiles by size, in the order in which the sizes are asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Latencies(pub Vec<(String, Latency)>);
+
+/// Quantiles in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latency {
+    /// The median.
+    pub p50: u64,
+    /// 99 of 100 are shorter.
+    pub p99: u64,
+}
+
+impl NodeReport {
+    /// Reads what the prober at `address` has answered; none if it is no such report. Everything
+    /// that could be large or strange is bounded.
+    pub fn read(body: &[u8], address: IpAddr) -> Option<Self> {
+        let mut report: Self = serde_json::from_slice(body).ok()?;
+        if report.peers.len() > NEIGHBORS_MAX {
+            return None;
+        }
+        report.own.node = report.own.node.and_then(clean);
+        report.own.zone = report.own.zone.and_then(clean);
+        // It may be mistaken about its address, and that is what it is known by.
+        report.own.address = Some(address);
+        for peer in &mut report.peers {
+            peer.node = peer.node.take().and_then(clean);
+            peer.zone = peer.zone.take().and_then(clean);
+            peer.last_error = peer.last_error.take().and_then(clean);
+        }
+        Some(report)
+    }
+}
+
+impl From<NodeReport> for ClusterNode {
+    fn from(report: NodeReport) -> Self {
+        Self { own: report.own, peers: Some(report.peers), error: None }
+    }
+}
+
+impl Own {
+    /// What it is called: its name, else its address.
+    pub fn label(&self) -> String {
+        label(self.node.as_deref(), self.address)
+    }
+}
+
+impl Peer {
+    /// What it is called: its name, else its address.
+    pub fn label(&self) -> String {
+        label(self.node.as_deref(), Some(self.address))
+    }
+
+    /// The quantiles of the smallest size that was asked for: what a round trip costs.
+    pub fn smallest(&self) -> Option<Latency> {
+        self.latency_us.0.first().map(|(_, latency)| *latency)
+    }
+
+    /// The share of segments that were sent again lately, if there were enough to tell.
+    pub fn loss(&self) -> Option<f64> {
+        let (again, sent) = (self.retransmitted?, self.sent?);
+        (sent >= SEGMENTS_MIN).then(|| again as f64 / sent as f64)
+    }
+}
+
+fn label(node: Option<&str>, address: Option<IpAddr>) -> String {
+    match (node, address) {
+        (Some(node), _) => node.to_owned(),
+        (None, Some(address)) => address.to_string(),
+        (None, None) => "this node".to_owned(),
+    }
+}
+
+impl Serialize for Latencies {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (size, latency) in &self.0 {
+            map.serialize_entry(size, latency)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Latencies {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+struct InOrder;
+
+impl<'de> Visitor<'de> for InOrder {
+    type Value = Latencies;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("quantiles by size")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Latencies, A::Error> {
+        let mut latencies = Vec::new();
+        while let Some((size, latency)) = map.next_entry::<String, Latency>()? {
+            if latencies.len() < 2 * SIZES_MAX {
+                latencies.extend(clean(size).map(|size| (size, latency)));
+            }
+        }
+        Ok(Latencies(latencies))
+    }
+}
+
+/// One in fewer is no rate.
+const SEGMENTS_MIN: u64 = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = r#"{"self":{"node":"n1","zone":"a","address":"10.0.0.1"},"peers":[{"node":
+        "n2","zone":"b","address":"10.0.0.2","up":true,"last_error":null,"rtt_us":210,"latency_us":
+        {"17":{"p50":300,"p99":900},"1048576":{"p50":9000,"p99":9900}},"throughput_bps":940000000,
+        "retransmitted":0,"sent":1200,"path_mtu":1500,"black_hole":false}]}"#;
+
+    fn at() -> IpAddr {
+        IpAddr::from([10, 0, 0, 1])
+    }
+
+    #[test]
+    fn writes_what_it_reads() {
+        let report = NodeReport::read(ONE.as_bytes(), at()).unwrap();
+        assert_eq!(report.peers[0].latency_us.0[1].0, "1048576");
+        let written = serde_json::to_string(&report).unwrap();
+        let flat: String = ONE.split_whitespace().collect();
+        assert_eq!(written, flat);
+    }
+
+    #[test]
+    fn knows_a_node_by_the_address_that_was_asked_and_not_by_what_it_says() {
+        let other = IpAddr::from([10, 0, 0, 9]);
+        let report = NodeReport::read(ONE.as_bytes(), other).unwrap();
+        assert_eq!(report.own.address, Some(other));
+    }
+
+    #[test]
+    fn bounds_what_a_peer_says() {
+        let mut report = NodeReport::read(ONE.as_bytes(), at()).unwrap();
+        report.peers[0].last_error = Some("e".repeat(10_000));
+        report.peers = vec![report.peers[0].clone(); NEIGHBORS_MAX];
+        let most = NodeReport::read(&serde_json::to_vec(&report).unwrap(), at()).unwrap();
+        assert_eq!(most.peers[0].last_error.as_ref().map(String::len), Some(253));
+        report.peers.push(report.peers[0].clone());
+        assert_eq!(NodeReport::read(&serde_json::to_vec(&report).unwrap(), at()), None);
+        for wrong in ["", "{}", "[]", r#"{"self":{},"peers":[{"address":"x"}]}"#] {
+            assert_eq!(NodeReport::read(wrong.as_bytes(), at()), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_node_without_a_report_has_an_error_in_its_place() {
+        let own = Own { address: Some(at()), ..Own::default() };
+        let node = ClusterNode { own, peers: None, error: Some("silent".to_owned()) };
+        assert_eq!(
+            serde_json::to_string(&node).unwrap(),
+            r#"{"self":{"node":null,"zone":null,"address":"10.0.0.1"},"error":"silent"}"#
+        );
+    }
+
+    #[test]
+    fn a_share_of_few_segments_is_no_loss() {
+        let mut peer = NodeReport::read(ONE.as_bytes(), at()).unwrap().peers.remove(0);
+        (peer.retransmitted, peer.sent) = (Some(5), Some(100));
+        assert_eq!(peer.loss(), Some(0.05));
+        peer.sent = Some(99);
+        assert_eq!(peer.loss(), None);
+    }
+}
