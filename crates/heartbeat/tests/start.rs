@@ -1,0 +1,318 @@
+//! A start ends in one of two ways, whatever the kernel refuses: the server serves, or it exits
+//! with 1 after one line that names the cause and the remedy. It never hangs, and a signal ends it.
+
+mod binary;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use binary::serving;
+use heartbeat_testkit::{Client, Launch, Sandbox, Signal, address_in, comes_true_within, request};
+
+/// How long a start may take. The contract says two seconds; this only tells an end from a hang,
+/// also on a busy machine.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long an answer is waited for before the server is asked again.
+const ANSWER_LIMIT: Duration = Duration::from_millis(500);
+
+/// How many starts run at a time.
+const AT_A_TIME: usize = 8;
+
+/// What container runtimes answer to a system call that their seccomp profile refuses.
+const REFUSALS: [(i32, &str); 2] =
+    [(libc::EPERM, "Operation not permitted"), (libc::ENOSYS, "Function not implemented")];
+
+const DRIVERS: [&str; 2] = ["auto", "epoll"];
+
+/// Every system call of a start behind the beginning of `main`, as strace(1) lists them, and a few
+/// that a start may come to need.
+const CALLS: [(&str, libc::c_long); 38] = [
+    ("accept4", libc::SYS_accept4),
+    ("bind", libc::SYS_bind),
+    ("clone", libc::SYS_clone),
+    ("clone3", libc::SYS_clone3),
+    ("close", libc::SYS_close),
+    ("dup3", libc::SYS_dup3),
+    ("epoll_create1", libc::SYS_epoll_create1),
+    ("epoll_ctl", libc::SYS_epoll_ctl),
+    ("epoll_pwait", libc::SYS_epoll_pwait),
+    ("eventfd2", libc::SYS_eventfd2),
+    ("fcntl", libc::SYS_fcntl),
+    ("getpid", libc::SYS_getpid),
+    ("getsockname", libc::SYS_getsockname),
+    ("io_uring_enter", libc::SYS_io_uring_enter),
+    ("io_uring_register", libc::SYS_io_uring_register),
+    ("io_uring_setup", libc::SYS_io_uring_setup),
+    ("ioctl", libc::SYS_ioctl),
+    ("listen", libc::SYS_listen),
+    ("madvise", libc::SYS_madvise),
+    ("memfd_create", libc::SYS_memfd_create),
+    ("munmap", libc::SYS_munmap),
+    ("openat", libc::SYS_openat),
+    ("pipe2", libc::SYS_pipe2),
+    ("prctl", libc::SYS_prctl),
+    ("prlimit64", libc::SYS_prlimit64),
+    ("read", libc::SYS_read),
+    ("rt_sigprocmask", libc::SYS_rt_sigprocmask),
+    ("rt_sigtimedwait", libc::SYS_rt_sigtimedwait),
+    ("sched_getaffinity", libc::SYS_sched_getaffinity),
+    ("sched_setaffinity", libc::SYS_sched_setaffinity),
+    ("setsockopt", libc::SYS_setsockopt),
+    ("shutdown", libc::SYS_shutdown),
+    ("socket", libc::SYS_socket),
+    ("socketpair", libc::SYS_socketpair),
+    ("splice", libc::SYS_splice),
+    ("statx", libc::SYS_statx),
+    ("tee", libc::SYS_tee),
+    ("timerfd_create", libc::SYS_timerfd_create),
+];
+
+/// System calls without which the C library or Rust's standard library ends the process, most of
+/// them before `main`: there is nothing that the program could do or say, but it must not hang.
+const CALLS_OF_LIBRARIES: [(&str, libc::c_long); 10] = [
+    ("brk", libc::SYS_brk),
+    ("futex", libc::SYS_futex),
+    ("getrandom", libc::SYS_getrandom),
+    ("gettid", libc::SYS_gettid),
+    ("mmap", libc::SYS_mmap),
+    ("mprotect", libc::SYS_mprotect),
+    ("rseq", libc::SYS_rseq),
+    ("rt_sigaction", libc::SYS_rt_sigaction),
+    ("set_robust_list", libc::SYS_set_robust_list),
+    ("sigaltstack", libc::SYS_sigaltstack),
+];
+
+/// How a start ended.
+enum Outcome {
+    /// It answered `/healthz`, and a signal ended it with 0.
+    Served,
+    /// It exited with 1 after this line.
+    Refused(String),
+    /// The dynamic loader could not load it. A static program has none.
+    NotLoaded,
+    /// A signal or another exit code ended it.
+    Died(String),
+    /// It did neither in time.
+    Hung(String),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Served => write!(formatter, "served"),
+            Self::Refused(line) => write!(formatter, "says {}", line.trim_end()),
+            Self::NotLoaded => write!(formatter, "not loaded"),
+            Self::Died(how) => write!(formatter, "died: {how}"),
+            Self::Hung(how) => write!(formatter, "HUNG: {how}"),
+        }
+    }
+}
+
+impl Outcome {
+    fn of(command: Command) -> Self {
+        let mut launch = Launch::new(command).expect("a program that can be executed");
+        let mut is_served = false;
+        let is_decided = comes_true_within(START_LIMIT, || {
+            is_served = address_in(&launch.said()).is_some_and(answers);
+            is_served || launch.is_silent()
+        });
+        if is_decided && !is_served {
+            let status = launch.wait(START_LIMIT).expect("silent, so it ends");
+            return Self::of_end(status, launch.said());
+        }
+        launch.signal(Signal::Terminate);
+        let status = launch.wait(START_LIMIT).map(|status| status.to_string());
+        match (is_served, status.as_deref()) {
+            (true, Some("exit status: 0")) => Self::Served,
+            (true, Some(status)) => Self::Died(format!("served, then {status}")),
+            (true, None) => Self::Hung("served, but SIGTERM did not end it".to_owned()),
+            (false, Some(status)) => Self::Hung(format!("SIGTERM ended it: {status}")),
+            (false, None) => Self::Hung("SIGTERM did not end it".to_owned()),
+        }
+    }
+
+    fn of_end(status: ExitStatus, said: String) -> Self {
+        let is_line = said.starts_with("heartbeat: ") && said.ends_with('\n');
+        match status.code() {
+            Some(1) if is_line && said.lines().count() == 1 => Self::Refused(said),
+            Some(127) if said.contains("shared librar") => Self::NotLoaded,
+            _ => Self::Died(format!("{status}: {said:?}")),
+        }
+    }
+}
+
+/// Whether a server answers `/healthz` with 200.
+fn answers(address: SocketAddr) -> bool {
+    let Ok(mut client) = Client::try_connect(address) else { return false };
+    client.stream().set_read_timeout(Some(ANSWER_LIMIT)).expect("SO_RCVTIMEO");
+    let asked = client.try_send(request("GET", "/healthz"));
+    asked.and_then(|()| client.try_head()).is_ok_and(|head| head.status == 200)
+}
+
+/// A row of a table: what it is called, how the program is started, and what is wrong with an
+/// outcome.
+struct Row {
+    name: String,
+    command: Command,
+    wrong: Box<dyn Fn(&Outcome) -> bool + Send>,
+}
+
+/// Starts every row, some at a time, and panics with all that went wrong.
+fn check(rows: Vec<Row>) {
+    let count = rows.len();
+    let rows = Mutex::new(rows);
+    let (wrong, served) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                let next = || rows.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                while let Some(row) = next() {
+                    let outcome = Outcome::of(row.command);
+                    served.fetch_add(
+                        usize::from(matches!(outcome, Outcome::Served)),
+                        Ordering::Relaxed,
+                    );
+                    if (row.wrong)(&outcome) {
+                        let mut wrong = wrong.lock().unwrap_or_else(PoisonError::into_inner);
+                        wrong.push(format!("{}: {outcome}", row.name));
+                    }
+                }
+            });
+        }
+    });
+    let mut wrong = wrong.into_inner().unwrap_or_else(PoisonError::into_inner);
+    wrong.sort();
+    let served = served.into_inner();
+    assert!(wrong.is_empty(), "{} of {count} starts:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(served > 0, "no start of {count} served");
+}
+
+/// The program with these options and a drain that ends well before [`START_LIMIT`].
+fn start_with(driver: &str, threads: &str) -> Command {
+    serving(&["--io", driver, "--threads", threads, "--drain-timeout", "500ms"])
+}
+
+/// Rows for each driver, for one worker and for two, and for each refusal.
+fn rows_of(
+    calls: &[(&str, libc::c_long)],
+    is_wrong: impl Fn(&Outcome, &str) -> bool + Copy + Send + 'static,
+) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for &(name, call) in calls {
+        for (errno, error) in REFUSALS {
+            for driver in DRIVERS {
+                for threads in ["1", "2"] {
+                    rows.push(Row {
+                        name: format!("{name}, {error}, --io {driver} --threads {threads}"),
+                        command: start_with(driver, threads).refuse(call, errno),
+                        wrong: Box::new(move |outcome| is_wrong(outcome, error)),
+                    });
+                }
+            }
+        }
+    }
+    rows
+}
+
+#[test]
+fn a_start_without_a_system_call_serves_or_says_why_not() {
+    let is_wrong = |outcome: &Outcome, error: &str| match outcome {
+        Outcome::Served | Outcome::NotLoaded => false,
+        // A privilege is neither the cause nor the remedy: the port is above 1023.
+        Outcome::Refused(line) => {
+            !line.contains(error) || !line.contains("seccomp") || line.contains("CAP_NET_BIND")
+        }
+        Outcome::Died(_) | Outcome::Hung(_) => true,
+    };
+    check(rows_of(&CALLS, is_wrong));
+}
+
+/// Without `epoll_wait` there is an `epoll_pwait`; not every architecture has the former.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_start_without_a_system_call_of_this_architecture_serves_or_says_why_not() {
+    let calls = [("epoll_wait", libc::SYS_epoll_wait), ("open", libc::SYS_open)];
+    let is_wrong = |outcome: &Outcome, error: &str| match outcome {
+        Outcome::Served => false,
+        Outcome::Refused(line) => !line.contains(error) || !line.contains("seccomp"),
+        _ => true,
+    };
+    check(rows_of(&calls, is_wrong));
+}
+
+#[test]
+fn a_start_that_the_libraries_end_does_not_hang() {
+    check(rows_of(&CALLS_OF_LIBRARIES, |outcome, _| matches!(outcome, Outcome::Hung(_))));
+}
+
+/// Nobody can be told, but the exit code is right.
+#[test]
+fn a_start_that_can_not_write_serves_or_exits_with_1() {
+    let mut rows = rows_of(&[("write", libc::SYS_write)], |outcome, _| match outcome {
+        Outcome::Hung(_) | Outcome::Served => true,
+        Outcome::Died(told) => !told.starts_with("exit status: 1"),
+        _ => false,
+    });
+    // A taken port, so that the start fails by itself.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port().to_string();
+    rows.iter_mut().for_each(|row| {
+        row.command.args(["--port", &port]);
+    });
+    rows.push(Row {
+        name: "nothing refused".to_owned(),
+        command: serving(&[]),
+        wrong: Box::new(|outcome| !matches!(outcome, Outcome::Served)),
+    });
+    check(rows);
+}
+
+#[test]
+fn a_start_with_few_descriptors_serves_or_says_why_not() {
+    let many = [(512, "64"), (1024, "128")];
+    let few = (3..=64).flat_map(|limit| ["1", "2", "16"].map(|threads| (limit, threads)));
+    let mut rows = Vec::new();
+    for (limit, threads) in few.chain(many) {
+        for driver in DRIVERS {
+            let command = start_with(driver, threads);
+            rows.push(Row {
+                name: format!("{limit:4} descriptors, --io {driver} --threads {threads}"),
+                command: command.limit(libc::RLIMIT_NOFILE, limit),
+                wrong: Box::new(|outcome| match outcome {
+                    Outcome::Served | Outcome::NotLoaded => false,
+                    Outcome::Refused(line) => !is_about_descriptors(line),
+                    Outcome::Died(_) | Outcome::Hung(_) => true,
+                }),
+            });
+        }
+    }
+    check(rows);
+}
+
+/// Whether a line names too few descriptors as the cause, and how to have more.
+fn is_about_descriptors(line: &str) -> bool {
+    let has_cause = line.contains("descriptors") || line.contains("Too many open files");
+    has_cause && (line.contains("ulimit -n") || line.contains("RLIMIT_NOFILE"))
+}
+
+#[test]
+fn a_signal_ends_a_start() {
+    for delay_ms in 0..30 {
+        for (driver, limit) in DRIVERS.iter().flat_map(|io| [(io, 64), (io, 512), (io, 4096)]) {
+            let command = start_with(driver, "64").limit(libc::RLIMIT_NOFILE, limit);
+            let mut launch = Launch::new(command).expect("a program that can be executed");
+            thread::sleep(Duration::from_millis(delay_ms));
+            if launch.ended().is_none() {
+                launch.signal(Signal::Terminate);
+            }
+            let has_ended = launch.wait(START_LIMIT).is_some();
+            assert!(has_ended, "--io {driver}, {limit} descriptors, {delay_ms} ms");
+        }
+    }
+}
