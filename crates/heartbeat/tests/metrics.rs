@@ -12,7 +12,7 @@ use binary::{drivers, not_tested, start};
 use heartbeat_testkit::{Program, eventually, request};
 
 /// Most series of a node.
-const SERIES_MAX: usize = 60;
+const SERIES_MAX: usize = 90;
 
 /// Requests of each client.
 const REQUESTS: usize = 500;
@@ -21,7 +21,7 @@ const CLIENTS: usize = 4;
 const DURATION: &str = "heartbeat_http_request_duration_seconds";
 
 /// What every scrape has.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 22] = [
     "heartbeat_build_info",
     "heartbeat_io_info",
     "heartbeat_threads",
@@ -34,6 +34,10 @@ const NAMES: [&str; 18] = [
     "heartbeat_connection_ends_total",
     "heartbeat_log_lines_dropped_total",
     "heartbeat_draining",
+    "heartbeat_tcp_segments_sent_total",
+    "heartbeat_tcp_segments_retransmitted_total",
+    "heartbeat_tcp_rtt_seconds",
+    "heartbeat_tcp_path_mtu_bytes",
     "process_cpu_seconds_total",
     "process_resident_memory_bytes",
     "process_virtual_memory_bytes",

@@ -91,11 +91,14 @@ impl fmt::Display for StartError {
                 }
             }
             Self::Uring(refusal) => write!(formatter, "io_uring is required: {refusal}"),
-            Self::Descriptors { limit, needed, threads } => write!(
-                formatter,
-                "RLIMIT_NOFILE (ulimit -n) is {limit}: {threads} threads need {needed} to serve a \
-                 connection; raise it, or ask for fewer threads"
-            ),
+            Self::Descriptors { limit, needed, threads } => {
+                let threads = if *threads == 1 { "a thread needs" } else { "the threads need" };
+                write!(
+                    formatter,
+                    "RLIMIT_NOFILE (ulimit -n) allows {limit} descriptors, and {threads} {needed} \
+                     to serve a connection; raise it, or ask for fewer threads"
+                )
+            }
             Self::System { call, source } => {
                 write!(formatter, "{call} refused: {source}: {}", cause(call, source))
             }

@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::eventually;
+use crate::sandbox::{Resource, limit_of};
 
 /// How many times in a row the workers must be found asleep.
 const ASLEEP_LOOKS: usize = 20;
@@ -12,6 +13,12 @@ const ASLEEP_LOOKS: usize = 20;
 pub struct Process(pub u32);
 
 impl Process {
+    /// Sets a soft resource limit of the process while it runs.
+    #[track_caller]
+    pub fn limit(&self, resource: Resource, value: u64) {
+        limit_of(self.0, resource, value);
+    }
+
     /// A value of /proc/PID/status in KiB, such as `VmRSS`.
     #[must_use]
     pub fn status_kib(self, name: &str) -> Option<u64> {

@@ -47,6 +47,20 @@ pub fn send_signal(process: u32, signal: Signal) {
     result.unwrap_or_else(|error| panic!("{signal:?} to process {process}: {error}"));
 }
 
+/// Sets the soft resource limit of a process that runs (prlimit(2)).
+#[track_caller]
+pub(crate) fn limit_of(process: u32, resource: Resource, value: u64) {
+    let process = i32::try_from(process).expect("a process id");
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a null new limit asks for the old one, which is live for the call.
+    let asked = unsafe { libc::prlimit(process, resource, std::ptr::null(), &raw mut limit) };
+    check(asked).expect("the limits of a process of this user");
+    limit.rlim_cur = value;
+    // SAFETY: the limit is live for the call, and a null old limit is allowed.
+    let set = unsafe { libc::prlimit(process, resource, &raw const limit, std::ptr::null_mut()) };
+    check(set).expect("a lower limit");
+}
+
 /// Whether this process runs as root.
 #[must_use]
 pub fn is_root() -> bool {

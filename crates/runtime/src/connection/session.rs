@@ -25,9 +25,10 @@ use crate::worker::Worker;
 /// How long a peer may take to read the last answer and to close (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_secs(5);
 
-/// How long a connection above the limit may take for its request, and to close afterwards. Few
-/// connections can be told so at a time.
-const RESTRICTED_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a connection above the limit may take for its request, after which it is answered all
+/// the same, and how long it may take to close. Few connections can be told so at a time.
+const RESTRICTED_TIMEOUT: Duration = Duration::from_millis(250);
+const RESTRICTED_LINGER: Duration = Duration::from_secs(1);
 
 /// How much it may still send meanwhile, in bytes.
 const LINGER_BYTES_MAX: u64 = 256 << 20;
@@ -230,7 +231,8 @@ impl<'w, S: Stream> Session<'w, S> {
 
     /// EOF, real or caused by a deadline's shutdown(2).
     fn receive_ended(&mut self) -> Received {
-        let is_idle = self.is_idle();
+        // A connection above the limit is answered even if it has asked for nothing.
+        let is_idle = self.is_idle() && !self.dialogue.is_restricted();
         match self.watch.expired() {
             None if is_idle => Received::End(End::Peer),
             // An incomplete message is not answered (RFC 9112 section 8).
@@ -345,7 +347,7 @@ impl<'w, S: Stream> Session<'w, S> {
     /// Half-closes, and throws away what the peer sends until it closes too or [`LINGER`] is over.
     async fn linger(&mut self) {
         self.stream.shutdown_send();
-        let limit = if self.dialogue.is_restricted() { RESTRICTED_TIMEOUT } else { LINGER };
+        let limit = if self.dialogue.is_restricted() { RESTRICTED_LINGER } else { LINGER };
         self.watch.arm(Wait::Linger, limit, self.worker.clock());
         let mut left = LINGER_BYTES_MAX;
         while left > 0 {
