@@ -27,6 +27,12 @@ check() {
         failed=$((failed + 1))
     fi
 }
+# A helm that Go has installed takes an old version of Kubernetes for granted. The pod of the chart's test ends by itself:
+# it serves nothing that a probe could ask.
+render_chart() {
+    helm template heartbeat manifests/chart/heartbeat --namespace heartbeat --kube-version 1.37.0 --skip-tests \
+        --output-dir "$rendered"
+}
 skip() {
     echo "skip  $1"
     skipped=$((skipped + 1))
@@ -46,7 +52,7 @@ if [ -e "$TOOLS/audit/requirements-audit.txt" ]; then
     check "seccomp installer: checkov" "$TOOLS/audit/bin/checkov" --file manifests/seccomp/installer.yaml \
         --skip-check "CKV_K8S_8,CKV_K8S_9,CKV_K8S_11,CKV_K8S_15,CKV_K8S_21,CKV_K8S_43"
     if command -v helm >/dev/null; then
-        helm template heartbeat manifests/chart/heartbeat --namespace heartbeat >"$rendered/chart.yaml"
+        check "chart: helm template" render_chart
         check "chart: checkov" "$TOOLS/audit/bin/checkov" --directory "$rendered"
     else
         skip "chart: no helm here (make tools)"

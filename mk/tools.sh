@@ -45,29 +45,37 @@ if ! cmp -s mk/requirements.txt "$TOOLS/venv/requirements.txt"; then
 fi
 
 # Debian's, taken out of their packages: installing the one of promtool would start a Prometheus.
-# NAME PACKAGE
-debian_tool() {
-    if command -v "$1" >/dev/null; then
+# PACKAGE NAME...
+debian_tools() {
+    package=$1
+    shift
+    absent=
+    for name; do
+        command -v "$name" >/dev/null || absent=yes
+    done
+    if [ -z "$absent" ]; then
         return
     fi
     if ! command -v apt-get >/dev/null; then
-        missing "$1" "it comes from a Debian package, and there is no apt-get here"
+        missing "$*" "it comes from a Debian package, and there is no apt-get here"
         return
     fi
     packages=$(mktemp -d)
     (
         cd "$packages" || exit 1
-        apt-get download "$2" || { apt-get update --quiet && apt-get download "$2"; }
+        apt-get download "$package" || { apt-get update --quiet && apt-get download "$package"; }
         dpkg --extract ./*.deb .
     ) >"$TOOLS/log" 2>&1
-    if mv "$packages/usr/bin/$1" "$TOOLS/bin/$1" 2>/dev/null; then
-        echo "tools: $1 from Debian's $2"
-    else
-        missing "$1" "$(tail -n 1 "$TOOLS/log")"
-    fi
+    for name; do
+        if mv "$packages/usr/bin/$name" "$TOOLS/bin/$name" 2>/dev/null; then
+            echo "tools: $name from Debian's $package"
+        else
+            missing "$name" "$(tail -n 1 "$TOOLS/log")"
+        fi
+    done
     rm -rf "$packages"
 }
 
-debian_tool promtool prometheus
-debian_tool shellcheck shellcheck
+debian_tools prometheus promtool prometheus
+debian_tools shellcheck shellcheck
 exit 0

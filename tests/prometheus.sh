@@ -95,7 +95,7 @@ for query in \
     'heartbeat_threads == 2' \
     'process_resident_memory_bytes > 0' \
     'time() - process_start_time_seconds < 120' \
-    'scrape_samples_scraped <= 60'; do
+    'scrape_samples_scraped <= 90'; do
     eventually has "$query" || fail "Prometheus has no answer to: $query"
     echo "ok: $query"
 done

@@ -90,7 +90,9 @@ def serve_under(binary, profile):
             upload = urllib.request.Request(f"http://127.0.0.1:{port}/heartbeat/17", b"x" * (1 << 20))
             with urllib.request.urlopen(upload, timeout=SECONDS) as answer:
                 assert answer.read() == b"0123456789ABCDEF0"
-            driver = json.loads(get(port, "/version?format=json"))["driver"]
+            version = json.loads(get(port, "/version?format=json"))
+            assert version["send"] == "splice", f"large answers are copied: {read(told)}"
+            driver = version["driver"]
             server.send_signal(signal.SIGTERM)
             assert server.wait(SECONDS) == 0, f"drain: {read(told)}"
             return driver, read(told)

@@ -23,8 +23,6 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "manifests/chart/heartbeat"
 # The chart's own choice, explained in values.yaml; null there leaves the choice to the server.
 OTHER_DEFAULTS = {"threads"}
-# Options of the same release that another part of the tree may bring after this chart.
-NEWER_OPTIONS = {"adminPort", "adminAddress", "node", "zone", "tcpMetrics", "logTcp", "responsiveness", "aliases"}
 # Value, and what the refusal has to name.
 WRONG = [
     ("kind=StatefulSet", "kind"),
@@ -194,7 +192,7 @@ def options():
 def option_errors():
     config = yaml.safe_load((CHART / "values.yaml").read_text())["config"]
     expected = {re.sub(r"-(\w)", lambda match: match[1].upper(), name): default for name, default in options().items()}
-    for missing in (expected.keys() ^ config.keys()) - NEWER_OPTIONS:
+    for missing in expected.keys() ^ config.keys():
         yield f"config.{missing} and the options of the program: only one of them has it"
     for name in expected.keys() & config.keys() - OTHER_DEFAULTS:
         value = str(config[name]).lower() if isinstance(config[name], bool) else str(config[name])
@@ -320,6 +318,7 @@ def version_errors():
         ("manifests/components/probe/deployment.yaml", r"image: ghcr.io/bartr/heartbeat-probe:(\S+)", version),
         ("manifests/components/mesh/container.yaml", r"image: ghcr.io/bartr/heartbeat-probe:(\S+)", version),
         ("manifests/components/probe-cron/cronjob.yaml", r"image: ghcr.io/bartr/heartbeat-probe:(\S+)", version),
+        ("manifests/overlays/load-job/job.yaml", r"image: ghcr.io/bartr/heartbeat-probe:(\S+)", version),
         ("manifests/overlays/README.md", r"ref=v(\S+)", version),
         ("manifests/seccomp/README.md", r"ghcr.io/bartr/heartbeat:(\S+)", version),
         ("manifests/chart/heartbeat/Chart.yaml", r"image: ghcr.io/bartr/heartbeat(?:-probe)?:(\S+)", version),
