@@ -81,21 +81,22 @@ fn connections_are_kept_unless_told_otherwise() {
 fn a_stall_shows_in_the_latency_and_hardly_in_the_service_time() {
     let count = AtomicU64::new(0);
     let stub = Stub::start(move |seen| {
-        if count.fetch_add(1, Ordering::Relaxed) == 500 {
+        if count.fetch_add(1, Ordering::Relaxed) == 250 {
             // The stub has one thread: nobody is answered meanwhile.
             std::thread::sleep(Duration::from_millis(200));
         }
         quick(seen)
     });
     let url = format!("{}/heartbeat/17", stub.url());
-    let (code, json) = result(&[&url, "--rate", "1000", "-c", "4", "-n", "2000"]);
-    assert_eq!((code, &json["requests"]), (0, &2000.into()), "{json}");
+    let (code, json) = result(&[&url, "--rate", "400", "-c", "2", "-n", "1000"]);
+    assert_eq!((code, &json["requests"]), (0, &1000.into()), "{json}");
     let latency = &json["latency_us"];
-    // 200 requests were due while the server stood still, four of them were on their way.
+    // 80 requests were due while the server stood still, two of them were on their way.
     assert!(ms(&latency["corrected"], "p99") > 100.0, "{json}");
     assert!(ms(&latency["service"], "p99") < ms(&latency["corrected"], "p99") / 2.0, "{json}");
     assert!(ms(&latency["service"], "max") > 190.0, "{json}");
-    assert!(ms(&latency["corrected"], "p50") < 50.0, "{json}");
+    // Most were due at another time; how long those take is up to how busy the machine is.
+    assert!(ms(&latency["corrected"], "p50") < ms(&latency["corrected"], "p99") / 2.0, "{json}");
 }
 
 #[test]

@@ -53,8 +53,10 @@ fn each_server_has_a_schedule_also_if_it_is_named_twice() {
     let servers = [one.url(), two.url(), two.url()];
     let more = ["-l", "600", "--duration", "2", "-g", "None"];
     assert_eq!(finish(&mut looping(&Folder::new(), &servers, &more)).code, 0);
-    // From 0, 200 and 400 milliseconds on, each 600.
-    assert_eq!((one.seen().len(), two.seen().len()), (4, 6));
+    // From 0, 200 and 400 milliseconds on, each 600: 4 and 6, less what a busy machine delays past
+    // the end. A server with one schedule for both of its names would be asked 4 times.
+    let (one, two) = (one.seen().len(), two.seen().len());
+    assert!((3..=4).contains(&one) && (5..=6).contains(&two), "{one} {two}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::client::connect::{self, Opening};
 use crate::client::facts::{Counters, PathFacts};
 use crate::client::request::{ProxiedForm, RequestForm};
 use crate::client::stream::{Stream, Traffic, Transport};
-use crate::client::{BodySink, ClientError, Request, RequestBody, Resolver, Route, Target, Tls};
+use crate::client::{BodySink, ClientError, Request, RequestBody, Route, Target};
 use crate::timing::ServerTiming;
 
 type Driver = http1::Connection<TokioIo<Stream>, RequestBody>;
@@ -97,22 +97,6 @@ impl Connection {
         };
         let counters = Counters::default();
         Ok(Self { sender, driver: Some(driver), traffic, form, counters })
-    }
-
-    /// As [`Connection::dial`], to the first address that answers of those that the system finds.
-    ///
-    /// # Errors
-    ///
-    /// The same.
-    pub async fn open(
-        target: &Target,
-        tls: Option<&Tls>,
-        close: bool,
-        opening: &mut Opening,
-    ) -> Result<Self, ClientError> {
-        let route =
-            Route { resolver: Resolver::default(), address: None, proxy: None, tls: tls.cloned() };
-        Self::dial(target, &route, close, opening).await
     }
 
     /// The same over a TCP connection that the caller has opened, so that the caller can ask the

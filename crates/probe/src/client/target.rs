@@ -61,11 +61,6 @@ impl Target {
         Ok(Self { https, host, port, authority, path, text, address })
     }
 
-    /// The same server, connected to at this address; its name stays what it is asked by.
-    pub(crate) fn at(&self, address: IpAddr) -> Self {
-        Self { address: Some(address), ..self.clone() }
-    }
-
     /// The base URL with its scheme, as it is logged and labelled.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -175,13 +170,11 @@ mod tests {
     }
 
     #[test]
-    fn keeps_its_name_at_an_address_of_it() {
-        let target = Target::parse("http://a.example:81").unwrap();
-        assert_eq!(target.address(), None);
-        let address: IpAddr = "10.0.0.1".parse().unwrap();
-        let there = target.at(address);
-        assert_eq!((there.address(), there.host()), (Some(address), "a.example"));
-        assert_eq!(there.host_field(), "a.example:81");
+    fn has_an_address_if_its_host_is_one() {
+        let address = |server| Target::parse(server).unwrap().address();
+        assert_eq!(address("http://a.example:81"), None);
+        assert_eq!(address("http://10.0.0.1"), Some("10.0.0.1".parse().unwrap()));
+        assert_eq!(address("http://[::1]:81"), Some("::1".parse().unwrap()));
     }
 
     #[test]

@@ -8,40 +8,42 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::tally::ADDRESSES_MAX;
-use crate::client::{Resolver, Target};
+use crate::client::{Resolver, Route, Target, Tls};
 
 /// How long an address of a name with both IPv4 and IPv6 has to take a connection.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 /// One address of a server.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Endpoint {
     /// Which of the servers it belongs to.
     pub(crate) server: usize,
-    /// The server, connected to at this address.
-    pub(crate) target: Target,
     /// How it reads in a result.
     pub(crate) address: String,
+    pub(crate) route: Route,
 }
 
 /// The addresses of all servers, in their order. Names are looked up once; one that has no address
-/// stays a name, and its requests fail for that reason.
+/// stays a name, and is looked up for every new connection.
 pub(crate) async fn endpoints(
     servers: &[Target],
     resolver: &Resolver,
+    tls: Option<&Tls>,
     warnings: &mut Vec<String>,
 ) -> Vec<Endpoint> {
+    let route =
+        |address| Route { resolver: resolver.clone(), address, proxy: None, tls: tls.cloned() };
     let mut endpoints = Vec::new();
     for (server, target) in servers.iter().enumerate() {
         let found = addresses(target, resolver, warnings).await;
         if found.is_empty() {
             let address = target.host().to_owned();
-            endpoints.push(Endpoint { server, target: target.clone(), address });
+            endpoints.push(Endpoint { server, address, route: route(None) });
         }
         endpoints.extend(found.into_iter().map(|address| Endpoint {
             server,
-            target: target.at(address.ip()),
             address: address.to_string(),
+            route: route(Some(address)),
         }));
     }
     endpoints
@@ -131,10 +133,13 @@ mod tests {
         let servers = ["http://127.0.0.9:8080", "http://[::1]:1", "http://nowhere.invalid"];
         let servers = servers.map(|server| Target::parse(server).unwrap());
         let mut warnings = Vec::new();
-        let found = endpoints(&servers, &Resolver::default(), &mut warnings).await;
+        let found = endpoints(&servers, &Resolver::default(), None, &mut warnings).await;
         let read: Vec<_> = found.iter().map(|one| (one.server, one.address.as_str())).collect();
         let expected = [(0, "127.0.0.9:8080"), (1, "[::1]:1"), (2, "nowhere.invalid")];
         assert_eq!(read, expected);
+        let routes: Vec<_> = found.iter().map(|one| one.route.address).collect();
+        let addresses = ["127.0.0.9:8080", "[::1]:1"].map(|text| Some(text.parse().unwrap()));
+        assert_eq!(routes, [addresses[0], addresses[1], None]);
         assert!(warnings.is_empty());
     }
 
@@ -158,10 +163,11 @@ mod tests {
                 (0..count).map(|at| format!("10.0.{}.{}", at / 256, at % 256)).collect();
             let fixed = FixedAddress::parse(&format!("a:80:{}", list.join(","))).unwrap();
             let servers = [Target::parse("http://a").unwrap()];
+            let resolver = Resolver::new(vec![fixed]);
             let mut warnings = Vec::new();
-            let found = endpoints(&servers, &Resolver::new(vec![fixed]), &mut warnings).await;
+            let found = endpoints(&servers, &resolver, None, &mut warnings).await;
             assert_eq!(found.len(), ADDRESSES_MAX);
-            assert_eq!(found[1].target.address(), Some("10.0.0.1".parse().unwrap()));
+            assert_eq!(found[1].route.address, Some("10.0.0.1:80".parse().unwrap()));
             let warning = warnings.first().map(String::as_str);
             assert!(warning.is_some() == expected.is_some(), "{warnings:?}");
             assert!(warning.is_none_or(|text| text.contains(expected.unwrap())), "{warnings:?}");

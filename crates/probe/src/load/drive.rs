@@ -13,7 +13,7 @@ use super::schedule::{Schedule, Ticket};
 use super::tally::{Sample, Tally};
 use super::target::Turn;
 use super::time_limit::TimeLimit;
-use crate::client::{Answer, ClientError, Connection, Phases, Target, Tls};
+use crate::client::{Answer, ClientError, Connection, Phases, Target};
 use crate::fault::Fault;
 
 /// The state that all workers share. They run on one thread, so no worker ever waits for a lock.
@@ -22,7 +22,6 @@ pub(crate) struct Drive {
     /// The addresses of all servers.
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) turns: Vec<Turn>,
-    pub(crate) tls: Option<Tls>,
     /// How many connections there are; each has one worker.
     pub(crate) workers: usize,
     pub(crate) keep_alive: bool,
@@ -52,15 +51,15 @@ const FAILURE_PAUSE: Duration = Duration::from_millis(10);
 pub(crate) async fn work(drive: Arc<Drive>, worker: usize) -> std::io::Result<()> {
     let mut stopped = drive.stopped.subscribe();
     let mut limit = TimeLimit::new(drive.timeout);
-    let mut routes: Vec<_> =
-        (0..drive.servers.len()).map(|server| drive.route(server, worker)).collect();
+    let mut connections: Vec<_> =
+        (0..drive.servers.len()).map(|server| drive.connections(server, worker)).collect();
     loop {
         let next = match drive.is_open {
             false => drive.take(),
             true => drive.next(&mut stopped).await?,
         };
         let Some(ticket) = next else { return Ok(()) };
-        let lost = drive.perform(ticket, &mut routes, &mut limit).await;
+        let lost = drive.perform(ticket, &mut connections, &mut limit).await;
         if lost && !drive.is_open {
             tokio::time::sleep(FAILURE_PAUSE).await;
         }
@@ -68,7 +67,7 @@ pub(crate) async fn work(drive: Arc<Drive>, worker: usize) -> std::io::Result<()
 }
 
 /// The connections of a worker to one server, one for each address that this worker uses.
-struct Route {
+struct Connections {
     ways: Vec<Way>,
     /// The index of the address that is next.
     next: usize,
@@ -80,7 +79,7 @@ struct Way {
     connection: Option<Connection>,
 }
 
-impl Route {
+impl Connections {
     /// Returns the next address; the addresses take turns.
     fn turn(&mut self) -> &mut Way {
         let at = self.next;
@@ -99,12 +98,12 @@ impl Drive {
         self.stopped.send_replace(true);
     }
 
-    fn route(&self, server: usize, worker: usize) -> Route {
+    fn connections(&self, server: usize, worker: usize) -> Connections {
         let of_server = |at: &usize| self.endpoints[*at].server == server;
         let endpoints: Vec<_> = (0..self.endpoints.len()).filter(of_server).collect();
         let mine = shared_out(worker, self.workers, endpoints.len()).into_iter();
         let way = |at| Way { endpoint: endpoints[at], connection: None };
-        Route { ways: mine.map(way).collect(), next: 0 }
+        Connections { ways: mine.map(way).collect(), next: 0 }
     }
 
     fn take(&self) -> Option<Ticket> {
@@ -123,7 +122,12 @@ impl Drive {
     }
 
     /// Sends one request and counts it. Returns whether its answer was lost.
-    async fn perform(&self, ticket: Ticket, routes: &mut [Route], limit: &mut TimeLimit) -> bool {
+    async fn perform(
+        &self,
+        ticket: Ticket,
+        connections: &mut [Connections],
+        limit: &mut TimeLimit,
+    ) -> bool {
         let count = self.turns.len() as u64;
         // Less than the number of turns, which is a usize.
         let target = (ticket.number % count) as usize;
@@ -133,7 +137,7 @@ impl Drive {
         self.under_way.fetch_add(u64::from(ticket.counts), Ordering::Relaxed);
         let mut sink = turn.expected.sink();
         let mut phases = Phases::default();
-        let way = routes[turn.server].turn();
+        let way = connections[turn.server].turn();
         let address = way.endpoint;
         let asking = self.ask(turn, way, &mut sink, &mut phases);
         let answer = limit.keep(now, asking).await;
@@ -191,9 +195,10 @@ impl Drive {
         {
             return open.request(&turn.request, sink, phases).await;
         }
-        let server = &self.endpoints[way.endpoint].target;
+        let server = &self.servers[turn.server];
+        let route = &self.endpoints[way.endpoint].route;
         let opening = &mut phases.opening;
-        let new = Connection::open(server, self.tls.as_ref(), !self.keep_alive, opening).await?;
+        let new = Connection::dial(server, route, !self.keep_alive, opening).await?;
         way.connection.insert(new).request(&turn.request, sink, phases).await
     }
 }

@@ -114,7 +114,7 @@ async fn prepare(args: &LoadArgs) -> Result<Drive, String> {
     let tls = tls.map_err(|error| error.to_string())?;
     let resolver = Resolver::new(args.resolve.clone());
     let mut warnings = Vec::new();
-    let endpoints = addresses::endpoints(&servers, &resolver, &mut warnings).await;
+    let endpoints = addresses::endpoints(&servers, &resolver, tls.as_ref(), &mut warnings).await;
     for warning in warnings {
         complain(NAME, format!("warning: {warning}"));
     }
@@ -129,7 +129,6 @@ async fn prepare(args: &LoadArgs) -> Result<Drive, String> {
         servers,
         endpoints,
         turns,
-        tls,
         workers: args.connections,
         keep_alive: !args.no_keep_alive,
         timeout: args.timeout,
