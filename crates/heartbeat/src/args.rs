@@ -1,5 +1,5 @@
 //! Owns the command line: which options there are, what `--help` says, how a misuse reads.
-//! Values stay text here: what they mean is for [`crate::settings`] to say.
+//! Values stay text here: what they mean is for `settings` to say.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;

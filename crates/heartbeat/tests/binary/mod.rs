@@ -18,7 +18,7 @@ pub(crate) fn path() -> String {
 
 /// The program with an empty environment and these arguments.
 pub(crate) fn program(arguments: &[&str]) -> Command {
-    command(&path(), arguments)
+    command(path(), arguments)
 }
 
 /// The program on a free port of the loopback, where a signal begins the drain without a delay.
