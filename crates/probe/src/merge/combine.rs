@@ -74,7 +74,7 @@ pub(super) fn spread(merged: &Report) -> Option<String> {
     let apart = seconds(last, first);
     (apart > merged.elapsed_s * SPREAD_SHARE).then(|| {
         format!(
-            "the loads began {apart:.1} s apart: the rate is that of the whole time, from the \
+            "the loads began {apart:.3} s apart: the rate is that of the whole time, from the \
              first begin to the last end; --start-at lets them begin together"
         )
     })
@@ -314,7 +314,7 @@ mod tests {
         assert_eq!((merged.warm_up_s, merged.elapsed_s), (0.5, 2.5));
         assert_eq!(merged.rate, 80.0);
         let warning = spread(&merged).unwrap();
-        assert!(warning.contains("began 2.0 s apart") && warning.contains("--start-at"));
+        assert!(warning.contains("began 2.000 s apart") && warning.contains("--start-at"));
     }
 
     #[test]
