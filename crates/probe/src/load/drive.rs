@@ -157,6 +157,7 @@ impl Drive {
             ended,
             first_byte: None,
             connect: phases.opening.ready,
+            path: phases.path,
             status: None,
             sent: 0,
             received: 0,

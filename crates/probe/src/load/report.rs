@@ -58,6 +58,10 @@ pub(crate) struct Report {
     pub(crate) bytes_received: u64,
     /// In the warm-up too.
     pub(crate) connections_opened: u64,
+    /// TCP segments sent again on connections whose requests were answered: by this end, and by
+    /// the servers, which say so in `Server-Timing`; null if none does.
+    pub(crate) retransmitted_up: u64,
+    pub(crate) retransmitted_down: Option<u64>,
     /// All times are in microseconds.
     pub(crate) latency_us: Latency,
     pub(crate) targets: Vec<TargetReport>,
@@ -87,6 +91,8 @@ pub(crate) struct Latency {
     pub(crate) first_byte: Times,
     /// Name, connection and TLS, of new connections.
     pub(crate) connect: Times,
+    /// The smoothed round-trip time of the path by this machine's kernel, once for each answer.
+    pub(crate) round_trip: Times,
 }
 
 /// A distribution, in microseconds; all numbers are 0 if it is empty.
@@ -201,11 +207,14 @@ impl Report {
             bytes_sent: tally.sent,
             bytes_received: tally.received,
             connections_opened: tally.connects,
+            retransmitted_up: tally.retransmitted_up,
+            retransmitted_down: tally.retransmitted_down,
             latency_us: Latency {
                 corrected: facts.rate.map(|_| Times::of(&tally.corrected)),
                 service: Times::of(&tally.service),
                 first_byte: Times::of(&tally.first_byte),
                 connect: Times::of(&tally.connect),
+                round_trip: Times::of(&tally.round_trip),
             },
             targets: shares(&names.targets, &tally.targets, TargetReport::of),
             addresses: shares(&names.addresses, &tally.addresses, AddressReport::of),
@@ -298,6 +307,7 @@ pub(crate) mod tests {
     use super::super::schedule::Ticket;
     use super::super::tally::Sample;
     use super::*;
+    use crate::client::PathFacts;
     use crate::fault::Fault;
 
     /// A load of 100 requests at 100/s, of 100, 200 ... 10000 us; every tenth fails with a 404.
@@ -314,6 +324,11 @@ pub(crate) mod tests {
                 ended: due + Duration::from_micros((number + 1) * 100),
                 first_byte: Some(Duration::from_micros(20)),
                 connect: (number == 0).then_some(Duration::from_micros(70)),
+                path: PathFacts {
+                    rtt: Some(Duration::from_micros(15)),
+                    retransmitted_up: u64::from(number == 0),
+                    ..PathFacts::default()
+                },
                 status: Some(if failed { 404 } else { 200 }),
                 sent: 1,
                 received: 1024,
@@ -352,6 +367,9 @@ pub(crate) mod tests {
         assert_eq!(json["errors"], serde_json::json!({"status": 10}));
         assert_eq!(json["bytes_received"], 102_400);
         assert_eq!(json["connections_opened"], 1);
+        assert_eq!(json["retransmitted_up"], 1);
+        assert!(json["retransmitted_down"].is_null());
+        assert_eq!(json["latency_us"]["round_trip"]["count"], 100);
         let p50 = json["latency_us"]["corrected"]["p50"].as_f64().unwrap();
         assert!((5000.0..5010.0).contains(&p50), "{p50}");
         let service = json["latency_us"]["service"]["p50"].as_f64().unwrap();

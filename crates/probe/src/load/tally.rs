@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 
 use super::histogram::{histogram, record};
 use super::schedule::Ticket;
+use crate::client::PathFacts;
 use crate::fault::Fault;
 
 /// Percentiles are exact to 0.1 %. One histogram takes 200 KiB.
@@ -34,6 +35,7 @@ pub(crate) struct Sample {
     pub(crate) first_byte: Option<Duration>,
     /// How long the name, the connection and TLS took, if it needed a new connection.
     pub(crate) connect: Option<Duration>,
+    pub(crate) path: PathFacts,
     pub(crate) status: Option<u16>,
     /// Bytes of the request body and of the answer body.
     pub(crate) sent: u64,
@@ -58,6 +60,12 @@ pub(crate) struct Tally {
     pub(crate) service: Histogram<u64>,
     pub(crate) first_byte: Histogram<u64>,
     pub(crate) connect: Histogram<u64>,
+    /// Round-trip times by this end's kernel.
+    pub(crate) round_trip: Histogram<u64>,
+    /// Segments that this end has sent again.
+    pub(crate) retransmitted_up: u64,
+    /// Segments that the servers have sent again; none if no server reports them.
+    pub(crate) retransmitted_down: Option<u64>,
     pub(crate) targets: Vec<Share>,
     pub(crate) addresses: Vec<Share>,
     pub(crate) last_ended: Duration,
@@ -95,6 +103,9 @@ impl Tally {
             service: histogram(DIGITS),
             first_byte: histogram(DIGITS),
             connect: histogram(TARGET_DIGITS),
+            round_trip: histogram(TARGET_DIGITS),
+            retransmitted_up: 0,
+            retransmitted_down: None,
             targets: shares(targets, TARGETS_MAX),
             addresses: shares(addresses, ADDRESSES_MAX),
             last_ended: Duration::ZERO,
@@ -139,6 +150,7 @@ impl Tally {
         if let Some(first_byte) = sample.first_byte {
             record(&mut self.first_byte, first_byte);
         }
+        self.add_path(&sample.path);
         if is_timed {
             record(&mut self.corrected, corrected);
             record(&mut self.service, service);
@@ -154,6 +166,17 @@ impl Tally {
         }
         if let Some((fault, text)) = sample.fault {
             self.faults.entry(fault).or_insert((0, text)).0 += 1;
+        }
+    }
+
+    fn add_path(&mut self, path: &PathFacts) {
+        if let Some(round_trip) = path.rtt {
+            record(&mut self.round_trip, round_trip);
+        }
+        self.retransmitted_up += path.retransmitted_up;
+        // A server that reports its kernel's round-trip time reports its retransmissions too.
+        if path.server_rtt.is_some() {
+            *self.retransmitted_down.get_or_insert(0) += path.retransmitted_down;
         }
     }
 }
@@ -187,6 +210,7 @@ mod tests {
             ended: Duration::from_micros(ended_us),
             first_byte: None,
             connect: None,
+            path: PathFacts::default(),
             status: Some(200),
             sent: 0,
             received: 17,
@@ -245,6 +269,20 @@ mod tests {
         }
         assert_eq!((tally.requests, tally.failed), (6, 6));
         assert!(tally.faults.values().all(|(count, text)| *count == 1 && text == "why"));
+    }
+
+    #[test]
+    fn the_path_has_round_trips_and_segments_sent_again() {
+        let mut tally = Tally::new(1, 1);
+        let rtt = Some(Duration::from_micros(300));
+        let path = PathFacts { rtt, retransmitted_up: 2, ..PathFacts::default() };
+        tally.add(Sample { path, ..sample(0, 0, 10) });
+        assert!(near(us(&tally.round_trip, 1.0), 300.0));
+        assert_eq!((tally.retransmitted_up, tally.retransmitted_down), (2, None));
+        let path = PathFacts { server_rtt: rtt, retransmitted_down: 3, ..path };
+        tally.add(Sample { path, ..sample(0, 0, 10) });
+        assert_eq!((tally.retransmitted_up, tally.retransmitted_down), (4, Some(3)));
+        assert_eq!(tally.round_trip.len(), 2);
     }
 
     #[test]

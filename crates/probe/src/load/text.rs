@@ -146,6 +146,11 @@ fn counts(text: &mut String, width: usize, report: &Report) {
     let reused = if report.keep_alive { "" } else { ", a new one for each request" };
     let (at_once, opened) = (report.connections, report.connections_opened);
     line("connections", format!("{at_once} at a time, {opened} opened{reused}"));
+    let (up, down) = (report.retransmitted_up, report.retransmitted_down);
+    if up + down.unwrap_or(0) > 0 {
+        let down = down.map(|count| format!(", {count} by the servers")).unwrap_or_default();
+        line("sent again", format!("{up} TCP segments by this end{down}"));
+    }
     if report.parts.len() > 1 {
         line("merged", format!("{} results of {}", report.parts.len(), report.host));
     }
@@ -271,12 +276,25 @@ mod tests {
             "status: 404, expected 2xx",
             "received     100 KB (100 KB/s)",
             "connections  4 at a time, 1 opened",
+            "sent again   1 TCP segments by this end\n",
             "latency       5.00 ms",
             "service time  4.95 ms",
             "histogram of the latency",
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn segments_sent_again_are_shown_only_if_there_are_any() {
+        let mut report = report(None);
+        report.retransmitted_down = Some(2);
+        let text = render(&report, WIDTH);
+        assert!(text.contains("1 TCP segments by this end, 2 by the servers\n"), "{text}");
+        report.retransmitted_up = 0;
+        assert!(render(&report, WIDTH).contains("0 TCP segments by this end, 2 by"));
+        report.retransmitted_down = Some(0);
+        assert!(!render(&report, WIDTH).contains("sent again"));
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub(super) fn combine(results: &[Report]) -> Result<Report, String> {
     let requests = sum(|one| one.requests);
     let rates: Vec<_> = results.iter().filter_map(|one| one.rate_wanted).collect();
     let saturated = results.iter().filter_map(|one| one.saturated);
+    let told = results.iter().filter_map(|one| one.retransmitted_down);
     Ok(Report {
         version: listed(results.iter().map(|one| one.version.as_str())),
         host: listed(results.iter().map(|one| one.host.as_str())),
@@ -57,6 +58,8 @@ pub(super) fn combine(results: &[Report]) -> Result<Report, String> {
         bytes_sent: sum(|one| one.bytes_sent),
         bytes_received: sum(|one| one.bytes_received),
         connections_opened: sum(|one| one.connections_opened),
+        retransmitted_up: sum(|one| one.retransmitted_up),
+        retransmitted_down: told.reduce(|one, other| one + other),
         latency_us: latency(results)?,
         targets: targets(results)?,
         addresses: addresses(results)?,
@@ -71,7 +74,7 @@ pub(super) fn spread(merged: &Report) -> Option<String> {
     let apart = seconds(last, first);
     (apart > merged.elapsed_s * SPREAD_SHARE).then(|| {
         format!(
-            "the loads began {apart:.1} s apart: the rate is that of the whole time, from the \
+            "the loads began {apart:.3} s apart: the rate is that of the whole time, from the \
              first begin to the last end; --start-at lets them begin together"
         )
     })
@@ -157,6 +160,7 @@ fn latency(results: &[Report]) -> Result<Latency, String> {
         service: all(|one| &one.service)?,
         first_byte: all(|one| &one.first_byte)?,
         connect: all(|one| &one.connect)?,
+        round_trip: all(|one| &one.round_trip)?,
     })
 }
 
@@ -260,12 +264,26 @@ mod tests {
         assert_eq!((merged.requests, merged.ok, merged.failed), (200, 180, 20));
         assert_eq!((merged.rate, merged.rate_wanted), (200.0, Some(200.0)));
         assert_eq!((merged.connections, merged.connections_opened), (8, 2));
+        assert_eq!((merged.retransmitted_up, merged.retransmitted_down), (2, None));
+        assert_eq!(merged.latency_us.round_trip.count, 200);
         assert_eq!(merged.status, BTreeMap::from([(200, 180), (404, 20)]));
         assert_eq!(merged.errors, BTreeMap::from([("status".to_owned(), 20)]));
         assert_eq!(merged.elapsed_s, 1.0);
         assert_eq!((merged.host.as_str(), merged.parts.len()), ("a, b", 2));
         assert_eq!((merged.targets.len(), merged.targets[0].requests), (1, 200));
         assert_eq!(spread(&merged), None);
+    }
+
+    #[test]
+    fn a_server_that_reports_no_retransmissions_adds_none() {
+        let merged = |told: [Option<u64>; 2]| {
+            combine(&told.map(|told| Report { retransmitted_down: told, ..of("a", None, 0) }))
+        };
+        for (told, expected) in
+            [([None, None], None), ([Some(2), None], Some(2)), ([Some(2), Some(3)], Some(5))]
+        {
+            assert_eq!(merged(told).unwrap().retransmitted_down, expected);
+        }
     }
 
     #[test]
@@ -296,7 +314,7 @@ mod tests {
         assert_eq!((merged.warm_up_s, merged.elapsed_s), (0.5, 2.5));
         assert_eq!(merged.rate, 80.0);
         let warning = spread(&merged).unwrap();
-        assert!(warning.contains("began 2.0 s apart") && warning.contains("--start-at"));
+        assert!(warning.contains("began 2.000 s apart") && warning.contains("--start-at"));
     }
 
     #[test]
