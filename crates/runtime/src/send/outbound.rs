@@ -210,15 +210,6 @@ mod tests {
     }
 
     #[test]
-    fn an_errno_is_about_the_socket_or_about_the_way() {
-        let error = |errno| WriteError::from(io::Error::from_raw_os_error(errno));
-        assert!(matches!(error(libc::EAGAIN), WriteError::WouldBlock));
-        assert!(matches!(error(libc::EPIPE), WriteError::Socket(_)));
-        assert!(matches!(error(libc::ENOBUFS), WriteError::Unable(_)));
-        assert!(matches!(error(libc::EPERM), WriteError::Broken(_)));
-    }
-
-    #[test]
     #[should_panic(expected = "more sent than the answer has")]
     fn sending_too_much_is_a_bug() {
         Outbound::new(None, Payload { bytes: 1 }).advance(2);
