@@ -7,35 +7,16 @@ set -u
 cd "$(dirname "$0")/.." || exit
 # shellcheck source=mk/tools-path.sh disable=SC1091
 . mk/tools-path.sh
-mkdir -p "$TOOLS"
+. mk/checks.sh
+log=$work/log
+rendered=$work/chart
+mkdir -p "$TOOLS" "$rendered"
 
-log=$(mktemp)
-rendered=$(mktemp -d)
-trap 'rm -rf "$log" "$rendered"' EXIT
-failed=0
-skipped=0
-
-# NAME COMMAND...: runs it, and shows what it wrote only where it fails.
-check() {
-    title=$1
-    shift
-    if "$@" >"$log" 2>&1; then
-        echo "ok    $title"
-    else
-        echo "FAIL  $title"
-        sed 's/^/      /' "$log"
-        failed=$((failed + 1))
-    fi
-}
 # A helm that Go has installed takes an old version of Kubernetes for granted. The pod of the chart's test ends by itself:
 # it serves nothing that a probe could ask.
 render_chart() {
     helm template heartbeat manifests/chart/heartbeat --namespace heartbeat --kube-version 1.37.0 --skip-tests \
         --output-dir "$rendered"
-}
-skip() {
-    echo "skip  $1"
-    skipped=$((skipped + 1))
 }
 
 if ! cmp -s mk/requirements-audit.txt "$TOOLS/audit/requirements-audit.txt" &&
@@ -80,5 +61,4 @@ else
     fi
 fi
 
-echo "audit: $failed failed, $skipped skipped"
-[ "$failed" = 0 ] && { [ "$skipped" = 0 ] || [ "${REQUIRE_TOOLS:-}" != 1 ]; }
+summary audit

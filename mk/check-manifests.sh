@@ -6,24 +6,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit
 . mk/tools-path.sh
-
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-failed=0
-skipped=0
-
-# NAME COMMAND...: runs it, and shows what it wrote only where it fails.
-check() {
-    title=$1
-    shift
-    if "$@" >"$work/log" 2>&1; then
-        echo "ok    $title"
-    else
-        echo "FAIL  $title"
-        grep -v '^walk.go' "$work/log" | sed 's/^/      /'
-        failed=$((failed + 1))
-    fi
-}
+. mk/checks.sh
 
 # NAME TOOL...: whether all are there; says which is not.
 have() {
@@ -34,8 +17,7 @@ have() {
         py:*) python3 -c "import ${tool#py:}" 2>/dev/null ;;
         *) command -v "$tool" >/dev/null ;;
         esac || {
-            echo "skip  $title: no ${tool#py:} here (make tools)"
-            skipped=$((skipped + 1))
+            skip "$title: no ${tool#py:} here (make tools)"
             return 1
         }
     done
@@ -179,15 +161,12 @@ fi
 
 # What this kernel refuses anyway, no profile can allow.
 if [ -z "$binary" ]; then
-    echo "skip  seccomp: no dist/heartbeat to run under the profile (make static)"
-    skipped=$((skipped + 1))
+    skip "seccomp: no dist/heartbeat to run under the profile (make static)"
 elif [ "$(cat /proc/sys/kernel/io_uring_disabled 2>/dev/null || echo 0)" != 0 ]; then
-    echo "skip  seccomp: kernel.io_uring_disabled is set here"
-    skipped=$((skipped + 1))
+    skip "seccomp: kernel.io_uring_disabled is set here"
 elif have "seccomp" py:pyseccomp; then
     check "seccomp: io_uring under the profile, epoll without its three calls" \
         python3 manifests/seccomp/profile_test.py "$binary"
 fi
 
-echo "check-manifests: $failed failed, $skipped skipped"
-[ "$failed" = 0 ] && { [ "$skipped" = 0 ] || [ "${REQUIRE_TOOLS:-}" != 1 ]; }
+summary check-manifests
