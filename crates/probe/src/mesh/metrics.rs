@@ -8,14 +8,14 @@ use std::time::Duration;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry, TextEncoder,
+    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
 
 use super::neighbour::{Neighbour, Reach};
 use super::state::{Mesh, State};
 use super::turns::{Ask, Direction};
 use crate::fault::Fault;
+use crate::metrics;
 
 /// How long requests take, by size, and by whether they stay within the zone: not by neighbour,
 /// whose histograms would be hundreds of series.
@@ -74,22 +74,13 @@ impl Page {
         registry.register(Box::new(MeshCollector(Arc::clone(mesh))))?;
         registry.register(Box::new(durations.0.clone()))?;
         registry.register(Box::new(lines_dropped.clone()))?;
-        let build = Opts::new("heartbeat_probe_build_info", "The version that runs.")
-            .const_label("version", env!("CARGO_PKG_VERSION"));
-        let build = IntGauge::with_opts(build)?;
-        build.set(1);
-        registry.register(Box::new(build))?;
-        let process = prometheus::process_collector::ProcessCollector::for_self();
-        registry.register(Box::new(process))?;
+        metrics::register_program(&registry)?;
         Ok(Self { registry })
     }
 
     /// In Prometheus' text format.
     pub(crate) fn text(&self) -> Vec<u8> {
-        let mut page = Vec::new();
-        // Writing to memory fails only for families without a name, and these have one.
-        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut page);
-        page
+        metrics::text(&self.registry)
     }
 }
 

@@ -70,11 +70,7 @@ impl Metrics {
                 Some(Arc::new(Fine::new(&registry, server_labels, buckets, paths)?))
             }
         };
-        let build = Opts::new("heartbeat_probe_build_info", "The version that runs.")
-            .const_label("version", env!("CARGO_PKG_VERSION"));
-        registered(&registry, IntGauge::with_opts(build)?)?.set(1);
-        let process = prometheus::process_collector::ProcessCollector::for_self();
-        registry.register(Box::new(process))?;
+        register_program(&registry)?;
         Ok(Self { registry, webv, fine, lines_dropped, history: Arc::default() })
     }
 
@@ -101,11 +97,25 @@ impl Metrics {
 
     /// The page, in Prometheus' text format.
     pub fn page(&self) -> Vec<u8> {
-        let mut page = Vec::new();
-        // Writing to memory fails only for families without a name, and these have one.
-        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut page);
-        page
+        text(&self.registry)
     }
+}
+
+/// Registers what every page tells of the program: its version and its process.
+pub(crate) fn register_program(registry: &Registry) -> prometheus::Result<()> {
+    let build = Opts::new("heartbeat_probe_build_info", "The version that runs.")
+        .const_label("version", env!("CARGO_PKG_VERSION"));
+    registered(registry, IntGauge::with_opts(build)?)?.set(1);
+    let process = prometheus::process_collector::ProcessCollector::for_self();
+    registry.register(Box::new(process))
+}
+
+/// What `registry` gathers, in Prometheus' text format.
+pub(crate) fn text(registry: &Registry) -> Vec<u8> {
+    let mut page = Vec::new();
+    // Writing to memory fails only for families without a name, and these have one.
+    let _ = TextEncoder::new().encode(&registry.gather(), &mut page);
+    page
 }
 
 impl ServerMetrics {
