@@ -25,6 +25,6 @@ for program in heartbeat heartbeat-probe; do
 done
 
 HEARTBEAT=$programs/heartbeat HEARTBEAT_PROBE=$programs/heartbeat-probe sh mk/smoke.sh
-# The others measure the memory of the process, which is the emulator's here, or need io_uring.
-HEARTBEAT_PROGRAM=$programs/heartbeat cargo test --no-fail-fast --package heartbeat \
+# The others measure the memory of the process, which may be the emulator's, or need io_uring.
+HEARTBEAT_EMULATED=$emulator HEARTBEAT_PROGRAM=$programs/heartbeat cargo test --no-fail-fast --package heartbeat \
     --test access_log --test command_line --test drain --test faults --test gigabyte --test life --test metrics

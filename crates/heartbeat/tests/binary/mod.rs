@@ -56,6 +56,12 @@ pub(crate) fn drivers() -> &'static [&'static str] {
     if *has_uring { &["uring", "epoll"] } else { &["epoll"] }
 }
 
+/// Whether the program runs under an emulator of its processor: resident memory is that of the
+/// emulator then, and QEMU's user mode does not pass TCP_INFO on.
+pub(crate) fn is_emulated() -> bool {
+    std::env::var_os("HEARTBEAT_EMULATED").is_some_and(|it| !it.is_empty())
+}
+
 /// Writes what can not be tested here past the capture of output.
 pub(crate) fn not_tested(what: &str) {
     let line = format!("\nWARNING: NOT TESTED on this machine: {what}\n");
