@@ -81,7 +81,8 @@ impl Admission {
     fn begin(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, door: Door, rank: Rank) {
         self.worker.counters().note_connection();
         let place = Place::new(&self.worker, rank, stream.as_raw_fd());
-        let client = Client { stream, remote: peer.ip(), door, is_fresh: true, place };
+        let (remote, registration) = (peer.ip(), None);
+        let client = Client { place, registration, stream, remote, door, is_fresh: true };
         match &self.lane {
             Some(lane) if !client.is_restricted() => lane.insert(&self.worker, client),
             _ => self.start(Departure::Serve(client, Start::default())),
@@ -191,9 +192,9 @@ async fn serve(departure: Departure) -> Option<Client> {
         Departure::Close(client, end) => (client, Start::default(), Some(end)),
     };
     let is_restricted = client.is_restricted();
-    let Client { stream, remote, door, is_fresh, place } = client;
+    let Client { place, registration, stream, remote, door, is_fresh } = client;
     let worker = Rc::clone(place.worker());
-    let socket = Socket::new(stream, Rc::clone(&worker));
+    let socket = Socket::new(stream, registration, Rc::clone(&worker));
     let dialogue = Dialogue::new(&worker, remote, door, is_fresh);
     let watch = worker.deadlines().watch(place.watch());
     let mut session = Session::new(&worker, watch, dialogue, socket);
@@ -205,8 +206,8 @@ async fn serve(departure: Departure) -> Option<Client> {
     let socket = session.into_stream();
     match outcome {
         Outcome::Idle => {
-            let stream = socket.into_stream()?;
-            Some(Client { stream, remote, door, is_fresh: false, place })
+            let (stream, registration) = socket.into_stream()?;
+            Some(Client { place, registration, stream, remote, door, is_fresh: false })
         }
         Outcome::Over(end) => {
             worker.note_end(place.watch(), end);

@@ -46,6 +46,49 @@ fn pipelined_answers_of_any_size_come_in_order() {
     }
 }
 
+/// A session answers large requests and goes back to the lane without a look at the socket: what
+/// arrives before, meanwhile and after must be found all the same.
+#[test]
+fn requests_around_a_large_one_are_found_whenever_they_arrive() {
+    for server in each_driver() {
+        let mut client = Client::connect(server.address());
+        // More than one read, in which the large request is the first, a middle one and the last.
+        for before in [0, 300, 2000] {
+            let after = 2000 - before;
+            client.send(get(17).repeat(before) + &get(70_000) + &get(18).repeat(after));
+            (0..before).for_each(|_| assert_eq!(client.answer().content_length(), 17));
+            assert_eq!(client.answer().content_length(), 70_000);
+            (0..after).for_each(|_| assert_eq!(client.answer().content_length(), 18));
+        }
+        for round in 0..500 {
+            client.send(get(20_000 + round));
+            client.send(get(1 + round));
+            assert_eq!(client.answer().content_length(), 20_000 + round);
+            client.send(get(70_000));
+            assert_eq!(client.answer().content_length(), 1 + round);
+            assert_eq!(client.answer().content_length(), 70_000);
+        }
+        client.finish();
+    }
+}
+
+#[test]
+fn the_end_of_a_peer_behind_a_large_request_is_noticed() {
+    for server in each_driver() {
+        for round in 0..100 {
+            let mut client = Client::connect(server.address());
+            client.send(get(20_000 + round));
+            if round % 2 == 0 {
+                assert_eq!(client.answer().content_length(), 20_000 + round);
+                client.send(get(70_000));
+            }
+            client.end_sending();
+            client.answer();
+            client.expect_end();
+        }
+    }
+}
+
 #[test]
 fn refusals_and_texts_keep_their_place_among_payloads() {
     for server in each_driver() {

@@ -13,7 +13,7 @@ use monoio::buf::IoBuf;
 use monoio::io::AsyncWriteRent;
 
 use crate::os::cgroup::Memory;
-use crate::os::sys::{self, Way};
+use crate::os::sys::{self, Registration, Way};
 use crate::send::outbound::{Outbound, VECTORS_MAX, WriteError};
 use crate::send::tier::{self, Means};
 use crate::turns::Turn;
@@ -60,6 +60,8 @@ pub(crate) trait Stream {
 
 /// A TCP connection of a worker.
 pub(crate) struct Socket {
+    /// Its entry in the epoll set of the lane, up to the first wait. Dropped before the socket.
+    registration: Option<Registration>,
     handle: Handle,
     worker: Rc<Worker>,
     turn: Turn,
@@ -84,9 +86,13 @@ struct Written {
 }
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, worker: Rc<Worker>) -> Self {
+    pub(crate) fn new(
+        stream: TcpStream,
+        registration: Option<Registration>,
+        worker: Rc<Worker>,
+    ) -> Self {
         let (turn, handle) = (Turn::default(), Handle::Plain(stream));
-        Self { handle, worker, turn, is_full: false, is_frugal: false }
+        Self { registration, handle, worker, turn, is_full: false, is_frugal: false }
     }
 
     /// The socket; one that is lost is no socket, which every operation reports (EBADF).
@@ -94,13 +100,15 @@ impl Socket {
         self.fd().unwrap_or(-1)
     }
 
-    /// The socket, registered with no event loop any more. None if it has been lost.
-    pub(crate) fn into_stream(self) -> Option<TcpStream> {
-        match self.handle {
-            Handle::Plain(stream) => Some(stream),
-            Handle::Registered(stream) => Some(sys::leave_loop(stream)),
-            Handle::Lost => None,
-        }
+    /// The socket, registered with no event loop any more, and its entry in the lane's epoll set if
+    /// it has one still. None if the socket has been lost.
+    pub(crate) fn into_stream(self) -> Option<(TcpStream, Option<Registration>)> {
+        let stream = match self.handle {
+            Handle::Plain(stream) => stream,
+            Handle::Registered(stream) => sys::leave_loop(stream),
+            Handle::Lost => return None,
+        };
+        Some((stream, self.registration))
     }
 
     /// The socket, registered with the event loop.
@@ -108,6 +116,7 @@ impl Socket {
         if let Handle::Plain(_) = self.handle
             && let Handle::Plain(stream) = std::mem::replace(&mut self.handle, Handle::Lost)
         {
+            self.registration = None;
             self.handle = Handle::Registered(monoio::net::TcpStream::from_std(stream)?);
         }
         match &mut self.handle {
@@ -369,7 +378,7 @@ mod tests {
         far.set_nonblocking(true).unwrap();
         let peer = far.try_clone().unwrap();
         let worker = worker_within(Some(gauge), false);
-        let mut socket = Socket::new(far, worker);
+        let mut socket = Socket::new(far, None, worker);
         let outbound = Outbound::new(None, Payload { bytes: 1 << 20 });
         {
             let sending = pin!(socket.send_outbound(&outbound));

@@ -1,5 +1,8 @@
 //! Owns the lane of a worker on epoll: one read and one write for each connection that has sent
 //! something, and no buffer for an idle one.
+//!
+//! A socket stays in the epoll set while a session has it, until that session waits. So a large
+//! answer that the socket takes at once costs no epoll_ctl(2).
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -28,8 +31,22 @@ pub(super) struct Backend {
     set: Epoll,
     ready: Vec<Ready>,
     roster: Roster,
+    /// By socket: where the connection is that it belongs to.
+    standings: Vec<Standing>,
+    /// Connections that have become ready while a session had them.
+    returned: Vec<u32>,
     input: Vec<u8>,
     outbox: Outbox,
+}
+
+/// Where the connection of a socket is.
+#[derive(Clone, Copy, Debug)]
+enum Standing {
+    /// In the roster, with this index.
+    Here(u32),
+    /// In a session or nowhere, and whether there may be something to read that the set will not
+    /// report again.
+    Away { is_ready: bool },
 }
 
 impl Backend {
@@ -38,44 +55,90 @@ impl Backend {
             set: Epoll::new(EVENTS_MAX)?,
             ready: Vec::with_capacity(EVENTS_MAX),
             roster: Roster::default(),
+            standings: Vec::new(),
+            returned: Vec::new(),
             input: Vec::with_capacity(READ_BYTES),
             outbox: Outbox::with_capacity(GATHER_BYTES),
         })
     }
 
-    pub(super) fn insert(&mut self, worker: &Worker, client: Client) {
+    /// Takes a connection in. True if it may have something to read that the set does not report.
+    pub(super) fn insert(&mut self, worker: &Worker, mut client: Client) -> bool {
         let socket = client.stream.as_raw_fd();
+        let was_ready = client.registration.is_some() && self.is_ready_away(socket);
+        if client.registration.is_none() {
+            client.registration = self.set.add(socket).ok();
+        }
+        let is_registered = client.registration.is_some();
         let index = self.roster.insert(worker, client);
-        if self.set.add(socket, index).is_err() {
+        if !is_registered {
             // The kernel has no memory for it: the connection is closed.
             self.roster.fail(worker, index);
+            return false;
         }
+        self.set_standing(socket, Standing::Here(index));
+        if was_ready {
+            self.returned.push(index);
+        }
+        was_ready
+    }
+
+    fn is_ready_away(&self, socket: RawFd) -> bool {
+        matches!(self.standings.get(socket as usize), Some(Standing::Away { is_ready: true }))
+    }
+
+    fn set_standing(&mut self, socket: RawFd, standing: Standing) {
+        let place = socket as usize;
+        if self.standings.len() <= place {
+            self.standings.resize(place + 1, Standing::Away { is_ready: false });
+        }
+        self.standings[place] = standing;
     }
 
     /// Answers the connections that are ready. True if there are no others.
     pub(super) fn turn(&mut self, worker: &Worker, depart: &mut dyn FnMut(Departure)) -> bool {
+        while let Some(index) = self.returned.pop() {
+            self.read(worker, index, true).into_iter().for_each(&mut *depart);
+        }
         // A worker whose epoll set does not work any more can do nothing: the process ends.
         self.set.wait(&mut self.ready).expect("the epoll set of a lane works");
         let mut position = 0;
-        while let Some(&ready) = self.ready.get(position) {
+        while let Some(&Ready { socket, has_ended }) = self.ready.get(position) {
             position += 1;
-            if let Some(departure) = self.read(worker, ready) {
-                depart(departure);
+            match self.standings.get(socket as usize) {
+                Some(&Standing::Here(index)) => {
+                    self.read(worker, index, has_ended).into_iter().for_each(&mut *depart);
+                }
+                _ => self.set_standing(socket, Standing::Away { is_ready: true }),
             }
         }
         position < EVENTS_MAX
     }
 
-    /// Reads and answers until a short read shows that nothing more has arrived.
-    fn read(&mut self, worker: &Worker, Ready { index, has_ended }: Ready) -> Option<Departure> {
+    /// Reads and answers until a short read shows that nothing more has arrived. If the end of the
+    /// peer may follow, which is reported together with the bytes and only once, until nothing is
+    /// left.
+    fn read(&mut self, worker: &Worker, index: u32, has_ended: bool) -> Option<Departure> {
         let socket = self.roster.socket(index)?;
+        let departure = self.read_all(worker, index, socket, has_ended);
+        if departure.is_some() {
+            let is_ready = has_ended || self.input.len() == READ_BYTES;
+            self.set_standing(socket, Standing::Away { is_ready });
+        }
+        departure
+    }
+
+    fn read_all(
+        &mut self,
+        worker: &Worker,
+        index: u32,
+        socket: RawFd,
+        has_ended: bool,
+    ) -> Option<Departure> {
         for _ in 0..READS_MAX {
             self.input.clear();
             match sys::receive(socket, &mut self.input) {
-                Ok(0) => {
-                    self.set.remove(socket);
-                    return self.roster.end(worker, index);
-                }
+                Ok(0) => return self.roster.end(worker, index),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -87,23 +150,22 @@ impl Backend {
             if let Some(departure) = self.answer(worker, index, socket) {
                 return Some(departure);
             }
-            // The end of the peer was reported together with the bytes, and only once.
             if self.input.len() < READ_BYTES && !has_ended {
                 return None;
             }
         }
-        self.depart(worker, index, socket, 0, self.input.len())
+        self.depart(worker, index, 0, self.input.len())
     }
 
     fn answer(&mut self, worker: &Worker, index: u32, socket: RawFd) -> Option<Departure> {
         let verdict = self.roster.answer(worker, index, &self.input, &mut self.outbox);
         if let Verdict::Unusual { used } = verdict {
-            return self.depart(worker, index, socket, 0, used);
+            return self.depart(worker, index, 0, used);
         }
         // The session finds out the error, because it tries the same write.
         let sent = sys::send_at_once(socket, &self.outbox.bytes).unwrap_or(0);
         if sent < self.outbox.bytes.len() {
-            return self.depart(worker, index, socket, sent, self.input.len());
+            return self.depart(worker, index, sent, self.input.len());
         }
         let (start, end) = (Mark::START, self.outbox.mark());
         let (now, tcp) = (Instant::now(), worker.tcp_for_log(socket));
@@ -119,11 +181,9 @@ impl Backend {
         &mut self,
         worker: &Worker,
         index: u32,
-        socket: RawFd,
         sent: usize,
         used: usize,
     ) -> Option<Departure> {
-        self.set.remove(socket);
         let marks = (Mark::START, self.outbox.mark());
         let received = &self.input[used..];
         let start = roster::session_start(worker.buffers(), &self.outbox, marks, sent, received);
@@ -136,5 +196,71 @@ impl Backend {
 impl AsRawFd for Backend {
     fn as_raw_fd(&self) -> RawFd {
         self.set.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use heartbeat_protocol::Door;
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    use super::*;
+    use crate::connection::simulation::worker_within;
+    use crate::place::{self, Place};
+
+    const LARGE: &[u8] = b"GET /heartbeat/100000 HTTP/1.1\r\nHost: a\r\n\r\n";
+    const SMALL: &[u8] = b"GET /heartbeat/17 HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    /// A turn, as soon as there is something to do, and who departs in it.
+    fn turn(lane: &mut Backend, worker: &Worker) -> Option<Client> {
+        if lane.returned.is_empty() {
+            let mut set =
+                [PollFd::from_borrowed_fd(sys::borrowed(lane.as_raw_fd()), PollFlags::IN)];
+            assert_eq!(poll(&mut set, 10_000).unwrap(), 1, "the set has something to report");
+        }
+        let mut departed = None;
+        lane.turn(worker, &mut |departure| match departure {
+            Departure::Serve(client, _) | Departure::Close(client, _) => departed = Some(client),
+        });
+        departed
+    }
+
+    #[test]
+    fn what_arrives_while_a_session_has_the_connection_is_read_when_it_returns() {
+        let worker = worker_within(None, true);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let (stream, address) = listener.accept().unwrap();
+        let place = Place::new(&worker, place::rank(&worker), stream.as_raw_fd());
+        let (remote, registration) = (address.ip(), None);
+        let client =
+            Client { place, registration, stream, remote, door: Door::Main, is_fresh: true };
+
+        let mut lane = Backend::new().unwrap();
+        assert!(!lane.insert(&worker, client), "the set reports what is there already");
+        for arrives_meanwhile in [true, false, true] {
+            peer.write_all(LARGE).unwrap();
+            let client = turn(&mut lane, &worker).expect("a large answer needs a session");
+            assert!(client.registration.is_some());
+            if arrives_meanwhile {
+                peer.write_all(SMALL).unwrap();
+                assert!(turn(&mut lane, &worker).is_none());
+                assert!(lane.insert(&worker, client), "there is something to read");
+            } else {
+                assert!(!lane.insert(&worker, client));
+                peer.write_all(SMALL).unwrap();
+            }
+            assert!(turn(&mut lane, &worker).is_none());
+            let mut answer = [0; 1024];
+            let bytes = peer.read(&mut answer).expect("an answer within the timeout");
+            let answer = String::from_utf8_lossy(&answer[..bytes]);
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+            assert!(answer.ends_with("\r\n\r\n0123456789ABCDEF0"), "{answer}");
+        }
     }
 }

@@ -27,7 +27,7 @@ use crate::worker::Worker;
 /// The lane of one worker.
 pub(crate) struct Lane {
     backend: RefCell<Backend>,
-    /// Whether a receive of a new connection has not been submitted yet.
+    /// Whether a connection has come that the next turn has to receive from.
     is_dirty: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -57,13 +57,16 @@ impl Lane {
 
     /// Takes a connection in, which waits for a request.
     pub(crate) fn insert(&self, worker: &Worker, client: Client) {
-        match &mut *self.backend.borrow_mut() {
+        let is_dirty = match &mut *self.backend.borrow_mut() {
             Backend::Uring(backend) => {
                 backend.insert(worker, client);
-                self.is_dirty.set(true);
-                self.wake();
+                true
             }
             Backend::Epoll(backend) => backend.insert(worker, client),
+        };
+        if is_dirty {
+            self.is_dirty.set(true);
+            self.wake();
         }
     }
 
@@ -74,7 +77,7 @@ impl Lane {
         }
     }
 
-    /// Whether there is something to submit; if not, `waker` is woken when that changes.
+    /// Whether the next turn has something to do that its descriptor does not tell; if not, `waker` is woken when that changes.
     pub(crate) fn poll_dirty(&self, waker: &Waker) -> Poll<()> {
         if self.is_dirty.get() {
             return Poll::Ready(());

@@ -14,6 +14,7 @@ use crate::connection::session::Start;
 use crate::deadlines::Wait;
 use crate::handover::Rank;
 use crate::observe::end::End;
+use crate::os::sys::Registration;
 use crate::place::Place;
 use crate::worker::Worker;
 
@@ -26,6 +27,9 @@ const ANSWER_BYTES_MAX: usize = 32 * 1024;
 pub(crate) struct Client {
     /// Counts the connection as long as it is there. Dropped before the socket that it names.
     pub(crate) place: Place,
+    /// Its entry in the epoll set of the lane, if there is one: a session that never waits leaves
+    /// it there. Dropped before the socket.
+    pub(crate) registration: Option<Registration>,
     pub(crate) stream: TcpStream,
     pub(crate) remote: IpAddr,
     /// Which listener it came through.

@@ -148,7 +148,7 @@ pub(crate) fn prove_epoll() -> Result<(), (&'static str, io::Error)> {
     let refused = |call| move |error| (call, error);
     let (near, far) = UnixStream::pair().map_err(refused("socketpair"))?;
     let mut epoll = sys::Epoll::new(1).map_err(refused("epoll_create1"))?;
-    epoll.add(far.as_raw_fd(), 0).map_err(refused("epoll_ctl"))?;
+    let _registration = epoll.add(far.as_raw_fd()).map_err(refused("epoll_ctl"))?;
     sys::send_at_once(near.as_raw_fd(), b"x").map_err(refused("sendto"))?;
     epoll.wait(&mut Vec::new()).map_err(refused("epoll_wait"))?;
     sys::receive(far.as_raw_fd(), &mut Vec::with_capacity(1)).map_err(refused("recvfrom"))?;

@@ -5,6 +5,7 @@ use std::ffi::c_int;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::event::epoll::{self, EventData, EventFlags, EventVec};
@@ -128,15 +129,22 @@ const INVALID_FLAG: c_int = 1;
 
 /// An epoll set whose sockets are edge-triggered and watched for input.
 pub(crate) struct Epoll {
-    set: OwnedFd,
+    set: Rc<OwnedFd>,
     events: EventVec,
+}
+
+/// The entry of a socket in an [`Epoll`] set, which it removes when it is dropped. It must be
+/// dropped before the socket is closed.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    set: Rc<OwnedFd>,
+    socket: RawFd,
 }
 
 /// A socket of an [`Epoll`] set that has something to read, or whose peer has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ready {
-    /// The number that the socket was added with.
-    pub(crate) index: u32,
+    pub(crate) socket: RawFd,
     /// Whether the end of the stream follows what there is to read.
     pub(crate) has_ended: bool,
 }
@@ -145,20 +153,15 @@ impl Epoll {
     /// An empty set, which reports at most `events_max` sockets at a time (epoll_create1(2)).
     pub(crate) fn new(events_max: usize) -> io::Result<Self> {
         let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        Ok(Self { set, events: EventVec::with_capacity(events_max) })
+        Ok(Self { set: Rc::new(set), events: EventVec::with_capacity(events_max) })
     }
 
     /// Adds a socket. Input that is there already is reported at once (epoll_ctl(2)).
-    pub(crate) fn add(&self, socket: RawFd, index: u32) -> io::Result<()> {
+    pub(crate) fn add(&self, socket: RawFd) -> io::Result<Registration> {
         let flags = EventFlags::IN | EventFlags::RDHUP | EventFlags::ET;
-        let data = EventData::new_u64(index.into());
-        lend(socket, |socket| epoll::add(&self.set, socket, data, flags))
-    }
-
-    /// Removes a socket.
-    pub(crate) fn remove(&self, socket: RawFd) {
-        // It fails only if the socket is not in the set.
-        let _ = lend(socket, |socket| epoll::delete(&self.set, socket));
+        let data = EventData::new_u64(socket as u64);
+        lend(socket, |socket| epoll::add(&self.set, socket, data, flags))?;
+        Ok(Registration { set: Rc::clone(&self.set), socket })
     }
 
     /// Replaces `ready` by the sockets that are ready now, without waiting (epoll_wait(2)). EINTR
@@ -172,10 +175,17 @@ impl Epoll {
             Err(error) => return Err(error.into()),
         }
         ready.extend(self.events.iter().map(|epoll::Event { flags, data }| Ready {
-            index: data.u64() as u32,
+            socket: data.u64() as RawFd,
             has_ended: flags.intersects(ENDED),
         }));
         Ok(())
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        // It fails only if the socket is not in the set any more.
+        let _ = lend(self.socket, |socket| epoll::delete(&self.set, socket));
     }
 }
 
