@@ -54,7 +54,7 @@ pub(crate) fn render(shared: &Shared) -> String {
     if shared.config.tcp_metrics {
         total(
             "heartbeat_tcp_segments_sent_total",
-            "TCP segments sent, those sent again included.",
+            "TCP segments with payload sent, those sent again included.",
             sum(&|worker| &worker.tcp_segments_sent),
         );
         total(
