@@ -32,11 +32,7 @@ pub(crate) fn serve(config: Config) -> Result<ExitCode, Failure> {
     tell(&banner(&config, &server));
     signals.wait();
     server.stop();
-    tell(&format!(
-        "heartbeat: draining: serving for {:?}, then up to {:?} for what is in flight; a second \
-         signal ends it at once\n",
-        config.drain_delay, config.drain_timeout
-    ));
+    tell(&drain_notice(config.drain_delay, config.drain_timeout));
     let deadline = Instant::now() + config.drain_delay + config.drain_timeout;
     while !server.is_finished() && Instant::now() < deadline {
         // If signals can not be waited for any more, nothing else could end the drain early.
@@ -51,6 +47,18 @@ pub(crate) fn serve(config: Config) -> Result<ExitCode, Failure> {
     }
     // Not by returning: a thread that hangs must not hold up the process.
     std::process::exit(0)
+}
+
+/// What the drain is about to do.
+fn drain_notice(delay: Duration, timeout: Duration) -> String {
+    let serving = match delay {
+        Duration::ZERO => String::new(),
+        delay => format!("new connections are served for {delay:?}, then "),
+    };
+    format!(
+        "heartbeat: draining: {serving}requests in flight have up to {timeout:?}; a second signal \
+         ends the server at once\n"
+    )
 }
 
 /// Starts the server, and tries again as long as the port may be that of a process that has just
@@ -122,4 +130,24 @@ fn banner(config: &Config, server: &Server) -> String {
         site.min(),
         site.max(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_without_a_delay_does_not_mention_one() {
+        let timeout = Duration::from_secs(25);
+        assert_eq!(
+            drain_notice(Duration::ZERO, timeout),
+            "heartbeat: draining: requests in flight have up to 25s; a second signal ends the \
+             server at once\n"
+        );
+        assert_eq!(
+            drain_notice(Duration::from_millis(1500), timeout),
+            "heartbeat: draining: new connections are served for 1.5s, then requests in flight \
+             have up to 25s; a second signal ends the server at once\n"
+        );
+    }
 }
