@@ -46,24 +46,22 @@ impl Admission {
         Self { worker, lane, spare_tasks: RefCell::default() }
     }
 
-    /// Hands a connection that has been accepted over to a worker that has fewer, or keeps it.
-    pub(crate) fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+    /// Hands a connection that has been accepted over to a worker that has fewer, or keeps it. A
+    /// connection of the admin port always stays, because only one worker has that port.
+    pub(crate) fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, door: Door) {
         let worker = &self.worker;
-        let rank = place::rank(worker);
-        match worker.balance().find_vacancy(&worker.shared().inboxes, worker.clock()) {
+        let rank = place::rank(worker, door);
+        let vacancy = match door {
+            Door::Main => worker.balance.find_vacancy(&worker.shared.inboxes, &worker.clock),
+            Door::Admin => None,
+        };
+        match vacancy {
             Some(vacancy) => vacancy.fill(Accepted { stream, peer, rank }),
             None => {
                 worker.inbox().note_open();
-                self.begin(stream, peer, Door::Main, rank);
+                self.begin(stream, peer, door, rank);
             }
         }
-    }
-
-    /// Keeps a connection that has been accepted on the admin port. It is not among those that the
-    /// limit counts, so that operators can look at a server that is full.
-    pub(crate) fn admit_operator(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
-        self.worker.inbox().note_open();
-        self.begin(stream, peer, Door::Admin, place::rank_admin(&self.worker));
     }
 
     /// Whether another connection can be accepted: if it were above the limit, it could be told so.
@@ -98,7 +96,7 @@ impl Admission {
             while !is_readable && !self.is_over() {
                 while !lane.turn(&self.worker, &mut |departure| self.start(departure)) {
                     if turn.is_over() {
-                        self.worker.turns().give_way().await;
+                        self.worker.turns.give_way().await;
                         turn.restart();
                     }
                 }
@@ -114,7 +112,7 @@ impl Admission {
                 })
                 .await;
                 if turn.is_over() {
-                    self.worker.turns().give_way().await;
+                    self.worker.turns.give_way().await;
                     turn.restart();
                 }
             }
@@ -122,7 +120,7 @@ impl Admission {
     }
 
     fn is_over(&self) -> bool {
-        self.worker.life().has_reached(Stage::Over)
+        self.worker.life.has_reached(Stage::Over)
     }
 
     /// Ends the tasks that wait for a connection: the worker is over.
@@ -192,10 +190,10 @@ async fn serve(departure: Departure) -> Option<Client> {
     };
     let is_restricted = client.is_restricted();
     let Client { stream, remote, door, is_fresh, place } = client;
-    let worker = Rc::clone(place.worker());
+    let worker = Rc::clone(&place.worker);
     let socket = Socket::new(stream, Rc::clone(&worker));
     let dialogue = Dialogue::new(&worker, remote, door, is_fresh);
-    let watch = worker.deadlines().watch(place.watch());
+    let watch = worker.deadlines.watch(place.watch);
     let mut session = Session::new(&worker, watch, dialogue, socket);
     let outcome = match closing {
         Some(end) => Outcome::Over(session.close(end).await),
@@ -209,7 +207,7 @@ async fn serve(departure: Departure) -> Option<Client> {
             Some(Client { stream, remote, door, is_fresh: false, place })
         }
         Outcome::Over(end) => {
-            worker.note_end(place.watch(), end);
+            worker.note_end(place.watch, end);
             // The place names the socket, so it goes first.
             drop(place);
             None

@@ -318,7 +318,7 @@ fn sockets(
     };
     let (listener, admin) = (duplicate(listener)?, admin.map(duplicate).transpose()?);
     // epoll needs sockets that do not block, and io_uring would only report their EAGAIN.
-    control.set_nonblocking(driver.is_epoll()).map_err(refused("ioctl"))?;
+    control.set_nonblocking(driver == Driver::Epoll).map_err(refused("ioctl"))?;
     let near = Arc::new(near);
     Ok((Arc::clone(&near), Sockets { listener, admin, control, near }))
 }

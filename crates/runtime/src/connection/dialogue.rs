@@ -118,7 +118,7 @@ impl<'w> Dialogue<'w> {
             door,
             connection: Connection::new(),
             request: None,
-            name: worker.log().map(|_| worker.buffers().name()),
+            name: worker.log().map(|_| worker.buffers.name()),
             is_fresh,
             is_restricted: false,
         }
@@ -168,7 +168,7 @@ impl<'w> Dialogue<'w> {
                 if let Some(name) = &mut self.name {
                     name.set(request.method_token, request.target_bytes);
                 }
-                let routed = route(&request, self.door, self.worker.site(), &self.worker.facts());
+                let routed = route(&request, self.door, &self.worker.config().site, &self.worker.facts());
                 if routed.response().status.is_refusal() {
                     self.connection.refuse();
                 }
@@ -247,7 +247,7 @@ impl<'w> Dialogue<'w> {
             name: NameBytes::default(),
         };
         if route == Route::Metrics && response.status == Status::Ok {
-            let text = scrape::render(self.worker.shared());
+            let text = scrape::render(&self.worker.shared);
             let content = Content::Text { media_type: scrape::MEDIA_TYPE, text: &text };
             return self.encode_answer(&Response::with_content(content), exchange, outbox);
         }
@@ -314,7 +314,7 @@ impl<'w> Dialogue<'w> {
                     let large = Some(Large { head_start, payload, exchange });
                     return Delivery { large, next: self.connection.finish() };
                 }
-                let block = &self.worker.arena().block()[..payload.bytes as usize];
+                let block = &self.worker.arena.block()[..payload.bytes as usize];
                 outbox.bytes.extend_from_slice(block);
             }
             Content::Text { text, .. } => outbox.bytes.extend_from_slice(text.as_bytes()),
@@ -329,7 +329,7 @@ impl<'w> Dialogue<'w> {
         response: &Response<'r>,
         outbox: &mut Outbox,
     ) -> (Status, Content<'r>) {
-        let clock = self.worker.clock();
+        let clock = &self.worker.clock;
         clock.with_date(|date| self.connection.send(response, date, &mut outbox.bytes))
     }
 
@@ -343,7 +343,7 @@ impl<'w> Dialogue<'w> {
 impl Drop for Dialogue<'_> {
     fn drop(&mut self) {
         if let Some(name) = self.name.take() {
-            self.worker.buffers().give_name(name);
+            self.worker.buffers.give_name(name);
         }
     }
 }

@@ -128,7 +128,7 @@ impl<'w, S: Stream> Session<'w, S> {
 
     /// Gives the buffers back, and returns the stream.
     pub(crate) fn into_stream(mut self) -> S {
-        let buffers = self.worker.buffers();
+        let buffers = &self.worker.buffers;
         self.input.release(buffers);
         if let Some(outbox) = self.outbox.take() {
             buffers.give_outbox(outbox);
@@ -138,7 +138,7 @@ impl<'w, S: Stream> Session<'w, S> {
 
     /// The answers that wait, from the spare outboxes if there are none yet.
     fn outbox(&mut self) -> &mut Outbox {
-        self.outbox.get_or_insert_with(|| self.worker.buffers().outbox())
+        self.outbox.get_or_insert_with(|| self.worker.buffers.outbox())
     }
 
     /// Whether nothing of a next request has arrived.
@@ -151,13 +151,13 @@ impl<'w, S: Stream> Session<'w, S> {
         if let Err(end) = self.flush().await {
             return Some(Outcome::Over(end));
         }
-        if self.is_idle() && !self.dialogue.is_fresh() && self.worker.has_lane() {
+        if self.is_idle() && !self.dialogue.is_fresh() && self.worker.has_lane {
             return Some(Outcome::Idle);
         }
         if self.is_unaffordable() {
             self.dialogue.guess_name(self.input.unused());
             // The peer may take its time to read the answer: the memory is needed now.
-            self.input.release(self.worker.buffers());
+            self.input.release(&self.worker.buffers);
             return match self.deliver(Reply::TooLarge).await {
                 Some(Outcome::Over(End::Aborted)) => Some(Outcome::Over(End::Aborted)),
                 _ => Some(Outcome::Over(End::Rejected)),
@@ -187,7 +187,7 @@ impl<'w, S: Stream> Session<'w, S> {
     /// Receives more, or throws it away if nothing would read it.
     async fn receive_some(&mut self) -> Received {
         let (wait, limit) = self.receive_wait();
-        self.watch.arm(wait, limit, self.worker.clock());
+        self.watch.arm(wait, limit, &self.worker.clock);
         let ahead = self.dialogue.content_ahead();
         let result = if ahead >= DISCARD_BYTES_MIN && self.input.unused().is_empty() {
             let result = self.stream.discard(ahead).await;
@@ -196,7 +196,7 @@ impl<'w, S: Stream> Session<'w, S> {
             }
             result
         } else {
-            let buffer = self.input.take(self.worker.buffers());
+            let buffer = self.input.take(&self.worker.buffers);
             let (result, buffer) = self.stream.receive(buffer).await;
             self.input.put(buffer);
             result
@@ -251,7 +251,7 @@ impl<'w, S: Stream> Session<'w, S> {
             Some(socket) => tcp_facts::server_timing(sys::borrowed(socket)),
             None => ServerTiming::default(),
         });
-        let outbox = self.outbox.get_or_insert_with(|| self.worker.buffers().outbox());
+        let outbox = self.outbox.get_or_insert_with(|| self.worker.buffers.outbox());
         let Delivery { large, next } = self.dialogue.answer(reply, timing, outbox);
         if let Some(large) = large
             && let Err(end) = self.send_large(large).await
@@ -281,7 +281,7 @@ impl<'w, S: Stream> Session<'w, S> {
         let mut outbound = Outbound::new(slot, large.payload);
         self.flush().await?;
         while !outbound.is_done() {
-            self.watch.arm(Wait::Send, self.worker.config().stall_timeout, self.worker.clock());
+            self.watch.arm(Wait::Send, self.worker.config().stall_timeout, &self.worker.clock);
             match self.stream.send_outbound(&outbound).await {
                 Ok(0) => return Err(End::Aborted),
                 Ok(sent) => outbound.advance(sent),
@@ -290,7 +290,7 @@ impl<'w, S: Stream> Session<'w, S> {
             }
         }
         self.watch.disarm();
-        let outbox = self.outbox.get_or_insert_with(|| self.worker.buffers().outbox());
+        let outbox = self.outbox.get_or_insert_with(|| self.worker.buffers.outbox());
         self.dialogue.remember(large.exchange, outbox);
         self.settle();
         Ok(())
@@ -299,7 +299,7 @@ impl<'w, S: Stream> Session<'w, S> {
     /// Moves the head of a large answer from the end of the outbox into a slot. If there is none,
     /// it stays, and is sent with what waits there.
     fn take_slot(&mut self, head_start: usize) -> Option<Slot> {
-        let arena = self.worker.arena();
+        let arena = &self.worker.arena;
         let outbox = self.outbox.as_mut()?;
         let slot = arena.take_slot(&outbox.bytes[head_start..])?;
         outbox.bytes.truncate(head_start);
@@ -315,7 +315,7 @@ impl<'w, S: Stream> Session<'w, S> {
         let Some(outbox) = &mut self.outbox else { return Ok(()) };
         let mut bytes = std::mem::take(&mut outbox.bytes);
         while sent < bytes.len() {
-            self.watch.arm(Wait::Send, self.worker.config().stall_timeout, self.worker.clock());
+            self.watch.arm(Wait::Send, self.worker.config().stall_timeout, &self.worker.clock);
             let (result, buffer) = self.stream.send(bytes, sent).await;
             bytes = buffer;
             match result {
@@ -340,7 +340,7 @@ impl<'w, S: Stream> Session<'w, S> {
         if let Some(mut outbox) = self.outbox.take() {
             let tcp = || self.stream.fd().and_then(|socket| self.worker.tcp_for_log(socket));
             outbox.settle_all(self.worker.counters(), self.worker.log(), tcp);
-            self.worker.buffers().give_outbox(outbox);
+            self.worker.buffers.give_outbox(outbox);
         }
     }
 
@@ -348,7 +348,7 @@ impl<'w, S: Stream> Session<'w, S> {
     async fn linger(&mut self) {
         self.stream.shutdown_send();
         let limit = if self.dialogue.is_restricted() { RESTRICTED_LINGER } else { LINGER };
-        self.watch.arm(Wait::Linger, limit, self.worker.clock());
+        self.watch.arm(Wait::Linger, limit, &self.worker.clock);
         let mut left = LINGER_BYTES_MAX;
         while left > 0 {
             match self.stream.discard(left).await {

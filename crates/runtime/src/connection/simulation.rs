@@ -132,7 +132,7 @@ impl Stream for Scripted {
     async fn receive(&mut self, mut buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
         let room = buffer.capacity() - buffer.len();
         assert!(room > 0, "a read into no room");
-        self.waits.borrow_mut().extend(self.worker.deadlines().armed());
+        self.waits.borrow_mut().extend(self.worker.deadlines.armed());
         let start = self.read;
         let result = self.read_some(room);
         buffer.extend_from_slice(&self.script.input[start..self.read]);
@@ -153,10 +153,10 @@ impl Stream for Scripted {
 
     async fn send_outbound(&mut self, outbound: &Outbound) -> io::Result<usize> {
         let mut vectors = Vec::new();
-        outbound.vectors(self.worker.arena(), &mut vectors);
+        outbound.vectors(&self.worker.arena, &mut vectors);
         let bytes: Vec<u8> = vectors
             .iter()
-            .flat_map(|vector| self.worker.arena().bytes_of(vector))
+            .flat_map(|vector| self.worker.arena.bytes_of(vector))
             .copied()
             .collect();
         let count = self.write_some(bytes.len())?;
@@ -232,11 +232,11 @@ fn run_on(worker: &Rc<Worker>, script: &Script) -> Run {
         waits: Rc::clone(&waits),
         worker: Rc::clone(worker),
     };
-    let watch_id = worker.deadlines().add(-1);
+    let watch_id = worker.deadlines.add(-1);
     let mut is_fresh = true;
     let mut start = Start::default();
     let end = loop {
-        let watch = worker.deadlines().watch(watch_id);
+        let watch = worker.deadlines.watch(watch_id);
         let dialogue = Dialogue::new(worker, REMOTE, Door::Main, is_fresh);
         let mut session = Session::new(worker, watch, dialogue, stream);
         let outcome = {
@@ -256,8 +256,8 @@ fn run_on(worker: &Rc<Worker>, script: &Script) -> Run {
             },
         }
     };
-    worker.deadlines().remove(watch_id);
-    assert_eq!(worker.arena().free_slots(), SLOTS, "a slot was not given back");
+    worker.deadlines.remove(watch_id);
+    assert_eq!(worker.arena.free_slots(), SLOTS, "a slot was not given back");
     Run { end, output: without_dates(&output.take()), waits: waits.take() }
 }
 
@@ -275,7 +275,7 @@ impl Scripted {
                 Err(_) => return Err(End::Aborted),
             }
             let input = self.script.input[start..self.read].to_vec();
-            let buffers = worker.buffers();
+            let buffers = &worker.buffers;
             let mut dialogue = Dialogue::new(&worker, REMOTE, Door::Main, false);
             match answer(&mut dialogue, &input, &mut outbox) {
                 Verdict::Answered => {}

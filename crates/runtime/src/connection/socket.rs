@@ -120,7 +120,7 @@ impl Socket {
     /// before an operation, because nothing may follow the last operation of a request.
     async fn take_turn(&mut self) {
         if self.turn.is_over() {
-            self.worker.turns().give_way().await;
+            self.worker.turns.give_way().await;
             self.turn.restart();
         }
     }
@@ -137,7 +137,7 @@ impl Socket {
 
     /// What one operation of a large answer sends, without waiting.
     fn write(&self, way: tier::Way, outbound: &Outbound) -> Result<Written, WriteError> {
-        let means = self.worker.means();
+        let means = &self.worker.means;
         match way {
             tier::Way::Splice => self.write_spliced(means, outbound),
             tier::Way::Ring => self.write_registered(means, outbound),
@@ -149,11 +149,11 @@ impl Socket {
     fn write_registered(&self, means: &Means, outbound: &Outbound) -> Result<Written, WriteError> {
         let worker = &self.worker;
         let ring = means.ring().ok_or_else(unsupported)?;
-        let mut vectors = worker.vector_lists().take();
-        outbound.vectors(worker.arena(), &mut vectors);
+        let mut vectors = worker.vector_lists.take();
+        outbound.vectors(&worker.arena, &mut vectors);
         let offered: usize = vectors.iter().map(|vector| vector.iov_len).sum();
         let written = ring.write(self.raw(), &vectors, outbound.head());
-        worker.vector_lists().give(vectors);
+        worker.vector_lists.give(vectors);
         worker.counters().set_zerocopy(ring.zerocopy_counts());
         written.map(|bytes| Written { bytes, is_full: bytes < offered })
     }
@@ -161,7 +161,7 @@ impl Socket {
     /// All of it by a copy.
     fn write_copied(&self, outbound: &Outbound) -> Result<Written, WriteError> {
         let mut slices = [IoSlice::new(&[]); VECTORS_MAX];
-        let count = outbound.slices(self.worker.arena(), &mut slices);
+        let count = outbound.slices(&self.worker.arena, &mut slices);
         let slices = &slices[..count];
         let offered: usize = slices.iter().map(|slice| slice.len()).sum();
         let bytes = sys::send_slices(self.raw(), slices)?;
@@ -182,7 +182,7 @@ impl Socket {
         let (from, bytes) = outbound.payload_rest();
         // splice(2) obeys O_NONBLOCK of the socket. io_uring must not find it set, or it would
         // report EAGAIN instead of waiting. Nothing else is in flight on this socket meanwhile.
-        let is_blocking = !worker.driver().is_epoll();
+        let is_blocking = worker.has_blocking_sockets();
         if is_blocking {
             sys::set_nonblocking(self.raw(), true)?;
         }
@@ -205,7 +205,7 @@ impl Socket {
     /// read.
     async fn be_frugal(&mut self) {
         loop {
-            let Some(gauge) = &self.worker.shared().memory else { return };
+            let Some(gauge) = &self.worker.shared.memory else { return };
             let memory = gauge.read();
             if memory == Memory::Ample {
                 return;
@@ -227,11 +227,11 @@ impl Socket {
     /// Writes through the event loop, which waits by itself until the socket accepts bytes.
     async fn write_waiting(&mut self, outbound: &Outbound) -> io::Result<usize> {
         self.turn.restart();
-        let mut vectors = self.worker.vector_lists().take();
-        outbound.vectors(self.worker.arena(), &mut vectors);
+        let mut vectors = self.worker.vector_lists.take();
+        outbound.vectors(&self.worker.arena, &mut vectors);
         let worker = Rc::clone(&self.worker);
         let (result, vectors) = self.registered()?.writev(vectors).await;
-        worker.vector_lists().give(vectors);
+        worker.vector_lists.give(vectors);
         result
     }
 }
@@ -309,7 +309,7 @@ impl Stream for Socket {
             if outbound.payload_bytes() >= FRUGAL_BYTES_MIN {
                 self.be_frugal().await;
             }
-            let way = self.worker.means().way(outbound.payload_bytes());
+            let way = self.worker.means.way(outbound.payload_bytes());
             match self.write(way, outbound) {
                 Ok(Written { bytes, is_full }) => {
                     self.is_full = is_full;
@@ -329,7 +329,7 @@ impl Stream for Socket {
                     return Err(error);
                 }
                 Err(WriteError::Unable(_)) => return self.write_waiting(outbound).await,
-                Err(WriteError::Broken(_)) => self.worker.means().give_up(way),
+                Err(WriteError::Broken(_)) => self.worker.means.give_up(way),
             }
         }
     }

@@ -109,7 +109,7 @@ impl Backend {
         let (now, tcp) = (Instant::now(), worker.tcp_for_log(socket));
         self.outbox.settle(start, end, now, worker.counters(), worker.log(), tcp);
         self.outbox.clear();
-        self.roster.wait_on(worker, index, worker.clock().now_ms());
+        self.roster.wait_on(worker, index, worker.clock.now_ms());
         None
     }
 
@@ -126,7 +126,7 @@ impl Backend {
         self.set.remove(socket);
         let marks = (Mark::START, self.outbox.mark());
         let received = &self.input[used..];
-        let start = roster::session_start(worker.buffers(), &self.outbox, marks, sent, received);
+        let start = roster::session_start(&worker.buffers, &self.outbox, marks, sent, received);
         self.outbox.clear();
         let client = self.roster.remove(index)?;
         Some(Departure::Serve(client, start))

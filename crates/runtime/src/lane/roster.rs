@@ -37,7 +37,7 @@ pub(crate) struct Client {
 impl Client {
     /// Whether only its health check is answered, because it is above the limit of connections.
     pub(crate) fn is_restricted(&self) -> bool {
-        self.place.rank() == Rank::Above && self.door == Door::Main
+        self.place.rank == Rank::Above && self.door == Door::Main
     }
 }
 
@@ -75,7 +75,7 @@ impl Roster {
         } else {
             (Wait::Idle, config.idle_timeout)
         };
-        worker.deadlines().arm(client.place.watch(), wait, limit, worker.clock().now_ms());
+        worker.deadlines.arm(client.place.watch, wait, limit, worker.clock.now_ms());
         if let Some(index) = self.free.pop() {
             self.clients[index as usize] = Some(client);
             return index;
@@ -99,9 +99,9 @@ impl Roster {
     /// Starts to wait for the next request of a connection whose answers have been sent.
     pub(super) fn wait_on(&self, worker: &Worker, index: u32, now_ms: u64) {
         if let Some(client) = self.client(index) {
-            let (watch, limit) = (client.place.watch(), worker.config().idle_timeout);
-            worker.deadlines().disarm(watch);
-            worker.deadlines().arm(watch, Wait::Idle, limit, now_ms);
+            let (watch, limit) = (client.place.watch, worker.config().idle_timeout);
+            worker.deadlines.disarm(watch);
+            worker.deadlines.arm(watch, Wait::Idle, limit, now_ms);
         }
     }
 
@@ -125,8 +125,8 @@ impl Roster {
     /// EOF, real or caused by a deadline's shutdown(2). Some if that needs a session.
     pub(super) fn end(&mut self, worker: &Worker, index: u32) -> Option<Departure> {
         let client = self.remove(index)?;
-        let watch = client.place.watch();
-        let end = match worker.deadlines().expired(watch) {
+        let watch = client.place.watch;
+        let end = match worker.deadlines.expired(watch) {
             None => {
                 worker.note_end(watch, End::Peer);
                 return None;
@@ -141,8 +141,8 @@ impl Roster {
     /// A read has failed: the connection is closed.
     pub(super) fn fail(&mut self, worker: &Worker, index: u32) {
         if let Some(client) = self.remove(index) {
-            let watch = client.place.watch();
-            let expired = worker.deadlines().expired(watch);
+            let watch = client.place.watch;
+            let expired = worker.deadlines.expired(watch);
             worker.note_end(watch, expired.map_or(End::Aborted, End::TimedOut));
         }
     }

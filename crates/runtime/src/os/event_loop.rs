@@ -44,11 +44,6 @@ impl Driver {
             Self::Epoll => "epoll",
         }
     }
-
-    /// Whether it is epoll.
-    pub(crate) fn is_epoll(self) -> bool {
-        self == Self::Epoll
-    }
 }
 
 impl fmt::Display for Driver {
