@@ -68,7 +68,6 @@ impl<'a> Settings<'a> {
             zone: self.required("zone", values::name)?,
             tcp_metrics: self.required("tcp-metrics", |text| values::choice(text, &ON_OFF))?,
             log_tcp: self.required("log-tcp", values::switch)?,
-            lane: true,
             site: self.site()?,
         })
     }
@@ -253,7 +252,6 @@ mod tests {
             zone: "fra".to_owned(),
             tcp_metrics: false,
             log_tcp: true,
-            lane: true,
         };
         let values = [
             ("port", "0"),

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
@@ -29,7 +29,7 @@ const SPARE_TASKS_MAX: usize = 64;
 /// The connections of one worker.
 pub(crate) struct Admission {
     worker: Rc<Worker>,
-    lane: Option<Lane>,
+    lane: Lane,
     spare_tasks: RefCell<Vec<Rc<SpareTask>>>,
 }
 
@@ -41,8 +41,7 @@ struct SpareTask {
 }
 
 impl Admission {
-    /// The connections of `worker`, without a lane if there is none: then each has a task.
-    pub(crate) fn new(worker: Rc<Worker>, lane: Option<Lane>) -> Self {
+    pub(crate) fn new(worker: Rc<Worker>, lane: Lane) -> Self {
         Self { worker, lane, spare_tasks: RefCell::default() }
     }
 
@@ -80,15 +79,16 @@ impl Admission {
         self.worker.counters().note_connection();
         let place = Place::new(&self.worker, rank, stream.as_raw_fd());
         let client = Client { stream, remote: peer.ip(), door, is_fresh: true, place };
-        match &self.lane {
-            Some(lane) if !client.is_restricted() => lane.insert(&self.worker, client),
-            _ => self.start(Departure::Serve(client, Start::default())),
+        if client.is_restricted() {
+            self.start(Departure::Serve(client, Start::default()));
+        } else {
+            self.lane.insert(&self.worker, client);
         }
     }
 
     /// Runs the lane until [`Admission::end`]. `ready` becomes readable with it.
     pub(crate) async fn run_lane(self: Rc<Self>, ready: monoio::net::UnixStream) {
-        let Some(lane) = &self.lane else { return };
+        let lane = &self.lane;
         let mut turn = Turn::default();
         while !self.is_over() {
             let mut readable = pin!(ready.readable(false));
@@ -125,17 +125,15 @@ impl Admission {
 
     /// Ends the tasks that wait for a connection: the worker is over.
     pub(crate) fn end(&self) {
-        if let Some(lane) = &self.lane {
-            lane.wake();
-        }
+        self.lane.wake();
         for task in self.spare_tasks.borrow_mut().drain(..) {
             task.wake();
         }
     }
 
     /// The descriptor that is readable when the lane has something to do.
-    pub(crate) fn lane_descriptor(&self) -> Option<std::os::fd::RawFd> {
-        self.lane.as_ref().map(AsRawFd::as_raw_fd)
+    pub(crate) fn lane_descriptor(&self) -> RawFd {
+        self.lane.as_raw_fd()
     }
 
     /// Gives a connection a task.
@@ -152,10 +150,8 @@ impl Admission {
         let task = Rc::new(SpareTask::default());
         let mut next = Some(first);
         while let Some(departure) = next.take() {
-            if let Some(client) = serve(departure).await
-                && let Some(lane) = &self.lane
-            {
-                lane.insert(&self.worker, client);
+            if let Some(client) = serve(departure).await {
+                self.lane.insert(&self.worker, client);
             }
             if self.is_over() || self.spare_tasks.borrow().len() >= SPARE_TASKS_MAX {
                 return;
@@ -219,6 +215,6 @@ async fn serve(departure: Departure) -> Option<Client> {
 ///
 /// # Errors
 /// Those of fcntl(2) and epoll_ctl(2).
-pub(crate) fn watch(descriptor: std::os::fd::RawFd) -> std::io::Result<monoio::net::UnixStream> {
+pub(crate) fn watch(descriptor: RawFd) -> std::io::Result<monoio::net::UnixStream> {
     monoio::net::UnixStream::from_std(sys::duplicate(descriptor)?)
 }

@@ -62,11 +62,8 @@ pub(crate) async fn serve(
     };
     let control_end = control.try_clone().map_err(refused("fcntl"))?;
     let mut control = monoio::net::UnixStream::from_std(control).map_err(refused("epoll_ctl"))?;
-    let lane = match admission.lane_descriptor() {
-        Some(descriptor) => Some(admission::watch(descriptor).map_err(refused("epoll_ctl"))?),
-        None => None,
-    };
-    let lane = lane.map(|ready| monoio::spawn(Rc::clone(&admission).run_lane(ready)));
+    let ready = admission::watch(admission.lane_descriptor()).map_err(refused("epoll_ctl"))?;
+    let lane = monoio::spawn(Rc::clone(&admission).run_lane(ready));
     let accept_at = |acceptor: &Rc<Acceptor>, door| {
         let (worker, admission) = (Rc::clone(&worker), Rc::clone(&admission));
         monoio::spawn(accept(worker, admission, Rc::clone(acceptor), door))
@@ -101,9 +98,7 @@ pub(crate) async fn serve(
     orders.await;
     worker.life.reach(Stage::Over);
     admission.end();
-    if let Some(lane) = lane {
-        lane.await;
-    }
+    lane.await;
     sweeping.await;
     logging.await;
     Ok(worker.is_done())

@@ -27,7 +27,7 @@ use crate::serve::{self, Sockets};
 use crate::shared::{Limits, Shared};
 use crate::shutdown::Order;
 use crate::turns::Turns;
-use crate::worker::{Parts, Worker};
+use crate::worker::Worker;
 
 /// Stack of a worker thread. Sessions live on the heap; the deepest calls are a few kilobytes.
 const STACK_BYTES: usize = 256 * 1024;
@@ -95,7 +95,7 @@ pub(crate) fn start(
         let reason = Reason { text: "asked for".to_string(), refusal: None };
         return attempt(Driver::Epoll, reason, config, limits, cpus, &doors);
     }
-    let reason = Reason { text: String::new(), refusal: None };
+    let reason = Reason { text: event_loop::RING_FLAGS.to_string(), refusal: None };
     match attempt(Driver::IoUring, reason, config, limits, cpus, &doors) {
         Err(StartError::Uring(refusal)) if config.io == Io::Auto => {
             let reason = Reason { text: refusal.to_string(), refusal: Some(refusal) };
@@ -200,8 +200,8 @@ impl Drop for Attempt {
 
 /// What a worker reports of the step that it has taken.
 enum Progress {
-    /// The event loop has been built, with these flags.
-    Built(&'static str),
+    /// The event loop and the lane have been built.
+    Built,
     /// Its ways to send have been built.
     Equipped(Choice),
     Serving,
@@ -243,11 +243,8 @@ fn attempt(
 
     // Event loops first: if RLIMIT_MEMLOCK is too low, some workers have no registered buffers, but
     // every worker has an event loop.
-    let mut flags = "";
     for _ in cpus {
-        if let Progress::Built(built) = next(&reports)? {
-            flags = built;
-        }
+        next(&reports)?;
     }
     attempt.step(None);
     let mut choice: Option<Choice> = None;
@@ -261,7 +258,7 @@ fn attempt(
     let report = Report {
         threads: cpus.len(),
         driver,
-        driver_reason: if reason.text.is_empty() { flags.to_string() } else { reason.text },
+        driver_reason: reason.text,
         refusal: reason.refusal,
         send: choice.tier,
         send_reason: choice.reason,
@@ -335,8 +332,8 @@ fn run_worker(
 ) -> Result<(), StartError> {
     // A CPU may have gone offline since; an unpinned loop serves as well.
     let _ = sys::pin_thread(cpu);
-    let (event_loop, lane, flags) = build(driver, config)?;
-    let _ = progress.send(Progress::Built(flags));
+    let (event_loop, lane) = build(driver)?;
+    let _ = progress.send(Progress::Built);
     let Ok(None) = steps.recv() else { return Ok(()) };
 
     let arena = Arena::new().map_err(|source| StartError::System { call: "mmap", source })?;
@@ -345,8 +342,7 @@ fn run_worker(
     let Ok(Some(shared)) = steps.recv() else { return Ok(()) };
 
     let turns = Turns::new(Some(Arc::clone(&sockets.near)));
-    let parts = Parts { arena, means, turns, has_lane: lane.is_some() };
-    let worker = Rc::new(Worker::new(shared, index, parts));
+    let worker = Rc::new(Worker::new(shared, index, arena, means, turns));
     let admission = Rc::new(Admission::new(Rc::clone(&worker), lane));
     let started = || drop(progress.send(Progress::Serving));
     let serving = serve::serve(worker, Rc::clone(&admission), sockets, started);
@@ -365,28 +361,23 @@ fn run_worker(
     }
 }
 
-/// The event loop of a worker, its lane, and the flags of its ring.
-fn build(
-    driver: Driver,
-    config: &Config,
-) -> Result<(EventLoop, Option<Lane>, &'static str), StartError> {
+/// The event loop of a worker, and its lane.
+fn build(driver: Driver) -> Result<(EventLoop, Lane), StartError> {
     match driver {
         Driver::IoUring => {
-            let (event_loop, flags) = event_loop::build_uring().map_err(StartError::Uring)?;
-            let lane = config
-                .lane
-                .then(|| Lane::new(driver))
-                .transpose()
+            let event_loop = event_loop::build_uring().map_err(StartError::Uring)?;
+            let lane = Lane::new(driver)
                 .map_err(|error| StartError::Uring(Refusal::new("io_uring_setup", &error)))?;
-            Ok((event_loop, lane, flags))
+            Ok((event_loop, lane))
         }
         Driver::Epoll => {
             let refused = |(call, source)| StartError::System { call, source };
             event_loop::prove_epoll().map_err(refused)?;
-            let event_loop =
-                event_loop::build_epoll().map_err(|source| refused(("epoll_create1", source)))?;
-            let lane = config.lane.then(|| Lane::new(driver)).transpose();
-            Ok((event_loop, lane.map_err(|source| refused(("epoll_create1", source)))?, ""))
+            let refused = |source| refused(("epoll_create1", source));
+            Ok((
+                event_loop::build_epoll().map_err(refused)?,
+                Lane::new(driver).map_err(refused)?,
+            ))
         }
     }
 }

@@ -42,38 +42,33 @@ pub(crate) struct Worker {
     pub(crate) balance: Balance,
     /// How a task gives way to others.
     pub(crate) turns: Turns,
-    /// Whether idle connections wait in a lane.
-    pub(crate) has_lane: bool,
     /// The stage of its end that the worker has reached.
     pub(crate) life: Life,
 }
 
-/// What a worker is made of, besides what it shares with others.
-pub(crate) struct Parts {
-    pub(crate) arena: Arena,
-    /// Ways to send large payloads, built for `arena`.
-    pub(crate) means: Means,
-    pub(crate) turns: Turns,
-    pub(crate) has_lane: bool,
-}
-
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, index: usize, parts: Parts) -> Self {
+    /// The worker number `index`. `means` have been built for `arena`.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        index: usize,
+        arena: Arena,
+        means: Means,
+        turns: Turns,
+    ) -> Self {
         let log = shared.config.log.zip(shared.log_sink.as_ref());
         let log = log.map(|(format, sink)| AccessLog::new(format, Arc::clone(sink)));
         Self {
             shared,
             index,
             log,
-            means: parts.means,
-            arena: parts.arena,
+            means,
+            arena,
             buffers: Buffers::default(),
             vector_lists: VectorLists::default(),
             deadlines: Deadlines::default(),
             clock: Clock::new(),
             balance: Balance::new(index),
-            turns: parts.turns,
-            has_lane: parts.has_lane,
+            turns,
             life: Life::default(),
         }
     }

@@ -1,8 +1,8 @@
 //! Owns one connection while it needs a task: performs on a stream what its dialogue asks for,
 //! under the time limits. Must not know header names, nor which system calls move the bytes.
 //!
-//! If the worker has a lane, a session ends as soon as its connection is idle, and the connection
-//! waits for its next request there. Otherwise the session waits itself.
+//! A session ends as soon as its connection is idle. The connection then waits for its next request
+//! in the lane.
 
 use std::io;
 use std::time::Duration;
@@ -151,7 +151,7 @@ impl<'w, S: Stream> Session<'w, S> {
         if let Err(end) = self.flush().await {
             return Some(Outcome::Over(end));
         }
-        if self.is_idle() && !self.dialogue.is_fresh() && self.worker.has_lane {
+        if self.is_idle() && !self.dialogue.is_fresh() {
             return Some(Outcome::Idle);
         }
         if self.is_unaffordable() {
@@ -215,13 +215,11 @@ impl<'w, S: Stream> Session<'w, S> {
     }
 
     /// What the next receive waits for, and how long. The limit of a head also applies to the first
-    /// one of a connection before it has begun; between requests the limit is longer.
+    /// one of a connection before it has begun.
     fn receive_wait(&self) -> (Wait, Duration) {
         let config = self.worker.config();
         if self.dialogue.is_in_body() {
             (Wait::Receive, config.stall_timeout)
-        } else if self.is_idle() && !self.dialogue.is_fresh() {
-            (Wait::Idle, config.idle_timeout)
         } else if self.dialogue.is_restricted() {
             (Wait::Head, config.header_timeout.min(RESTRICTED_TIMEOUT))
         } else {

@@ -368,7 +368,7 @@ mod tests {
     async fn send_within_a_limit(far: std::net::TcpStream, gauge: MemoryGauge, current: &Path) {
         far.set_nonblocking(true).unwrap();
         let peer = far.try_clone().unwrap();
-        let worker = worker_within(Some(gauge), false);
+        let worker = worker_within(Some(gauge));
         let mut socket = Socket::new(far, worker);
         let outbound = Outbound::new(None, Payload { bytes: 1 << 20 });
         {
