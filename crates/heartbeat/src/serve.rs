@@ -68,9 +68,9 @@ fn start(config: &Config, signals: &Signals) -> Result<Option<Server>, Failure> 
     loop {
         match Server::start(config.clone()) {
             Ok(server) => return Ok(Some(server)),
-            Err(StartError::Bind { source, .. })
-                if source.kind() == io::ErrorKind::AddrInUse && begun.elapsed() < PORT_PATIENCE => {
-            }
+            Err(StartError::Bind { refusal, .. })
+                if refusal.error().kind() == io::ErrorKind::AddrInUse
+                    && begun.elapsed() < PORT_PATIENCE => {}
             Err(StartError::Uring(refusal)) => {
                 let text = format_args!("--io uring: {refusal}; or start with --io auto");
                 return Err(Failure::fault("start", text));
@@ -112,8 +112,6 @@ fn banner(config: &Config, server: &Server) -> String {
     }
     let admin = server.admin_address().map(|address| format!(", admin {address}"));
     let admin = admin.unwrap_or_default();
-    let is_refused = server.report().refusal.is_some();
-    let reason = if is_refused { "io_uring refused" } else { driver_reason.as_str() };
     format!(
         "{warnings}\
          heartbeat {} ({})\n  \
@@ -121,7 +119,7 @@ fn banner(config: &Config, server: &Server) -> String {
          uri      {}{{n}}, {} to {} bytes\n  \
          log      {log}\n  \
          threads  {threads}, at most {max_connections} connections\n  \
-         driver   {driver} ({reason})\n  \
+         driver   {driver} ({driver_reason})\n  \
          send     {send} ({send_reason})\n",
         config.version,
         config.revision,

@@ -13,6 +13,7 @@ use monoio::io::AsyncReadRent;
 use crate::admission::{self, Admission};
 use crate::listener::{self, Acceptor};
 use crate::observe::access_log::AccessLog;
+use crate::os::refusal::Refusal;
 use crate::shutdown::{Order, Stage};
 use crate::worker::Worker;
 
@@ -46,23 +47,22 @@ pub(crate) struct Sockets {
 /// loop must not be dropped, because the kernel may still write to the buffers of operations.
 ///
 /// # Errors
-/// The system call that keeps it from serving, and why.
+/// What keeps it from serving.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     admission: Rc<Admission>,
     sockets: Sockets,
     started: impl FnOnce(),
-) -> Result<bool, (&'static str, io::Error)> {
-    let refused = |call| move |error| (call, error);
+) -> Result<bool, Refusal> {
     let Sockets { listener, admin, control, near } = sockets;
-    let acceptor = Rc::new(Acceptor::new(&listener).map_err(refused("accept4"))?);
-    let admin_acceptor = match &admin {
-        Some(listener) => Some(Rc::new(Acceptor::new(listener).map_err(refused("accept4"))?)),
-        None => None,
+    let acceptor = |listener| {
+        Acceptor::new(listener).map(Rc::new).map_err(Refusal::of("accept4"))
     };
-    let control_end = control.try_clone().map_err(refused("fcntl"))?;
-    let mut control = monoio::net::UnixStream::from_std(control).map_err(refused("epoll_ctl"))?;
-    let ready = admission::watch(admission.lane_descriptor()).map_err(refused("epoll_ctl"))?;
+    let admin_acceptor = admin.as_ref().map(acceptor).transpose()?;
+    let acceptor = acceptor(&listener)?;
+    let control_end = control.try_clone().map_err(Refusal::of("fcntl"))?;
+    let mut control = monoio::net::UnixStream::from_std(control).map_err(Refusal::of("epoll_ctl"))?;
+    let ready = admission::watch(admission.lane_descriptor()).map_err(Refusal::of("epoll_ctl"))?;
     let lane = monoio::spawn(Rc::clone(&admission).run_lane(ready));
     let accept_at = |acceptor: &Rc<Acceptor>, door| {
         let (worker, admission) = (Rc::clone(&worker), Rc::clone(&admission));

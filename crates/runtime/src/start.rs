@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use crate::admission::Admission;
 use crate::config::{Config, Io};
 use crate::lane::Lane;
-use crate::os::event_loop::{self, Driver, EventLoop, Refusal};
+use crate::os::event_loop::{self, Driver, EventLoop};
+use crate::os::refusal::Refusal;
 use crate::os::sys;
 use crate::report::{Report, StartError};
 use crate::send::arena::Arena;
@@ -91,15 +92,13 @@ pub(crate) fn start(
     admin: Option<&TcpListener>,
 ) -> Result<Workers, StartError> {
     let doors = Doors { listeners, admin };
+    let attempt = |driver, refusal| attempt(driver, refusal, config, limits, cpus, &doors);
     if config.io == Io::Epoll {
-        let reason = Reason { text: "asked for".to_string(), refusal: None };
-        return attempt(Driver::Epoll, reason, config, limits, cpus, &doors);
+        return attempt(Driver::Epoll, None);
     }
-    let reason = Reason { text: event_loop::RING_FLAGS.to_string(), refusal: None };
-    match attempt(Driver::IoUring, reason, config, limits, cpus, &doors) {
+    match attempt(Driver::IoUring, None) {
         Err(StartError::Uring(refusal)) if config.io == Io::Auto => {
-            let reason = Reason { text: refusal.to_string(), refusal: Some(refusal) };
-            attempt(Driver::Epoll, reason, config, limits, cpus, &doors)
+            attempt(Driver::Epoll, Some(refusal))
         }
         result => result,
     }
@@ -173,12 +172,6 @@ struct Doors<'a> {
     admin: Option<&'a TcpListener>,
 }
 
-/// Why an attempt uses its driver.
-struct Reason {
-    text: String,
-    refusal: Option<Refusal>,
-}
-
 /// Worker threads that do not serve yet.
 struct Attempt {
     threads: Vec<JoinHandle<()>>,
@@ -208,10 +201,10 @@ enum Progress {
     Failed(StartError),
 }
 
-/// Starts all workers on `driver`.
+/// Starts all workers on `driver`. `refusal` is what refused the other one, if it was wanted.
 fn attempt(
     driver: Driver,
-    reason: Reason,
+    refusal: Option<Refusal>,
     config: &Config,
     limits: Limits,
     cpus: &[usize],
@@ -236,7 +229,7 @@ fn attempt(
                     let _ = progress.send(Progress::Failed(error));
                 }
             })
-            .map_err(|source| StartError::System { call: "clone", source })?;
+            .map_err(Refusal::of("clone"))?;
         attempt.threads.push(thread);
     }
     drop(progress);
@@ -258,15 +251,18 @@ fn attempt(
     let report = Report {
         threads: cpus.len(),
         driver,
-        driver_reason: reason.text,
-        refusal: reason.refusal,
+        driver_reason: match (driver, &refusal) {
+            (Driver::IoUring, _) => event_loop::RING_FLAGS,
+            (Driver::Epoll, Some(_)) => "io_uring refused",
+            (Driver::Epoll, None) => "asked for",
+        },
+        refusal,
         send: choice.tier,
         send_reason: choice.reason,
         max_connections: limits.connections_max,
         max_connections_refused: asked.filter(|asked| *asked > limits.connections_max),
     };
-    let shared = Shared::new(config.clone(), report, limits)
-        .map_err(|source| StartError::System { call: "clone", source })?;
+    let shared = Shared::new(config.clone(), report, limits).map_err(Refusal::of("clone"))?;
     let shared = Arc::new(shared);
     attempt.step(Some(&shared));
     for _ in cpus {
@@ -296,7 +292,7 @@ fn next(reports: &Receiver<Progress>) -> Result<Progress, StartError> {
 }
 
 fn ended_early() -> StartError {
-    StartError::System { call: "clone", source: io::Error::other("a worker ended early") }
+    Refusal::of("clone")(io::Error::other("a worker ended early")).into()
 }
 
 /// The sockets of a worker, and the far end of its control socket.
@@ -304,18 +300,17 @@ fn sockets(
     driver: Driver,
     listener: &TcpListener,
     admin: Option<&TcpListener>,
-) -> Result<(Arc<UnixStream>, Sockets), StartError> {
-    let refused = |call| move |source| StartError::System { call, source };
-    let (near, control) = UnixStream::pair().map_err(refused("socketpair"))?;
+) -> Result<(Arc<UnixStream>, Sockets), Refusal> {
+    let (near, control) = UnixStream::pair().map_err(Refusal::of("socketpair"))?;
     let duplicate = |listener: &TcpListener| {
-        let listener = listener.try_clone().map_err(refused("fcntl"))?;
+        let listener = listener.try_clone().map_err(Refusal::of("fcntl"))?;
         // The accept loop waits for readiness, whatever the driver.
-        listener.set_nonblocking(true).map_err(refused("ioctl"))?;
+        listener.set_nonblocking(true).map_err(Refusal::of("ioctl"))?;
         Ok(listener)
     };
     let (listener, admin) = (duplicate(listener)?, admin.map(duplicate).transpose()?);
     // epoll needs sockets that do not block, and io_uring would only report their EAGAIN.
-    control.set_nonblocking(driver == Driver::Epoll).map_err(refused("ioctl"))?;
+    control.set_nonblocking(driver == Driver::Epoll).map_err(Refusal::of("ioctl"))?;
     let near = Arc::new(near);
     Ok((Arc::clone(&near), Sockets { listener, admin, control, near }))
 }
@@ -336,7 +331,7 @@ fn run_worker(
     let _ = progress.send(Progress::Built);
     let Ok(None) = steps.recv() else { return Ok(()) };
 
-    let arena = Arena::new().map_err(|source| StartError::System { call: "mmap", source })?;
+    let arena = Arena::new().map_err(Refusal::of("mmap"))?;
     let (means, choice) = tier::build(config.send, &arena, driver);
     let _ = progress.send(Progress::Equipped(choice));
     let Ok(Some(shared)) = steps.recv() else { return Ok(()) };
@@ -350,15 +345,12 @@ fn run_worker(
         EventLoop::Uring(mut runtime) => (runtime.block_on(serving), EventLoop::Uring(runtime)),
         EventLoop::Epoll(mut runtime) => (runtime.block_on(serving), EventLoop::Epoll(runtime)),
     };
-    match result {
-        Ok(true) => Ok(()),
-        Ok(false) => {
-            // The kernel may still write to the buffers of operations in flight.
-            std::mem::forget((event_loop, admission));
-            Ok(())
-        }
-        Err((call, source)) => Err(StartError::System { call, source }),
+    let is_done = result?;
+    if !is_done {
+        // The kernel may still write to the buffers of operations in flight.
+        std::mem::forget((event_loop, admission));
     }
+    Ok(())
 }
 
 /// The event loop of a worker, and its lane.
@@ -366,18 +358,13 @@ fn build(driver: Driver) -> Result<(EventLoop, Lane), StartError> {
     match driver {
         Driver::IoUring => {
             let event_loop = event_loop::build_uring().map_err(StartError::Uring)?;
-            let lane = Lane::new(driver)
-                .map_err(|error| StartError::Uring(Refusal::new("io_uring_setup", &error)))?;
-            Ok((event_loop, lane))
+            let lane = Lane::new(driver).map_err(Refusal::of("io_uring_setup"));
+            Ok((event_loop, lane.map_err(StartError::Uring)?))
         }
         Driver::Epoll => {
-            let refused = |(call, source)| StartError::System { call, source };
-            event_loop::prove_epoll().map_err(refused)?;
-            let refused = |source| refused(("epoll_create1", source));
-            Ok((
-                event_loop::build_epoll().map_err(refused)?,
-                Lane::new(driver).map_err(refused)?,
-            ))
+            event_loop::prove_epoll()?;
+            let event_loop = event_loop::build_epoll()?;
+            Ok((event_loop, Lane::new(driver).map_err(Refusal::of("epoll_create1"))?))
         }
     }
 }

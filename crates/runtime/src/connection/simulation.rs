@@ -194,7 +194,7 @@ pub(crate) fn worker_within(memory: Option<MemoryGauge>) -> Rc<Worker> {
     let report = Report {
         threads: 1,
         driver: Driver::Epoll,
-        driver_reason: String::new(),
+        driver_reason: "",
         refusal: None,
         send: Tier::Copy,
         send_reason: String::new(),

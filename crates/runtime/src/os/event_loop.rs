@@ -2,8 +2,6 @@
 //! it and what would help.
 
 use std::fmt;
-use std::fs;
-use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
@@ -11,6 +9,7 @@ use io_uring_06::IoUring;
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, Runtime, RuntimeBuilder};
 
+use crate::os::refusal::Refusal;
 use crate::os::sys;
 
 /// Submission queue entries of a worker's ring. monoio submits when it is full, so that this
@@ -75,7 +74,7 @@ pub(crate) fn build_uring() -> Result<EventLoop, Refusal> {
         .with_entries(ENTRIES)
         .enable_timer()
         .build()
-        .map_err(|error| Refusal::new("io_uring_setup", &error))?;
+        .map_err(Refusal::of("io_uring_setup"))?;
     check_enter()?;
     Ok(EventLoop::Uring(runtime))
 }
@@ -84,99 +83,36 @@ pub(crate) fn build_uring() -> Result<EventLoop, Refusal> {
 ///
 /// # Errors
 /// Those of epoll_create1(2).
-pub(crate) fn build_epoll() -> io::Result<EventLoop> {
+pub(crate) fn build_epoll() -> Result<EventLoop, Refusal> {
     RuntimeBuilder::<LegacyDriver>::new()
         .with_entries(EPOLL_EVENTS)
         .enable_timer()
         .build()
         .map(EventLoop::Epoll)
+        .map_err(Refusal::of("epoll_create1"))
 }
 
 /// Proves by use that epoll and the calls of every connection are allowed: monoio ignores errors of
 /// epoll_wait(2), and a worker would spin.
 ///
 /// # Errors
-/// The system call that was refused, and why.
-pub(crate) fn prove_epoll() -> Result<(), (&'static str, io::Error)> {
-    let refused = |call| move |error| (call, error);
-    let (near, far) = UnixStream::pair().map_err(refused("socketpair"))?;
-    let mut epoll = sys::Epoll::new(1).map_err(refused("epoll_create1"))?;
-    epoll.add(far.as_raw_fd(), 0).map_err(refused("epoll_ctl"))?;
-    sys::send_at_once(near.as_raw_fd(), b"x").map_err(refused("sendto"))?;
-    epoll.wait(&mut Vec::new()).map_err(refused("epoll_wait"))?;
-    sys::receive(far.as_raw_fd(), &mut Vec::with_capacity(1)).map_err(refused("recvfrom"))?;
+/// What was refused.
+pub(crate) fn prove_epoll() -> Result<(), Refusal> {
+    let (near, far) = UnixStream::pair().map_err(Refusal::of("socketpair"))?;
+    let mut epoll = sys::Epoll::new(1).map_err(Refusal::of("epoll_create1"))?;
+    epoll.add(far.as_raw_fd(), 0).map_err(Refusal::of("epoll_ctl"))?;
+    sys::send_at_once(near.as_raw_fd(), b"x").map_err(Refusal::of("sendto"))?;
+    epoll.wait(&mut Vec::new()).map_err(Refusal::of("epoll_wait"))?;
+    let mut byte = Vec::with_capacity(1);
+    sys::receive(far.as_raw_fd(), &mut byte).map_err(Refusal::of("recvfrom"))?;
     Ok(())
 }
 
 /// A kernel that allows io_uring_setup(2) may still refuse io_uring_enter(2), whose errors monoio
 /// ignores: without this check, a worker would spin.
 fn check_enter() -> Result<(), Refusal> {
-    let ring = io_uring::IoUring::new(2).map_err(|error| Refusal::new("io_uring_setup", &error))?;
+    let ring = io_uring::IoUring::new(2).map_err(Refusal::of("io_uring_setup"))?;
     // There is nothing to submit and nothing to wait for: the call itself is what is tested.
-    ring.submit_and_wait(0).map_err(|error| Refusal::new("io_uring_enter", &error))?;
+    ring.submit_and_wait(0).map_err(Refusal::of("io_uring_enter"))?;
     Ok(())
-}
-
-/// What refused io_uring, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    call: &'static str,
-    errno: i32,
-}
-
-impl Refusal {
-    pub(crate) fn new(call: &'static str, error: &io::Error) -> Self {
-        Self { call, errno: error.raw_os_error().unwrap_or(libc::EINVAL) }
-    }
-
-    /// Its name in the metrics: that of the errno in lower case.
-    #[must_use]
-    pub fn label(&self) -> &'static str {
-        match self.errno {
-            libc::EPERM | libc::EACCES => "eperm",
-            libc::ENOSYS => "enosys",
-            libc::ENOMEM => "enomem",
-            libc::EINVAL => "einval",
-            _ => "other",
-        }
-    }
-
-    /// The likely cause and what would help, in one line.
-    fn cause_and_remedy(&self) -> &'static str {
-        match self.errno {
-            libc::EPERM | libc::EACCES => match io_uring_disabled().as_deref() {
-                Some("1") => {
-                    "kernel.io_uring_disabled is 1; set it to 0, or join the group of \
-                     kernel.io_uring_group"
-                }
-                Some("2") => "kernel.io_uring_disabled is 2; set it to 0",
-                _ => {
-                    "likely the container runtime's seccomp profile; allow io_uring_setup, \
-                     io_uring_enter and io_uring_register in it"
-                }
-            },
-            libc::ENOSYS => {
-                "likely the container runtime's seccomp profile, or a kernel built without \
-                 io_uring; allow io_uring_setup, io_uring_enter and io_uring_register"
-            }
-            libc::ENOMEM => {
-                "likely RLIMIT_MEMLOCK (ulimit -l), which old and new kernels charge for rings; \
-                 raise it, or ask for fewer --threads"
-            }
-            libc::EINVAL => "the kernel is too old; Linux 6.1 is the first that serves",
-            _ => "no known cause",
-        }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let error = io::Error::from_raw_os_error(self.errno);
-        write!(formatter, "{} refused: {error}: {}", self.call, self.cause_and_remedy())
-    }
-}
-
-fn io_uring_disabled() -> Option<String> {
-    let text = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?;
-    Some(text.trim().to_string())
 }

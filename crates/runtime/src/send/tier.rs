@@ -3,10 +3,10 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::io;
 
 use crate::config::SendTier;
 use crate::os::event_loop::Driver;
+use crate::os::refusal::Refusal;
 use crate::send::arena::{ARENA_BYTES, Arena};
 use crate::send::pipe::PayloadPipe;
 use crate::send::ring::{Operation, SendRing};
@@ -144,7 +144,10 @@ fn with_ring(arena: &Arena, driver: Driver, operation: Operation, tier: Tier) ->
             let reason = format!("{} KiB registered per worker", ARENA_BYTES / 1024);
             (Means { ring: Some(ring), ..Means::default() }, Choice::new(tier, reason))
         }
-        Err(error) => (Means::default(), Choice::new(Tier::Copy, refusal(&error))),
+        Err(error) => {
+            let refusal = Refusal::of("io_uring_register")(error);
+            (Means::default(), Choice::new(Tier::Copy, refusal.to_string()))
+        }
     }
 }
 
@@ -157,18 +160,6 @@ impl Choice {
     pub(crate) fn weaker(self, other: Self) -> Self {
         if self.tier != Tier::Copy && other.tier == Tier::Copy { other } else { self }
     }
-}
-
-fn refusal(error: &io::Error) -> String {
-    let cause = match error.raw_os_error() {
-        Some(libc::ENOMEM) => "RLIMIT_MEMLOCK (ulimit -l) is too low for them",
-        Some(libc::EOPNOTSUPP | libc::EINVAL) => "they need Linux 6.15",
-        Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => {
-            "a seccomp profile without io_uring_register"
-        }
-        _ => "no known cause",
-    };
-    format!("registered buffers refused: {error}: {cause}")
 }
 
 #[cfg(test)]
@@ -219,14 +210,5 @@ mod tests {
         assert_eq!(splice.clone().weaker(copy.clone()), copy);
         assert_eq!(copy.clone().weaker(splice.clone()), copy);
         assert_eq!(splice.clone().weaker(splice.clone()), splice);
-    }
-
-    #[test]
-    fn a_refusal_names_its_cause() {
-        for (errno, cause) in
-            [(libc::ENOMEM, "RLIMIT_MEMLOCK"), (libc::EOPNOTSUPP, "6.15"), (libc::EPERM, "seccomp")]
-        {
-            assert!(refusal(&io::Error::from_raw_os_error(errno)).contains(cause));
-        }
     }
 }
