@@ -5,12 +5,13 @@
 //! peer's stream, on both drivers and in both rings, so that nothing needs to be cancelled.
 
 use std::cell::{Cell, RefCell};
+use std::net::Shutdown;
 use std::os::fd::RawFd;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::os::clock::Clock;
-use crate::os::sys::{self, Way};
+use crate::os::sys;
 use crate::shutdown::Life;
 
 /// Longest pause between two sweeps.
@@ -217,7 +218,7 @@ impl Deadlines {
     pub(crate) fn end_idle(&self) {
         for entry in self.entries.borrow_mut().iter_mut().flatten() {
             if entry.due_ms != NEVER && entry.wait == Wait::Idle {
-                entry.shut(Way::Read);
+                entry.shut(Shutdown::Read);
             }
         }
     }
@@ -225,7 +226,7 @@ impl Deadlines {
     /// Ends every connection.
     pub(crate) fn end_all(&self) {
         for entry in self.entries.borrow_mut().iter_mut().flatten() {
-            entry.shut(Way::Both);
+            entry.shut(Shutdown::Both);
         }
     }
 }
@@ -261,18 +262,18 @@ impl Entry {
             // close becomes a reset.
             Wait::Idle if sys::unacknowledged_bytes(self.socket).is_ok_and(|bytes| bytes > 0) => {
                 let _ = sys::reset_on_close(self.socket);
-                self.shut(Way::Both);
+                self.shut(Shutdown::Both);
             }
-            Wait::Idle | Wait::Head | Wait::Receive => self.shut(Way::Read),
-            Wait::Send | Wait::Linger => self.shut(Way::Both),
+            Wait::Idle | Wait::Head | Wait::Receive => self.shut(Shutdown::Read),
+            Wait::Send | Wait::Linger => self.shut(Shutdown::Both),
         }
     }
 
-    fn shut(&mut self, way: Way) {
+    fn shut(&mut self, how: Shutdown) {
         self.due_ms = NEVER;
         self.expired = true;
         // ENOTCONN: the peer has reset the connection, and its session is about to see it.
-        let _ = sys::shutdown(self.socket, way);
+        let _ = sys::shutdown(self.socket, how);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::config::Address;
 use crate::os::refusal::Refusal;
-use crate::os::sys::{self, Way};
+use crate::os::sys;
 use crate::report::StartError;
 use crate::turns::Turns;
 
@@ -205,7 +205,7 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 /// Ends a listener, and resets what waits in its queue. The wait for the next connection ends, and
 /// accept(2) reports EINVAL.
 pub(crate) fn close(listener: &TcpListener) {
-    let _ = sys::shutdown(listener.as_raw_fd(), Way::Read);
+    let _ = sys::shutdown(listener.as_raw_fd(), Shutdown::Read);
 }
 
 /// Classic BPF over the TCP header: drop a segment whose flags are SYN without ACK, pass the rest.

@@ -55,7 +55,7 @@ pub(crate) async fn serve(
     started: impl FnOnce(),
 ) -> Result<bool, Refusal> {
     let Sockets { listener, admin, control, near } = sockets;
-    let acceptor = |listener| {
+    let acceptor = |listener: &TcpListener| {
         Acceptor::new(listener).map(Rc::new).map_err(Refusal::of("accept4"))
     };
     let admin_acceptor = admin.as_ref().map(acceptor).transpose()?;

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use heartbeat_protocol::Facts;
 
 use crate::config::Config;
-use crate::connection::buffers::{Buffers, VectorLists};
+use crate::connection::buffers::Buffers;
 use crate::deadlines::{Deadlines, WatchId};
 use crate::handover::{Balance, Inbox};
 use crate::observe::access_log::{AccessLog, Tcp};
@@ -35,7 +35,6 @@ pub(crate) struct Worker {
     pub(crate) means: Means,
     pub(crate) arena: Arena,
     pub(crate) buffers: Buffers,
-    pub(crate) vector_lists: VectorLists,
     pub(crate) deadlines: Deadlines,
     pub(crate) clock: Clock,
     /// Decides whether an accepted connection is handed over.
@@ -64,7 +63,6 @@ impl Worker {
             means,
             arena,
             buffers: Buffers::default(),
-            vector_lists: VectorLists::default(),
             deadlines: Deadlines::default(),
             clock: Clock::new(),
             balance: Balance::new(index),

@@ -4,7 +4,7 @@
 //! registered with the event loop when it waits for the first time: most sessions never do.
 
 use std::io::{self, IoSlice};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,9 +13,11 @@ use monoio::buf::IoBuf;
 use monoio::io::AsyncWriteRent;
 
 use crate::os::cgroup::Memory;
-use crate::os::sys::{self, Way};
+use crate::os::sys;
 use crate::send::outbound::{Outbound, VECTORS_MAX, WriteError};
-use crate::send::tier::{self, Means};
+use crate::send::pipe::PayloadPipe;
+use crate::send::ring::SendRing;
+use crate::send::tier::Way;
 use crate::turns::Turn;
 use crate::worker::Worker;
 
@@ -136,42 +138,41 @@ impl Socket {
     }
 
     /// What one operation of a large answer sends, without waiting.
-    fn write(&self, way: tier::Way, outbound: &Outbound) -> Result<Written, WriteError> {
-        let means = &self.worker.means;
+    fn write(&self, way: Way<'_>, outbound: &Outbound) -> Result<Written, WriteError> {
         match way {
-            tier::Way::Splice => self.write_spliced(means, outbound),
-            tier::Way::Ring => self.write_registered(means, outbound),
-            tier::Way::Copy => self.write_copied(outbound),
+            Way::Splice(pipe) => self.write_spliced(pipe, outbound),
+            Way::Ring(ring) => self.write_vectors(Some(ring), outbound),
+            Way::Copy => self.write_vectors(None, outbound),
         }
     }
 
-    /// Through the ring with the registered buffers.
-    fn write_registered(&self, means: &Means, outbound: &Outbound) -> Result<Written, WriteError> {
-        let worker = &self.worker;
-        let ring = means.ring().ok_or_else(unsupported)?;
-        let mut vectors = worker.vector_lists.take();
-        outbound.vectors(&worker.arena, &mut vectors);
-        let offered: usize = vectors.iter().map(|vector| vector.iov_len).sum();
-        let written = ring.write(self.raw(), &vectors, outbound.head());
-        worker.vector_lists.give(vectors);
-        worker.counters().set_zerocopy(ring.zerocopy_counts());
-        written.map(|bytes| Written { bytes, is_full: bytes < offered })
-    }
-
-    /// All of it by a copy.
-    fn write_copied(&self, outbound: &Outbound) -> Result<Written, WriteError> {
+    /// Head and payload as vectors: by a copy, or from the buffers that `ring` has registered.
+    fn write_vectors(
+        &self,
+        ring: Option<&SendRing>,
+        outbound: &Outbound,
+    ) -> Result<Written, WriteError> {
         let mut slices = [IoSlice::new(&[]); VECTORS_MAX];
         let count = outbound.slices(&self.worker.arena, &mut slices);
         let slices = &slices[..count];
         let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-        let bytes = sys::send_slices(self.raw(), slices)?;
+        let bytes = match ring {
+            Some(ring) => {
+                let written = ring.write(self.raw(), slices, outbound.head());
+                self.worker.counters().set_zerocopy(ring.zerocopy_counts());
+                written?
+            }
+            None => sys::send_slices(self.raw(), slices)?,
+        };
         Ok(Written { bytes, is_full: bytes < offered })
     }
 
     /// The head by a copy, the payload by reference.
-    fn write_spliced(&self, means: &Means, outbound: &Outbound) -> Result<Written, WriteError> {
-        let worker = &self.worker;
-        let pipe = means.pipe().ok_or_else(unsupported)?;
+    fn write_spliced(
+        &self,
+        pipe: &PayloadPipe,
+        outbound: &Outbound,
+    ) -> Result<Written, WriteError> {
         let mut head_sent = 0;
         if let Some(head) = outbound.head_rest() {
             head_sent = sys::send_ahead(self.raw(), head)?;
@@ -182,7 +183,7 @@ impl Socket {
         let (from, bytes) = outbound.payload_rest();
         // splice(2) obeys O_NONBLOCK of the socket. io_uring must not find it set, or it would
         // report EAGAIN instead of waiting. Nothing else is in flight on this socket meanwhile.
-        let is_blocking = worker.has_blocking_sockets();
+        let is_blocking = self.worker.has_blocking_sockets();
         if is_blocking {
             sys::set_nonblocking(self.raw(), true)?;
         }
@@ -227,17 +228,13 @@ impl Socket {
     /// Writes through the event loop, which waits by itself until the socket accepts bytes.
     async fn write_waiting(&mut self, outbound: &Outbound) -> io::Result<usize> {
         self.turn.restart();
-        let mut vectors = self.worker.vector_lists.take();
+        let mut vectors = self.worker.buffers.vectors();
         outbound.vectors(&self.worker.arena, &mut vectors);
         let worker = Rc::clone(&self.worker);
         let (result, vectors) = self.registered()?.writev(vectors).await;
-        worker.vector_lists.give(vectors);
+        worker.buffers.give_vectors(vectors);
         result
     }
-}
-
-fn unsupported() -> io::Error {
-    io::ErrorKind::Unsupported.into()
 }
 
 fn is_would_block(error: &io::Error) -> bool {
@@ -310,6 +307,7 @@ impl Stream for Socket {
                 self.be_frugal().await;
             }
             let way = self.worker.means.way(outbound.payload_bytes());
+            let is_copy = matches!(way, Way::Copy);
             match self.write(way, outbound) {
                 Ok(Written { bytes, is_full }) => {
                     self.is_full = is_full;
@@ -323,13 +321,11 @@ impl Stream for Socket {
                     self.wait_writable().await?;
                 }
                 Err(WriteError::Socket(error)) => return Err(error),
-                Err(WriteError::Unable(error) | WriteError::Broken(error))
-                    if way == tier::Way::Copy =>
-                {
+                Err(WriteError::Unable(error) | WriteError::Broken(error)) if is_copy => {
                     return Err(error);
                 }
                 Err(WriteError::Unable(_)) => return self.write_waiting(outbound).await,
-                Err(WriteError::Broken(_)) => self.worker.means.give_up(way),
+                Err(WriteError::Broken(_)) => self.worker.means.give_up(),
             }
         }
     }
@@ -344,7 +340,7 @@ impl Stream for Socket {
 
     fn shutdown_send(&mut self) {
         // ENOTCONN: the peer has reset the connection, which the next read reports.
-        let _ = sys::shutdown(self.raw(), Way::Write);
+        let _ = sys::shutdown(self.raw(), Shutdown::Write);
     }
 
     fn reset_on_close(&mut self) {
