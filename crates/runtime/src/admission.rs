@@ -189,8 +189,7 @@ async fn serve(departure: Departure) -> Option<Client> {
     let worker = Rc::clone(&place.worker);
     let socket = Socket::new(stream, Rc::clone(&worker));
     let dialogue = Dialogue::new(&worker, remote, door, is_fresh);
-    let watch = worker.deadlines.watch(place.watch);
-    let mut session = Session::new(&worker, watch, dialogue, socket);
+    let mut session = Session::new(&worker, place.watch, dialogue, socket);
     let outcome = match closing {
         Some(end) => Outcome::Over(session.close(end).await),
         None if is_restricted => Outcome::Over(session.turn_down().await),

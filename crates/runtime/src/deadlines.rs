@@ -76,19 +76,7 @@ pub(crate) struct Deadlines {
 /// A connection's place in the table.
 pub(crate) type WatchId = u32;
 
-/// A connection's place in the table.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Watch<'w> {
-    deadlines: &'w Deadlines,
-    id: WatchId,
-}
-
 impl Deadlines {
-    /// The place of a connection that has been added.
-    pub(crate) fn watch(&self, id: WatchId) -> Watch<'_> {
-        Watch { deadlines: self, id }
-    }
-
     /// Adds a socket, which stays open until [`Deadlines::remove`].
     pub(crate) fn add(&self, socket: RawFd) -> WatchId {
         let entry = Some(Entry {
@@ -277,23 +265,6 @@ impl Entry {
     }
 }
 
-impl Watch<'_> {
-    /// Starts to wait, as [`Deadlines::arm`].
-    pub(crate) fn arm(&self, wait: Wait, limit: Duration, clock: &Clock) {
-        self.deadlines.arm(self.id, wait, limit, clock.now_ms());
-    }
-
-    /// Stops waiting.
-    pub(crate) fn disarm(&self) {
-        self.deadlines.disarm(self.id);
-    }
-
-    /// Which wait has been ended, if one has.
-    pub(crate) fn expired(&self) -> Option<Wait> {
-        self.deadlines.expired(self.id)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -306,12 +277,12 @@ mod tests {
     fn a_wait_ends_when_it_is_due_and_not_before() {
         let (_peer, mut socket) = tcp_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
-        let watch = deadlines.watch(deadlines.add(socket.as_raw_fd()));
-        watch.arm(Wait::Head, Duration::from_secs(5), &clock);
+        let id = deadlines.add(socket.as_raw_fd());
+        deadlines.arm(id, Wait::Head, Duration::from_secs(5), clock.now_ms());
         deadlines.expire(clock.now_ms() + 4000);
-        assert_eq!(watch.expired(), None);
+        assert_eq!(deadlines.expired(id), None);
         deadlines.expire(clock.now_ms() + 6000);
-        assert_eq!(watch.expired(), Some(Wait::Head));
+        assert_eq!(deadlines.expired(id), Some(Wait::Head));
         assert_eq!(socket.read(&mut [0]).unwrap(), 0);
         socket.write_all(b"still").unwrap();
     }
@@ -320,19 +291,19 @@ mod tests {
     fn a_head_that_trickles_in_has_one_limit() {
         let (_peer, socket) = tcp_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
-        let watch = deadlines.watch(deadlines.add(socket.as_raw_fd()));
-        watch.arm(Wait::Head, Duration::ZERO, &clock);
-        watch.arm(Wait::Head, Duration::from_secs(60), &clock);
+        let id = deadlines.add(socket.as_raw_fd());
+        deadlines.arm(id, Wait::Head, Duration::ZERO, clock.now_ms());
+        deadlines.arm(id, Wait::Head, Duration::from_secs(60), clock.now_ms());
         deadlines.expire(clock.now_ms());
-        assert_eq!(watch.expired(), Some(Wait::Head));
+        assert_eq!(deadlines.expired(id), Some(Wait::Head));
     }
 
     #[test]
     fn a_stalled_send_loses_both_ways() {
         let (_peer, mut socket) = tcp_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
-        let watch = deadlines.watch(deadlines.add(socket.as_raw_fd()));
-        watch.arm(Wait::Send, Duration::ZERO, &clock);
+        let id = deadlines.add(socket.as_raw_fd());
+        deadlines.arm(id, Wait::Send, Duration::ZERO, clock.now_ms());
         deadlines.expire(clock.now_ms());
         assert!(socket.write_all(b"x").is_err());
     }
@@ -343,8 +314,8 @@ mod tests {
         socket.set_nonblocking(true).unwrap();
         while socket.write(&[0; 65_536]).is_ok() {}
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
-        let watch = deadlines.watch(deadlines.add(socket.as_raw_fd()));
-        watch.arm(Wait::Send, Duration::from_secs(5), &clock);
+        let id = deadlines.add(socket.as_raw_fd());
+        deadlines.arm(id, Wait::Send, Duration::from_secs(5), clock.now_ms());
         let start_ms = clock.now_ms();
         deadlines.expire(start_ms + 4000);
         let before = sys::unacknowledged_bytes(socket.as_raw_fd()).unwrap();
@@ -353,24 +324,24 @@ mod tests {
         }
         deadlines.expire(start_ms + 4900);
         deadlines.expire(start_ms + 6000);
-        assert_eq!(watch.expired(), None);
+        assert_eq!(deadlines.expired(id), None);
         deadlines.expire(start_ms + 60_000);
         deadlines.expire(start_ms + 120_000);
-        assert_eq!(watch.expired(), Some(Wait::Send));
+        assert_eq!(deadlines.expired(id), Some(Wait::Send));
     }
 
     #[test]
     fn a_disarmed_wait_and_a_dropped_watch_never_end() {
         let (_peer, mut socket) = tcp_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
-        let watch = deadlines.watch(deadlines.add(socket.as_raw_fd()));
-        watch.arm(Wait::Send, Duration::ZERO, &clock);
-        watch.disarm();
+        let id = deadlines.add(socket.as_raw_fd());
+        deadlines.arm(id, Wait::Send, Duration::ZERO, clock.now_ms());
+        deadlines.disarm(id);
         deadlines.expire(u64::MAX);
         deadlines.end_idle();
-        assert_eq!(watch.expired(), None);
-        watch.arm(Wait::Send, Duration::ZERO, &clock);
-        deadlines.remove(watch.id);
+        assert_eq!(deadlines.expired(id), None);
+        deadlines.arm(id, Wait::Send, Duration::ZERO, clock.now_ms());
+        deadlines.remove(id);
         deadlines.expire(u64::MAX);
         socket.write_all(b"x").unwrap();
         assert_eq!(deadlines.watched.get(), 0);
@@ -391,13 +362,13 @@ mod tests {
     fn bytes_that_are_no_request_do_not_prolong_an_idle_wait() {
         let (_peer, socket) = tcp_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
-        let watch = deadlines.watch(deadlines.add(socket.as_raw_fd()));
-        watch.arm(Wait::Idle, Duration::ZERO, &clock);
-        watch.arm(Wait::Idle, Duration::from_secs(60), &clock);
+        let id = deadlines.add(socket.as_raw_fd());
+        deadlines.arm(id, Wait::Idle, Duration::ZERO, clock.now_ms());
+        deadlines.arm(id, Wait::Idle, Duration::from_secs(60), clock.now_ms());
         deadlines.expire(clock.now_ms());
-        assert_eq!(watch.expired(), Some(Wait::Idle));
-        watch.disarm();
-        watch.arm(Wait::Idle, Duration::from_secs(60), &clock);
+        assert_eq!(deadlines.expired(id), Some(Wait::Idle));
+        deadlines.disarm(id);
+        deadlines.arm(id, Wait::Idle, Duration::from_secs(60), clock.now_ms());
         assert_eq!(deadlines.armed(), [Wait::Idle]);
     }
 
@@ -423,8 +394,8 @@ mod tests {
         socket.set_nonblocking(true).unwrap();
         while socket.write(&[0; 65_536]).is_ok() {}
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
-        let watch = deadlines.watch(deadlines.add(socket.as_raw_fd()));
-        watch.arm(Wait::Idle, Duration::ZERO, &clock);
+        let id = deadlines.add(socket.as_raw_fd());
+        deadlines.arm(id, Wait::Idle, Duration::ZERO, clock.now_ms());
         deadlines.expire(clock.now_ms());
         drop(socket);
         let ended = loop {

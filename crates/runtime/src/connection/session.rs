@@ -14,7 +14,7 @@ use crate::connection::dialogue::{Action, Delivery, Dialogue, GATHER_BYTES_MAX, 
 use crate::connection::input::Input;
 use crate::connection::outbox::Outbox;
 use crate::connection::socket::Stream;
-use crate::deadlines::{Wait, Watch};
+use crate::deadlines::{Wait, WatchId};
 use crate::observe::end::End;
 use crate::observe::tcp_facts;
 use crate::os::sys;
@@ -40,7 +40,7 @@ const DISCARD_BYTES_MIN: u64 = LARGE_BYTES as u64;
 /// A connection being served.
 pub(crate) struct Session<'w, S> {
     worker: &'w Worker,
-    watch: Watch<'w>,
+    watch: WatchId,
     stream: S,
     dialogue: Dialogue<'w>,
     input: Input,
@@ -80,7 +80,7 @@ enum Received {
 impl<'w, S: Stream> Session<'w, S> {
     pub(crate) fn new(
         worker: &'w Worker,
-        watch: Watch<'w>,
+        watch: WatchId,
         dialogue: Dialogue<'w>,
         stream: S,
     ) -> Self {
@@ -187,7 +187,7 @@ impl<'w, S: Stream> Session<'w, S> {
     /// Receives more, or throws it away if nothing would read it.
     async fn receive_some(&mut self) -> Received {
         let (wait, limit) = self.receive_wait();
-        self.watch.arm(wait, limit, &self.worker.clock);
+        self.arm(wait, limit);
         let ahead = self.dialogue.content_ahead();
         let result = if ahead >= DISCARD_BYTES_MIN && self.input.unused().is_empty() {
             let result = self.stream.discard(ahead).await;
@@ -205,7 +205,7 @@ impl<'w, S: Stream> Session<'w, S> {
             Ok(0) => self.receive_ended(),
             Ok(_) => {
                 if wait == Wait::Receive {
-                    self.watch.disarm();
+                    self.worker.deadlines.disarm(self.watch);
                 }
                 Received::Bytes
             }
@@ -231,7 +231,7 @@ impl<'w, S: Stream> Session<'w, S> {
     fn receive_ended(&mut self) -> Received {
         // A connection above the limit is answered even if it has asked for nothing.
         let is_idle = self.is_idle() && !self.dialogue.is_restricted();
-        match self.watch.expired() {
+        match self.worker.deadlines.expired(self.watch) {
             None if is_idle => Received::End(End::Peer),
             // An incomplete message is not answered (RFC 9112 section 8).
             None => Received::End(End::Aborted),
@@ -279,7 +279,7 @@ impl<'w, S: Stream> Session<'w, S> {
         let mut outbound = Outbound::new(slot, large.payload);
         self.flush().await?;
         while !outbound.is_done() {
-            self.watch.arm(Wait::Send, self.worker.config().stall_timeout, &self.worker.clock);
+            self.arm(Wait::Send, self.worker.config().stall_timeout);
             match self.stream.send_outbound(&outbound).await {
                 Ok(0) => return Err(End::Aborted),
                 Ok(sent) => outbound.advance(sent),
@@ -287,7 +287,7 @@ impl<'w, S: Stream> Session<'w, S> {
                 Err(_) => return Err(self.failed()),
             }
         }
-        self.watch.disarm();
+        self.worker.deadlines.disarm(self.watch);
         let outbox = self.outbox.get_or_insert_with(|| self.worker.buffers.outbox());
         self.dialogue.remember(large.exchange, outbox);
         self.settle();
@@ -313,7 +313,7 @@ impl<'w, S: Stream> Session<'w, S> {
         let Some(outbox) = &mut self.outbox else { return Ok(()) };
         let mut bytes = std::mem::take(&mut outbox.bytes);
         while sent < bytes.len() {
-            self.watch.arm(Wait::Send, self.worker.config().stall_timeout, &self.worker.clock);
+            self.arm(Wait::Send, self.worker.config().stall_timeout);
             let (result, buffer) = self.stream.send(bytes, sent).await;
             bytes = buffer;
             match result {
@@ -324,7 +324,7 @@ impl<'w, S: Stream> Session<'w, S> {
             }
         }
         if sent > 0 {
-            self.watch.disarm();
+            self.worker.deadlines.disarm(self.watch);
         }
         if let Some(outbox) = &mut self.outbox {
             outbox.bytes = bytes;
@@ -346,7 +346,7 @@ impl<'w, S: Stream> Session<'w, S> {
     async fn linger(&mut self) {
         self.stream.shutdown_send();
         let limit = if self.dialogue.is_restricted() { RESTRICTED_LINGER } else { LINGER };
-        self.watch.arm(Wait::Linger, limit, &self.worker.clock);
+        self.arm(Wait::Linger, limit);
         let mut left = LINGER_BYTES_MAX;
         while left > 0 {
             match self.stream.discard(left).await {
@@ -357,9 +357,14 @@ impl<'w, S: Stream> Session<'w, S> {
         }
     }
 
+    /// Starts to wait, up to `limit`.
+    fn arm(&self, wait: Wait, limit: Duration) {
+        self.worker.deadlines.arm(self.watch, wait, limit, self.worker.clock.now_ms());
+    }
+
     /// Why an operation has failed.
     fn failed(&mut self) -> End {
-        match self.watch.expired() {
+        match self.worker.deadlines.expired(self.watch) {
             Some(wait) => {
                 self.stream.reset_on_close();
                 End::TimedOut(wait)

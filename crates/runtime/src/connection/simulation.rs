@@ -231,11 +231,10 @@ fn run_on(worker: &Rc<Worker>, script: &Script, lane_answers: bool) -> Run {
         waits: Rc::clone(&waits),
         worker: Rc::clone(worker),
     };
-    let watch_id = worker.deadlines.add(-1);
+    let watch = worker.deadlines.add(-1);
     let mut is_fresh = true;
     let mut start = Start::default();
     let end = loop {
-        let watch = worker.deadlines.watch(watch_id);
         let dialogue = Dialogue::new(worker, REMOTE, Door::Main, is_fresh);
         let mut session = Session::new(worker, watch, dialogue, stream);
         let outcome = {
@@ -255,7 +254,7 @@ fn run_on(worker: &Rc<Worker>, script: &Script, lane_answers: bool) -> Run {
             },
         }
     };
-    worker.deadlines.remove(watch_id);
+    worker.deadlines.remove(watch);
     assert_eq!(worker.arena.free_slots(), SLOTS, "a slot was not given back");
     Run { end, output: without_dates(&output.take()), waits: waits.take() }
 }
