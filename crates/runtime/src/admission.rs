@@ -80,7 +80,7 @@ impl Admission {
         let place = Place::new(&self.worker, rank, stream.as_raw_fd());
         let client = Client { stream, remote: peer.ip(), door, is_fresh: true, place };
         if client.is_restricted() {
-            self.start(Departure::Serve(client, Start::default()));
+            self.start(Departure { client, start: Start::default() });
         } else {
             self.lane.insert(&self.worker, client);
         }
@@ -180,20 +180,16 @@ impl SpareTask {
 
 /// Serves a connection in a session. Some if it is idle afterwards.
 async fn serve(departure: Departure) -> Option<Client> {
-    let (client, start, closing) = match departure {
-        Departure::Serve(client, start) => (client, start, None),
-        Departure::Close(client, end) => (client, Start::default(), Some(end)),
-    };
+    let Departure { client, start } = departure;
     let is_restricted = client.is_restricted();
     let Client { stream, remote, door, is_fresh, place } = client;
     let worker = Rc::clone(&place.worker);
     let socket = Socket::new(stream, Rc::clone(&worker));
     let dialogue = Dialogue::new(&worker, remote, door, is_fresh);
     let mut session = Session::new(&worker, place.watch, dialogue, socket);
-    let outcome = match closing {
-        Some(end) => Outcome::Over(session.close(end).await),
-        None if is_restricted => Outcome::Over(session.turn_down().await),
-        None => session.run(start).await,
+    let outcome = match is_restricted {
+        true => Outcome::Over(session.turn_down().await),
+        false => session.run(start).await,
     };
     let socket = session.into_stream();
     match outcome {

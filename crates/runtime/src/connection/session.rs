@@ -56,6 +56,8 @@ pub(crate) struct Start {
     /// Answers of which the first `sent` bytes have been sent.
     pub(crate) outbox: Option<Box<Outbox>>,
     pub(crate) sent: usize,
+    /// Why the connection is over already: it is only half-closed, drained and closed.
+    pub(crate) end: Option<End>,
 }
 
 /// How a session ends.
@@ -89,6 +91,9 @@ impl<'w, S: Stream> Session<'w, S> {
 
     /// Serves the connection until it is idle or over.
     pub(crate) async fn run(&mut self, start: Start) -> Outcome {
+        if let Some(end) = start.end {
+            return Outcome::Over(self.close(end).await);
+        }
         self.input = start.input;
         self.outbox = start.outbox;
         if let Err(end) = self.flush_from(start.sent).await {
@@ -121,7 +126,7 @@ impl<'w, S: Stream> Session<'w, S> {
     }
 
     /// Half-closes, drains and closes a connection that is over because of `end`.
-    pub(crate) async fn close(&mut self, end: End) -> End {
+    async fn close(&mut self, end: End) -> End {
         self.linger().await;
         end
     }

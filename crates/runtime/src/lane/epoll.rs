@@ -129,7 +129,7 @@ impl Backend {
         let start = roster::session_start(&worker.buffers, &self.outbox, marks, sent, received);
         self.outbox.clear();
         let client = self.roster.remove(index)?;
-        Some(Departure::Serve(client, start))
+        Some(Departure { client, start })
     }
 }
 

@@ -41,13 +41,11 @@ impl Client {
     }
 }
 
-/// A connection that leaves the lane, and why.
+/// A connection that leaves the lane, and what its session starts with.
 #[derive(Debug)]
-pub(crate) enum Departure {
-    /// There is something to do that needs a session.
-    Serve(Client, Start),
-    /// Half-close, drain, then close.
-    Close(Client, End),
+pub(crate) struct Departure {
+    pub(crate) client: Client,
+    pub(crate) start: Start,
 }
 
 /// The connections of a lane, each with an index.
@@ -135,7 +133,7 @@ impl Roster {
             Some(wait) => End::TimedOut(wait),
         };
         // Bytes from the peer that arrive after a plain close would make it a reset.
-        Some(Departure::Close(client, end))
+        Some(Departure { client, start: Start { end: Some(end), ..Start::default() } })
     }
 
     /// A read has failed: the connection is closed.
@@ -190,5 +188,5 @@ pub(crate) fn session_start(
         outbox.copy_range(from, until, &mut unsent);
         unsent
     });
-    Start { input: Input::new(received, buffers), outbox: unsent, sent }
+    Start { input: Input::new(received, buffers), outbox: unsent, sent, end: None }
 }

@@ -79,7 +79,7 @@ impl Backend {
                 // The socket is full, or its peer is gone: the session's write finds out.
                 let marks = (from, until);
                 let start = roster::session_start(&worker.buffers, &self.outbox, marks, sent, &[]);
-                depart(Departure::Serve(client, start));
+                depart(Departure { client, start });
             }
         }
         self.sends.clear();
@@ -126,7 +126,7 @@ impl Backend {
                 let start = roster::session_start(buffers, &self.outbox, marks, 0, &input[used..]);
                 self.outbox.truncate(from);
                 if let Some(client) = self.remove(index) {
-                    depart(Departure::Serve(client, start));
+                    depart(Departure { client, start });
                 }
             }
         }
