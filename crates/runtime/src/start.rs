@@ -108,8 +108,7 @@ pub(crate) fn start(
 #[derive(Debug)]
 pub(crate) struct Workers {
     shared: Arc<Shared>,
-    controls: Vec<Arc<UnixStream>>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Threads,
 }
 
 impl Workers {
@@ -120,18 +119,15 @@ impl Workers {
     /// Begins the drain; a second call ends the workers at once.
     pub(crate) fn stop(&self) {
         let was_ready = self.shared.is_ready.swap(false, Ordering::Relaxed);
-        order(&self.controls, if was_ready { Order::Drain } else { Order::Quit });
+        self.threads.order(if was_ready { Order::Drain } else { Order::Quit });
     }
 
     pub(crate) fn is_finished(&self) -> bool {
-        self.threads.iter().all(JoinHandle::is_finished)
+        self.threads.handles.iter().all(JoinHandle::is_finished)
     }
 
     pub(crate) fn join(&mut self) {
-        for thread in self.threads.drain(..) {
-            // A worker that panics ends the process.
-            let _ = thread.join();
-        }
+        self.threads.join();
     }
 
     /// Waits up to `timeout` for all to end, and says whether they have. Those that have not are
@@ -140,7 +136,7 @@ impl Workers {
         let start = Instant::now();
         while !self.is_finished() {
             if start.elapsed() >= timeout {
-                self.threads.clear();
+                self.threads.handles.clear();
                 return false;
             }
             thread::sleep(JOIN_POLL);
@@ -149,19 +145,35 @@ impl Workers {
     }
 }
 
-/// Gives an order to every worker.
-fn order(controls: &[Arc<UnixStream>], order: Order) {
-    for control in controls {
-        // A worker that has ended has closed its side, and one that hangs may have filled its
-        // socket: the order waits for neither.
-        let _ = sys::send_at_once(control.as_raw_fd(), &[order.to_byte()]);
+/// The threads of workers, and the far ends of their control sockets. Dropping them ends the
+/// workers that serve at once, and waits for all.
+#[derive(Debug, Default)]
+struct Threads {
+    handles: Vec<JoinHandle<()>>,
+    controls: Vec<Arc<UnixStream>>,
+}
+
+impl Threads {
+    /// Gives an order to every worker.
+    fn order(&self, order: Order) {
+        for control in &self.controls {
+            // A worker that has ended has closed its side, and one that hangs may have filled its
+            // socket: the order waits for neither.
+            let _ = sys::send_at_once(control.as_raw_fd(), &[order.to_byte()]);
+        }
+    }
+
+    fn join(&mut self) {
+        for handle in self.handles.drain(..) {
+            // A worker that panics ends the process.
+            let _ = handle.join();
+        }
     }
 }
 
-impl Drop for Workers {
+impl Drop for Threads {
     fn drop(&mut self) {
-        self.shared.is_ready.store(false, Ordering::Relaxed);
-        order(&self.controls, Order::Quit);
+        self.order(Order::Quit);
         self.join();
     }
 }
@@ -173,22 +185,12 @@ struct Doors<'a> {
 }
 
 /// Worker threads that do not serve yet.
+#[derive(Default)]
 struct Attempt {
-    threads: Vec<JoinHandle<()>>,
-    /// Each worker takes a step when it receives one of these, and ends when its sender is dropped.
+    /// Each worker takes a step when it receives one of these, and ends when its sender is dropped:
+    /// so these are dropped before the threads are waited for.
     steps: Vec<Sender<Option<Arc<Shared>>>>,
-    controls: Vec<Arc<UnixStream>>,
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        // Workers that wait for a step end, and so do those that serve already.
-        self.steps.clear();
-        order(&self.controls, Order::Quit);
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
-    }
+    threads: Threads,
 }
 
 /// What a worker reports of the step that it has taken.
@@ -211,15 +213,15 @@ fn attempt(
     doors: &Doors<'_>,
 ) -> Result<Workers, StartError> {
     let (progress, reports) = channel();
-    let mut attempt = Attempt { threads: Vec::new(), steps: Vec::new(), controls: Vec::new() };
+    let mut attempt = Attempt::default();
     for (index, (cpu, listener)) in cpus.iter().copied().zip(doors.listeners).enumerate() {
         let admin = if index == 0 { doors.admin } else { None };
         let (near, sockets) = sockets(driver, listener, admin)?;
-        attempt.controls.push(near);
+        attempt.threads.controls.push(near);
         let (step, steps) = channel();
         attempt.steps.push(step);
         let (config, progress) = (config.clone(), progress.clone());
-        let thread = thread::Builder::new()
+        let handle = thread::Builder::new()
             .name(format!("worker-{index}"))
             .stack_size(STACK_BYTES)
             .spawn(move || {
@@ -230,7 +232,7 @@ fn attempt(
                 }
             })
             .map_err(Refusal::of("clone"))?;
-        attempt.threads.push(thread);
+        attempt.threads.handles.push(handle);
     }
     drop(progress);
 
@@ -268,9 +270,7 @@ fn attempt(
     for _ in cpus {
         next(&reports)?;
     }
-    let threads = std::mem::take(&mut attempt.threads);
-    let controls = std::mem::take(&mut attempt.controls);
-    Ok(Workers { shared, controls, threads })
+    Ok(Workers { shared, threads: attempt.threads })
 }
 
 impl Attempt {
