@@ -75,18 +75,15 @@ const ROUTES: [(Route, &str); 10] = [
 ];
 
 impl Route {
-    /// Every route, in the order of [`Route::index`].
-    pub const ALL: [Self; ROUTES.len()] = {
-        let mut all = [Self::Other; ROUTES.len()];
-        let mut index = 0;
-        while index < ROUTES.len() {
-            all[index] = ROUTES[index].0;
-            index += 1;
-        }
-        all
-    };
+    /// The number of routes.
+    pub const COUNT: usize = ROUTES.len();
 
-    /// The position of this route in [`Route::ALL`].
+    /// Every route, in the order of [`Route::index`].
+    pub fn all() -> impl Iterator<Item = Self> {
+        ROUTES.into_iter().map(|row| row.0)
+    }
+
+    /// The position of this route in [`Route::all`].
     #[must_use]
     pub fn index(self) -> usize {
         self as usize
@@ -305,7 +302,7 @@ mod tests {
 
     #[test]
     fn the_table_of_routes_is_in_the_order_of_the_indexes() {
-        for (index, route) in Route::ALL.into_iter().enumerate() {
+        for (index, route) in Route::all().enumerate() {
             assert_eq!(route.index(), index, "{route:?}");
         }
     }

@@ -181,7 +181,7 @@ fn answers_parse_back_to_what_they_say() {
 
 #[test]
 fn every_status_is_a_response_in_every_state() {
-    for status in Status::ALL {
+    for status in Status::all() {
         for before in ["", "GET / HTTP/1.0\r\n\r\n", "GET /", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
             let mut connection = Connection::new();
             connection.receive(before.as_bytes());

@@ -81,9 +81,8 @@ impl fmt::Display for StartError {
                     Some(libc::EADDRINUSE) => {
                         formatter.write_str("; stop what listens there, or choose another port")
                     }
-                    Some(libc::EACCES) if address.port() < 1024 => formatter.write_str(
-                        "; choose a port from 1024 up, or grant CAP_NET_BIND_SERVICE",
-                    ),
+                    Some(libc::EACCES) if address.port() < 1024 => formatter
+                        .write_str("; choose a port from 1024 up, or grant CAP_NET_BIND_SERVICE"),
                     Some(libc::EADDRNOTAVAIL) => {
                         formatter.write_str("; choose an address that this machine has")
                     }

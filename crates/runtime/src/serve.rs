@@ -61,7 +61,8 @@ pub(crate) async fn serve(
     let admin_acceptor = admin.as_ref().map(acceptor).transpose()?;
     let acceptor = acceptor(&listener)?;
     let control_end = control.try_clone().map_err(Refusal::of("fcntl"))?;
-    let mut control = monoio::net::UnixStream::from_std(control).map_err(Refusal::of("epoll_ctl"))?;
+    let mut control =
+        monoio::net::UnixStream::from_std(control).map_err(Refusal::of("epoll_ctl"))?;
     let ready = admission::watch(admission.lane_descriptor()).map_err(Refusal::of("epoll_ctl"))?;
     let lane = monoio::spawn(Rc::clone(&admission).run_lane(ready));
     let accept_at = |acceptor: &Rc<Acceptor>, door| {

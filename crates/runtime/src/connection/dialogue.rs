@@ -168,7 +168,8 @@ impl<'w> Dialogue<'w> {
                 if let Some(name) = &mut self.name {
                     name.set(request.method_token, request.target_bytes);
                 }
-                let routed = route(&request, self.door, &self.worker.config().site, &self.worker.facts());
+                let routed =
+                    route(&request, self.door, &self.worker.config().site, &self.worker.facts());
                 if routed.response().status.is_refusal() {
                     self.connection.refuse();
                 }

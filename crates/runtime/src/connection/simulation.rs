@@ -154,11 +154,8 @@ impl Stream for Scripted {
     async fn send_outbound(&mut self, outbound: &Outbound) -> io::Result<usize> {
         let mut vectors = Vec::new();
         outbound.vectors(&self.worker.arena, &mut vectors);
-        let bytes: Vec<u8> = vectors
-            .iter()
-            .flat_map(|vector| self.worker.arena.bytes_of(vector))
-            .copied()
-            .collect();
+        let bytes: Vec<u8> =
+            vectors.iter().flat_map(|vector| self.worker.arena.bytes_of(vector)).copied().collect();
         let count = self.write_some(bytes.len())?;
         self.output.borrow_mut().extend_from_slice(&bytes[..count]);
         Ok(count)

@@ -89,7 +89,7 @@ impl<const BOUNDS: usize> Histogram<BOUNDS> {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Counters {
-    pub(crate) requests: [[Counter; Status::ALL.len()]; Route::ALL.len()],
+    pub(crate) requests: [[Counter; Status::COUNT]; Route::COUNT],
     pub(crate) durations: [Histogram<{ BUCKETS.len() + 1 }>; SIZE_CLASSES.len()],
     pub(crate) response_body_bytes: Counter,
     pub(crate) request_body_bytes: Counter,
