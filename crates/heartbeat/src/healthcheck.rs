@@ -124,7 +124,8 @@ impl<'u> Target<'u> {
             path = self.path,
             authority = self.authority,
         );
-        write(&mut stream, request.as_bytes(), deadline)?;
+        stream.set_write_timeout(Some(left(deadline)?))?;
+        stream.write_all(request.as_bytes())?;
         read_status(&mut stream, deadline)
     }
 
@@ -158,19 +159,6 @@ fn left(deadline: Instant) -> io::Result<Duration> {
         Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
         left => Ok(left),
     }
-}
-
-fn write(stream: &mut TcpStream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
-    while !bytes.is_empty() {
-        stream.set_write_timeout(Some(left(deadline)?))?;
-        match stream.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => bytes = &bytes[count..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 fn read_status(stream: &mut TcpStream, deadline: Instant) -> io::Result<u16> {

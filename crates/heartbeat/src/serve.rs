@@ -119,14 +119,16 @@ fn banner(config: &Config, server: &Server) -> String {
          uri      {}{{n}}, {} to {} bytes\n  \
          log      {log}\n  \
          threads  {threads}, at most {max_connections} connections\n  \
-         driver   {driver} ({driver_reason})\n  \
-         send     {send} ({send_reason})\n",
+         driver   {} ({driver_reason})\n  \
+         send     {} ({send_reason})\n",
         config.version,
         config.revision,
         server.address(),
         site.uri(),
         site.min(),
         site.max(),
+        driver.name(),
+        send.name(),
     )
 }
 

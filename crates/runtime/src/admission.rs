@@ -76,7 +76,7 @@ impl Admission {
     }
 
     fn begin(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, door: Door, rank: Rank) {
-        self.worker.counters().note_connection();
+        self.worker.counters().connections.add(1);
         let place = Place::new(&self.worker, rank, stream.as_raw_fd());
         let client = Client { stream, remote: peer.ip(), door, is_fresh: true, place };
         if client.is_restricted() {

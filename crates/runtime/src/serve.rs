@@ -193,7 +193,7 @@ async fn write_log(worker: Rc<Worker>) {
     let Some(log) = worker.log() else { return };
     while !worker.life.sleep(LOG_PAUSE).await {
         log.flush();
-        worker.counters().note_dropped_log_lines(log.take_dropped());
+        worker.counters().log_lines_dropped.add(log.take_dropped());
     }
 }
 

@@ -25,21 +25,13 @@ pub(crate) enum Order {
 
 impl Order {
     pub(crate) fn to_byte(self) -> u8 {
-        match self {
-            Self::Drain => b'd',
-            Self::Quit => b'q',
-            Self::TakeOver => b't',
-            Self::Resume => b'r',
-        }
+        self as u8
     }
 
+    /// The order that a byte means; every other byte is [`Order::Quit`].
     pub(crate) fn from_byte(byte: u8) -> Self {
-        match byte {
-            b'd' => Self::Drain,
-            b't' => Self::TakeOver,
-            b'r' => Self::Resume,
-            _ => Self::Quit,
-        }
+        let orders = [Self::Drain, Self::TakeOver, Self::Resume];
+        orders.into_iter().find(|order| order.to_byte() == byte).unwrap_or(Self::Quit)
     }
 }
 

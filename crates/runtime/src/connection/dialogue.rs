@@ -37,9 +37,10 @@ pub(crate) struct Dialogue<'w> {
     /// Its name, if there is an access log.
     name: Option<Box<Name>>,
     /// Whether no request has come yet.
-    is_fresh: bool,
-    /// Whether the connection is above the limit, so that only its health is told.
-    is_restricted: bool,
+    pub(crate) is_fresh: bool,
+    /// Whether the connection is above the limit: only one request more is answered, and with 503
+    /// unless it asks for the health of the server.
+    pub(crate) is_restricted: bool,
 }
 
 /// A request whose head is complete.
@@ -124,15 +125,10 @@ impl<'w> Dialogue<'w> {
         }
     }
 
-    /// Answers one request more, with 503 unless it asks for the health of the server.
+    /// Notes that the connection is above the limit.
     pub(crate) fn restrict(&mut self) {
         self.is_restricted = true;
         self.connection.close_after_answer();
-    }
-
-    /// Whether only one request more is answered.
-    pub(crate) fn is_restricted(&self) -> bool {
-        self.is_restricted
     }
 
     /// Whether the answer to the request that has been read reports times and the path.
@@ -184,11 +180,6 @@ impl<'w> Dialogue<'w> {
     /// Whether no part of a request has arrived, so that the connection may close without loss.
     pub(crate) fn is_idle(&self) -> bool {
         self.connection.is_idle()
-    }
-
-    /// Whether no request has come yet.
-    pub(crate) fn is_fresh(&self) -> bool {
-        self.is_fresh
     }
 
     /// Whether a request's body is being read.

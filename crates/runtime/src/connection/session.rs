@@ -156,7 +156,7 @@ impl<'w, S: Stream> Session<'w, S> {
         if let Err(end) = self.flush().await {
             return Some(Outcome::Over(end));
         }
-        if self.is_idle() && !self.dialogue.is_fresh() {
+        if self.is_idle() && !self.dialogue.is_fresh {
             return Some(Outcome::Idle);
         }
         if self.is_unaffordable() {
@@ -225,7 +225,7 @@ impl<'w, S: Stream> Session<'w, S> {
         let config = self.worker.config();
         if self.dialogue.is_in_body() {
             (Wait::Receive, config.stall_timeout)
-        } else if self.dialogue.is_restricted() {
+        } else if self.dialogue.is_restricted {
             (Wait::Head, config.header_timeout.min(RESTRICTED_TIMEOUT))
         } else {
             (Wait::Head, config.header_timeout)
@@ -235,7 +235,7 @@ impl<'w, S: Stream> Session<'w, S> {
     /// EOF, real or caused by a deadline's shutdown(2).
     fn receive_ended(&mut self) -> Received {
         // A connection above the limit is answered even if it has asked for nothing.
-        let is_idle = self.is_idle() && !self.dialogue.is_restricted();
+        let is_idle = self.is_idle() && !self.dialogue.is_restricted;
         match self.worker.deadlines.expired(self.watch) {
             None if is_idle => Received::End(End::Peer),
             // An incomplete message is not answered (RFC 9112 section 8).
@@ -350,7 +350,7 @@ impl<'w, S: Stream> Session<'w, S> {
     /// Half-closes, and throws away what the peer sends until it closes too or [`LINGER`] is over.
     async fn linger(&mut self) {
         self.stream.shutdown_send();
-        let limit = if self.dialogue.is_restricted() { RESTRICTED_LINGER } else { LINGER };
+        let limit = if self.dialogue.is_restricted { RESTRICTED_LINGER } else { LINGER };
         self.arm(Wait::Linger, limit);
         let mut left = LINGER_BYTES_MAX;
         while left > 0 {

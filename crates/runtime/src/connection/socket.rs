@@ -159,7 +159,9 @@ impl Socket {
         let bytes = match ring {
             Some(ring) => {
                 let written = ring.write(self.raw(), slices, outbound.head());
-                self.worker.counters().set_zerocopy(ring.zerocopy_counts());
+                let (counters, reported) = (self.worker.counters(), ring.zerocopy_counts());
+                counters.zerocopy_copied.set(reported.copied);
+                counters.zerocopy_not_copied.set(reported.not_copied);
                 written?
             }
             None => sys::send_slices(self.raw(), slices)?,

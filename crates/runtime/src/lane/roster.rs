@@ -116,7 +116,7 @@ impl Roster {
         };
         let mut dialogue = Dialogue::new(worker, client.remote, client.door, client.is_fresh);
         let verdict = answer(&mut dialogue, input, outbox);
-        client.is_fresh = dialogue.is_fresh();
+        client.is_fresh = dialogue.is_fresh;
         verdict
     }
 

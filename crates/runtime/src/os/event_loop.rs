@@ -1,7 +1,6 @@
 //! Owns the event loop of a worker: builds it over io_uring or over epoll, or reports what refused
 //! it and what would help.
 
-use std::fmt;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
@@ -42,12 +41,6 @@ impl Driver {
             Self::IoUring => "io_uring",
             Self::Epoll => "epoll",
         }
-    }
-}
-
-impl fmt::Display for Driver {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
     }
 }
 

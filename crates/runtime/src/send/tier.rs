@@ -2,7 +2,6 @@
 //! else knows these thresholds and fallbacks.
 
 use std::cell::Cell;
-use std::fmt;
 
 use crate::config::SendTier;
 use crate::os::event_loop::Driver;
@@ -75,12 +74,6 @@ impl Tier {
             Self::Registered => "registered",
             Self::Zerocopy => "zerocopy",
         }
-    }
-}
-
-impl fmt::Display for Tier {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
     }
 }
 
