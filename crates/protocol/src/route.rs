@@ -120,7 +120,7 @@ impl Routed<'_> {
     /// [`Response::with_timing`] when it sends the answer.
     #[must_use]
     pub fn wants_timing(&self) -> bool {
-        self.response.wants_timing()
+        self.response.timing_request.is_some()
     }
 }
 

@@ -14,7 +14,7 @@ use heartbeat_protocol::Door;
 use crate::connection::dialogue::Dialogue;
 use crate::connection::session::{Outcome, Session, Start};
 use crate::connection::socket::Socket;
-use crate::handover::{Accepted, Rank};
+use crate::handover::Accepted;
 use crate::lane::{Client, Departure, Lane};
 use crate::os::sys;
 use crate::place::{self, Place};
@@ -50,16 +50,16 @@ impl Admission {
     pub(crate) fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, door: Door) {
         let worker = &self.worker;
         let rank = place::rank(worker, door);
-        let vacancy = match door {
-            Door::Main => worker.balance.find_vacancy(&worker.shared.inboxes, &worker.clock),
-            Door::Admin => None,
-        };
-        match vacancy {
-            Some(vacancy) => vacancy.fill(Accepted { stream, peer, rank }),
-            None => {
-                worker.inbox().note_open();
-                self.begin(stream, peer, door, rank);
+        let accepted = Accepted { stream, peer, rank };
+        let stays = match door {
+            Door::Main => {
+                worker.balance.hand_over(&worker.shared.inboxes, &worker.clock, accepted)
             }
+            Door::Admin => Some(accepted),
+        };
+        if let Some(accepted) = stays {
+            worker.inbox().note_open();
+            self.begin(accepted, door);
         }
     }
 
@@ -70,12 +70,13 @@ impl Admission {
 
     /// Takes over the connections that other workers have accepted for this one.
     pub(crate) fn take_over(self: &Rc<Self>, handed_over: Vec<Accepted>) {
-        for Accepted { stream, peer, rank } in handed_over {
-            self.begin(stream, peer, Door::Main, rank);
+        for accepted in handed_over {
+            self.begin(accepted, Door::Main);
         }
     }
 
-    fn begin(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, door: Door, rank: Rank) {
+    fn begin(self: &Rc<Self>, accepted: Accepted, door: Door) {
+        let Accepted { stream, peer, rank } = accepted;
         self.worker.counters().connections.add(1);
         let place = Place::new(&self.worker, rank, stream.as_raw_fd());
         let client = Client { stream, remote: peer.ip(), door, is_fresh: true, place };
