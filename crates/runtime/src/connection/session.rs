@@ -69,16 +69,6 @@ pub(crate) enum Outcome {
     Over(End),
 }
 
-/// What came of a wait for the peer.
-enum Received {
-    Bytes,
-    /// The peer's message did not arrive in time.
-    TimedOut(Wait),
-    End(End),
-    /// Half-close, drain, then close.
-    Close(End),
-}
-
 impl<'w, S: Stream> Session<'w, S> {
     pub(crate) fn new(
         worker: &'w Worker,
@@ -160,27 +150,10 @@ impl<'w, S: Stream> Session<'w, S> {
             return Some(Outcome::Idle);
         }
         if self.is_unaffordable() {
-            self.dialogue.guess_name(self.input.unused());
-            // The peer may take its time to read the answer: the memory is needed now.
-            self.input.release(&self.worker.buffers);
-            return match self.deliver(Reply::TooLarge).await {
-                Some(Outcome::Over(End::Aborted)) => Some(Outcome::Over(End::Aborted)),
-                _ => Some(Outcome::Over(End::Rejected)),
-            };
+            let end = self.deliver_last(Reply::TooLarge, End::Rejected).await;
+            return Some(Outcome::Over(end));
         }
-        match self.receive_some().await {
-            Received::Bytes => None,
-            Received::End(end) => Some(Outcome::Over(end)),
-            Received::Close(end) => Some(Outcome::Over(self.close(end).await)),
-            Received::TimedOut(wait) => {
-                self.dialogue.guess_name(self.input.unused());
-                let ended = self.deliver(Reply::Timeout).await;
-                Some(match ended {
-                    Some(Outcome::Over(End::Aborted)) => Outcome::Over(End::Aborted),
-                    _ => Outcome::Over(End::TimedOut(wait)),
-                })
-            }
-        }
+        self.receive_some().await
     }
 
     /// Whether this connection would wait with a long part of a head, and no memory is left for
@@ -189,8 +162,8 @@ impl<'w, S: Stream> Session<'w, S> {
         self.input.unused().len() >= SMALL_BYTES && !self.worker.has_memory()
     }
 
-    /// Receives more, or throws it away if nothing would read it.
-    async fn receive_some(&mut self) -> Received {
+    /// Receives more, or throws it away if nothing would read it. Some if the session ends.
+    async fn receive_some(&mut self) -> Option<Outcome> {
         let (wait, limit) = self.receive_wait();
         self.arm(wait, limit);
         let ahead = self.dialogue.content_ahead();
@@ -207,15 +180,15 @@ impl<'w, S: Stream> Session<'w, S> {
             result
         };
         match result {
-            Ok(0) => self.receive_ended(),
+            Ok(0) => Some(Outcome::Over(self.receive_ended().await)),
             Ok(_) => {
                 if wait == Wait::Receive {
                     self.worker.deadlines.disarm(self.watch);
                 }
-                Received::Bytes
+                None
             }
-            Err(error) if is_interrupted(&error) => Received::Bytes,
-            Err(_) => Received::End(self.failed()),
+            Err(error) if is_interrupted(&error) => None,
+            Err(_) => Some(Outcome::Over(self.failed())),
         }
     }
 
@@ -233,18 +206,30 @@ impl<'w, S: Stream> Session<'w, S> {
     }
 
     /// EOF, real or caused by a deadline's shutdown(2).
-    fn receive_ended(&mut self) -> Received {
+    async fn receive_ended(&mut self) -> End {
         // A connection above the limit is answered even if it has asked for nothing.
         let is_idle = self.is_idle() && !self.dialogue.is_restricted;
         match self.worker.deadlines.expired(self.watch) {
-            None if is_idle => Received::End(End::Peer),
+            None if is_idle => End::Peer,
             // An incomplete message is not answered (RFC 9112 section 8).
-            None => Received::End(End::Aborted),
+            None => End::Aborted,
             // An idle connection closes without an answer, but not before what may be on its way
             // from the peer has met this side's end.
-            Some(_) if is_idle && self.worker.is_draining() => Received::Close(End::Drained),
-            Some(wait) if is_idle => Received::Close(End::TimedOut(wait)),
-            Some(wait) => Received::TimedOut(wait),
+            Some(_) if is_idle && self.worker.is_draining() => self.close(End::Drained).await,
+            Some(wait) if is_idle => self.close(End::TimedOut(wait)).await,
+            Some(wait) => self.deliver_last(Reply::Timeout, End::TimedOut(wait)).await,
+        }
+    }
+
+    /// Sends the answer to a message that has not arrived whole. The connection is over because of
+    /// `end`, unless the peer is gone before the answer has been sent.
+    async fn deliver_last(&mut self, reply: Reply, end: End) -> End {
+        self.dialogue.guess_name(self.input.unused());
+        // The peer may take its time to read the answer: the memory is free from now on.
+        self.input.release(&self.worker.buffers);
+        match self.deliver(reply).await {
+            Some(Outcome::Over(End::Aborted)) => End::Aborted,
+            _ => end,
         }
     }
 
