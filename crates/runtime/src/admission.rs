@@ -52,9 +52,7 @@ impl Admission {
         let rank = place::rank(worker, door);
         let accepted = Accepted { stream, peer, rank };
         let stays = match door {
-            Door::Main => {
-                worker.balance.hand_over(&worker.shared.inboxes, &worker.clock, accepted)
-            }
+            Door::Main => worker.balance.hand_over(&worker.shared.inboxes, &worker.clock, accepted),
             Door::Admin => Some(accepted),
         };
         if let Some(accepted) = stays {
