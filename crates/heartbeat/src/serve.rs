@@ -8,16 +8,16 @@ use heartbeat_runtime::{Config, Report, Server, Signals, StartError};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::failure::Failure;
-use crate::notice::tell;
+use crate::notice;
 
-/// How often a drain is asked whether it is over.
+/// How often the end of a drain is checked.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 
 /// How long the workers may take to end once they must, before the process ends without them.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a port counts as not yet given back, and how often it is tried. The kernel ends the
-/// rings of a process that was killed after the process itself, and its listeners with them.
+/// How long a port in use is tried again, and how often. The kernel ends the rings of a killed
+/// process after the process itself, and the listeners end with the rings.
 const PORT_PATIENCE: Duration = Duration::from_secs(2);
 const PORT_POLL: Duration = Duration::from_millis(20);
 
@@ -29,23 +29,23 @@ pub(crate) fn serve(config: Config) -> Result<ExitCode, Failure> {
     })?;
     raise_descriptor_limit();
     let Some(server) = start(&config, &signals)? else { return Ok(ExitCode::SUCCESS) };
-    tell(&banner(&config, &server));
+    notice::print(&banner(&config, &server));
     signals.wait();
     server.stop();
-    tell(&drain_notice(config.drain_delay, config.drain_timeout));
+    notice::print(&drain_notice(config.drain_delay, config.drain_timeout));
     let deadline = Instant::now() + config.drain_delay + config.drain_timeout;
     while !server.is_finished() && Instant::now() < deadline {
         // If signals can not be waited for any more, nothing else could end the drain early.
         if signals.wait_for(DRAIN_POLL).unwrap_or(true) {
             server.stop();
-            tell("heartbeat: second signal: ending at once\n");
+            notice::print("heartbeat: second signal: ending at once\n");
             break;
         }
     }
     if !server.wait_for(END_TIMEOUT) {
-        tell("heartbeat: a worker hangs in a system call: ending without it\n");
+        notice::print("heartbeat: a worker hangs in a system call: ending without it\n");
     }
-    // Not by returning: a thread that hangs must not hold up the process.
+    // The process exits here, so that a thread that hangs can not hold it up.
     std::process::exit(0)
 }
 
@@ -61,8 +61,8 @@ fn drain_notice(delay: Duration, timeout: Duration) -> String {
     )
 }
 
-/// Starts the server, and tries again as long as the port may be that of a process that has just
-/// been killed. None if a signal ends the start.
+/// Starts the server. Tries again while the port is in use, because it may belong to a process that
+/// has just been killed. None if a signal ends the start.
 fn start(config: &Config, signals: &Signals) -> Result<Option<Server>, Failure> {
     let begun = Instant::now();
     loop {
@@ -94,7 +94,7 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// What runs, on what, and why.
+/// The lines that a start prints: what runs, on what, and why.
 fn banner(config: &Config, server: &Server) -> String {
     let Report { threads, driver, driver_reason, send, send_reason, max_connections, .. } =
         server.report();
@@ -106,7 +106,7 @@ fn banner(config: &Config, server: &Server) -> String {
     }
     if let Some(asked) = server.report().max_connections_refused {
         warnings += &format!(
-            "heartbeat: warning: --max-connections {asked} is taken down to {max_connections}, \
+            "heartbeat: warning: --max-connections {asked} is lowered to {max_connections}, \
              which is what the limits of this process allow (ulimit -n, memory limit)\n"
         );
     }
