@@ -12,15 +12,16 @@ use crate::os::sys::{self, BlockedSignals};
 
 /// An order to a worker: one byte on its control socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Order {
     /// Begin the drain.
-    Drain,
+    Drain = b'd',
     /// End now.
-    Quit,
+    Quit = b'q',
     /// Take the connections out of the inbox.
-    TakeOver,
+    TakeOver = b't',
     /// Resume the tasks that have given way.
-    Resume,
+    Resume = b'r',
 }
 
 impl Order {

@@ -207,7 +207,7 @@ pub(crate) fn worker_within(memory: Option<MemoryGauge>) -> Rc<Worker> {
 /// Both runs of a connection must have the same result.
 fn run(worker: &Rc<Worker>, script: &Script) -> Run {
     thread_local! {
-        static WITH_LANE: Rc<Worker> = worker();
+        static WITH_LANE: Rc<Worker> = worker_within(None);
     }
     let by_sessions = run_on(worker, script, false);
     let by_lane = WITH_LANE.with(|worker| run_on(worker, script, true));
