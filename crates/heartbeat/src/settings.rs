@@ -110,7 +110,7 @@ impl<'a> Settings<'a> {
         let max_bytes = self.required("max", values::size_bytes)?;
         let uri = self.given("uri");
         let options = SiteOptions {
-            admin_door: self.optional("admin-port", values::port)?.is_some(),
+            admin_port: self.optional("admin-port", values::port)?.is_some(),
             responsiveness: self.required("responsiveness", values::switch)?,
             aliases: self.required("aliases", values::switch)?,
         };
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn takes_every_option_from_either_place() {
         let secs = Duration::from_secs;
-        let options = SiteOptions { admin_door: true, responsiveness: true, aliases: true };
+        let options = SiteOptions { admin_port: true, responsiveness: true, aliases: true };
         let admin_address = Address { ip: "127.0.0.1".parse().unwrap(), scope_id: 0 };
         let expected = Config {
             port: 0,

@@ -2,7 +2,7 @@
 //! ones; the seeds are fixed, and a failure names its seed.
 
 use heartbeat_protocol::{
-    CloseReason, Connection, Content, DateLine, Door, Event, Next, Payload, Persistence, Response,
+    CloseReason, Connection, Content, DateLine, Event, Next, Payload, Persistence, Port, Response,
     Site, Status, route,
 };
 
@@ -230,7 +230,7 @@ fn wire(bytes: u64, persistence: Persistence, site: &Site) -> (Vec<u8>, Content<
     let Event::Request(request) = connection.receive(request.as_bytes()).event else {
         panic!("a wire request is a request")
     };
-    let routed = route(&request, Door::Main, site, &FACTS);
+    let routed = route(&request, Port::Main, site, &FACTS);
     assert_eq!(connection.persistence(), persistence);
     let mut head = Vec::new();
     let content = connection.send(&routed.response(), &DateLine::new(DATE_SECONDS), &mut head).1;

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use heartbeat_protocol::Door;
+use heartbeat_protocol::Port;
 
 use crate::connection::dialogue::Dialogue;
 use crate::connection::session::{Outcome, Session, Start};
@@ -47,37 +47,37 @@ impl Admission {
 
     /// Hands a connection that has been accepted over to a worker that has fewer, or keeps it. A
     /// connection of the admin port always stays, because only one worker has that port.
-    pub(crate) fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, door: Door) {
+    pub(crate) fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, port: Port) {
         let worker = &self.worker;
-        let rank = place::rank(worker, door);
+        let rank = place::rank(worker, port);
         let accepted = Accepted { stream, peer, rank };
-        let stays = match door {
-            Door::Main => worker.balance.hand_over(&worker.shared.inboxes, &worker.clock, accepted),
-            Door::Admin => Some(accepted),
+        let stays = match port {
+            Port::Main => worker.balance.hand_over(&worker.shared.inboxes, &worker.clock, accepted),
+            Port::Admin => Some(accepted),
         };
         if let Some(accepted) = stays {
             worker.inbox().note_open();
-            self.begin(accepted, door);
+            self.begin(accepted, port);
         }
     }
 
-    /// Whether another connection can be accepted: if it were above the limit, it could be told so.
-    pub(crate) fn has_room(&self) -> bool {
-        place::has_room_above(&self.worker)
+    /// Whether another connection can be accepted, and be answered if it is above the limit.
+    pub(crate) fn can_accept(&self) -> bool {
+        place::can_answer_above(&self.worker)
     }
 
     /// Takes over the connections that other workers have accepted for this one.
     pub(crate) fn take_over(self: &Rc<Self>, handed_over: Vec<Accepted>) {
         for accepted in handed_over {
-            self.begin(accepted, Door::Main);
+            self.begin(accepted, Port::Main);
         }
     }
 
-    fn begin(self: &Rc<Self>, accepted: Accepted, door: Door) {
+    fn begin(self: &Rc<Self>, accepted: Accepted, port: Port) {
         let Accepted { stream, peer, rank } = accepted;
         self.worker.counters().connections.add(1);
         let place = Place::new(&self.worker, rank, stream.as_raw_fd());
-        let client = Client { stream, remote: peer.ip(), door, is_fresh: true, place };
+        let client = Client { stream, remote: peer.ip(), port, is_fresh: true, place };
         if client.is_restricted() {
             self.start(Departure { client, start: Start::default() });
         } else {
@@ -181,10 +181,10 @@ impl SpareTask {
 async fn serve(departure: Departure) -> Option<Client> {
     let Departure { client, start } = departure;
     let is_restricted = client.is_restricted();
-    let Client { stream, remote, door, is_fresh, place } = client;
+    let Client { stream, remote, port, is_fresh, place } = client;
     let worker = Rc::clone(&place.worker);
     let socket = Socket::new(stream, Rc::clone(&worker));
-    let dialogue = Dialogue::new(&worker, remote, door, is_fresh);
+    let dialogue = Dialogue::new(&worker, remote, port, is_fresh);
     let mut session = Session::new(&worker, place.watch, dialogue, socket);
     let outcome = match is_restricted {
         true => Outcome::Over(session.turn_down().await),
@@ -194,7 +194,7 @@ async fn serve(departure: Departure) -> Option<Client> {
     match outcome {
         Outcome::Idle => {
             let stream = socket.into_stream()?;
-            Some(Client { stream, remote, door, is_fresh: false, place })
+            Some(Client { stream, remote, port, is_fresh: false, place })
         }
         Outcome::Over(end) => {
             worker.note_end(place.watch, end);

@@ -163,7 +163,7 @@ impl Deadlines {
         with(entries[id as usize].as_mut().expect("a watch keeps its entry"))
     }
 
-    /// Sweeps until the end, and sleeps while nobody is watched. `shortest` is the shortest time
+    /// Sweeps until the end, and sleeps while there is no connection. `shortest` is the shortest time
     /// limit there is: a sweep comes several times within it.
     ///
     /// Calls `after` after each sweep, with the number of connections that it must sample for
@@ -176,14 +176,14 @@ impl Deadlines {
         after: impl Fn(usize),
     ) {
         let pause = (shortest / 8).clamp(SWEEP_MIN, SWEEP_MAX);
-        let somebody = |context: &mut Context<'_>| {
+        let has_connections = |context: &mut Context<'_>| {
             if self.watched.get() > 0 {
                 return Poll::Ready(());
             }
             *self.sweeper.borrow_mut() = Some(context.waker().clone());
             Poll::Pending
         };
-        while !life.or_ready(somebody).await && !life.sleep(pause).await {
+        while !life.or_ready(has_connections).await && !life.sleep(pause).await {
             self.expire(clock.now_ms());
             let share = pause.as_secs_f64() / SAMPLE_PERIOD.as_secs_f64();
             let watched = self.entries.borrow().len() as f64;

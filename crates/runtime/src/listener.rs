@@ -113,20 +113,20 @@ impl Acceptor {
         Ok(Self { listener: listener.try_clone()?, ready, accepted: Cell::new(0) })
     }
 
-    /// Accepts until `is_closed`, and gives each connection to `admit`. While `has_room` is false,
+    /// Accepts until `is_closed`, and gives each connection to `admit`. While `can_accept` is false,
     /// connections stay in the queue of the listener.
     pub(crate) async fn run(
         &self,
         is_blocking: bool,
         is_closed: impl Fn() -> bool,
-        has_room: impl Fn() -> bool,
+        can_accept: impl Fn() -> bool,
         admit: impl Fn(TcpStream, SocketAddr),
         turns: &Turns,
     ) {
         let mut back_off = BACK_OFF_MIN;
         let mut in_a_row = 0;
         while !is_closed() {
-            if !has_room() {
+            if !can_accept() {
                 monoio::time::sleep(BACK_OFF_MIN).await;
                 continue;
             }
@@ -166,7 +166,7 @@ impl Acceptor {
     /// first, by a packet filter that drops pure SYNs: a client repeats its SYN after a second, and
     /// finds the next server, or the port closed. Then the queue empties while [`Acceptor::run`]
     /// continues.
-    pub(crate) async fn let_queue_run_dry(&self, listener: &TcpListener) {
+    pub(crate) async fn empty_queue(&self, listener: &TcpListener) {
         // A kernel without socket filters leaves the race of a SYN against the last accept.
         let _ = SockRef::from(listener).attach_filter(&DROP_SYN);
         let mut waited = Duration::ZERO;

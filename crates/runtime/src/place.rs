@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use heartbeat_protocol::Door;
+use heartbeat_protocol::Port;
 
 use crate::deadlines::WatchId;
 use crate::handover::Rank;
@@ -19,8 +19,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The place of a connection that [`rank`] and the worker's inbox have counted. Its socket stays
-    /// open as long as the place is kept.
+    /// The place of a connection that [`rank`] and the worker's inbox have counted. Its socket
+    /// stays open as long as the place is kept.
     pub(crate) fn new(worker: &Rc<Worker>, rank: Rank, socket: RawFd) -> Self {
         let watch = worker.deadlines.add(socket);
         Self { worker: Rc::clone(worker), rank, watch }
@@ -29,9 +29,9 @@ impl Place {
 
 /// Counts a connection that has just been accepted. The limit does not count those of the admin
 /// port, so that operators can look at a server that is full.
-pub(crate) fn rank(worker: &Worker, door: Door) -> Rank {
+pub(crate) fn rank(worker: &Worker, port: Port) -> Rank {
     let shared = &worker.shared;
-    if door == Door::Main {
+    if port == Port::Main {
         let before = shared.connections.fetch_add(1, Ordering::Relaxed);
         if before < shared.limits.connections_max && worker.has_memory() {
             return Rank::Within;
@@ -43,7 +43,7 @@ pub(crate) fn rank(worker: &Worker, door: Door) -> Rank {
 }
 
 /// Whether another connection above the limit can be answered.
-pub(crate) fn has_room_above(worker: &Worker) -> bool {
+pub(crate) fn can_answer_above(worker: &Worker) -> bool {
     let shared = &worker.shared;
     shared.above_limit.load(Ordering::Relaxed) < shared.limits.above_limit_max
 }

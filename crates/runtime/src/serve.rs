@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use heartbeat_protocol::Door;
+use heartbeat_protocol::Port;
 use monoio::io::AsyncReadRent;
 
 use crate::admission::{self, Admission};
@@ -65,12 +65,12 @@ pub(crate) async fn serve(
         monoio::net::UnixStream::from_std(control).map_err(Refusal::of("epoll_ctl"))?;
     let ready = admission::watch(admission.lane_descriptor()).map_err(Refusal::of("epoll_ctl"))?;
     let lane = monoio::spawn(Rc::clone(&admission).run_lane(ready));
-    let accept_at = |acceptor: &Rc<Acceptor>, door| {
+    let accept_at = |acceptor: &Rc<Acceptor>, port| {
         let (worker, admission) = (Rc::clone(&worker), Rc::clone(&admission));
-        monoio::spawn(accept(worker, admission, Rc::clone(acceptor), door))
+        monoio::spawn(accept(worker, admission, Rc::clone(acceptor), port))
     };
-    let accepting = accept_at(&acceptor, Door::Main);
-    let admin_accepting = admin_acceptor.map(|acceptor| accept_at(&acceptor, Door::Admin));
+    let accepting = accept_at(&acceptor, Port::Main);
+    let admin_accepting = admin_acceptor.map(|acceptor| accept_at(&acceptor, Port::Admin));
     let sweeping = monoio::spawn(sweep(Rc::clone(&worker)));
     let logging = monoio::spawn(write_log(Rc::clone(&worker)));
     if worker.shared.report.threads > 1 {
@@ -117,7 +117,7 @@ async fn drain(
     pause(worker.config().drain_delay, has_quit).await;
     let closing = Instant::now();
     if !has_quit() {
-        acceptor.let_queue_run_dry(listener).await;
+        acceptor.empty_queue(listener).await;
     }
     worker.life.reach(Stage::Closed);
     listener::close(listener);
@@ -135,12 +135,12 @@ async fn drain(
 }
 
 /// Accepts connections at one of the listeners until it is closed.
-async fn accept(worker: Rc<Worker>, admission: Rc<Admission>, acceptor: Rc<Acceptor>, door: Door) {
+async fn accept(worker: Rc<Worker>, admission: Rc<Admission>, acceptor: Rc<Acceptor>, port: Port) {
     let is_closed = || worker.life.has_reached(Stage::Closed);
-    let has_room = || admission.has_room();
-    let admit = |stream, peer| admission.admit(stream, peer, door);
+    let can_accept = || admission.can_accept();
+    let admit = |stream, peer| admission.admit(stream, peer, port);
     let is_blocking = worker.has_blocking_sockets();
-    acceptor.run(is_blocking, is_closed, has_room, admit, &worker.turns).await;
+    acceptor.run(is_blocking, is_closed, can_accept, admit, &worker.turns).await;
 }
 
 /// Waits until `done` or until `limit` has passed.
@@ -184,7 +184,7 @@ async fn obey(mut control: monoio::net::UnixStream, worker: Rc<Worker>, admissio
     while next_order(&mut control, &worker, &admission).await.is_some() {
         worker.life.reach(Stage::Quitting);
     }
-    // Nobody would resume a task that gave way from now on.
+    // No order would resume a task that gives way from now on.
     worker.turns.close();
 }
 

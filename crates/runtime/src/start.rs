@@ -49,15 +49,15 @@ const CONNECTION_BYTES: u64 = 4 * 1024;
 /// buffers, and what the kernel holds of answers.
 const CONNECTIONS_SHARE: u64 = 2;
 
-/// Connections above the limit that are answered at a time, at most: one in eight of those that
-/// there is room for. Further ones wait in the listener's queue.
+/// Connections above the limit that are answered at a time, at most: one in eight of those that the
+/// descriptors allow. Further ones wait in the listener's queue.
 const ABOVE_LIMIT_MAX: usize = 64;
 const ABOVE_LIMIT_SHARE: usize = 8;
 
 /// How often [`Workers::join_for`] checks whether the workers have ended.
 const JOIN_POLL: Duration = Duration::from_millis(5);
 
-/// How many connections `descriptors` and a memory limit leave room for.
+/// How many connections `descriptors` and a memory limit allow.
 ///
 /// # Errors
 /// If they allow none.
@@ -91,8 +91,8 @@ pub(crate) fn start(
     listeners: &[TcpListener],
     admin: Option<&TcpListener>,
 ) -> Result<Workers, StartError> {
-    let doors = Doors { listeners, admin };
-    let attempt = |driver, refusal| attempt(driver, refusal, config, limits, cpus, &doors);
+    let listeners = Listeners { workers: listeners, admin };
+    let attempt = |driver, refusal| attempt(driver, refusal, config, limits, cpus, &listeners);
     if config.io == Io::Epoll {
         return attempt(Driver::Epoll, None);
     }
@@ -179,8 +179,8 @@ impl Drop for Threads {
 }
 
 /// The listeners of a server: one per worker, and that of the admin port for the first worker.
-struct Doors<'a> {
-    listeners: &'a [TcpListener],
+struct Listeners<'a> {
+    workers: &'a [TcpListener],
     admin: Option<&'a TcpListener>,
 }
 
@@ -210,12 +210,12 @@ fn attempt(
     config: &Config,
     limits: Limits,
     cpus: &[usize],
-    doors: &Doors<'_>,
+    listeners: &Listeners<'_>,
 ) -> Result<Workers, StartError> {
     let (progress, reports) = channel();
     let mut attempt = Attempt::default();
-    for (index, (cpu, listener)) in cpus.iter().copied().zip(doors.listeners).enumerate() {
-        let admin = if index == 0 { doors.admin } else { None };
+    for (index, (cpu, listener)) in cpus.iter().copied().zip(listeners.workers).enumerate() {
+        let admin = if index == 0 { listeners.admin } else { None };
         let (near, sockets) = sockets(driver, listener, admin)?;
         attempt.threads.controls.push(near);
         let (step, steps) = channel();
@@ -315,7 +315,7 @@ fn sockets(
     Ok((Arc::clone(&near), Sockets { listener, admin, control, near }))
 }
 
-/// The life of a worker's thread.
+/// Runs in the thread of a worker.
 fn run_worker(
     driver: Driver,
     cpu: usize,

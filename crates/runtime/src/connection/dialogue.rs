@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use heartbeat_protocol::{
-    Connection, Content, Door, Event, Next, Payload, Persistence, Rejection, Response, Route,
+    Connection, Content, Event, Next, Payload, Persistence, Port, Rejection, Response, Route,
     Routed, ServerTiming, Status, limits, route,
 };
 
@@ -30,7 +30,7 @@ pub(crate) const GATHER_BYTES_MAX: usize = OUTBOX_BYTES - CONTIGUOUS_BYTES_MAX;
 pub(crate) struct Dialogue<'w> {
     worker: &'w Worker,
     remote: IpAddr,
-    door: Door,
+    port: Port,
     connection: Connection,
     /// The request that is being read.
     request: Option<Open<'w>>,
@@ -112,11 +112,11 @@ pub(crate) struct Large {
 
 impl<'w> Dialogue<'w> {
     /// A connection that waits for a request, its first one if `is_fresh`.
-    pub(crate) fn new(worker: &'w Worker, remote: IpAddr, door: Door, is_fresh: bool) -> Self {
+    pub(crate) fn new(worker: &'w Worker, remote: IpAddr, port: Port, is_fresh: bool) -> Self {
         Self {
             worker,
             remote,
-            door,
+            port,
             connection: Connection::new(),
             request: None,
             name: worker.log().map(|_| worker.buffers.name()),
@@ -165,7 +165,7 @@ impl<'w> Dialogue<'w> {
                     name.set(request.method_token, request.target_bytes);
                 }
                 let routed =
-                    route(&request, self.door, &self.worker.config().site, &self.worker.facts());
+                    route(&request, self.port, &self.worker.config().site, &self.worker.facts());
                 if routed.response().status.is_refusal() {
                     self.connection.refuse();
                 }

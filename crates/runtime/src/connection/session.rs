@@ -25,8 +25,8 @@ use crate::worker::Worker;
 /// How long a peer may take to read the last answer and to close (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_secs(5);
 
-/// How long a connection above the limit may take for its request, after which it is answered all
-/// the same, and how long it may take to close. Few connections can be told so at a time.
+/// How long a connection above the limit may take for its request, after which it is answered
+/// without one, and how long it may take to close. Only a few of them are answered at a time.
 const RESTRICTED_TIMEOUT: Duration = Duration::from_millis(250);
 const RESTRICTED_LINGER: Duration = Duration::from_secs(1);
 

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use heartbeat_protocol::{Door, Site};
+use heartbeat_protocol::{Port, Site};
 
 use crate::config::Config;
 use crate::connection::buffers::SMALL_BYTES;
@@ -232,7 +232,7 @@ fn run_on(worker: &Rc<Worker>, script: &Script, lane_answers: bool) -> Run {
     let mut is_fresh = true;
     let mut start = Start::default();
     let end = loop {
-        let dialogue = Dialogue::new(worker, REMOTE, Door::Main, is_fresh);
+        let dialogue = Dialogue::new(worker, REMOTE, Port::Main, is_fresh);
         let mut session = Session::new(worker, watch, dialogue, stream);
         let outcome = {
             let mut serving = pin!(session.run(start));
@@ -274,7 +274,7 @@ impl Scripted {
             if !lane_answers {
                 return Ok(session_start(buffers, &outbox, (Mark::START, Mark::START), 0, &input));
             }
-            let mut dialogue = Dialogue::new(&worker, REMOTE, Door::Main, false);
+            let mut dialogue = Dialogue::new(&worker, REMOTE, Port::Main, false);
             match answer(&mut dialogue, &input, &mut outbox) {
                 Verdict::Answered => {}
                 Verdict::Unusual { used } => {

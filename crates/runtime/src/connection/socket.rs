@@ -26,14 +26,14 @@ const DISCARD_BYTES_MAX: u64 = 1 << 30;
 
 /// Payload bytes from which on the memory limit is checked first: shorter answers fit into the
 /// smallest send buffer.
-const FRUGAL_BYTES_MIN: u64 = 16 * 1024;
+const CHECKED_BYTES_MIN: u64 = 16 * 1024;
 
 /// Send buffer of a socket if memory is scarce, in bytes. The kernel doubles it for its own needs
 /// (socket(7)), and fills up the packet that it has begun.
-const FRUGAL_SEND_BUFFER_BYTES: usize = 8 * 1024;
+const SCARCE_SEND_BUFFER_BYTES: usize = 8 * 1024;
 
-/// How long an answer waits until it checks again whether there is memory.
-const FRUGAL_PAUSE: Duration = Duration::from_millis(20);
+/// How often an answer that waits for memory checks again.
+const MEMORY_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a session does with its peer. Every count may be short, and any operation may be
 /// interrupted (EINTR), in which case it has done nothing and is repeated.
@@ -53,7 +53,7 @@ pub(crate) trait Stream {
     /// The socket, if there is one.
     fn fd(&self) -> Option<RawFd>;
 
-    /// Tells the peer that nothing further will be sent.
+    /// Half-closes: nothing further will be sent.
     fn shutdown_send(&mut self);
 
     /// Makes the close that follows a reset, which frees what is unsent.
@@ -68,7 +68,7 @@ pub(crate) struct Socket {
     /// Whether the last write was short, because the socket is full: the next one waits first.
     is_full: bool,
     /// Whether its send buffer has been made small because memory is scarce.
-    is_frugal: bool,
+    has_small_buffer: bool,
 }
 
 /// A socket on its own, or registered with the event loop.
@@ -88,7 +88,7 @@ struct Written {
 impl Socket {
     pub(crate) fn new(stream: TcpStream, worker: Rc<Worker>) -> Self {
         let (turn, handle) = (Turn::default(), Handle::Plain(stream));
-        Self { handle, worker, turn, is_full: false, is_frugal: false }
+        Self { handle, worker, turn, is_full: false, has_small_buffer: false }
     }
 
     /// The socket; one that is lost is no socket, which every operation reports (EBADF).
@@ -206,24 +206,24 @@ impl Socket {
     /// Observes the memory limit of the cgroup, which counts unread answers. If memory is scarce,
     /// this socket gets a small send buffer; if it is used up, the answer waits for others to be
     /// read.
-    async fn be_frugal(&mut self) {
+    async fn wait_for_memory(&mut self) {
         loop {
             let Some(gauge) = &self.worker.shared.memory else { return };
             let memory = gauge.read();
             if memory == Memory::Ample {
                 return;
             }
-            if !self.is_frugal {
-                self.is_frugal = true;
+            if !self.has_small_buffer {
+                self.has_small_buffer = true;
                 // Only a socket that is gone refuses it, which the write reports.
-                let _ = sys::set_send_buffer(self.raw(), FRUGAL_SEND_BUFFER_BYTES);
+                let _ = sys::set_send_buffer(self.raw(), SCARCE_SEND_BUFFER_BYTES);
             }
             if memory == Memory::Scarce {
                 return;
             }
             self.turn.restart();
             // Boxed: it is rare, and would add half again to what every session costs.
-            Box::pin(monoio::time::sleep(FRUGAL_PAUSE)).await;
+            Box::pin(monoio::time::sleep(MEMORY_PAUSE)).await;
         }
     }
 
@@ -305,8 +305,8 @@ impl Stream for Socket {
         }
         let mut has_waited = false;
         loop {
-            if outbound.payload_bytes() >= FRUGAL_BYTES_MIN {
-                self.be_frugal().await;
+            if outbound.payload_bytes() >= CHECKED_BYTES_MIN {
+                self.wait_for_memory().await;
             }
             let way = self.worker.means.way(outbound.payload_bytes());
             let is_copy = matches!(way, Way::Copy);
@@ -371,7 +371,7 @@ mod tests {
         let outbound = Outbound::new(None, Payload { bytes: 1 << 20 });
         {
             let sending = pin!(socket.send_outbound(&outbound));
-            let waited = monoio::time::timeout(FRUGAL_PAUSE * 5, sending).await;
+            let waited = monoio::time::timeout(MEMORY_PAUSE * 5, sending).await;
             assert!(waited.is_err(), "memory is used up");
         }
         assert_eq!(sys::unacknowledged_bytes(peer.as_raw_fd()).unwrap(), 0);
@@ -379,7 +379,7 @@ mod tests {
         std::fs::write(current, "600\n").unwrap();
         let sent = socket.send_outbound(&outbound).await.unwrap();
         assert!(sent > 0 && sent < 1 << 19, "{sent} bytes into a small send buffer");
-        assert!(socket.is_frugal);
+        assert!(socket.has_small_buffer);
     }
 
     #[test]

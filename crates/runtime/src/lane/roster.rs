@@ -4,7 +4,7 @@
 use std::net::{IpAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 
-use heartbeat_protocol::Door;
+use heartbeat_protocol::Port;
 
 use crate::connection::buffers::Buffers;
 use crate::connection::dialogue::{Action, Dialogue, Reply};
@@ -29,7 +29,7 @@ pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     pub(crate) remote: IpAddr,
     /// Which listener it came through.
-    pub(crate) door: Door,
+    pub(crate) port: Port,
     /// Whether no request has come yet.
     pub(crate) is_fresh: bool,
 }
@@ -37,7 +37,7 @@ pub(crate) struct Client {
 impl Client {
     /// Whether only its health check is answered, because it is above the limit of connections.
     pub(crate) fn is_restricted(&self) -> bool {
-        self.place.rank == Rank::Above && self.door == Door::Main
+        self.place.rank == Rank::Above && self.port == Port::Main
     }
 }
 
@@ -114,7 +114,7 @@ impl Roster {
         let Some(Some(client)) = self.clients.get_mut(index as usize) else {
             return Verdict::Answered;
         };
-        let mut dialogue = Dialogue::new(worker, client.remote, client.door, client.is_fresh);
+        let mut dialogue = Dialogue::new(worker, client.remote, client.port, client.is_fresh);
         let verdict = answer(&mut dialogue, input, outbox);
         client.is_fresh = dialogue.is_fresh;
         verdict

@@ -1,10 +1,10 @@
 //! Owns standard output as all workers of a process share it: whole lines, and no worker waits.
 //!
 //! Only a thread can promise that. O_NONBLOCK would hold for every process that shares the output,
-//! means nothing to a file on a slow disk, and can not be set on a file description of one's own
+//! has no effect on a file on a slow disk, and can not be set on a file description of one's own
 //! without procfs and the right to open the file again. So a thread writes, and may wait: for a
-//! pipe that nobody reads, a terminal that has been stopped, a disk that hangs. Workers hand it
-//! lines as long as few bytes of others wait; handing over never waits either.
+//! pipe that has no reader, a terminal that has been stopped, a disk that hangs. Workers send it
+//! lines through a channel, which never waits, up to a bound.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -29,12 +29,12 @@ pub(crate) struct LogSink {
     counts: Arc<Counts>,
 }
 
-/// What the thread and the workers tell each other.
+/// What the thread and the workers know of each other.
 #[derive(Debug, Default)]
 struct Counts {
     /// Bytes that have been handed over and are neither written nor lost.
     waiting_bytes: AtomicUsize,
-    /// Lines that could not be written and that nobody has counted yet.
+    /// Lines that could not be written and that no worker has counted yet.
     lost_lines: AtomicU64,
 }
 
@@ -87,7 +87,7 @@ impl LogSink {
     }
 }
 
-/// The life of the thread, which ends with the last sender.
+/// Writes all batches. The thread ends with the last sender.
 fn write_all(mut output: impl Write + AsRawFd, batches: &Receiver<Vec<u8>>, counts: &Counts) {
     // What the output has not taken of a line that it has begun goes before anything else.
     let mut waiting = Vec::new();
@@ -117,7 +117,7 @@ fn write(output: &mut (impl Write + AsRawFd), bytes: &[u8]) -> (usize, io::Resul
             Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
             Ok(count) => written += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Somebody who shares the output has set O_NONBLOCK.
+            // Another process that shares the output has set O_NONBLOCK.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if let Err(error) = sys::wait_writable(output.as_raw_fd()) {
                     return (written, Err(error));

@@ -29,7 +29,7 @@ pub(crate) enum Memory {
 #[derive(Debug)]
 pub(crate) struct MemoryGauge {
     current: File,
-    /// Tells what of it are pages of files, which the kernel takes back before it ends a process.
+    /// Says which part of it is pages of files, which the kernel frees before it ends a process.
     stat: Option<File>,
     limit_bytes: u64,
     version: &'static Version,

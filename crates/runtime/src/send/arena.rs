@@ -1,7 +1,7 @@
 //! Owns a worker's payload memory: one page-aligned mapping that holds the block (the repeated
 //! pattern, written once) and the head slots. Every vector that leaves points into it, so that it
-//! can be registered with io_uring as one buffer. Whoever refers to the memory keeps it: slots and
-//! the ring that has registered it hold it as the arena does.
+//! can be registered with io_uring as one buffer. The memory lives as long as something refers
+//! to it: the arena, a slot, or the ring that has registered it.
 
 use std::cell::RefCell;
 use std::io;

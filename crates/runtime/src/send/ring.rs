@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_copy_slots_come_back_and_loopback_is_told_as_copied() {
+    fn zero_copy_slots_come_back_and_loopback_is_reported_as_copied() {
         let arena = Arena::new().unwrap();
         let Some(ring) = ring(&arena, Operation::SendmsgZc) else { return };
         let (near, mut far) = tcp_pair();
