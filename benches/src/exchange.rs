@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use heartbeat_protocol::{
-    ChunkedDecoder, Connection, Content, DateLine, Door, Event, Facts, Next, Payload, Site, Step,
+    ChunkedDecoder, Connection, Content, DateLine, Event, Facts, Next, Payload, Port, Site, Step,
     route,
 };
 
@@ -59,7 +59,7 @@ impl Exchange {
         self.out.clear();
         let received = self.connection.receive(request);
         let Event::Request(head) = received.event else { panic!("not a request") };
-        let routed = route(&head, Door::Main, &self.site, &facts);
+        let routed = route(&head, Port::Main, &self.site, &facts);
         let end = self.connection.receive(&request[received.consumed..]).event;
         assert!(matches!(end, Event::EndOfMessage), "the request has a body");
         let (_, content) = self.connection.send(&routed.response(), &self.date, &mut self.out);

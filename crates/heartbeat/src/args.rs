@@ -1,5 +1,5 @@
-//! Owns the command line: which options there are, what `--help` says, how a misuse reads.
-//! Values stay text here: what they mean is for `settings` to say.
+//! Owns the command line: its options, the page of `--help`, the line about a wrong command line.
+//! Values stay text here; `settings` parses them.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
@@ -8,10 +8,10 @@ use clap::{Arg, ArgAction, ArgMatches, Command, Id};
 use crate::dashes::double_dashes;
 use crate::failure::{Failure, quoted};
 
-/// The options that are booleans: a value is optional and follows an equals sign.
+/// The options that are booleans. Their value is optional and follows an equals sign.
 const SWITCHES: [&str; 4] = ["log", "log-tcp", "responsiveness", "aliases"];
 
-/// How the environment variables of options begin.
+/// The beginning of the environment variables of options.
 const VARIABLE_PREFIX: &str = "HB_";
 
 const HEALTHCHECK: &str = "healthcheck";
@@ -39,7 +39,7 @@ pub(crate) enum Asked {
 /// Reads a command line, the name of the program left out.
 ///
 /// # Errors
-/// Where an option is unknown, has no value, or is not expected where it stands.
+/// An option is unknown, has no value, or is not expected in its place.
 pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Asked, Failure> {
     let mut command = command();
     command.build();
@@ -61,7 +61,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Asked, Fa
     let Some(check) = matches.subcommand_matches(HEALTHCHECK) else {
         return Ok(Asked::Serve(matches));
     };
-    // clap could refuse this too, but then takes any unknown word for such a conflict.
+    // clap could refuse this too, but would then report every unknown word as such a conflict.
     let is_typed = |id: &&Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
     if let Some(option) = matches.ids().find(is_typed) {
         return Err(Failure::usage(
@@ -77,7 +77,7 @@ pub(crate) fn variable(name: &str) -> String {
     format!("{VARIABLE_PREFIX}{}", name.replace('-', "_").to_ascii_uppercase())
 }
 
-/// Those of `variables` that look like an option and are none.
+/// Those of `variables` that begin like an option's and belong to none.
 pub(crate) fn misspelt(variables: impl Iterator<Item = String>) -> Vec<String> {
     let is_option = |text: &str| OPTIONS.iter().any(|(_, name, ..)| variable(name) == text);
     let mut misspelt: Vec<_> =
@@ -91,7 +91,7 @@ pub(crate) fn is_switch(name: &str) -> bool {
     SWITCHES.contains(&name)
 }
 
-/// What clap knows of the program.
+/// The command line as clap describes it.
 pub(crate) fn command() -> Command {
     let check = Command::new(HEALTHCHECK)
         .about("Ask a running server whether it is well: exit code 0 if it answers 200, else 1")
@@ -147,7 +147,7 @@ fn options() -> impl Iterator<Item = Arg> {
     })
 }
 
-/// clap's page about a misuse, as one line.
+/// One line instead of clap's page about a wrong command line.
 fn misuse(error: &clap::Error) -> Failure {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.as_str(),
@@ -171,7 +171,7 @@ fn misuse(error: &clap::Error) -> Failure {
             quoted(text(ContextKind::InvalidSubcommand)),
             format_args!("no such command; {}", hint(ContextKind::SuggestedSubcommand)),
         ),
-        // The one value that clap itself misses is none at all; it then writes `--port <N>`.
+        // clap itself refuses only a missing value, and then names the option `--port <N>`.
         ErrorKind::InvalidValue => Failure::usage(
             argument.split(' ').next().unwrap_or(argument),
             "expected a value; see --help",
@@ -180,12 +180,12 @@ fn misuse(error: &clap::Error) -> Failure {
             format_args!("{argument}={}", text(ContextKind::InvalidValue)),
             "expected no value",
         ),
-        // None that these options can lead to; clap's first line is the next best.
+        // These options lead to no other kind; if one does, clap's first line has to do.
         _ => Failure::usage(error.render().to_string().lines().next().unwrap_or("?"), "see --help"),
     }
 }
 
-/// Letter, name, what the value is, default, help. A default of nothing is the system's to make.
+/// Letter, name, what the value is, default, help. An empty default means the runtime picks one.
 #[rustfmt::skip]
 const OPTIONS: [(&str, &str, &str, &str, &str); 24] = [
     ("p", "port", "N", "8080", "TCP port; 0 picks a free one and prints it"),

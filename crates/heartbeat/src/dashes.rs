@@ -3,10 +3,10 @@
 
 use clap::{Arg, Command};
 
-/// Gives every long option that was typed with one dash its second one.
+/// Adds the second dash to every long option that was typed with one.
 ///
-/// Values of options stay as they are, and so does all that follows a bare `--`. `command` must
-/// have been built, for the options that clap adds to be known.
+/// Values of options stay as they are, and so does everything behind a bare `--`. `command` must
+/// have been built, so that it has the options that clap adds.
 pub(crate) fn double_dashes(
     command: &Command,
     arguments: impl Iterator<Item = String>,

@@ -3,12 +3,12 @@
 use std::fmt::{self, Write};
 use std::process::ExitCode;
 
-/// It was asked for something that can not be, as Go's flag package and many others have it.
+/// The command line is wrong. Go's flag package and many other programs use this code for that.
 const USAGE: u8 = 2;
-/// It was asked for something sensible and could not do it.
+/// The command line is right, but the work failed.
 const FAULT: u8 = 1;
 
-/// Why the program ends without having done what it was asked.
+/// Why the program failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     line: String,
@@ -16,17 +16,17 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// A refusal of what was typed: `subject` names it, `allowed` says what is possible instead.
+    /// A wrong command line: `subject` names what is wrong, `allowed` says what is allowed instead.
     pub(crate) fn usage(subject: impl fmt::Display, allowed: impl fmt::Display) -> Self {
         Self { line: format!("{subject}: not allowed: {allowed}"), code: USAGE }
     }
 
-    /// Something that was asked for and did not work.
+    /// Work that failed: `subject` names it.
     pub(crate) fn fault(subject: impl fmt::Display, cause: impl fmt::Display) -> Self {
         Self { line: format!("{subject}: {cause}"), code: FAULT }
     }
 
-    /// What the process exits with.
+    /// The exit code of the process.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }

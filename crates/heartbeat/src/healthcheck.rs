@@ -1,5 +1,5 @@
-//! Owns `heartbeat healthcheck`: one request, and whether its answer is a 200. A `scratch` image
-//! has no curl that could ask.
+//! Owns `heartbeat healthcheck`: one request, and whether the status of its answer is 200. A
+//! `scratch` image has no curl for that.
 //!
 //! Names are not resolved: the resolver of the C library would be two thirds of the binary.
 
@@ -11,8 +11,8 @@ use crate::failure::{Failure, quoted};
 use crate::settings::Settings;
 use crate::values;
 
-/// All the time there is, from the first connect to the last byte of the status line. Probes of
-/// Kubernetes wait one second unless told otherwise, harnesses rarely longer than three.
+/// The limit for the whole check, from the first connect to the last byte of the status line. A
+/// probe of Kubernetes waits one second by default, and test harnesses rarely wait more than three.
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// Most bytes of an answer that are read. The status line of any server is far shorter.
@@ -26,13 +26,13 @@ const SERVICE_SCHEME: &str = "tcp";
 
 const HEALTH_PATH: &str = "/healthz";
 
-const URL_FORM: &str = "expected http://IP[:PORT][/PATH] or tcp://IP:PORT, with localhost (::1, then 127.0.0.1) or \
-                        an address for IP; other names are not resolved";
+const URL_FORM: &str = "expected http://IP[:PORT][/PATH] or tcp://IP:PORT, with localhost (::1, \
+                        then 127.0.0.1) or an address for IP; other names are not resolved";
 
-/// Asks the server at a URL, by default the one on this host, how it is.
+/// Checks the server at a URL, by default the one on this host.
 ///
 /// # Errors
-/// Where the URL is none, where there is no answer in time, and where the answer is not a 200.
+/// The URL is not valid, no answer comes in time, or its status is not 200.
 pub(crate) fn run(url: Option<&str>, settings: &Settings<'_>) -> Result<(), Failure> {
     let is_default = url.is_none();
     let url = match url {
@@ -62,7 +62,7 @@ fn default_url(port: u16) -> Result<String, Failure> {
 
 fn cause(error: &io::Error) -> String {
     match error.kind() {
-        // Linux answers EAGAIN where a socket's timeout has passed.
+        // Linux reports EAGAIN if a socket's timeout has passed.
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
             format!("no answer within {LIMIT:?}")
         }
@@ -70,19 +70,19 @@ fn cause(error: &io::Error) -> String {
     }
 }
 
-/// Where to ask, and for what.
+/// Which addresses are asked, and for which path.
 #[derive(Debug, PartialEq, Eq)]
 struct Target<'u> {
     authority: &'u str,
-    /// Tried in this order until one takes the connection.
+    /// They are tried in this order until one accepts the connection.
     addresses: Vec<SocketAddr>,
-    /// With its query; without a first slash where the URL has none.
+    /// With the query; without a first slash if the URL has none.
     path: &'u str,
 }
 
 impl<'u> Target<'u> {
     fn parse(url: &'u str) -> Option<Self> {
-        // Anything else would have to be encoded, and would let a URL write fields of its own.
+        // Other bytes would need an encoding, and a line feed would add fields to the request.
         if !url.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
             return None;
         }
@@ -97,7 +97,7 @@ impl<'u> Target<'u> {
             (true, _) => return None,
             (false, path) => path,
         };
-        // The last colon may belong to an IPv6 address, which then ends in a bracket.
+        // The last colon may be inside an IPv6 address, which then ends with a bracket.
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => (host, values::port(port).ok()?),
             _ => (authority, HTTP_PORT),
@@ -109,13 +109,13 @@ impl<'u> Target<'u> {
         Some(Self { authority, addresses, path })
     }
 
-    /// After 127.0.0.1 asks ::1: a host may have no other address of its own.
+    /// Adds ::1 behind 127.0.0.1: a host may have no other loopback address.
     fn try_ipv6_too(&mut self) {
         let port = self.addresses.first().map(SocketAddr::port);
         self.addresses.extend(port.map(|port| SocketAddr::from((Ipv6Addr::LOCALHOST, port))));
     }
 
-    /// The status that this target answers until `deadline`.
+    /// The status that this target answers before `deadline`.
     fn ask(&self, deadline: Instant) -> io::Result<u16> {
         let mut stream = self.connect(deadline)?;
         let slash = if self.path.starts_with('/') { "" } else { "/" };
@@ -124,7 +124,8 @@ impl<'u> Target<'u> {
             path = self.path,
             authority = self.authority,
         );
-        write(&mut stream, request.as_bytes(), deadline)?;
+        stream.set_write_timeout(Some(left(deadline)?))?;
+        stream.write_all(request.as_bytes())?;
         read_status(&mut stream, deadline)
     }
 
@@ -133,7 +134,7 @@ impl<'u> Target<'u> {
         for address in &self.addresses {
             match TcpStream::connect_timeout(address, left(deadline)?) {
                 Ok(stream) => return Ok(stream),
-                // The first one is the one that was meant.
+                // The error of the first address is reported: that is the usual one.
                 Err(error) => refusal = refusal.or(Some(error)),
             }
         }
@@ -152,25 +153,12 @@ fn hosts(host: &str) -> Option<Vec<IpAddr>> {
     Some(vec![ip])
 }
 
-/// What is left of the time, for the next read or write: a peer that drips can not stretch it.
+/// The time that is left for the next read or write. A peer that sends slowly can not extend it.
 fn left(deadline: Instant) -> io::Result<Duration> {
     match deadline.saturating_duration_since(Instant::now()) {
         Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
         left => Ok(left),
     }
-}
-
-fn write(stream: &mut TcpStream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
-    while !bytes.is_empty() {
-        stream.set_write_timeout(Some(left(deadline)?))?;
-        match stream.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => bytes = &bytes[count..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 fn read_status(stream: &mut TcpStream, deadline: Instant) -> io::Result<u16> {

@@ -7,7 +7,7 @@ use rustix::net::netdevice::name_to_index;
 /// The index of a network interface, which may also be given as such a number. None if there is
 /// no such interface.
 pub(crate) fn index(interface: &str) -> Option<u32> {
-    // Any socket will do (netdevice(7)).
+    // The request needs a socket of any kind (netdevice(7)).
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
     name_to_index(socket, interface)
         .ok()

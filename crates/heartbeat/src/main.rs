@@ -25,7 +25,7 @@ mod values;
 fn main() -> ExitCode {
     heartbeat_allocator::give_back_at_once();
     run().unwrap_or_else(|failure| {
-        notice::tell(&format!("heartbeat: {failure}\n"));
+        notice::print(&format!("heartbeat: {failure}\n"));
         failure.exit_code()
     })
 }
@@ -36,7 +36,7 @@ fn run() -> Result<ExitCode, Failure> {
     let environment = |name: &str| std::env::var_os(name).map(text);
     match args::parse(std::env::args_os().skip(1).map(text))? {
         Asked::Print(page) => {
-            // A reader that has left (`heartbeat --help | head -1`) has seen enough.
+            // The reader may have closed the pipe (`heartbeat --help | head -1`).
             let _ = io::stdout().write_all(page.as_bytes());
         }
         Asked::Healthcheck(url, matches) => {
@@ -50,12 +50,12 @@ fn run() -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A variable that nobody reads was meant for something.
+/// Warns of variables that begin like an option's and belong to none.
 fn warn_of_misspelt_variables() {
     let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
     let misspelt = args::misspelt(names);
     if !misspelt.is_empty() {
         let names = misspelt.join(", ").escape_default().to_string();
-        notice::tell(&format!("heartbeat: warning: no such option: {names}; see --help\n"));
+        notice::print(&format!("heartbeat: warning: no such option: {names}; see --help\n"));
     }
 }

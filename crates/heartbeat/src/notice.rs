@@ -1,20 +1,20 @@
-//! Owns what the program says on standard error, which nobody may be reading.
+//! Owns what the program writes to standard error, which may have no reader.
 
 use std::io::{self, Write};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-/// How long a notice may take. Only a terminal that has been stopped, or a full pipe, takes longer.
+/// How long a write may take. Only a stopped terminal or a full pipe takes longer.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Writes to standard error in one go. If that takes nothing, the program goes on without it:
-/// neither its signals nor its end wait for a reader.
-pub(crate) fn tell(text: &str) {
+/// Writes to standard error in one call. The program continues if that takes too long: neither its
+/// signals nor its end wait for a reader.
+pub(crate) fn print(text: &str) {
     let (done, is_done) = channel();
     let owned = text.to_owned();
     let write = move || {
-        // If standard error is closed, nobody wants to know.
+        // If standard error is closed, there is no other place for the text.
         let _ = io::stderr().write_all(owned.as_bytes());
         let _ = done.send(());
     };

@@ -8,16 +8,16 @@ use heartbeat_runtime::{Config, Report, Server, Signals, StartError};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::failure::Failure;
-use crate::notice::tell;
+use crate::notice;
 
-/// How often a drain is asked whether it is over.
+/// How often the end of a drain is checked.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 
 /// How long the workers may take to end once they must, before the process ends without them.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a port counts as not yet given back, and how often it is tried. The kernel ends the
-/// rings of a process that was killed after the process itself, and its listeners with them.
+/// How long a port in use is tried again, and how often. The kernel ends the rings of a killed
+/// process after the process itself, and the listeners end with the rings.
 const PORT_PATIENCE: Duration = Duration::from_secs(2);
 const PORT_POLL: Duration = Duration::from_millis(20);
 
@@ -29,40 +29,48 @@ pub(crate) fn serve(config: Config) -> Result<ExitCode, Failure> {
     })?;
     raise_descriptor_limit();
     let Some(server) = start(&config, &signals)? else { return Ok(ExitCode::SUCCESS) };
-    tell(&banner(&config, &server));
+    notice::print(&banner(&config, &server));
     signals.wait();
     server.stop();
-    tell(&format!(
-        "heartbeat: draining: serving for {:?}, then up to {:?} for what is in flight; a second \
-         signal ends it at once\n",
-        config.drain_delay, config.drain_timeout
-    ));
+    notice::print(&drain_notice(config.drain_delay, config.drain_timeout));
     let deadline = Instant::now() + config.drain_delay + config.drain_timeout;
     while !server.is_finished() && Instant::now() < deadline {
         // If signals can not be waited for any more, nothing else could end the drain early.
         if signals.wait_for(DRAIN_POLL).unwrap_or(true) {
             server.stop();
-            tell("heartbeat: second signal: ending at once\n");
+            notice::print("heartbeat: second signal: ending at once\n");
             break;
         }
     }
     if !server.wait_for(END_TIMEOUT) {
-        tell("heartbeat: a worker hangs in a system call: ending without it\n");
+        notice::print("heartbeat: a worker hangs in a system call: ending without it\n");
     }
-    // Not by returning: a thread that hangs must not hold up the process.
+    // The process exits here, so that a thread that hangs can not hold it up.
     std::process::exit(0)
 }
 
-/// Starts the server, and tries again as long as the port may be that of a process that has just
-/// been killed. None if a signal ends the start.
+/// What the drain is about to do.
+fn drain_notice(delay: Duration, timeout: Duration) -> String {
+    let serving = match delay {
+        Duration::ZERO => String::new(),
+        delay => format!("new connections are served for {delay:?}, then "),
+    };
+    format!(
+        "heartbeat: draining: {serving}requests in flight have up to {timeout:?}; a second signal \
+         ends the server at once\n"
+    )
+}
+
+/// Starts the server. Tries again while the port is in use, because it may belong to a process that
+/// has just been killed. None if a signal ends the start.
 fn start(config: &Config, signals: &Signals) -> Result<Option<Server>, Failure> {
     let begun = Instant::now();
     loop {
         match Server::start(config.clone()) {
             Ok(server) => return Ok(Some(server)),
-            Err(StartError::Bind { source, .. })
-                if source.kind() == io::ErrorKind::AddrInUse && begun.elapsed() < PORT_PATIENCE => {
-            }
+            Err(StartError::Bind { refusal, .. })
+                if refusal.error().kind() == io::ErrorKind::AddrInUse
+                    && begun.elapsed() < PORT_PATIENCE => {}
             Err(StartError::Uring(refusal)) => {
                 let text = format_args!("--io uring: {refusal}; or start with --io auto");
                 return Err(Failure::fault("start", text));
@@ -86,7 +94,7 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// What runs, on what, and why.
+/// The lines that a start prints: what runs, on what, and why.
 fn banner(config: &Config, server: &Server) -> String {
     let Report { threads, driver, driver_reason, send, send_reason, max_connections, .. } =
         server.report();
@@ -98,14 +106,12 @@ fn banner(config: &Config, server: &Server) -> String {
     }
     if let Some(asked) = server.report().max_connections_refused {
         warnings += &format!(
-            "heartbeat: warning: --max-connections {asked} is taken down to {max_connections}, \
+            "heartbeat: warning: --max-connections {asked} is lowered to {max_connections}, \
              which is what the limits of this process allow (ulimit -n, memory limit)\n"
         );
     }
     let admin = server.admin_address().map(|address| format!(", admin {address}"));
     let admin = admin.unwrap_or_default();
-    let is_refused = server.report().refusal.is_some();
-    let reason = if is_refused { "io_uring refused" } else { driver_reason.as_str() };
     format!(
         "{warnings}\
          heartbeat {} ({})\n  \
@@ -113,13 +119,35 @@ fn banner(config: &Config, server: &Server) -> String {
          uri      {}{{n}}, {} to {} bytes\n  \
          log      {log}\n  \
          threads  {threads}, at most {max_connections} connections\n  \
-         driver   {driver} ({reason})\n  \
-         send     {send} ({send_reason})\n",
+         driver   {} ({driver_reason})\n  \
+         send     {} ({send_reason})\n",
         config.version,
         config.revision,
         server.address(),
         site.uri(),
         site.min(),
         site.max(),
+        driver.name(),
+        send.name(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_without_a_delay_does_not_mention_one() {
+        let timeout = Duration::from_secs(25);
+        assert_eq!(
+            drain_notice(Duration::ZERO, timeout),
+            "heartbeat: draining: requests in flight have up to 25s; a second signal ends the \
+             server at once\n"
+        );
+        assert_eq!(
+            drain_notice(Duration::from_millis(1500), timeout),
+            "heartbeat: draining: new connections are served for 1.5s, then requests in flight \
+             have up to 25s; a second signal ends the server at once\n"
+        );
+    }
 }

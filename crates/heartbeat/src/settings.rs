@@ -1,4 +1,5 @@
-//! Owns the way from texts to a [`Config`]: command line, then environment, then default.
+//! Owns the step from texts to a [`Config`]. The command line comes first, then the environment,
+//! then the default.
 
 use std::fmt;
 
@@ -29,19 +30,19 @@ const SEND_TIERS: [(&str, SendTier); 5] = [
 /// Looks up an environment variable.
 pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// What was asked for, option by option.
+/// The texts of all options.
 pub(crate) struct Settings<'a> {
     arguments: &'a ArgMatches,
     environment: Environment<'a>,
 }
 
 impl<'a> Settings<'a> {
-    /// The settings that a command line makes in an environment.
+    /// The settings of a command line and an environment.
     pub(crate) fn new(arguments: &'a ArgMatches, environment: Environment<'a>) -> Self {
         Self { arguments, environment }
     }
 
-    /// Everything the server is told.
+    /// The configuration of the server.
     ///
     /// # Errors
     /// The first value that is not allowed.
@@ -68,7 +69,6 @@ impl<'a> Settings<'a> {
             zone: self.required("zone", values::name)?,
             tcp_metrics: self.required("tcp-metrics", |text| values::choice(text, &ON_OFF))?,
             log_tcp: self.required("log-tcp", values::switch)?,
-            lane: true,
             site: self.site()?,
         })
     }
@@ -100,7 +100,7 @@ impl<'a> Settings<'a> {
     /// The TCP port.
     ///
     /// # Errors
-    /// Where it is not one.
+    /// The value is not a port.
     pub(crate) fn port(&self) -> Result<u16, Failure> {
         self.required("port", values::port)
     }
@@ -110,7 +110,7 @@ impl<'a> Settings<'a> {
         let max_bytes = self.required("max", values::size_bytes)?;
         let uri = self.given("uri");
         let options = SiteOptions {
-            admin_door: self.optional("admin-port", values::port)?.is_some(),
+            admin_port: self.optional("admin-port", values::port)?.is_some(),
             responsiveness: self.required("responsiveness", values::switch)?,
             aliases: self.required("aliases", values::switch)?,
         };
@@ -134,7 +134,7 @@ impl<'a> Settings<'a> {
         parse(&given.text).map_err(|expected| Failure::usage(given, expected))
     }
 
-    /// The value of an option that has none unless it is given.
+    /// The value of an option without a default; None if it is not given.
     fn optional<T>(
         &self,
         name: &'static str,
@@ -161,7 +161,7 @@ impl<'a> Settings<'a> {
     }
 }
 
-/// The text of an option, empty where it has none, and where it came from.
+/// The text of an option, empty if there is none, and its source.
 struct Given {
     name: &'static str,
     text: String,
@@ -174,7 +174,7 @@ enum Origin {
     Default,
 }
 
-/// As it was typed, or would have been.
+/// The option and its text as they are typed.
 impl fmt::Display for Given {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = quoted(&self.text);
@@ -186,7 +186,7 @@ impl fmt::Display for Given {
     }
 }
 
-/// The revision this was built from, handed in by the build.
+/// The revision that this was built from; the build sets the variable.
 fn revision() -> &'static str {
     match option_env!("HEARTBEAT_REVISION") {
         Some(revision) if !revision.is_empty() => revision,
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn takes_every_option_from_either_place() {
         let secs = Duration::from_secs;
-        let options = SiteOptions { admin_door: true, responsiveness: true, aliases: true };
+        let options = SiteOptions { admin_port: true, responsiveness: true, aliases: true };
         let admin_address = Address { ip: "127.0.0.1".parse().unwrap(), scope_id: 0 };
         let expected = Config {
             port: 0,
@@ -253,7 +253,6 @@ mod tests {
             zone: "fra".to_owned(),
             tcp_metrics: false,
             log_tcp: true,
-            lane: true,
         };
         let values = [
             ("port", "0"),

@@ -1,7 +1,6 @@
 //! Owns what a value on the command line may look like. Pure: text in, value out.
 //!
-//! Every parser answers a refusal with what it expected, and leaves it to the caller to say which
-//! option and which value that was about.
+//! A parser that refuses a text returns what it expected. The caller adds the option and the value.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -9,12 +8,11 @@ use std::time::Duration;
 use heartbeat_protocol::limits::PAYLOAD_BYTES_MAX;
 use heartbeat_runtime::{Address, THREADS_MAX};
 
-/// Longest timeout or delay. A day is beyond any use; the bound keeps sums of times far from any
-/// overflow.
+/// Longest timeout or delay. Nobody needs more than a day, and sums of such times can not overflow.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Most connections that can be asked for: as many descriptors as Linux lets a process have
-/// unless it is rebuilt or `fs.nr_open` is raised.
+/// The largest number of connections that is accepted: as many descriptors as Linux allows a
+/// process, unless `fs.nr_open` is raised.
 const CONNECTIONS_MAX: usize = 1 << 20;
 
 /// Longest name of a node or a zone, in bytes: that of a DNS name, which Kubernetes allows.
@@ -37,14 +35,14 @@ pub(crate) fn size_bytes(text: &str) -> Parsed<u64> {
         .ok_or_else(|| "expected digits with an optional K, M or G, from 1 to 1G".to_owned())
 }
 
-/// A span of time that may not be nothing.
+/// A duration above zero.
 pub(crate) fn timeout(text: &str) -> Parsed<Duration> {
     duration(text)
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| "expected digits and one of ms, s, m, h, from 1ms to 24h".to_owned())
 }
 
-/// A span of time that may be nothing.
+/// A duration, zero included.
 pub(crate) fn delay(text: &str) -> Parsed<Duration> {
     duration(text)
         .ok_or_else(|| "expected digits and one of ms, s, m, h, from 0s to 24h".to_owned())
@@ -95,7 +93,7 @@ pub(crate) fn bracketed_ipv6(text: &str) -> Option<Ipv6Addr> {
     text.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
 }
 
-/// A number of threads; none is `auto`.
+/// A number of threads; None is `auto`.
 pub(crate) fn threads(text: &str) -> Parsed<Option<usize>> {
     if text == "auto" {
         return Ok(None);
@@ -131,7 +129,7 @@ pub(crate) fn switch(text: &str) -> Parsed<bool> {
     }
 }
 
-/// One of a few words.
+/// The value of one of the words in `choices`.
 pub(crate) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Parsed<T> {
     let words = || choices.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
     choices

@@ -42,7 +42,18 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-/// Every alias. The defaults are those of the tools.
+const UNITS: [(&str, u64); 4] = [("KB", KIB), ("MB", MIB), ("GB", GIB), ("TB", GIB << 10)];
+
+// The defaults are those of the tools.
+const BYTES: Size = Size::Parameter { name: b"bytes", default: 0, unit_bytes: 1, units: &[] };
+const CHUNKS: Size = Size::Parameter { name: b"ckSize", default: 4, unit_bytes: MIB, units: &[] };
+const UNIT_SIZE: Size = Size::Parameter { name: b"size", default: 1, unit_bytes: 1, units: &UNITS };
+const ECHO_SIZE: Size = Size::Parameter { name: b"size", default: 0, unit_bytes: 1, units: &[] };
+
+/// The name of the server's own time that Cloudflare's speed test looks for.
+const CLOUDFLARE: Option<&str> = Some("cfRequestDuration");
+
+/// Every alias.
 ///
 /// Only the speed tests of Cloudflare and LibreSpeed run in a browser, and their page may come from
 /// another origin. The other tools run in a terminal and ignore CORS.
@@ -50,45 +61,15 @@ pub(crate) static ALIASES: [Alias; 7] = [
     // httpbin: /bytes/1024
     Alias { path: "/bytes/", size: Size::Path, cross_origin: false, app_name: None },
     // Cloudflare's speed test: /__down?bytes=1000 and POST /__up
-    Alias {
-        path: "/__down",
-        size: Size::Parameter { name: b"bytes", default: 0, unit_bytes: 1, units: &[] },
-        cross_origin: true,
-        app_name: Some("cfRequestDuration"),
-    },
-    Alias {
-        path: "/__up",
-        size: Size::Zero,
-        cross_origin: true,
-        app_name: Some("cfRequestDuration"),
-    },
+    Alias { path: "/__down", size: BYTES, cross_origin: true, app_name: CLOUDFLARE },
+    Alias { path: "/__up", size: Size::Zero, cross_origin: true, app_name: CLOUDFLARE },
     // LibreSpeed: /garbage?ckSize=4 in chunks of 1 MiB, and /empty for pings and uploads
-    Alias {
-        path: "/garbage",
-        size: Size::Parameter { name: b"ckSize", default: 4, unit_bytes: MIB, units: &[] },
-        cross_origin: true,
-        app_name: None,
-    },
+    Alias { path: "/garbage", size: CHUNKS, cross_origin: true, app_name: None },
     Alias { path: "/empty", size: Size::Zero, cross_origin: true, app_name: None },
     // whoami: /data?size=1&unit=KB
-    Alias {
-        path: "/data",
-        size: Size::Parameter {
-            name: b"size",
-            default: 1,
-            unit_bytes: 1,
-            units: &[("KB", KIB), ("MB", MIB), ("GB", GIB), ("TB", GIB << 10)],
-        },
-        cross_origin: false,
-        app_name: None,
-    },
+    Alias { path: "/data", size: UNIT_SIZE, cross_origin: false, app_name: None },
     // fortio: /echo?size=1024
-    Alias {
-        path: "/echo",
-        size: Size::Parameter { name: b"size", default: 0, unit_bytes: 1, units: &[] },
-        cross_origin: false,
-        app_name: None,
-    },
+    Alias { path: "/echo", size: ECHO_SIZE, cross_origin: false, app_name: None },
 ];
 
 impl Alias {

@@ -9,7 +9,7 @@ use crate::limits::{
 };
 
 /// Removes the chunked framing from a body.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ChunkedDecoder {
     state: State,
     /// The chunk-size that is being read; after that, the bytes of data that are left in the chunk.
@@ -38,8 +38,9 @@ pub enum Step<'i> {
 /// `Extension`. The others hold the grammar, because the vectors demand it (`in_an_extension`): a
 /// server that takes an extension which the proxy in front of it reads in another way is what
 /// request smuggling needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
+    #[default]
     Size,
     /// Whitespace after a size or an extension: a `;` must follow.
     ExtensionOrSpace,
@@ -64,25 +65,11 @@ enum State {
     Done,
 }
 
-impl Default for ChunkedDecoder {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl ChunkedDecoder {
     /// A decoder at the start of a body.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            state: State::Size,
-            chunk_bytes: 0,
-            size_digits: 0,
-            body_bytes: 0,
-            extension_bytes: 0,
-            trailer_bytes: 0,
-            trailer_lines: 0,
-        }
+        Self::default()
     }
 
     /// Reads from the front of `input` until one run of content, the body or the input ends.

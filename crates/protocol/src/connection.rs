@@ -10,7 +10,7 @@
 //! ```
 
 use crate::chunked::{ChunkedDecoder, Step};
-use crate::head::{HeadReader, Outcome};
+use crate::head::HeadReader;
 use crate::limits::REFUSED_BODY_BYTES_MAX;
 use crate::{
     Content, DateLine, Framing, Method, Persistence, Rejection, Request, Response, Status, Version,
@@ -21,7 +21,7 @@ use crate::{
 /// The caller passes in what the peer sent ([`Connection::receive`]), answers each request after
 /// [`Event::EndOfMessage`] or [`Event::Rejected`] ([`Connection::send`]), and then asks what comes
 /// next ([`Connection::finish`]).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Connection {
     state: State,
     head: HeadReader,
@@ -34,8 +34,9 @@ pub struct Connection {
     refused_bytes_left: Option<u64>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 enum State {
+    #[default]
     Head,
     Body(Body),
     Answer,
@@ -99,25 +100,11 @@ pub enum CloseReason {
     BodyUnread,
 }
 
-impl Default for Connection {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Connection {
     /// A connection on which nothing has been received.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            state: State::Head,
-            head: HeadReader::default(),
-            version: Version::Http11,
-            head_only: false,
-            closing: None,
-            expects_continue: false,
-            refused_bytes_left: None,
-        }
+        Self::default()
     }
 
     /// Reads from the front of `input` up to one event. Never blocks, never panics on any bytes.
@@ -257,11 +244,11 @@ impl Connection {
     }
 
     fn receive_head<'i>(&mut self, input: &'i [u8]) -> Received<'i> {
-        let scan = self.head.read(input);
-        let event = match scan.outcome {
-            Outcome::NeedData => Event::NeedData,
-            Outcome::Rejected(rejection) => self.reject(rejection),
-            Outcome::Head(head) => {
+        let (consumed, result) = self.head.read(input);
+        let event = match result {
+            Ok(None) => Event::NeedData,
+            Err(rejection) => self.reject(rejection),
+            Ok(Some(head)) => {
                 self.version = head.request.version;
                 self.head_only = head.request.method == Method::Head;
                 self.expects_continue = head.expects_continue;
@@ -276,7 +263,7 @@ impl Connection {
                 Event::Request(head.request)
             }
         };
-        Received { consumed: scan.consumed, event }
+        Received { consumed, event }
     }
 
     fn receive_body<'i>(&mut self, input: &'i [u8]) -> Received<'i> {

@@ -250,20 +250,7 @@ static TOKEN: [bool; 256] = {
     while byte < 256 {
         let symbol = matches!(
             byte as u8,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
+            b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~'
         );
         table[byte] = symbol || (byte as u8).is_ascii_alphanumeric();
         byte += 1;

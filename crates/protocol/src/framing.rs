@@ -13,14 +13,6 @@ pub enum Framing {
     Chunked,
 }
 
-impl Framing {
-    /// Whether the message ends with its head.
-    #[must_use]
-    pub fn is_empty(self) -> bool {
-        self == Self::Length(0)
-    }
-}
-
 /// What the head says about framing. The value of Content-Length is not parsed yet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FramingFields<'i> {

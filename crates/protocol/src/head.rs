@@ -27,19 +27,6 @@ pub(crate) struct Head<'i> {
     pub(crate) expects_continue: bool,
 }
 
-/// The result of one look at the input.
-pub(crate) struct Scan<'i> {
-    /// Bytes that are not needed again: leading empty lines, and the head once it is complete.
-    pub(crate) consumed: usize,
-    pub(crate) outcome: Outcome<'i>,
-}
-
-pub(crate) enum Outcome<'i> {
-    NeedData,
-    Head(Head<'i>),
-    Rejected(Rejection),
-}
-
 /// How far one head has been read. However small the pieces in which it arrives, every byte is
 /// searched for line ends once, judged at most once while the head is incomplete, and judged once
 /// more when it is complete.
@@ -58,21 +45,17 @@ pub(crate) struct HeadReader {
 
 impl HeadReader {
     /// Reads on. `input` starts with the bytes that earlier calls did not consume.
-    pub(crate) fn read<'i>(&mut self, input: &'i [u8]) -> Scan<'i> {
-        let (skipped, rejection) = self.skip_empty_lines(input);
-        let outcome = match rejection {
-            Some(rejection) => Outcome::Rejected(rejection),
-            None => match self.read_lines(&input[skipped..]) {
-                Ok(None) => Outcome::NeedData,
-                Ok(Some(head)) => {
-                    let consumed = skipped + self.lines;
-                    *self = Self::default();
-                    return Scan { consumed, outcome: Outcome::Head(head) };
-                }
-                Err(rejection) => Outcome::Rejected(rejection),
-            },
-        };
-        Scan { consumed: skipped, outcome }
+    ///
+    /// Returns how many bytes are not needed again (leading empty lines, and the head once it is
+    /// complete), and the head if it is complete.
+    pub(crate) fn read<'i>(
+        &mut self,
+        input: &'i [u8],
+    ) -> (usize, Result<Option<Head<'i>>, Rejection>) {
+        let (skipped, result) = self.skip_empty_lines(input);
+        let result = result.and_then(|()| self.read_lines(&input[skipped..]));
+        let head_bytes = if let Ok(Some(_)) = result { std::mem::take(self).lines } else { 0 };
+        (skipped + head_bytes, result)
     }
 
     /// Whether bytes of a head have arrived. Empty lines before it do not count.
@@ -80,16 +63,16 @@ impl HeadReader {
         self.request_line.bytes() > 0
     }
 
-    fn skip_empty_lines(&mut self, input: &[u8]) -> (usize, Option<Rejection>) {
+    fn skip_empty_lines(&mut self, input: &[u8]) -> (usize, Result<(), Rejection>) {
         let mut skipped = 0;
         while !self.has_begun() && input[skipped..].starts_with(b"\r\n") {
             if self.empty_lines == LEADING_EMPTY_LINES_MAX {
-                return (skipped, Some(Rejection::EmptyLines));
+                return (skipped, Err(Rejection::EmptyLines));
             }
             self.empty_lines += 1;
             skipped += 2;
         }
-        (skipped, None)
+        (skipped, Ok(()))
     }
 
     fn read_lines<'i>(&mut self, input: &'i [u8]) -> Result<Option<Head<'i>>, Rejection> {
@@ -289,15 +272,12 @@ mod tests {
     use super::*;
     use crate::limits::{METHOD_BYTES_MAX, TARGET_BYTES_MAX};
 
-    fn read(input: &[u8]) -> Outcome<'_> {
-        HeadReader::default().read(input).outcome
+    fn read(input: &[u8]) -> Result<Option<Head<'_>>, Rejection> {
+        HeadReader::default().read(input).1
     }
 
     fn rejection(input: &[u8]) -> Option<Rejection> {
-        match read(input) {
-            Outcome::Rejected(rejection) => Some(rejection),
-            _ => None,
-        }
+        read(input).err()
     }
 
     #[test]
@@ -318,7 +298,7 @@ mod tests {
         let head = |bytes: usize| {
             format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(bytes - fixed))
         };
-        assert!(matches!(read(head(HEAD_BYTES_MAX).as_bytes()), Outcome::Head(_)));
+        assert!(matches!(read(head(HEAD_BYTES_MAX).as_bytes()), Ok(Some(_))));
         assert_eq!(rejection(head(HEAD_BYTES_MAX + 1).as_bytes()), Some(Rejection::HeadTooLarge));
     }
 
@@ -327,7 +307,7 @@ mod tests {
         let head = |fields: usize| {
             format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(fields - 1))
         };
-        assert!(matches!(read(head(FIELD_LINES_MAX).as_bytes()), Outcome::Head(_)));
+        assert!(matches!(read(head(FIELD_LINES_MAX).as_bytes()), Ok(Some(_))));
         assert_eq!(rejection(head(FIELD_LINES_MAX + 1).as_bytes()), Some(Rejection::HeadTooLarge));
     }
 
@@ -335,11 +315,9 @@ mod tests {
     fn verdict(input: &[u8], piece_bytes: usize) -> Result<usize, Rejection> {
         let mut reader = HeadReader::default();
         for end in (piece_bytes..input.len()).step_by(piece_bytes).chain([input.len()]) {
-            let scan = reader.read(&input[..end]);
-            match scan.outcome {
-                Outcome::NeedData => {}
-                Outcome::Head(_) => return Ok(scan.consumed),
-                Outcome::Rejected(rejection) => return Err(rejection),
+            let (consumed, result) = reader.read(&input[..end]);
+            if result?.is_some() {
+                return Ok(consumed);
             }
         }
         panic!("an incomplete head")
@@ -371,7 +349,7 @@ mod tests {
     fn target_limit_holds_on_both_sides() {
         let head =
             |bytes: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(bytes - 1));
-        assert!(matches!(read(head(TARGET_BYTES_MAX).as_bytes()), Outcome::Head(_)));
+        assert!(matches!(read(head(TARGET_BYTES_MAX).as_bytes()), Ok(Some(_))));
         assert_eq!(
             rejection(head(TARGET_BYTES_MAX + 1).as_bytes()),
             Some(Rejection::TargetTooLong)
@@ -381,7 +359,7 @@ mod tests {
     #[test]
     fn method_limit_holds_on_both_sides() {
         let head = |bytes: usize| format!("{} / HTTP/1.1\r\nHost: a\r\n\r\n", "M".repeat(bytes));
-        assert!(matches!(read(head(METHOD_BYTES_MAX).as_bytes()), Outcome::Head(_)));
+        assert!(matches!(read(head(METHOD_BYTES_MAX).as_bytes()), Ok(Some(_))));
         assert_eq!(
             rejection(head(METHOD_BYTES_MAX + 1).as_bytes()),
             Some(Rejection::MethodTooLong)
@@ -393,7 +371,7 @@ mod tests {
         let head =
             |lines: usize| format!("{}GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\r\n".repeat(lines));
         let max = LEADING_EMPTY_LINES_MAX as usize;
-        assert!(matches!(read(head(max).as_bytes()), Outcome::Head(_)));
+        assert!(matches!(read(head(max).as_bytes()), Ok(Some(_))));
         assert_eq!(rejection(head(max + 1).as_bytes()), Some(Rejection::EmptyLines));
     }
 

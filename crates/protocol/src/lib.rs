@@ -4,7 +4,7 @@
 //! machine; everything else is a pure function. A caller drives a connection like this:
 //!
 //! ```
-//! use heartbeat_protocol::{Connection, DateLine, Door, Event, Facts, Next, Site, route};
+//! use heartbeat_protocol::{Connection, DateLine, Port, Event, Facts, Next, Site, route};
 //!
 //! let site = Site::new("/heartbeat/", 1, 1 << 20).unwrap();
 //! let facts = Facts { ready: true, version: "0.5.0\n", version_json: "{}\n" };
@@ -16,7 +16,7 @@
 //!     let received = connection.receive(input);
 //!     input = &input[received.consumed..];
 //!     match received.event {
-//!         Event::Request(request) => break route(&request, Door::Main, &site, &facts),
+//!         Event::Request(request) => break route(&request, Port::Main, &site, &facts),
 //!         other => panic!("{other:?}"),
 //!     }
 //! };
@@ -73,7 +73,7 @@ pub use payload::{PATTERN, Payload, Segment};
 pub use rejection::Rejection;
 pub use request::{Method, Request, Target, Version};
 pub use response::{CONTINUE, Content, Location, Persistence, Response};
-pub use route::{Door, Facts, Route, Routed, route};
+pub use route::{Facts, Port, Route, Routed, route};
 pub use site::{Site, SiteError, SiteOptions};
 pub use status::Status;
 pub use timing::ServerTiming;

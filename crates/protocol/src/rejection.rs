@@ -52,17 +52,6 @@ impl Rejection {
     #[must_use]
     pub fn status(self) -> Status {
         match self {
-            Self::LineEnding
-            | Self::EmptyLines
-            | Self::Method
-            | Self::Target
-            | Self::VersionMalformed
-            | Self::FieldLine
-            | Self::Host
-            | Self::ContentLength
-            | Self::FramingConflict
-            | Self::TransferEncoding
-            | Self::Chunk => Status::BadRequest,
             Self::MethodTooLong | Self::Tunnel | Self::TransferCodingUnknown => {
                 Status::NotImplemented
             }
@@ -70,6 +59,7 @@ impl Rejection {
             Self::VersionUnsupported => Status::VersionNotSupported,
             Self::HeadTooLarge | Self::TrailersTooLarge => Status::FieldsTooLarge,
             Self::BodyTooLarge => Status::ContentTooLarge,
+            _ => Status::BadRequest,
         }
     }
 }

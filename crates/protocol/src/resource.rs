@@ -1,4 +1,4 @@
-//! Owns what each path names at each door. Must not know what the answers are.
+//! Owns what each path names at each port. Must not know what the answers are.
 
 use crate::Site;
 use crate::alias::Alias;
@@ -30,7 +30,7 @@ pub(crate) enum Resource {
 
 /// What `path` names for a client, compared byte by byte: nothing is decoded, so that a path has
 /// one spelling.
-pub(crate) fn at_main_door(path: &[u8], site: &Site) -> Resource {
+pub(crate) fn at_main_port(path: &[u8], site: &Site) -> Resource {
     let uri = site.uri().as_bytes();
     if let Some(rest) = path.strip_prefix(uri) {
         if let Some(bytes) = size(rest) {
@@ -58,14 +58,14 @@ pub(crate) fn at_main_door(path: &[u8], site: &Site) -> Resource {
 }
 
 /// What `path` names for an operator.
-pub(crate) fn at_admin_door(path: &[u8]) -> Resource {
+pub(crate) fn at_admin_port(path: &[u8]) -> Resource {
     path.strip_prefix(b"/").and_then(service_resource).unwrap_or(Resource::Missing)
 }
 
-/// `resource`, unless it moved to the admin door.
+/// `resource`, unless it moved to the admin port.
 fn without_admin_resources(resource: Resource, site: &Site) -> Resource {
     match resource {
-        Resource::Version | Resource::Metrics if site.options().admin_door => Resource::Missing,
+        Resource::Version | Resource::Metrics if site.options().admin_port => Resource::Missing,
         _ => resource,
     }
 }

@@ -113,12 +113,6 @@ impl<'a> Response<'a> {
         Self { content, ..Self::new(Status::Ok) }
     }
 
-    /// Whether the request asks for measurements: see [`Response::with_timing`].
-    #[must_use]
-    pub fn wants_timing(&self) -> bool {
-        self.timing_request.is_some()
-    }
-
     /// Adds the measurements of this answer. An answer that wants none does not show them.
     #[must_use]
     pub fn with_timing(self, timing: &'a ServerTiming) -> Self {

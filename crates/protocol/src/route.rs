@@ -2,7 +2,7 @@
 //! A pure function: the caller passes in what the process knows, as [`Facts`].
 
 use crate::query::parameter;
-use crate::resource::{Resource, at_admin_door, at_main_door};
+use crate::resource::{Resource, at_admin_port, at_main_port};
 use crate::response::Location;
 use crate::responsiveness;
 use crate::timing::TimingRequest;
@@ -16,7 +16,7 @@ const HOME_BYTES: u64 = 17;
 
 /// Which listener a request came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum Port {
     /// The listener for clients.
     Main,
     /// The listener for operators. It serves `/metrics`, `/version`, `/healthz` and `/readyz`, and
@@ -75,18 +75,15 @@ const ROUTES: [(Route, &str); 10] = [
 ];
 
 impl Route {
-    /// Every route, in the order of [`Route::index`].
-    pub const ALL: [Self; ROUTES.len()] = {
-        let mut all = [Self::Other; ROUTES.len()];
-        let mut index = 0;
-        while index < ROUTES.len() {
-            all[index] = ROUTES[index].0;
-            index += 1;
-        }
-        all
-    };
+    /// The number of routes.
+    pub const COUNT: usize = ROUTES.len();
 
-    /// The position of this route in [`Route::ALL`].
+    /// Every route, in the order of [`Route::index`].
+    pub fn all() -> impl Iterator<Item = Self> {
+        ROUTES.into_iter().map(|row| row.0)
+    }
+
+    /// The position of this route in [`Route::all`].
     #[must_use]
     pub fn index(self) -> usize {
         self as usize
@@ -123,11 +120,11 @@ impl Routed<'_> {
     /// [`Response::with_timing`] when it sends the answer.
     #[must_use]
     pub fn wants_timing(&self) -> bool {
-        self.response.wants_timing()
+        self.response.timing_request.is_some()
     }
 }
 
-/// The answer to `request`, which came through `door`.
+/// The answer to `request`, which came through `port`.
 ///
 /// A request may be wrong in several ways. The first of these decides: an unknown method (501), an
 /// expectation that is not supported (417), a path that names nothing (400 below the prefix, 404
@@ -135,7 +132,7 @@ impl Routed<'_> {
 #[must_use]
 pub fn route<'a>(
     request: &Request<'_>,
-    door: Door,
+    port: Port,
     site: &'a Site,
     facts: &Facts<'a>,
 ) -> Routed<'a> {
@@ -148,9 +145,9 @@ pub fn route<'a>(
     let Target::Path { path, query } = request.target else {
         return options(Route::Other, GET_AND_UPLOAD, false);
     };
-    let resource = match door {
-        Door::Main => at_main_door(path, site),
-        Door::Admin => at_admin_door(path),
+    let resource = match port {
+        Port::Main => at_main_port(path, site),
+        Port::Admin => at_admin_port(path),
     };
     let is_upload = matches!(request.method, Method::Post | Method::Put);
     let (route, allow) = match resource {
@@ -295,7 +292,7 @@ mod tests {
     /// Status, length of the content and Location of the answer.
     fn answer_to(method: &'static str, target: &'static str) -> (u16, u64, String) {
         let site = site();
-        let response = route(&request(method, target), Door::Main, &site, &FACTS).response;
+        let response = route(&request(method, target), Port::Main, &site, &FACTS).response;
         let location = response.location.map_or(String::new(), |location| {
             let size = location.size.map(|size| size.to_string());
             location.prefix.to_string() + &size.unwrap_or_default()
@@ -305,7 +302,7 @@ mod tests {
 
     #[test]
     fn the_table_of_routes_is_in_the_order_of_the_indexes() {
-        for (index, route) in Route::ALL.into_iter().enumerate() {
+        for (index, route) in Route::all().enumerate() {
             assert_eq!(route.index(), index, "{route:?}");
         }
     }
@@ -395,7 +392,7 @@ mod tests {
         let site = site();
         let facts = Facts { ready: false, ..FACTS };
         let status =
-            |path| route(&request("GET", path), Door::Main, &site, &facts).response.status.code();
+            |path| route(&request("GET", path), Port::Main, &site, &facts).response.status.code();
         assert_eq!(status("/readyz"), 503);
         assert_eq!(status("/heartbeat/readyz"), 503);
         assert_eq!(status("/healthz"), 200);
@@ -413,12 +410,12 @@ mod tests {
             ("PUT", "/", GET),
             ("POST", "/heartbeat", GET),
         ] {
-            let response = route(&request(method, path), Door::Main, &site, &FACTS).response;
+            let response = route(&request(method, path), Port::Main, &site, &FACTS).response;
             assert_eq!((response.status.code(), response.allow), (405, Some(allow)), "{path}");
-            let response = route(&request("OPTIONS", path), Door::Main, &site, &FACTS).response;
+            let response = route(&request("OPTIONS", path), Port::Main, &site, &FACTS).response;
             assert_eq!((response.status.code(), response.allow), (204, Some(allow)), "{path}");
         }
-        let response = route(&request("OPTIONS", "*"), Door::Main, &site, &FACTS).response;
+        let response = route(&request("OPTIONS", "*"), Port::Main, &site, &FACTS).response;
         assert_eq!((response.status.code(), response.allow), (204, Some(GET_AND_UPLOAD)));
     }
 
@@ -430,6 +427,6 @@ mod tests {
         }
         let site = site();
         let expecting = Request { unknown_expectation: true, ..request("GET", "/heartbeat/17") };
-        assert_eq!(route(&expecting, Door::Main, &site, &FACTS).response.status.code(), 417);
+        assert_eq!(route(&expecting, Port::Main, &site, &FACTS).response.status.code(), 417);
     }
 }

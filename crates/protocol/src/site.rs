@@ -22,7 +22,7 @@ pub struct Site {
 pub struct SiteOptions {
     /// There is an admin listener. `/metrics` and `/version` are served there only: they are 404 at
     /// the main listener, below the prefix too.
-    pub admin_door: bool,
+    pub admin_port: bool,
     /// Serves `/.well-known/nq` (draft-ietf-ippm-responsiveness).
     pub responsiveness: bool,
     /// Serves the paths of other measuring tools: `/bytes/n`, `/__down`, `/__up`, `/garbage`,
@@ -229,7 +229,7 @@ mod tests {
             assert!(site.clone().with_options(SiteOptions::default()).is_ok(), "{uri}");
             assert_eq!(site.with_options(options), Err(error), "{uri}");
         }
-        let all = SiteOptions { admin_door: true, responsiveness: true, aliases: true };
+        let all = SiteOptions { admin_port: true, responsiveness: true, aliases: true };
         for uri in ["/heartbeat", "/data/x", "/.well-known/heartbeat", "/bytesize", "/echoes"] {
             let site = Site::new(uri, 1, 2).unwrap().with_options(all).unwrap();
             assert_eq!(site.options(), all);

@@ -52,18 +52,15 @@ const TABLE: [(Status, u16, &str); 14] = [
 ];
 
 impl Status {
-    /// Every status, in the order of [`Status::index`].
-    pub const ALL: [Self; TABLE.len()] = {
-        let mut all = [Self::Ok; TABLE.len()];
-        let mut index = 0;
-        while index < TABLE.len() {
-            all[index] = TABLE[index].0;
-            index += 1;
-        }
-        all
-    };
+    /// The number of statuses.
+    pub const COUNT: usize = TABLE.len();
 
-    /// The position of this status in [`Status::ALL`].
+    /// Every status, in the order of [`Status::index`].
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.into_iter().map(|row| row.0)
+    }
+
+    /// The position of this status in [`Status::all`].
     #[must_use]
     pub fn index(self) -> usize {
         self as usize
@@ -93,14 +90,14 @@ mod tests {
 
     #[test]
     fn the_table_is_in_the_order_of_the_indexes() {
-        for (index, status) in Status::ALL.into_iter().enumerate() {
+        for (index, status) in Status::all().enumerate() {
             assert_eq!(status.index(), index, "{status:?}");
         }
     }
 
     #[test]
     fn every_status_line_has_its_code() {
-        for status in Status::ALL {
+        for status in Status::all() {
             let line = status.line();
             assert_eq!(line[9..12], status.code().to_string(), "{line}");
             assert!(line.starts_with("HTTP/1.1 ") && line.ends_with("\r\n"), "{line}");

@@ -19,7 +19,7 @@ pub struct ServerTiming {
     pub min_rtt_us: Option<u32>,
     /// Segments that were sent again on this connection so far.
     pub retransmits: Option<u32>,
-    /// Segments that were sent on this connection so far.
+    /// Segments with payload that were sent on this connection so far, those sent again included.
     pub segments: Option<u32>,
     /// Maximum segment size for sending, in bytes.
     pub mss: Option<u32>,

@@ -2,7 +2,7 @@
 //! ones; the seeds are fixed, and a failure names its seed.
 
 use heartbeat_protocol::{
-    CloseReason, Connection, Content, DateLine, Door, Event, Next, Payload, Persistence, Response,
+    CloseReason, Connection, Content, DateLine, Event, Next, Payload, Persistence, Port, Response,
     Site, Status, route,
 };
 
@@ -181,7 +181,7 @@ fn answers_parse_back_to_what_they_say() {
 
 #[test]
 fn every_status_is_a_response_in_every_state() {
-    for status in Status::ALL {
+    for status in Status::all() {
         for before in ["", "GET / HTTP/1.0\r\n\r\n", "GET /", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
             let mut connection = Connection::new();
             connection.receive(before.as_bytes());
@@ -230,7 +230,7 @@ fn wire(bytes: u64, persistence: Persistence, site: &Site) -> (Vec<u8>, Content<
     let Event::Request(request) = connection.receive(request.as_bytes()).event else {
         panic!("a wire request is a request")
     };
-    let routed = route(&request, Door::Main, site, &FACTS);
+    let routed = route(&request, Port::Main, site, &FACTS);
     assert_eq!(connection.persistence(), persistence);
     let mut head = Vec::new();
     let content = connection.send(&routed.response(), &DateLine::new(DATE_SECONDS), &mut head).1;

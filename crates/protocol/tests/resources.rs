@@ -2,7 +2,7 @@
 
 use heartbeat_protocol::limits::{AUTHORITY_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX};
 use heartbeat_protocol::{
-    Connection, Content, DateLine, Door, Event, Facts, ServerTiming, Site, SiteOptions, route,
+    Connection, Content, DateLine, Event, Facts, Port, ServerTiming, Site, SiteOptions, route,
 };
 
 #[allow(dead_code, reason = "every test uses its part of the rig")]
@@ -26,7 +26,7 @@ const TIMING: ServerTiming = ServerTiming {
     recv_bytes: None,
 };
 
-const ALL: SiteOptions = SiteOptions { admin_door: false, responsiveness: true, aliases: true };
+const ALL: SiteOptions = SiteOptions { admin_port: false, responsiveness: true, aliases: true };
 
 fn site(options: SiteOptions) -> Site {
     let site = Site::new("/heartbeat/", 1, 8 << 20).expect("a valid site");
@@ -48,13 +48,12 @@ impl Answer {
 }
 
 /// Answers one request as the server does; an answer that wants measurements gets `timing`.
-fn ask(site: &Site, door: Door, request: &str, timing: &ServerTiming) -> Answer {
+fn ask(site: &Site, port: Port, request: &str, timing: &ServerTiming) -> Answer {
     let mut connection = Connection::new();
     let received = connection.receive(request.as_bytes());
     let Event::Request(head) = received.event else { panic!("no request: {request}") };
-    let routed = route(&head, door, site, &FACTS);
+    let routed = route(&head, port, site, &FACTS);
     let mut response = routed.response();
-    assert_eq!(response.wants_timing(), routed.wants_timing());
     if routed.wants_timing() {
         response = response.with_timing(timing);
     }
@@ -70,7 +69,7 @@ fn ask(site: &Site, door: Door, request: &str, timing: &ServerTiming) -> Answer 
 
 fn get(site: &Site, target: &str) -> Answer {
     let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
-    ask(site, Door::Main, &request, &TIMING)
+    ask(site, Port::Main, &request, &TIMING)
 }
 
 #[test]
@@ -101,7 +100,7 @@ fn an_upload_and_a_head_report_their_timing() {
     let timing = ServerTiming { recv_us: Some(1_500), recv_bytes: Some(0), ..TIMING };
     for (method, content_bytes) in [("POST", 17), ("PUT", 17), ("HEAD", 0)] {
         let request = format!("{method} /heartbeat/17?timing HTTP/1.1\r\nHost: a\r\n\r\n");
-        let answer = ask(&site, Door::Main, &request, &timing);
+        let answer = ask(&site, Port::Main, &request, &timing);
         assert_eq!((answer.status, answer.content_bytes), (200, content_bytes));
         let value = answer.field("Server-Timing").unwrap();
         assert!(value.ends_with("recv;dur=1.500, recv-bytes;desc=\"0\""), "{value}");
@@ -126,7 +125,7 @@ fn answers_without_a_payload_report_no_timing() {
         assert!(!answer.head.contains("Timing"), "{target}: {}", answer.head);
     }
     let options = "OPTIONS /heartbeat/17?timing HTTP/1.1\r\nHost: a\r\n\r\n";
-    let answer = ask(&site, Door::Main, options, &TIMING);
+    let answer = ask(&site, Port::Main, options, &TIMING);
     assert!(!answer.head.contains("Timing"), "{}", answer.head);
 }
 
@@ -135,7 +134,7 @@ fn a_wire_size_counts_the_timing_in() {
     let site = site(SiteOptions::default());
     let minimum = |timing: &ServerTiming| {
         let request = "GET /heartbeat/wire/1?timing HTTP/1.1\r\nHost: a\r\n\r\n";
-        let answer = ask(&site, Door::Main, request, timing);
+        let answer = ask(&site, Port::Main, request, timing);
         assert_eq!(answer.status, 400);
         answer.field("X-Heartbeat-Wire-Min").unwrap().parse::<u64>().unwrap()
     };
@@ -145,14 +144,14 @@ fn a_wire_size_counts_the_timing_in() {
         for bytes in (minimum..minimum + 300).chain(9_900..10_500).chain(99_900..101_000) {
             let target = format!("/heartbeat/wire/{bytes}?timing");
             let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
-            let answer = ask(&site, Door::Main, &request, &timing);
+            let answer = ask(&site, Port::Main, &request, &timing);
             assert_eq!(answer.status, 200, "{target}");
             assert!(answer.field("Server-Timing").is_some());
             assert_eq!(answer.head.len() as u64 + answer.content_bytes, bytes);
         }
         let request =
             format!("GET /heartbeat/wire/{}?timing HTTP/1.1\r\nHost: a\r\n\r\n", minimum - 1);
-        assert_eq!(ask(&site, Door::Main, &request, &timing).status, 400);
+        assert_eq!(ask(&site, Port::Main, &request, &timing).status, 400);
     }
 }
 
@@ -181,7 +180,7 @@ fn the_longest_head_is_within_its_limit() {
         let query = if target == "/__down" { "bytes=1073741824&" } else { "" };
         let request =
             format!("GET {target}?{query}timing HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
-        let answer = ask(&site, Door::Main, &request, &longest());
+        let answer = ask(&site, Port::Main, &request, &longest());
         assert_eq!(answer.status, 200);
         longest_bytes = longest_bytes.max(answer.head.len());
     }
@@ -207,8 +206,8 @@ fn home_redirects_to_a_size_in_range_and_is_not_cached() {
 }
 
 #[test]
-fn an_admin_door_takes_metrics_and_version_off_the_main_door() {
-    let site = site(SiteOptions { admin_door: true, ..SiteOptions::default() });
+fn an_admin_port_takes_metrics_and_version_off_the_main_port() {
+    let site = site(SiteOptions { admin_port: true, ..SiteOptions::default() });
     for (path, main, admin) in [
         ("/metrics", 404, 200),
         ("/version", 404, 200),
@@ -226,12 +225,12 @@ fn an_admin_door_takes_metrics_and_version_off_the_main_door() {
         ("/index.html", 301, 404),
     ] {
         let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(ask(&site, Door::Main, &request, &TIMING).status, main, "{path}");
-        assert_eq!(ask(&site, Door::Admin, &request, &TIMING).status, admin, "{path}");
+        assert_eq!(ask(&site, Port::Main, &request, &TIMING).status, main, "{path}");
+        assert_eq!(ask(&site, Port::Admin, &request, &TIMING).status, admin, "{path}");
     }
     let request = "DELETE /metrics HTTP/1.1\r\nHost: a\r\n\r\n";
-    assert_eq!(ask(&site, Door::Main, request, &TIMING).status, 404);
-    assert_eq!(ask(&site, Door::Admin, request, &TIMING).status, 405);
+    assert_eq!(ask(&site, Port::Main, request, &TIMING).status, 404);
+    assert_eq!(ask(&site, Port::Admin, request, &TIMING).status, 405);
 }
 
 #[test]
@@ -270,12 +269,12 @@ fn aliases_answer_the_payload_and_take_uploads() {
     ] {
         for method in ["GET", "POST", "PUT"] {
             let request = format!("{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n");
-            let answer = ask(&site, Door::Main, &request, &TIMING);
+            let answer = ask(&site, Port::Main, &request, &TIMING);
             assert_eq!((answer.status, answer.content_bytes), (status, content_bytes), "{target}");
             assert_eq!(answer.field("Content-Type").is_some(), status == 200, "{target}");
         }
         let request = format!("DELETE {target} HTTP/1.1\r\nHost: a\r\n\r\n");
-        let answer = ask(&site, Door::Main, &request, &TIMING);
+        let answer = ask(&site, Port::Main, &request, &TIMING);
         assert_eq!(answer.status, 405, "{target}");
         assert_eq!(answer.field("Allow"), Some("GET, HEAD, POST, PUT, OPTIONS"));
     }
@@ -300,7 +299,7 @@ fn only_browser_tests_get_cross_origin_fields() {
     let site = site(ALL);
     let options = |path: &str| {
         let request = format!("OPTIONS {path} HTTP/1.1\r\nHost: a\r\n\r\n");
-        ask(&site, Door::Main, &request, &TIMING)
+        ask(&site, Port::Main, &request, &TIMING)
     };
     for path in ["/__down", "/__up", "/garbage?ckSize=1", "/empty"] {
         assert_eq!(get(&site, path).field("Access-Control-Allow-Origin"), Some("*"), "{path}");
@@ -319,7 +318,7 @@ fn only_browser_tests_get_cross_origin_fields() {
 /// The JSON of `/.well-known/nq` for a request with these field lines.
 fn configuration(site: &Site, fields: &str) -> Answer {
     let request = format!("GET /.well-known/nq HTTP/1.1\r\n{fields}\r\n");
-    ask(site, Door::Main, &request, &TIMING)
+    ask(site, Port::Main, &request, &TIMING)
 }
 
 #[test]
@@ -338,9 +337,9 @@ fn the_responsiveness_configuration_names_urls_that_work() {
     assert_eq!(get(&site, "/heartbeat/1").content_bytes, 1);
     assert_eq!(get(&site, "/heartbeat/8388608").content_bytes, 8 << 20);
     let upload = "POST /heartbeat/1 HTTP/1.1\r\nHost: a\r\n\r\n";
-    assert_eq!(ask(&site, Door::Main, upload, &TIMING).status, 200);
+    assert_eq!(ask(&site, Port::Main, upload, &TIMING).status, 200);
     let head = "HEAD /.well-known/nq HTTP/1.1\r\nHost: edge-7.example:8080\r\n\r\n";
-    let head = ask(&site, Door::Main, head, &TIMING);
+    let head = ask(&site, Port::Main, head, &TIMING);
     assert_eq!((head.head, head.content_bytes), (answer.head, 0));
 }
 
@@ -370,10 +369,10 @@ fn the_responsiveness_scheme_is_http_or_https_and_nothing_else() {
 fn the_responsiveness_authority_is_the_validated_one() {
     let site = site(ALL);
     let absolute = "GET http://b:81/.well-known/nq HTTP/1.1\r\nHost: a\r\n\r\n";
-    let answer = ask(&site, Door::Main, absolute, &TIMING);
+    let answer = ask(&site, Port::Main, absolute, &TIMING);
     assert!(answer.text.contains("\"http://b:81/heartbeat/1\""), "{}", answer.text);
     let old = "GET /.well-known/nq HTTP/1.0\r\n\r\n";
-    assert_eq!(ask(&site, Door::Main, old, &TIMING).status, 400);
+    assert_eq!(ask(&site, Port::Main, old, &TIMING).status, 400);
     let host = |bytes: usize| configuration(&site, &format!("Host: {}\r\n", "h".repeat(bytes)));
     assert_eq!(host(AUTHORITY_BYTES_MAX).status, 200);
     assert_eq!(host(AUTHORITY_BYTES_MAX + 1).status, 400);
@@ -381,7 +380,7 @@ fn the_responsiveness_authority_is_the_validated_one() {
         let head = [b"GET /.well-known/nq HTTP/1.1\r\nHost: a", &[byte][..], b"b\r\n\r\n"].concat();
         let mut connection = Connection::new();
         let Event::Request(request) = connection.receive(&head).event else { continue };
-        let routed = route(&request, Door::Main, &site, &FACTS);
+        let routed = route(&request, Port::Main, &site, &FACTS);
         let Content::Text { text, .. } = routed.response().content else { panic!("no text") };
         let quotes = text.bytes().filter(|byte| *byte == b'"').count();
         assert!(quotes == 16 && !text.contains(['\\', '<', '>', ' ']), "{text}");
@@ -440,16 +439,16 @@ fn every_answer_of_every_resource_agrees_with_itself_and_reflects_nothing() {
     let random = &mut Random::new(5);
     let mut statuses = [0_usize; 600];
     for round in 0..30_000 {
-        let options = SiteOptions { admin_door: random.one_in(2), ..ALL };
+        let options = SiteOptions { admin_port: random.one_in(2), ..ALL };
         let site = site(options);
-        let door = if random.one_in(5) { Door::Admin } else { Door::Main };
+        let port = if random.one_in(5) { Port::Admin } else { Port::Main };
         let method = random.pick(&["GET", "GET", "GET", "HEAD", "POST", "OPTIONS", "DELETE"]);
         let target = random_target(random);
         let request = format!(
             "{method} {target} HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: xyzzy\r\nX: xyzzy\r\n\r\n"
         );
         let timing = if random.one_in(3) { longest() } else { TIMING };
-        let answer = ask(&site, door, &request, &timing);
+        let answer = ask(&site, port, &request, &timing);
         let context = format!("round {round}: {request}{}", answer.head);
         assert!(answer.head.len() <= RESPONSE_HEAD_BYTES_MAX, "{context}");
         assert!(!answer.head.contains("xyzzy") && !answer.text.contains("xyzzy"), "{context}");

@@ -4,17 +4,17 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use heartbeat_protocol::Door;
+use heartbeat_protocol::Port;
 
 use crate::connection::dialogue::Dialogue;
 use crate::connection::session::{Outcome, Session, Start};
 use crate::connection::socket::Socket;
-use crate::handover::{Accepted, Rank};
+use crate::handover::Accepted;
 use crate::lane::{Client, Departure, Lane};
 use crate::os::sys;
 use crate::place::{self, Place};
@@ -29,7 +29,7 @@ const SPARE_TASKS_MAX: usize = 64;
 /// The connections of one worker.
 pub(crate) struct Admission {
     worker: Rc<Worker>,
-    lane: Option<Lane>,
+    lane: Lane,
     spare_tasks: RefCell<Vec<Rc<SpareTask>>>,
 }
 
@@ -41,57 +41,54 @@ struct SpareTask {
 }
 
 impl Admission {
-    /// The connections of `worker`, without a lane if there is none: then each has a task.
-    pub(crate) fn new(worker: Rc<Worker>, lane: Option<Lane>) -> Self {
+    pub(crate) fn new(worker: Rc<Worker>, lane: Lane) -> Self {
         Self { worker, lane, spare_tasks: RefCell::default() }
     }
 
-    /// Hands a connection that has been accepted over to a worker that has fewer, or keeps it.
-    pub(crate) fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+    /// Hands a connection that has been accepted over to a worker that has fewer, or keeps it. A
+    /// connection of the admin port always stays, because only one worker has that port.
+    pub(crate) fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, port: Port) {
         let worker = &self.worker;
-        let rank = place::rank(worker);
-        match worker.balance().find_vacancy(&worker.shared().inboxes, worker.clock()) {
-            Some(vacancy) => vacancy.fill(Accepted { stream, peer, rank }),
-            None => {
-                worker.inbox().note_open();
-                self.begin(stream, peer, Door::Main, rank);
-            }
+        let rank = place::rank(worker, port);
+        let accepted = Accepted { stream, peer, rank };
+        let stays = match port {
+            Port::Main => worker.balance.hand_over(&worker.shared.inboxes, &worker.clock, accepted),
+            Port::Admin => Some(accepted),
+        };
+        if let Some(accepted) = stays {
+            worker.inbox().note_open();
+            self.begin(accepted, port);
         }
     }
 
-    /// Keeps a connection that has been accepted on the admin port. It is not among those that the
-    /// limit counts, so that operators can look at a server that is full.
-    pub(crate) fn admit_operator(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
-        self.worker.inbox().note_open();
-        self.begin(stream, peer, Door::Admin, place::rank_admin(&self.worker));
-    }
-
-    /// Whether another connection can be accepted: if it were above the limit, it could be told so.
-    pub(crate) fn has_room(&self) -> bool {
-        place::has_room_above(&self.worker)
+    /// Whether another connection can be accepted, and be answered if it is above the limit.
+    pub(crate) fn can_accept(&self) -> bool {
+        place::can_answer_above(&self.worker)
     }
 
     /// Takes over the connections that other workers have accepted for this one.
     pub(crate) fn take_over(self: &Rc<Self>, handed_over: Vec<Accepted>) {
-        for Accepted { stream, peer, rank } in handed_over {
-            self.begin(stream, peer, Door::Main, rank);
+        for accepted in handed_over {
+            self.begin(accepted, Port::Main);
         }
     }
 
-    fn begin(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, door: Door, rank: Rank) {
-        self.worker.counters().note_connection();
+    fn begin(self: &Rc<Self>, accepted: Accepted, port: Port) {
+        let Accepted { stream, peer, rank } = accepted;
+        self.worker.counters().connections.add(1);
         let place = Place::new(&self.worker, rank, stream.as_raw_fd());
         let (remote, registration) = (peer.ip(), None);
-        let client = Client { place, registration, stream, remote, door, is_fresh: true };
-        match &self.lane {
-            Some(lane) if !client.is_restricted() => lane.insert(&self.worker, client),
-            _ => self.start(Departure::Serve(client, Start::default())),
+        let client = Client { place, registration, stream, remote, port, is_fresh: true };
+        if client.is_restricted() {
+            self.start(Departure { client, start: Start::default() });
+        } else {
+            self.lane.insert(&self.worker, client);
         }
     }
 
     /// Runs the lane until [`Admission::end`]. `ready` becomes readable with it.
     pub(crate) async fn run_lane(self: Rc<Self>, ready: monoio::net::UnixStream) {
-        let Some(lane) = &self.lane else { return };
+        let lane = &self.lane;
         let mut turn = Turn::default();
         while !self.is_over() {
             let mut readable = pin!(ready.readable(false));
@@ -99,7 +96,7 @@ impl Admission {
             while !is_readable && !self.is_over() {
                 while !lane.turn(&self.worker, &mut |departure| self.start(departure)) {
                     if turn.is_over() {
-                        self.worker.turns().give_way().await;
+                        self.worker.turns.give_way().await;
                         turn.restart();
                     }
                 }
@@ -115,7 +112,7 @@ impl Admission {
                 })
                 .await;
                 if turn.is_over() {
-                    self.worker.turns().give_way().await;
+                    self.worker.turns.give_way().await;
                     turn.restart();
                 }
             }
@@ -123,22 +120,20 @@ impl Admission {
     }
 
     fn is_over(&self) -> bool {
-        self.worker.life().has_reached(Stage::Over)
+        self.worker.life.has_reached(Stage::Over)
     }
 
     /// Ends the tasks that wait for a connection: the worker is over.
     pub(crate) fn end(&self) {
-        if let Some(lane) = &self.lane {
-            lane.wake();
-        }
+        self.lane.wake();
         for task in self.spare_tasks.borrow_mut().drain(..) {
             task.wake();
         }
     }
 
     /// The descriptor that is readable when the lane has something to do.
-    pub(crate) fn lane_descriptor(&self) -> Option<std::os::fd::RawFd> {
-        self.lane.as_ref().map(AsRawFd::as_raw_fd)
+    pub(crate) fn lane_descriptor(&self) -> RawFd {
+        self.lane.as_raw_fd()
     }
 
     /// Gives a connection a task.
@@ -155,10 +150,8 @@ impl Admission {
         let task = Rc::new(SpareTask::default());
         let mut next = Some(first);
         while let Some(departure) = next.take() {
-            if let Some(client) = serve(departure).await
-                && let Some(lane) = &self.lane
-            {
-                lane.insert(&self.worker, client);
+            if let Some(client) = serve(departure).await {
+                self.lane.insert(&self.worker, client);
             }
             if self.is_over() || self.spare_tasks.borrow().len() >= SPARE_TASKS_MAX {
                 return;
@@ -187,30 +180,25 @@ impl SpareTask {
 
 /// Serves a connection in a session. Some if it is idle afterwards.
 async fn serve(departure: Departure) -> Option<Client> {
-    let (client, start, closing) = match departure {
-        Departure::Serve(client, start) => (client, start, None),
-        Departure::Close(client, end) => (client, Start::default(), Some(end)),
-    };
+    let Departure { client, start } = departure;
     let is_restricted = client.is_restricted();
-    let Client { place, registration, stream, remote, door, is_fresh } = client;
-    let worker = Rc::clone(place.worker());
+    let Client { place, registration, stream, remote, port, is_fresh } = client;
+    let worker = Rc::clone(&place.worker);
     let socket = Socket::new(stream, registration, Rc::clone(&worker));
-    let dialogue = Dialogue::new(&worker, remote, door, is_fresh);
-    let watch = worker.deadlines().watch(place.watch());
-    let mut session = Session::new(&worker, watch, dialogue, socket);
-    let outcome = match closing {
-        Some(end) => Outcome::Over(session.close(end).await),
-        None if is_restricted => Outcome::Over(session.turn_down().await),
-        None => session.run(start).await,
+    let dialogue = Dialogue::new(&worker, remote, port, is_fresh);
+    let mut session = Session::new(&worker, place.watch, dialogue, socket);
+    let outcome = match is_restricted {
+        true => Outcome::Over(session.turn_down().await),
+        false => session.run(start).await,
     };
     let socket = session.into_stream();
     match outcome {
         Outcome::Idle => {
             let (stream, registration) = socket.into_stream()?;
-            Some(Client { place, registration, stream, remote, door, is_fresh: false })
+            Some(Client { place, registration, stream, remote, port, is_fresh: false })
         }
         Outcome::Over(end) => {
-            worker.note_end(place.watch(), end);
+            worker.note_end(place.watch, end);
             // The place names the socket, so it goes first.
             drop(place);
             None
@@ -222,6 +210,6 @@ async fn serve(departure: Departure) -> Option<Client> {
 ///
 /// # Errors
 /// Those of fcntl(2) and epoll_ctl(2).
-pub(crate) fn watch(descriptor: std::os::fd::RawFd) -> std::io::Result<monoio::net::UnixStream> {
+pub(crate) fn watch(descriptor: RawFd) -> std::io::Result<monoio::net::UnixStream> {
     monoio::net::UnixStream::from_std(sys::duplicate(descriptor)?)
 }

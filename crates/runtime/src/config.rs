@@ -54,9 +54,6 @@ pub struct Config {
     pub tcp_metrics: bool,
     /// Whether each line of the access log ends with the same facts about its connection.
     pub log_tcp: bool,
-    /// Whether idle connections wait without a task each. Without it every connection has a task,
-    /// which costs memory and time; tests use it to show that both ways behave alike.
-    pub lane: bool,
 }
 
 impl Config {
@@ -84,7 +81,6 @@ impl Config {
             zone: String::new(),
             tcp_metrics: true,
             log_tcp: false,
-            lane: true,
         }
     }
 }

@@ -5,12 +5,13 @@
 //! peer's stream, on both drivers and in both rings, so that nothing needs to be cancelled.
 
 use std::cell::{Cell, RefCell};
+use std::net::Shutdown;
 use std::os::fd::RawFd;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::os::clock::Clock;
-use crate::os::sys::{self, Way};
+use crate::os::sys;
 use crate::shutdown::Life;
 
 /// Longest pause between two sweeps.
@@ -75,19 +76,7 @@ pub(crate) struct Deadlines {
 /// A connection's place in the table.
 pub(crate) type WatchId = u32;
 
-/// A connection's place in the table.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Watch<'w> {
-    deadlines: &'w Deadlines,
-    id: WatchId,
-}
-
 impl Deadlines {
-    /// The place of a connection that has been added.
-    pub(crate) fn watch(&self, id: WatchId) -> Watch<'_> {
-        Watch { deadlines: self, id }
-    }
-
     /// Adds a socket, which stays open until [`Deadlines::remove`].
     pub(crate) fn add(&self, socket: RawFd) -> WatchId {
         let entry = Some(Entry {
@@ -174,7 +163,7 @@ impl Deadlines {
         with(entries[id as usize].as_mut().expect("a watch keeps its entry"))
     }
 
-    /// Sweeps until the end, and sleeps while nobody is watched. `shortest` is the shortest time
+    /// Sweeps until the end, and sleeps while there is no connection. `shortest` is the shortest time
     /// limit there is: a sweep comes several times within it.
     ///
     /// Calls `after` after each sweep, with the number of connections that it must sample for
@@ -187,14 +176,14 @@ impl Deadlines {
         after: impl Fn(usize),
     ) {
         let pause = (shortest / 8).clamp(SWEEP_MIN, SWEEP_MAX);
-        let somebody = |context: &mut Context<'_>| {
+        let has_connections = |context: &mut Context<'_>| {
             if self.watched.get() > 0 {
                 return Poll::Ready(());
             }
             *self.sweeper.borrow_mut() = Some(context.waker().clone());
             Poll::Pending
         };
-        while !life.or_ready(somebody).await && !life.sleep(pause).await {
+        while !life.or_ready(has_connections).await && !life.sleep(pause).await {
             self.expire(clock.now_ms());
             let share = pause.as_secs_f64() / SAMPLE_PERIOD.as_secs_f64();
             let watched = self.entries.borrow().len() as f64;
@@ -217,7 +206,7 @@ impl Deadlines {
     pub(crate) fn end_idle(&self) {
         for entry in self.entries.borrow_mut().iter_mut().flatten() {
             if entry.due_ms != NEVER && entry.wait == Wait::Idle {
-                entry.shut(Way::Read);
+                entry.shut(Shutdown::Read);
             }
         }
     }
@@ -225,7 +214,7 @@ impl Deadlines {
     /// Ends every connection.
     pub(crate) fn end_all(&self) {
         for entry in self.entries.borrow_mut().iter_mut().flatten() {
-            entry.shut(Way::Both);
+            entry.shut(Shutdown::Both);
         }
     }
 }
@@ -261,35 +250,18 @@ impl Entry {
             // close becomes a reset.
             Wait::Idle if sys::unacknowledged_bytes(self.socket).is_ok_and(|bytes| bytes > 0) => {
                 let _ = sys::reset_on_close(self.socket);
-                self.shut(Way::Both);
+                self.shut(Shutdown::Both);
             }
-            Wait::Idle | Wait::Head | Wait::Receive => self.shut(Way::Read),
-            Wait::Send | Wait::Linger => self.shut(Way::Both),
+            Wait::Idle | Wait::Head | Wait::Receive => self.shut(Shutdown::Read),
+            Wait::Send | Wait::Linger => self.shut(Shutdown::Both),
         }
     }
 
-    fn shut(&mut self, way: Way) {
+    fn shut(&mut self, how: Shutdown) {
         self.due_ms = NEVER;
         self.expired = true;
         // ENOTCONN: the peer has reset the connection, and its session is about to see it.
-        let _ = sys::shutdown(self.socket, way);
-    }
-}
-
-impl Watch<'_> {
-    /// Starts to wait, as [`Deadlines::arm`].
-    pub(crate) fn arm(&self, wait: Wait, limit: Duration, clock: &Clock) {
-        self.deadlines.arm(self.id, wait, limit, clock.now_ms());
-    }
-
-    /// Stops waiting.
-    pub(crate) fn disarm(&self) {
-        self.deadlines.disarm(self.id);
-    }
-
-    /// Which wait has been ended, if one has.
-    pub(crate) fn expired(&self) -> Option<Wait> {
-        self.deadlines.expired(self.id)
+        let _ = sys::shutdown(self.socket, how);
     }
 }
 
@@ -305,12 +277,12 @@ mod tests {
     fn a_wait_ends_when_it_is_due_and_not_before() {
         let (_peer, mut socket) = tcp_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
-        let watch = deadlines.watch(deadlines.add(socket.as_raw_fd()));
-        watch.arm(Wait::Head, Duration::from_secs(5), &clock);
+        let id = deadlines.add(socket.as_raw_fd());
+        deadlines.arm(id, Wait::Head, Duration::from_secs(5), clock.now_ms());
         deadlines.expire(clock.now_ms() + 4000);
-        assert_eq!(watch.expired(), None);
+        assert_eq!(deadlines.expired(id), None);
         deadlines.expire(clock.now_ms() + 6000);
-        assert_eq!(watch.expired(), Some(Wait::Head));
+        assert_eq!(deadlines.expired(id), Some(Wait::Head));
         assert_eq!(socket.read(&mut [0]).unwrap(), 0);
         socket.write_all(b"still").unwrap();
     }
@@ -319,19 +291,19 @@ mod tests {
     fn a_head_that_trickles_in_has_one_limit() {
         let (_peer, socket) = tcp_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
-        let watch = deadlines.watch(deadlines.add(socket.as_raw_fd()));
-        watch.arm(Wait::Head, Duration::ZERO, &clock);
-        watch.arm(Wait::Head, Duration::from_secs(60), &clock);
+        let id = deadlines.add(socket.as_raw_fd());
+        deadlines.arm(id, Wait::Head, Duration::ZERO, clock.now_ms());
+        deadlines.arm(id, Wait::Head, Duration::from_secs(60), clock.now_ms());
         deadlines.expire(clock.now_ms());
-        assert_eq!(watch.expired(), Some(Wait::Head));
+        assert_eq!(deadlines.expired(id), Some(Wait::Head));
     }
 
     #[test]
     fn a_stalled_send_loses_both_ways() {
         let (_peer, mut socket) = tcp_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
-        let watch = deadlines.watch(deadlines.add(socket.as_raw_fd()));
-        watch.arm(Wait::Send, Duration::ZERO, &clock);
+        let id = deadlines.add(socket.as_raw_fd());
+        deadlines.arm(id, Wait::Send, Duration::ZERO, clock.now_ms());
         deadlines.expire(clock.now_ms());
         assert!(socket.write_all(b"x").is_err());
     }
@@ -342,8 +314,8 @@ mod tests {
         socket.set_nonblocking(true).unwrap();
         while socket.write(&[0; 65_536]).is_ok() {}
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
-        let watch = deadlines.watch(deadlines.add(socket.as_raw_fd()));
-        watch.arm(Wait::Send, Duration::from_secs(5), &clock);
+        let id = deadlines.add(socket.as_raw_fd());
+        deadlines.arm(id, Wait::Send, Duration::from_secs(5), clock.now_ms());
         let start_ms = clock.now_ms();
         deadlines.expire(start_ms + 4000);
         let before = sys::unacknowledged_bytes(socket.as_raw_fd()).unwrap();
@@ -352,24 +324,24 @@ mod tests {
         }
         deadlines.expire(start_ms + 4900);
         deadlines.expire(start_ms + 6000);
-        assert_eq!(watch.expired(), None);
+        assert_eq!(deadlines.expired(id), None);
         deadlines.expire(start_ms + 60_000);
         deadlines.expire(start_ms + 120_000);
-        assert_eq!(watch.expired(), Some(Wait::Send));
+        assert_eq!(deadlines.expired(id), Some(Wait::Send));
     }
 
     #[test]
     fn a_disarmed_wait_and_a_dropped_watch_never_end() {
         let (_peer, mut socket) = tcp_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
-        let watch = deadlines.watch(deadlines.add(socket.as_raw_fd()));
-        watch.arm(Wait::Send, Duration::ZERO, &clock);
-        watch.disarm();
+        let id = deadlines.add(socket.as_raw_fd());
+        deadlines.arm(id, Wait::Send, Duration::ZERO, clock.now_ms());
+        deadlines.disarm(id);
         deadlines.expire(u64::MAX);
         deadlines.end_idle();
-        assert_eq!(watch.expired(), None);
-        watch.arm(Wait::Send, Duration::ZERO, &clock);
-        deadlines.remove(watch.id);
+        assert_eq!(deadlines.expired(id), None);
+        deadlines.arm(id, Wait::Send, Duration::ZERO, clock.now_ms());
+        deadlines.remove(id);
         deadlines.expire(u64::MAX);
         socket.write_all(b"x").unwrap();
         assert_eq!(deadlines.watched.get(), 0);
@@ -390,13 +362,13 @@ mod tests {
     fn bytes_that_are_no_request_do_not_prolong_an_idle_wait() {
         let (_peer, socket) = tcp_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
-        let watch = deadlines.watch(deadlines.add(socket.as_raw_fd()));
-        watch.arm(Wait::Idle, Duration::ZERO, &clock);
-        watch.arm(Wait::Idle, Duration::from_secs(60), &clock);
+        let id = deadlines.add(socket.as_raw_fd());
+        deadlines.arm(id, Wait::Idle, Duration::ZERO, clock.now_ms());
+        deadlines.arm(id, Wait::Idle, Duration::from_secs(60), clock.now_ms());
         deadlines.expire(clock.now_ms());
-        assert_eq!(watch.expired(), Some(Wait::Idle));
-        watch.disarm();
-        watch.arm(Wait::Idle, Duration::from_secs(60), &clock);
+        assert_eq!(deadlines.expired(id), Some(Wait::Idle));
+        deadlines.disarm(id);
+        deadlines.arm(id, Wait::Idle, Duration::from_secs(60), clock.now_ms());
         assert_eq!(deadlines.armed(), [Wait::Idle]);
     }
 
@@ -422,8 +394,8 @@ mod tests {
         socket.set_nonblocking(true).unwrap();
         while socket.write(&[0; 65_536]).is_ok() {}
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
-        let watch = deadlines.watch(deadlines.add(socket.as_raw_fd()));
-        watch.arm(Wait::Idle, Duration::ZERO, &clock);
+        let id = deadlines.add(socket.as_raw_fd());
+        deadlines.arm(id, Wait::Idle, Duration::ZERO, clock.now_ms());
         deadlines.expire(clock.now_ms());
         drop(socket);
         let ended = loop {

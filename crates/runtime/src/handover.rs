@@ -63,12 +63,6 @@ pub(crate) struct Accepted {
     pub(crate) rank: Rank,
 }
 
-/// Space for one connection in the inbox of a worker, which has been notified of it.
-pub(crate) struct Vacancy<'a> {
-    inbox: &'a Inbox,
-    waiting: MutexGuard<'a, Option<Waiting>>,
-}
-
 /// What a worker remembers of the connections that it has handed over.
 #[derive(Debug)]
 pub(crate) struct Balance {
@@ -85,25 +79,28 @@ impl Balance {
         Self { index, turn: Cell::new(index), used_up_to_ms: Cell::new(0) }
     }
 
-    /// Space for a connection that this worker has accepted, in the inbox of the worker that has
-    /// the fewest. None if the difference is too small: then the connection stays.
-    pub(crate) fn find_vacancy<'a>(
+    /// Hands a connection that this worker has accepted over to the worker that has the fewest.
+    /// Returns it if it stays, because the difference is too small or the inbox takes no more.
+    pub(crate) fn hand_over(
         &self,
-        inboxes: &'a [Inbox],
+        inboxes: &[Inbox],
         clock: &Clock,
-    ) -> Option<Vacancy<'a>> {
+        accepted: Accepted,
+    ) -> Option<Accepted> {
         let turn = self.turn.replace(self.turn.get().wrapping_add(1));
         let others = (0..inboxes.len())
             .map(|step| turn.wrapping_add(step) % inboxes.len())
             .filter(|index| *index != self.index)
             .take(ASKED_MAX)
             .map(|index| (inboxes[index].connections(), &inboxes[index]));
-        let (fewest, inbox) = others.min_by_key(|(connections, _)| *connections)?;
+        let Some((fewest, inbox)) = others.min_by_key(|(connections, _)| *connections) else {
+            return Some(accepted);
+        };
         let own = inboxes[self.index].connections();
         if own <= fewest + own / SLACK_DIVISOR || !self.may_hand_over(clock.now_ms()) {
-            return None;
+            return Some(accepted);
         }
-        inbox.vacancy()
+        inbox.put(accepted)
     }
 
     fn may_hand_over(&self, now_ms: u64) -> bool {
@@ -148,40 +145,27 @@ impl Inbox {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn vacancy(&self) -> Option<Vacancy<'_>> {
-        let waiting = self.waiting();
-        let open = waiting.as_ref()?;
-        match open.connections.len() {
-            // The notification comes before the connection and under the lock, so that nothing can
-            // fail afterwards.
-            0 => open.announce()?,
+    /// Puts a connection into the inbox. It belongs to that worker from now on, unless it is
+    /// returned.
+    fn put(&self, accepted: Accepted) -> Option<Accepted> {
+        let mut waiting = self.waiting();
+        let Some(open) = waiting.as_mut() else { return Some(accepted) };
+        let is_notified = match open.connections.len() {
+            0 => sys::send_at_once(open.control.as_raw_fd(), &[Order::TakeOver.to_byte()]).is_ok(),
             // The worker has been notified, and has not yet taken the others.
-            1..WAITING_MAX => {}
-            _ => return None,
+            1..WAITING_MAX => true,
+            _ => false,
+        };
+        if !is_notified {
+            return Some(accepted);
         }
-        Some(Vacancy { inbox: self, waiting })
+        self.note_open();
+        open.connections.push(accepted);
+        None
     }
 
     fn waiting(&self) -> MutexGuard<'_, Option<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Waiting {
-    /// Notifies the worker. None if that fails.
-    fn announce(&self) -> Option<()> {
-        let order = [Order::TakeOver.to_byte()];
-        sys::send_at_once(self.control.as_raw_fd(), &order).ok().map(|_| ())
-    }
-}
-
-impl Vacancy<'_> {
-    /// Puts a connection into the inbox. It belongs to that worker from now on.
-    pub(crate) fn fill(mut self, accepted: Accepted) {
-        if let Some(waiting) = self.waiting.as_mut() {
-            self.inbox.note_open();
-            waiting.connections.push(accepted);
-        }
     }
 }
 
@@ -235,11 +219,11 @@ mod tests {
             ([64 + 2, 64, 64], Some(1)),
         ] {
             inboxes.iter().zip(counts).for_each(|(inbox, count)| has(inbox, count));
-            let vacancy = Balance::new(0).find_vacancy(&inboxes, &Clock::new());
-            let found = vacancy
-                .map(|vacancy| inboxes.iter().position(|to| std::ptr::eq(to, vacancy.inbox)));
-            assert_eq!(found.flatten().is_some(), to.is_some(), "{counts:?}");
-            let fewest = found.flatten().map(|index| counts[index]);
+            let (_near, accepted) = accepted();
+            let stays = Balance::new(0).hand_over(&inboxes, &Clock::new(), accepted);
+            let found = inboxes.iter().position(|inbox| !inbox.take().is_empty());
+            assert_eq!(stays.is_none(), to.is_some(), "{counts:?}");
+            let fewest = found.map(|index| counts[index]);
             assert_eq!(fewest, to.map(|index: usize| counts[index]), "{counts:?}");
         }
     }
@@ -248,7 +232,8 @@ mod tests {
     fn a_worker_without_others_keeps_everything() {
         let (inboxes, _controls) = open_inboxes(1);
         has(&inboxes[0], 1000);
-        assert!(Balance::new(0).find_vacancy(&inboxes, &Clock::new()).is_none());
+        let (_near, accepted) = accepted();
+        assert!(Balance::new(0).hand_over(&inboxes, &Clock::new(), accepted).is_some());
     }
 
     #[test]
@@ -260,7 +245,7 @@ mod tests {
             for _ in 0..3 {
                 let (near, accepted) = accepted();
                 peers.push(near);
-                inbox.vacancy().unwrap().fill(accepted);
+                assert!(inbox.put(accepted).is_none());
             }
             assert!(is_announced(control) && !is_announced(control));
             assert_eq!(inbox.take().len(), 3);
@@ -277,20 +262,20 @@ mod tests {
         let (_near, first) = accepted();
         for _ in 0..WAITING_MAX {
             let stream = first.stream.try_clone().unwrap();
-            inboxes[0].vacancy().unwrap().fill(Accepted { stream, ..first });
+            assert!(inboxes[0].put(Accepted { stream, ..first }).is_none());
         }
-        assert!(inboxes[0].vacancy().is_none());
+        let first = inboxes[0].put(first).expect("a full inbox");
         assert_eq!(inboxes[0].take().len(), WAITING_MAX);
-        assert!(inboxes[0].vacancy().is_some());
+        assert!(inboxes[0].put(first).is_none());
     }
 
     #[test]
     fn an_inbox_that_closes_returns_what_waits_and_takes_nothing_more() {
         let (inboxes, _controls) = open_inboxes(1);
-        let (mut near, accepted) = accepted();
-        inboxes[0].vacancy().unwrap().fill(accepted);
+        let (mut near, first) = accepted();
+        assert!(inboxes[0].put(first).is_none());
         let waiting = inboxes[0].close();
-        assert!(inboxes[0].vacancy().is_none() && inboxes[0].close().is_empty());
+        assert!(inboxes[0].put(accepted().1).is_some() && inboxes[0].close().is_empty());
         assert_eq!(waiting.len(), 1);
         // Nothing else refers to the connection: it ends with what was returned.
         drop(waiting);
@@ -301,7 +286,7 @@ mod tests {
     fn a_worker_that_can_not_be_notified_gets_no_connection() {
         let (inboxes, controls) = open_inboxes(1);
         drop(controls);
-        assert!(inboxes[0].vacancy().is_none());
+        assert!(inboxes[0].put(accepted().1).is_some());
         assert_eq!(inboxes[0].connections(), 0);
     }
 
@@ -323,8 +308,12 @@ mod tests {
         inboxes.iter().for_each(|inbox| has(inbox, 9));
         has(&inboxes[ASKED_MAX * 2], 0);
         let balance = Balance::new(0);
-        let found =
-            (0..inboxes.len()).filter(|_| balance.find_vacancy(&inboxes, &Clock::new()).is_some());
+        let found = (0..inboxes.len()).filter(|_| {
+            let stays = balance.hand_over(&inboxes, &Clock::new(), accepted().1);
+            inboxes[ASKED_MAX * 2].take();
+            has(&inboxes[ASKED_MAX * 2], 0);
+            stays.is_none()
+        });
         assert_eq!(found.count(), ASKED_MAX);
     }
 }

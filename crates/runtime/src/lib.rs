@@ -49,7 +49,8 @@ mod worker;
 
 pub use config::{Address, Admin, Config, Io, LogFormat, SendTier, THREADS_MAX};
 pub use heartbeat_protocol::{Site, SiteError, SiteOptions};
-pub use os::event_loop::{Driver, Refusal};
+pub use os::event_loop::Driver;
+pub use os::refusal::Refusal;
 pub use report::{Report, StartError};
 pub use send::tier::Tier;
 pub use server::Server;

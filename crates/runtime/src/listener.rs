@@ -3,14 +3,15 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::config::Address;
-use crate::os::sys::{self, Way};
+use crate::os::refusal::Refusal;
+use crate::os::sys;
 use crate::report::StartError;
 use crate::turns::Turns;
 
@@ -42,31 +43,17 @@ pub(crate) fn bind(
     port: u16,
     workers: usize,
 ) -> Result<(Vec<TcpListener>, SocketAddr), StartError> {
-    let Some(address) = address else {
-        let any_v6 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-        return match bind(Some(any_v6.into()), port, workers) {
-            Err(StartError::Bind { source, .. }) if is_without_ipv6(&source) => {
-                bind(Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into()), port, workers)
-            }
-            result => result,
-        };
-    };
-    let address = address.with_port(port);
-    bind_to(address, workers).map_err(|Refused(call, source)| StartError::Bind {
-        address,
-        call,
-        source,
-    })
+    let any = Address::from(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    let wanted = address.unwrap_or(any).with_port(port);
+    match bind_to(wanted, workers) {
+        Err(refusal) if address.is_none() && is_without_ipv6(&refusal.source) => {
+            bind(Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into()), port, workers)
+        }
+        result => result.map_err(|refusal| StartError::Bind { address: wanted, refusal }),
+    }
 }
 
-/// A system call that was refused, and why.
-struct Refused(&'static str, io::Error);
-
-fn by(call: &'static str) -> impl Fn(io::Error) -> Refused {
-    move |error| Refused(call, error)
-}
-
-fn bind_to(wanted: SocketAddr, workers: usize) -> Result<(Vec<TcpListener>, SocketAddr), Refused> {
+fn bind_to(wanted: SocketAddr, workers: usize) -> Result<(Vec<TcpListener>, SocketAddr), Refusal> {
     let shared = workers > 1;
     if shared && wanted.port() != 0 {
         // With SO_REUSEPORT a second server of the same user would silently accept half of the
@@ -74,31 +61,31 @@ fn bind_to(wanted: SocketAddr, workers: usize) -> Result<(Vec<TcpListener>, Sock
         bound_socket(wanted, false)?;
     }
     let first: TcpListener = bound_socket(wanted, shared)?.into();
-    let address = first.local_addr().map_err(by("getsockname"))?;
+    let address = first.local_addr().map_err(Refusal::of("getsockname"))?;
     let mut listeners = vec![first];
     for _ in 1..workers {
         listeners.push(bound_socket(address, shared)?.into());
     }
     for listener in &listeners {
-        SockRef::from(listener).listen(BACKLOG).map_err(by("listen"))?;
+        SockRef::from(listener).listen(BACKLOG).map_err(Refusal::of("listen"))?;
     }
     Ok((listeners, address))
 }
 
-fn bound_socket(address: SocketAddr, shared: bool) -> Result<Socket, Refused> {
+fn bound_socket(address: SocketAddr, shared: bool) -> Result<Socket, Refusal> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
-        .map_err(by("socket"))?;
-    let set = by("setsockopt");
+        .map_err(Refusal::of("socket"))?;
+    let set = Refusal::of("setsockopt");
     if address.is_ipv6() {
-        socket.set_only_v6(false).map_err(&set)?;
+        socket.set_only_v6(false).map_err(set)?;
     }
     // A restart must not wait for connections of the last run to leave TIME_WAIT.
-    socket.set_reuse_address(true).map_err(&set)?;
-    socket.set_reuse_port(shared).map_err(&set)?;
+    socket.set_reuse_address(true).map_err(set)?;
+    socket.set_reuse_port(shared).map_err(set)?;
     // Accepted sockets inherit it (tcp(7)). Answers are written whole: nothing is gained by
     // waiting for more, and a short last segment would wait for an acknowledgement.
-    socket.set_nodelay(true).map_err(&set)?;
-    socket.bind(&address.into()).map_err(by("bind"))?;
+    socket.set_nodelay(true).map_err(set)?;
+    socket.bind(&address.into()).map_err(Refusal::of("bind"))?;
     Ok(socket)
 }
 
@@ -126,20 +113,20 @@ impl Acceptor {
         Ok(Self { listener: listener.try_clone()?, ready, accepted: Cell::new(0) })
     }
 
-    /// Accepts until `is_closed`, and gives each connection to `admit`. While `has_room` is false,
+    /// Accepts until `is_closed`, and gives each connection to `admit`. While `can_accept` is false,
     /// connections stay in the queue of the listener.
     pub(crate) async fn run(
         &self,
         is_blocking: bool,
         is_closed: impl Fn() -> bool,
-        has_room: impl Fn() -> bool,
+        can_accept: impl Fn() -> bool,
         admit: impl Fn(TcpStream, SocketAddr),
         turns: &Turns,
     ) {
         let mut back_off = BACK_OFF_MIN;
         let mut in_a_row = 0;
         while !is_closed() {
-            if !has_room() {
+            if !can_accept() {
                 monoio::time::sleep(BACK_OFF_MIN).await;
                 continue;
             }
@@ -179,7 +166,7 @@ impl Acceptor {
     /// first, by a packet filter that drops pure SYNs: a client repeats its SYN after a second, and
     /// finds the next server, or the port closed. Then the queue empties while [`Acceptor::run`]
     /// continues.
-    pub(crate) async fn let_queue_run_dry(&self, listener: &TcpListener) {
+    pub(crate) async fn empty_queue(&self, listener: &TcpListener) {
         // A kernel without socket filters leaves the race of a SYN against the last accept.
         let _ = SockRef::from(listener).attach_filter(&DROP_SYN);
         let mut waited = Duration::ZERO;
@@ -218,7 +205,7 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 /// Ends a listener, and resets what waits in its queue. The wait for the next connection ends, and
 /// accept(2) reports EINVAL.
 pub(crate) fn close(listener: &TcpListener) {
-    let _ = sys::shutdown(listener.as_raw_fd(), Way::Read);
+    let _ = sys::shutdown(listener.as_raw_fd(), Shutdown::Read);
 }
 
 /// Classic BPF over the TCP header: drop a segment whose flags are SYN without ACK, pass the rest.
@@ -254,8 +241,9 @@ mod tests {
         }
         for workers in [1, 2] {
             match bind(Some(LOOPBACK.into()), address.port(), workers).unwrap_err() {
-                StartError::Bind { address: wanted, source, .. } => {
-                    assert_eq!((wanted, source.kind()), (address, io::ErrorKind::AddrInUse));
+                StartError::Bind { address: wanted, refusal } => {
+                    let kind = refusal.error().kind();
+                    assert_eq!((wanted, kind), (address, io::ErrorKind::AddrInUse));
                 }
                 other => panic!("{other}"),
             }

@@ -4,60 +4,47 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
+use heartbeat_protocol::Port;
+
 use crate::deadlines::WatchId;
 use crate::handover::Rank;
 use crate::worker::Worker;
 
 /// Counts a connection among those of its process and its worker, until it is dropped.
 pub(crate) struct Place {
-    worker: Rc<Worker>,
-    rank: Rank,
-    watch: WatchId,
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) rank: Rank,
+    /// The connection's place in the table of deadlines.
+    pub(crate) watch: WatchId,
 }
 
 impl Place {
-    /// The place of a connection that [`rank`] and the worker's inbox have counted. Its socket stays
-    /// open as long as the place is kept.
+    /// The place of a connection that [`rank`] and the worker's inbox have counted. Its socket
+    /// stays open as long as the place is kept.
     pub(crate) fn new(worker: &Rc<Worker>, rank: Rank, socket: RawFd) -> Self {
-        let watch = worker.deadlines().add(socket);
+        let watch = worker.deadlines.add(socket);
         Self { worker: Rc::clone(worker), rank, watch }
-    }
-
-    /// The connection's place in the table of deadlines.
-    pub(crate) fn watch(&self) -> WatchId {
-        self.watch
-    }
-
-    pub(crate) fn rank(&self) -> Rank {
-        self.rank
-    }
-
-    pub(crate) fn worker(&self) -> &Rc<Worker> {
-        &self.worker
     }
 }
 
-/// Counts a connection that has just been accepted.
-pub(crate) fn rank(worker: &Worker) -> Rank {
-    let shared = worker.shared();
-    let before = shared.connections.fetch_add(1, Ordering::Relaxed);
-    if before < shared.limits.connections_max && worker.has_memory() {
-        return Rank::Within;
+/// Counts a connection that has just been accepted. The limit does not count those of the admin
+/// port, so that operators can look at a server that is full.
+pub(crate) fn rank(worker: &Worker, port: Port) -> Rank {
+    let shared = &worker.shared;
+    if port == Port::Main {
+        let before = shared.connections.fetch_add(1, Ordering::Relaxed);
+        if before < shared.limits.connections_max && worker.has_memory() {
+            return Rank::Within;
+        }
+        shared.connections.fetch_sub(1, Ordering::Relaxed);
     }
-    shared.connections.fetch_sub(1, Ordering::Relaxed);
     shared.above_limit.fetch_add(1, Ordering::Relaxed);
     Rank::Above
 }
 
-/// Counts a connection of the admin port: it is answered whatever the limit says.
-pub(crate) fn rank_admin(worker: &Worker) -> Rank {
-    worker.shared().above_limit.fetch_add(1, Ordering::Relaxed);
-    Rank::Above
-}
-
 /// Whether another connection above the limit can be answered.
-pub(crate) fn has_room_above(worker: &Worker) -> bool {
-    let shared = worker.shared();
+pub(crate) fn can_answer_above(worker: &Worker) -> bool {
+    let shared = &worker.shared;
     shared.above_limit.load(Ordering::Relaxed) < shared.limits.above_limit_max
 }
 
@@ -69,8 +56,8 @@ impl std::fmt::Debug for Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.worker.deadlines().remove(self.watch);
-        let shared = self.worker.shared();
+        self.worker.deadlines.remove(self.watch);
+        let shared = &self.worker.shared;
         let counter = match self.rank {
             Rank::Within => &shared.connections,
             Rank::Above => &shared.above_limit,

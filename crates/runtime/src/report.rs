@@ -2,23 +2,23 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 
-use crate::os::event_loop::{Driver, Refusal};
+use crate::os::event_loop::Driver;
+use crate::os::refusal::Refusal;
 use crate::send::tier::Tier;
 
 /// What a server runs on.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub struct Report {
     /// Worker threads.
     pub threads: usize,
     /// The driver of the event loops.
     pub driver: Driver,
-    /// Why it is this driver: its ring flags, that the configuration requires it, or what refused
-    /// the other one.
-    pub driver_reason: String,
+    /// Why it is this driver: its ring flags, that the configuration requires it, or that io_uring
+    /// was refused.
+    pub driver_reason: &'static str,
     /// What refused io_uring, if it was wanted.
     pub refusal: Option<Refusal>,
     /// How large answers leave.
@@ -47,9 +47,7 @@ pub enum StartError {
         /// The address.
         address: SocketAddr,
         /// The system call that was refused.
-        call: &'static str,
-        /// Why.
-        source: io::Error,
+        refusal: Refusal,
     },
     /// io_uring is required, and was refused.
     Uring(Refusal),
@@ -63,31 +61,32 @@ pub enum StartError {
         threads: usize,
     },
     /// Another system call was refused.
-    System {
-        /// The system call.
-        call: &'static str,
-        /// Why.
-        source: io::Error,
-    },
+    System(Refusal),
+}
+
+impl From<Refusal> for StartError {
+    fn from(refusal: Refusal) -> Self {
+        Self::System(refusal)
+    }
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config { field, allowed } => write!(formatter, "{field}: expected {allowed}"),
-            Self::Bind { address, call, source } => {
-                let remedy = match source.raw_os_error() {
-                    Some(libc::EADDRINUSE) => "; stop what listens there, or choose another port",
-                    Some(libc::EACCES) if address.port() < 1024 => {
-                        "; choose a port from 1024 up, or grant CAP_NET_BIND_SERVICE"
+            Self::Bind { address, refusal } => {
+                let error = &refusal.source;
+                write!(formatter, "cannot listen on {address}: {error}")?;
+                match error.raw_os_error() {
+                    Some(libc::EADDRINUSE) => {
+                        formatter.write_str("; stop what listens there, or choose another port")
                     }
-                    Some(libc::EADDRNOTAVAIL) => "; choose an address that this machine has",
-                    _ => "",
-                };
-                write!(formatter, "cannot listen on {address}: {source}")?;
-                match remedy {
-                    "" => write!(formatter, ": {}", cause(call, source)),
-                    _ => formatter.write_str(remedy),
+                    Some(libc::EACCES) if address.port() < 1024 => formatter
+                        .write_str("; choose a port from 1024 up, or grant CAP_NET_BIND_SERVICE"),
+                    Some(libc::EADDRNOTAVAIL) => {
+                        formatter.write_str("; choose an address that this machine has")
+                    }
+                    _ => write!(formatter, ": {}", refusal.cause_and_remedy()),
                 }
             }
             Self::Uring(refusal) => write!(formatter, "io_uring is required: {refusal}"),
@@ -99,9 +98,7 @@ impl fmt::Display for StartError {
                      to serve a connection; raise it, or ask for fewer threads"
                 )
             }
-            Self::System { call, source } => {
-                write!(formatter, "{call} refused: {source}: {}", cause(call, source))
-            }
+            Self::System(refusal) => write!(formatter, "{refusal}"),
         }
     }
 }
@@ -109,43 +106,23 @@ impl fmt::Display for StartError {
 impl Error for StartError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Bind { source, .. } | Self::System { source, .. } => Some(source),
-            Self::Config { .. } | Self::Uring(_) | Self::Descriptors { .. } => None,
+            Self::Bind { refusal, .. } | Self::Uring(refusal) | Self::System(refusal) => {
+                Some(&refusal.source)
+            }
+            Self::Config { .. } | Self::Descriptors { .. } => None,
         }
     }
 }
 
-/// The likely cause of a refused system call and what would help.
-fn cause(call: &str, error: &io::Error) -> String {
-    let text = match error.raw_os_error() {
-        Some(libc::EPERM | libc::ENOSYS | libc::EACCES) => {
-            return format!("likely a seccomp profile without {call}; allow it");
-        }
-        Some(libc::EMFILE) => {
-            "RLIMIT_NOFILE (ulimit -n) is used up; raise it, or ask for fewer threads"
-        }
-        Some(libc::ENFILE) => "the machine has no descriptor left; raise fs.file-max",
-        Some(libc::EAGAIN) if call == "clone" => {
-            "likely the limit of threads (ulimit -u, or the cgroup's pids.max); raise it, or ask \
-             for fewer threads"
-        }
-        Some(libc::ENOMEM | libc::ENOBUFS) => "no memory is left; raise the memory limit",
-        _ => "this is not expected; please report it",
-    };
-    text.to_string()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     fn bind(port: u16, errno: i32) -> String {
-        StartError::Bind {
-            address: ([127, 0, 0, 1], port).into(),
-            call: "bind",
-            source: io::Error::from_raw_os_error(errno),
-        }
-        .to_string()
+        let refusal = Refusal::of("bind")(io::Error::from_raw_os_error(errno));
+        StartError::Bind { address: ([127, 0, 0, 1], port).into(), refusal }.to_string()
     }
 
     #[test]
@@ -157,16 +134,8 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_system_call_names_cause_and_remedy_and_keeps_its_source() {
-        for (call, errno, text) in [
-            ("socketpair", libc::EMFILE, "RLIMIT_NOFILE"),
-            ("socketpair", libc::EPERM, "a seccomp profile without socketpair"),
-            ("clone", libc::EAGAIN, "pids.max"),
-            ("mmap", libc::ENOMEM, "memory limit"),
-        ] {
-            let error = StartError::System { call, source: io::Error::from_raw_os_error(errno) };
-            assert!(error.to_string().contains(text), "{error}");
-            assert!(error.source().is_some());
-        }
+    fn a_refused_system_call_keeps_its_source() {
+        let error = StartError::from(Refusal::of("mmap")(io::ErrorKind::OutOfMemory.into()));
+        assert!(error.source().is_some_and(|source| source.is::<io::Error>()));
     }
 }

@@ -7,11 +7,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use heartbeat_protocol::Port;
 use monoio::io::AsyncReadRent;
 
 use crate::admission::{self, Admission};
 use crate::listener::{self, Acceptor};
 use crate::observe::access_log::AccessLog;
+use crate::os::refusal::Refusal;
 use crate::shutdown::{Order, Stage};
 use crate::worker::Worker;
 
@@ -45,35 +47,33 @@ pub(crate) struct Sockets {
 /// loop must not be dropped, because the kernel may still write to the buffers of operations.
 ///
 /// # Errors
-/// The system call that keeps it from serving, and why.
+/// What keeps it from serving.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     admission: Rc<Admission>,
     sockets: Sockets,
     started: impl FnOnce(),
-) -> Result<bool, (&'static str, io::Error)> {
-    let refused = |call| move |error| (call, error);
+) -> Result<bool, Refusal> {
     let Sockets { listener, admin, control, near } = sockets;
-    let acceptor = Rc::new(Acceptor::new(&listener).map_err(refused("accept4"))?);
-    let admin_acceptor = match &admin {
-        Some(listener) => Some(Rc::new(Acceptor::new(listener).map_err(refused("accept4"))?)),
-        None => None,
+    let acceptor = |listener: &TcpListener| {
+        Acceptor::new(listener).map(Rc::new).map_err(Refusal::of("accept4"))
     };
-    let control_end = control.try_clone().map_err(refused("fcntl"))?;
-    let mut control = monoio::net::UnixStream::from_std(control).map_err(refused("epoll_ctl"))?;
-    let lane = match admission.lane_descriptor() {
-        Some(descriptor) => Some(admission::watch(descriptor).map_err(refused("epoll_ctl"))?),
-        None => None,
+    let admin_acceptor = admin.as_ref().map(acceptor).transpose()?;
+    let acceptor = acceptor(&listener)?;
+    let control_end = control.try_clone().map_err(Refusal::of("fcntl"))?;
+    let mut control =
+        monoio::net::UnixStream::from_std(control).map_err(Refusal::of("epoll_ctl"))?;
+    let ready = admission::watch(admission.lane_descriptor()).map_err(Refusal::of("epoll_ctl"))?;
+    let lane = monoio::spawn(Rc::clone(&admission).run_lane(ready));
+    let accept_at = |acceptor: &Rc<Acceptor>, port| {
+        let (worker, admission) = (Rc::clone(&worker), Rc::clone(&admission));
+        monoio::spawn(accept(worker, admission, Rc::clone(acceptor), port))
     };
-    let lane = lane.map(|ready| monoio::spawn(Rc::clone(&admission).run_lane(ready)));
-    let accepting =
-        monoio::spawn(accept(Rc::clone(&worker), Rc::clone(&admission), Rc::clone(&acceptor)));
-    let admin_accepting = admin_acceptor.map(|acceptor| {
-        monoio::spawn(accept_operators(Rc::clone(&worker), Rc::clone(&admission), acceptor))
-    });
+    let accepting = accept_at(&acceptor, Port::Main);
+    let admin_accepting = admin_acceptor.map(|acceptor| accept_at(&acceptor, Port::Admin));
     let sweeping = monoio::spawn(sweep(Rc::clone(&worker)));
     let logging = monoio::spawn(write_log(Rc::clone(&worker)));
-    if worker.shared().report.threads > 1 {
+    if worker.shared.report.threads > 1 {
         worker.inbox().open(near);
     }
     started();
@@ -81,9 +81,9 @@ pub(crate) async fn serve(
     let order = next_order(&mut control, &worker, &admission).await;
     // From now on every worker keeps what it accepts.
     admission.take_over(worker.inbox().close());
-    worker.life().reach(Stage::Draining);
+    worker.life.reach(Stage::Draining);
     if order != Some(Order::Drain) {
-        worker.life().reach(Stage::Quitting);
+        worker.life.reach(Stage::Quitting);
     }
     let orders = monoio::spawn(obey(control, Rc::clone(&worker), Rc::clone(&admission)));
     drain(&worker, &listener, admin.as_ref(), &acceptor).await;
@@ -97,11 +97,9 @@ pub(crate) async fn serve(
     // The read of the next order would outlive its buffer.
     let _ = control_end.shutdown(Shutdown::Both);
     orders.await;
-    worker.life().reach(Stage::Over);
+    worker.life.reach(Stage::Over);
     admission.end();
-    if let Some(lane) = lane {
-        lane.await;
-    }
+    lane.await;
     sweeping.await;
     logging.await;
     Ok(worker.is_done())
@@ -115,41 +113,34 @@ async fn drain(
     admin: Option<&TcpListener>,
     acceptor: &Acceptor,
 ) {
-    let has_quit = || worker.life().has_reached(Stage::Quitting);
+    let has_quit = || worker.life.has_reached(Stage::Quitting);
     pause(worker.config().drain_delay, has_quit).await;
     let closing = Instant::now();
     if !has_quit() {
-        acceptor.let_queue_run_dry(listener).await;
+        acceptor.empty_queue(listener).await;
     }
-    worker.life().reach(Stage::Closed);
+    worker.life.reach(Stage::Closed);
     listener::close(listener);
     admin.into_iter().for_each(listener::close);
     // The queue of the listener was work in flight too.
     let drain_timeout = worker.config().drain_timeout.saturating_sub(closing.elapsed());
     pause(drain_timeout, || {
         // This repeats, because a connection may have become idle only now.
-        worker.deadlines().end_idle();
+        worker.deadlines.end_idle();
         worker.is_done() || has_quit()
     })
     .await;
-    worker.life().reach(Stage::Quitting);
-    worker.deadlines().end_all();
+    worker.life.reach(Stage::Quitting);
+    worker.deadlines.end_all();
 }
 
-async fn accept(worker: Rc<Worker>, admission: Rc<Admission>, acceptor: Rc<Acceptor>) {
-    let is_closed = || worker.life().has_reached(Stage::Closed);
-    let has_room = || admission.has_room();
-    let is_blocking = !worker.driver().is_epoll();
-    let admit = |stream, peer| admission.admit(stream, peer);
-    acceptor.run(is_blocking, is_closed, has_room, admit, worker.turns()).await;
-}
-
-async fn accept_operators(worker: Rc<Worker>, admission: Rc<Admission>, acceptor: Rc<Acceptor>) {
-    let is_closed = || worker.life().has_reached(Stage::Closed);
-    let has_room = || admission.has_room();
-    let is_blocking = !worker.driver().is_epoll();
-    let admit = |stream, peer| admission.admit_operator(stream, peer);
-    acceptor.run(is_blocking, is_closed, has_room, admit, worker.turns()).await;
+/// Accepts connections at one of the listeners until it is closed.
+async fn accept(worker: Rc<Worker>, admission: Rc<Admission>, acceptor: Rc<Acceptor>, port: Port) {
+    let is_closed = || worker.life.has_reached(Stage::Closed);
+    let can_accept = || admission.can_accept();
+    let admit = |stream, peer| admission.admit(stream, peer, port);
+    let is_blocking = worker.has_blocking_sockets();
+    acceptor.run(is_blocking, is_closed, can_accept, admit, &worker.turns).await;
 }
 
 /// Waits until `done` or until `limit` has passed.
@@ -182,7 +173,7 @@ async fn next_order(
         }
         match Order::from_byte(byte[0]) {
             Order::TakeOver => admission.take_over(worker.inbox().take()),
-            Order::Resume => worker.turns().resume(),
+            Order::Resume => worker.turns.resume(),
             order => return Some(order),
         }
     }
@@ -191,18 +182,18 @@ async fn next_order(
 /// Carries out the orders that come once the drain has begun, up to the end of the control socket.
 async fn obey(mut control: monoio::net::UnixStream, worker: Rc<Worker>, admission: Rc<Admission>) {
     while next_order(&mut control, &worker, &admission).await.is_some() {
-        worker.life().reach(Stage::Quitting);
+        worker.life.reach(Stage::Quitting);
     }
-    // Nobody would resume a task that gave way from now on.
-    worker.turns().close();
+    // No order would resume a task that gives way from now on.
+    worker.turns.close();
 }
 
 /// Flushes the access log now and then, as long as there is one.
 async fn write_log(worker: Rc<Worker>) {
     let Some(log) = worker.log() else { return };
-    while !worker.life().sleep(LOG_PAUSE).await {
+    while !worker.life.sleep(LOG_PAUSE).await {
         log.flush();
-        worker.counters().note_dropped_log_lines(log.take_dropped());
+        worker.counters().log_lines_dropped.add(log.take_dropped());
     }
 }
 
@@ -210,5 +201,5 @@ async fn sweep(worker: Rc<Worker>) {
     let config = worker.config();
     let shortest = config.header_timeout.min(config.idle_timeout).min(config.stall_timeout);
     let after = |count| worker.sample(count);
-    worker.deadlines().sweep(worker.clock(), shortest, worker.life(), after).await;
+    worker.deadlines.sweep(&worker.clock, shortest, &worker.life, after).await;
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::{Config, THREADS_MAX};
 use crate::listener;
 use crate::os::cgroup::MemoryGauge;
+use crate::os::refusal::Refusal;
 use crate::os::{placement, sys};
 use crate::report::{Report, StartError};
 use crate::start::{self, Workers};
@@ -26,11 +27,10 @@ impl Server {
     /// As [`StartError`] lists them; nothing is left running.
     pub fn start(config: Config) -> Result<Self, StartError> {
         check(&config)?;
-        let descriptors = sys::descriptor_limit()
-            .map_err(|source| StartError::System { call: "getrlimit", source })?;
+        let descriptors = sys::descriptor_limit().map_err(Refusal::of("getrlimit"))?;
         let seed = std::process::id() as usize;
         let cpus = placement::worker_cpus(config.threads, seed)
-            .map_err(|source| StartError::System { call: "sched_getaffinity", source })?;
+            .map_err(Refusal::of("sched_getaffinity"))?;
         let memory = MemoryGauge::find(Path::new("/")).map(|gauge| gauge.limit_bytes());
         let limits = start::limits(&config, descriptors, memory, cpus.len())?;
         let (listeners, address) = listener::bind(config.address, config.port, cpus.len())?;

@@ -12,34 +12,27 @@ use crate::os::sys::{self, BlockedSignals};
 
 /// An order to a worker: one byte on its control socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Order {
     /// Begin the drain.
-    Drain,
+    Drain = b'd',
     /// End now.
-    Quit,
+    Quit = b'q',
     /// Take the connections out of the inbox.
-    TakeOver,
+    TakeOver = b't',
     /// Resume the tasks that have given way.
-    Resume,
+    Resume = b'r',
 }
 
 impl Order {
     pub(crate) fn to_byte(self) -> u8 {
-        match self {
-            Self::Drain => b'd',
-            Self::Quit => b'q',
-            Self::TakeOver => b't',
-            Self::Resume => b'r',
-        }
+        self as u8
     }
 
+    /// The order that a byte means; every other byte is [`Order::Quit`].
     pub(crate) fn from_byte(byte: u8) -> Self {
-        match byte {
-            b'd' => Self::Drain,
-            b't' => Self::TakeOver,
-            b'r' => Self::Resume,
-            _ => Self::Quit,
-        }
+        let orders = [Self::Drain, Self::TakeOver, Self::Resume];
+        orders.into_iter().find(|order| order.to_byte() == byte).unwrap_or(Self::Quit)
     }
 }
 

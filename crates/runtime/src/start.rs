@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use crate::admission::Admission;
 use crate::config::{Config, Io};
 use crate::lane::Lane;
-use crate::os::event_loop::{self, Driver, EventLoop, Refusal};
+use crate::os::event_loop::{self, Driver, EventLoop};
+use crate::os::refusal::Refusal;
 use crate::os::sys;
 use crate::report::{Report, StartError};
 use crate::send::arena::Arena;
@@ -27,7 +28,7 @@ use crate::serve::{self, Sockets};
 use crate::shared::{Limits, Shared};
 use crate::shutdown::Order;
 use crate::turns::Turns;
-use crate::worker::{Parts, Worker};
+use crate::worker::Worker;
 
 /// Stack of a worker thread. Sessions live on the heap; the deepest calls are a few kilobytes.
 const STACK_BYTES: usize = 256 * 1024;
@@ -48,15 +49,15 @@ const CONNECTION_BYTES: u64 = 4 * 1024;
 /// buffers, and what the kernel holds of answers.
 const CONNECTIONS_SHARE: u64 = 2;
 
-/// Connections above the limit that are answered at a time, at most: one in eight of those that
-/// there is room for. Further ones wait in the listener's queue.
+/// Connections above the limit that are answered at a time, at most: one in eight of those that the
+/// descriptors allow. Further ones wait in the listener's queue.
 const ABOVE_LIMIT_MAX: usize = 64;
 const ABOVE_LIMIT_SHARE: usize = 8;
 
 /// How often [`Workers::join_for`] checks whether the workers have ended.
 const JOIN_POLL: Duration = Duration::from_millis(5);
 
-/// How many connections `descriptors` and a memory limit leave room for.
+/// How many connections `descriptors` and a memory limit allow.
 ///
 /// # Errors
 /// If they allow none.
@@ -90,16 +91,14 @@ pub(crate) fn start(
     listeners: &[TcpListener],
     admin: Option<&TcpListener>,
 ) -> Result<Workers, StartError> {
-    let doors = Doors { listeners, admin };
+    let listeners = Listeners { workers: listeners, admin };
+    let attempt = |driver, refusal| attempt(driver, refusal, config, limits, cpus, &listeners);
     if config.io == Io::Epoll {
-        let reason = Reason { text: "asked for".to_string(), refusal: None };
-        return attempt(Driver::Epoll, reason, config, limits, cpus, &doors);
+        return attempt(Driver::Epoll, None);
     }
-    let reason = Reason { text: String::new(), refusal: None };
-    match attempt(Driver::IoUring, reason, config, limits, cpus, &doors) {
+    match attempt(Driver::IoUring, None) {
         Err(StartError::Uring(refusal)) if config.io == Io::Auto => {
-            let reason = Reason { text: refusal.to_string(), refusal: Some(refusal) };
-            attempt(Driver::Epoll, reason, config, limits, cpus, &doors)
+            attempt(Driver::Epoll, Some(refusal))
         }
         result => result,
     }
@@ -109,8 +108,7 @@ pub(crate) fn start(
 #[derive(Debug)]
 pub(crate) struct Workers {
     shared: Arc<Shared>,
-    controls: Vec<Arc<UnixStream>>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Threads,
 }
 
 impl Workers {
@@ -121,18 +119,15 @@ impl Workers {
     /// Begins the drain; a second call ends the workers at once.
     pub(crate) fn stop(&self) {
         let was_ready = self.shared.is_ready.swap(false, Ordering::Relaxed);
-        order(&self.controls, if was_ready { Order::Drain } else { Order::Quit });
+        self.threads.order(if was_ready { Order::Drain } else { Order::Quit });
     }
 
     pub(crate) fn is_finished(&self) -> bool {
-        self.threads.iter().all(JoinHandle::is_finished)
+        self.threads.handles.iter().all(JoinHandle::is_finished)
     }
 
     pub(crate) fn join(&mut self) {
-        for thread in self.threads.drain(..) {
-            // A worker that panics ends the process.
-            let _ = thread.join();
-        }
+        self.threads.join();
     }
 
     /// Waits up to `timeout` for all to end, and says whether they have. Those that have not are
@@ -141,7 +136,7 @@ impl Workers {
         let start = Instant::now();
         while !self.is_finished() {
             if start.elapsed() >= timeout {
-                self.threads.clear();
+                self.threads.handles.clear();
                 return false;
             }
             thread::sleep(JOIN_POLL);
@@ -150,83 +145,83 @@ impl Workers {
     }
 }
 
-/// Gives an order to every worker.
-fn order(controls: &[Arc<UnixStream>], order: Order) {
-    for control in controls {
-        // A worker that has ended has closed its side, and one that hangs may have filled its
-        // socket: the order waits for neither.
-        let _ = sys::send_at_once(control.as_raw_fd(), &[order.to_byte()]);
+/// The threads of workers, and the far ends of their control sockets. Dropping them ends the
+/// workers that serve at once, and waits for all.
+#[derive(Debug, Default)]
+struct Threads {
+    handles: Vec<JoinHandle<()>>,
+    controls: Vec<Arc<UnixStream>>,
+}
+
+impl Threads {
+    /// Gives an order to every worker.
+    fn order(&self, order: Order) {
+        for control in &self.controls {
+            // A worker that has ended has closed its side, and one that hangs may have filled its
+            // socket: the order waits for neither.
+            let _ = sys::send_at_once(control.as_raw_fd(), &[order.to_byte()]);
+        }
+    }
+
+    fn join(&mut self) {
+        for handle in self.handles.drain(..) {
+            // A worker that panics ends the process.
+            let _ = handle.join();
+        }
     }
 }
 
-impl Drop for Workers {
+impl Drop for Threads {
     fn drop(&mut self) {
-        self.shared.is_ready.store(false, Ordering::Relaxed);
-        order(&self.controls, Order::Quit);
+        self.order(Order::Quit);
         self.join();
     }
 }
 
 /// The listeners of a server: one per worker, and that of the admin port for the first worker.
-struct Doors<'a> {
-    listeners: &'a [TcpListener],
+struct Listeners<'a> {
+    workers: &'a [TcpListener],
     admin: Option<&'a TcpListener>,
 }
 
-/// Why an attempt uses its driver.
-struct Reason {
-    text: String,
-    refusal: Option<Refusal>,
-}
-
 /// Worker threads that do not serve yet.
+#[derive(Default)]
 struct Attempt {
-    threads: Vec<JoinHandle<()>>,
-    /// Each worker takes a step when it receives one of these, and ends when its sender is dropped.
+    /// Each worker takes a step when it receives one of these, and ends when its sender is dropped:
+    /// so these are dropped before the threads are waited for.
     steps: Vec<Sender<Option<Arc<Shared>>>>,
-    controls: Vec<Arc<UnixStream>>,
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        // Workers that wait for a step end, and so do those that serve already.
-        self.steps.clear();
-        order(&self.controls, Order::Quit);
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
-    }
+    threads: Threads,
 }
 
 /// What a worker reports of the step that it has taken.
 enum Progress {
-    /// The event loop has been built, with these flags.
-    Built(&'static str),
+    /// The event loop and the lane have been built.
+    Built,
     /// Its ways to send have been built.
     Equipped(Choice),
     Serving,
     Failed(StartError),
 }
 
-/// Starts all workers on `driver`.
+/// Starts all workers on `driver`. `refusal` is what refused the other one, if it was wanted.
 fn attempt(
     driver: Driver,
-    reason: Reason,
+    refusal: Option<Refusal>,
     config: &Config,
     limits: Limits,
     cpus: &[usize],
-    doors: &Doors<'_>,
+    listeners: &Listeners<'_>,
 ) -> Result<Workers, StartError> {
     let (progress, reports) = channel();
-    let mut attempt = Attempt { threads: Vec::new(), steps: Vec::new(), controls: Vec::new() };
-    for (index, (cpu, listener)) in cpus.iter().copied().zip(doors.listeners).enumerate() {
-        let admin = if index == 0 { doors.admin } else { None };
+    let mut attempt = Attempt::default();
+    for (index, (cpu, listener)) in cpus.iter().copied().zip(listeners.workers).enumerate() {
+        let admin = if index == 0 { listeners.admin } else { None };
         let (near, sockets) = sockets(driver, listener, admin)?;
-        attempt.controls.push(near);
+        attempt.threads.controls.push(near);
         let (step, steps) = channel();
         attempt.steps.push(step);
         let (config, progress) = (config.clone(), progress.clone());
-        let thread = thread::Builder::new()
+        let handle = thread::Builder::new()
             .name(format!("worker-{index}"))
             .stack_size(STACK_BYTES)
             .spawn(move || {
@@ -236,18 +231,15 @@ fn attempt(
                     let _ = progress.send(Progress::Failed(error));
                 }
             })
-            .map_err(|source| StartError::System { call: "clone", source })?;
-        attempt.threads.push(thread);
+            .map_err(Refusal::of("clone"))?;
+        attempt.threads.handles.push(handle);
     }
     drop(progress);
 
     // Event loops first: if RLIMIT_MEMLOCK is too low, some workers have no registered buffers, but
     // every worker has an event loop.
-    let mut flags = "";
     for _ in cpus {
-        if let Progress::Built(built) = next(&reports)? {
-            flags = built;
-        }
+        next(&reports)?;
     }
     attempt.step(None);
     let mut choice: Option<Choice> = None;
@@ -261,23 +253,24 @@ fn attempt(
     let report = Report {
         threads: cpus.len(),
         driver,
-        driver_reason: if reason.text.is_empty() { flags.to_string() } else { reason.text },
-        refusal: reason.refusal,
+        driver_reason: match (driver, &refusal) {
+            (Driver::IoUring, _) => event_loop::RING_FLAGS,
+            (Driver::Epoll, Some(_)) => "io_uring refused",
+            (Driver::Epoll, None) => "asked for",
+        },
+        refusal,
         send: choice.tier,
         send_reason: choice.reason,
         max_connections: limits.connections_max,
         max_connections_refused: asked.filter(|asked| *asked > limits.connections_max),
     };
-    let shared = Shared::new(config.clone(), report, limits)
-        .map_err(|source| StartError::System { call: "clone", source })?;
+    let shared = Shared::new(config.clone(), report, limits).map_err(Refusal::of("clone"))?;
     let shared = Arc::new(shared);
     attempt.step(Some(&shared));
     for _ in cpus {
         next(&reports)?;
     }
-    let threads = std::mem::take(&mut attempt.threads);
-    let controls = std::mem::take(&mut attempt.controls);
-    Ok(Workers { shared, controls, threads })
+    Ok(Workers { shared, threads: attempt.threads })
 }
 
 impl Attempt {
@@ -299,7 +292,7 @@ fn next(reports: &Receiver<Progress>) -> Result<Progress, StartError> {
 }
 
 fn ended_early() -> StartError {
-    StartError::System { call: "clone", source: io::Error::other("a worker ended early") }
+    Refusal::of("clone")(io::Error::other("a worker ended early")).into()
 }
 
 /// The sockets of a worker, and the far end of its control socket.
@@ -307,23 +300,22 @@ fn sockets(
     driver: Driver,
     listener: &TcpListener,
     admin: Option<&TcpListener>,
-) -> Result<(Arc<UnixStream>, Sockets), StartError> {
-    let refused = |call| move |source| StartError::System { call, source };
-    let (near, control) = UnixStream::pair().map_err(refused("socketpair"))?;
+) -> Result<(Arc<UnixStream>, Sockets), Refusal> {
+    let (near, control) = UnixStream::pair().map_err(Refusal::of("socketpair"))?;
     let duplicate = |listener: &TcpListener| {
-        let listener = listener.try_clone().map_err(refused("fcntl"))?;
+        let listener = listener.try_clone().map_err(Refusal::of("fcntl"))?;
         // The accept loop waits for readiness, whatever the driver.
-        listener.set_nonblocking(true).map_err(refused("ioctl"))?;
+        listener.set_nonblocking(true).map_err(Refusal::of("ioctl"))?;
         Ok(listener)
     };
     let (listener, admin) = (duplicate(listener)?, admin.map(duplicate).transpose()?);
     // epoll needs sockets that do not block, and io_uring would only report their EAGAIN.
-    control.set_nonblocking(driver.is_epoll()).map_err(refused("ioctl"))?;
+    control.set_nonblocking(driver == Driver::Epoll).map_err(Refusal::of("ioctl"))?;
     let near = Arc::new(near);
     Ok((Arc::clone(&near), Sockets { listener, admin, control, near }))
 }
 
-/// The life of a worker's thread.
+/// Runs in the thread of a worker.
 fn run_worker(
     driver: Driver,
     cpu: usize,
@@ -335,18 +327,17 @@ fn run_worker(
 ) -> Result<(), StartError> {
     // A CPU may have gone offline since; an unpinned loop serves as well.
     let _ = sys::pin_thread(cpu);
-    let (event_loop, lane, flags) = build(driver, config)?;
-    let _ = progress.send(Progress::Built(flags));
+    let (event_loop, lane) = build(driver)?;
+    let _ = progress.send(Progress::Built);
     let Ok(None) = steps.recv() else { return Ok(()) };
 
-    let arena = Arena::new().map_err(|source| StartError::System { call: "mmap", source })?;
+    let arena = Arena::new().map_err(Refusal::of("mmap"))?;
     let (means, choice) = tier::build(config.send, &arena, driver);
     let _ = progress.send(Progress::Equipped(choice));
     let Ok(Some(shared)) = steps.recv() else { return Ok(()) };
 
     let turns = Turns::new(Some(Arc::clone(&sockets.near)));
-    let parts = Parts { arena, means, turns, has_lane: lane.is_some() };
-    let worker = Rc::new(Worker::new(shared, index, parts));
+    let worker = Rc::new(Worker::new(shared, index, arena, means, turns));
     let admission = Rc::new(Admission::new(Rc::clone(&worker), lane));
     let started = || drop(progress.send(Progress::Serving));
     let serving = serve::serve(worker, Rc::clone(&admission), sockets, started);
@@ -354,39 +345,26 @@ fn run_worker(
         EventLoop::Uring(mut runtime) => (runtime.block_on(serving), EventLoop::Uring(runtime)),
         EventLoop::Epoll(mut runtime) => (runtime.block_on(serving), EventLoop::Epoll(runtime)),
     };
-    match result {
-        Ok(true) => Ok(()),
-        Ok(false) => {
-            // The kernel may still write to the buffers of operations in flight.
-            std::mem::forget((event_loop, admission));
-            Ok(())
-        }
-        Err((call, source)) => Err(StartError::System { call, source }),
+    let is_done = result?;
+    if !is_done {
+        // The kernel may still write to the buffers of operations in flight.
+        std::mem::forget((event_loop, admission));
     }
+    Ok(())
 }
 
-/// The event loop of a worker, its lane, and the flags of its ring.
-fn build(
-    driver: Driver,
-    config: &Config,
-) -> Result<(EventLoop, Option<Lane>, &'static str), StartError> {
+/// The event loop of a worker, and its lane.
+fn build(driver: Driver) -> Result<(EventLoop, Lane), StartError> {
     match driver {
         Driver::IoUring => {
-            let (event_loop, flags) = event_loop::build_uring().map_err(StartError::Uring)?;
-            let lane = config
-                .lane
-                .then(|| Lane::new(driver))
-                .transpose()
-                .map_err(|error| StartError::Uring(Refusal::new("io_uring_setup", &error)))?;
-            Ok((event_loop, lane, flags))
+            let event_loop = event_loop::build_uring().map_err(StartError::Uring)?;
+            let lane = Lane::new(driver).map_err(Refusal::of("io_uring_setup"));
+            Ok((event_loop, lane.map_err(StartError::Uring)?))
         }
         Driver::Epoll => {
-            let refused = |(call, source)| StartError::System { call, source };
-            event_loop::prove_epoll().map_err(refused)?;
-            let event_loop =
-                event_loop::build_epoll().map_err(|source| refused(("epoll_create1", source)))?;
-            let lane = config.lane.then(|| Lane::new(driver)).transpose();
-            Ok((event_loop, lane.map_err(|source| refused(("epoll_create1", source)))?, ""))
+            event_loop::prove_epoll()?;
+            let event_loop = event_loop::build_epoll()?;
+            Ok((event_loop, Lane::new(driver).map_err(Refusal::of("epoll_create1"))?))
         }
     }
 }

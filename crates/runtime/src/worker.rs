@@ -5,10 +5,10 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use heartbeat_protocol::{Facts, Site};
+use heartbeat_protocol::Facts;
 
 use crate::config::Config;
-use crate::connection::buffers::{Buffers, VectorLists};
+use crate::connection::buffers::Buffers;
 use crate::deadlines::{Deadlines, WatchId};
 use crate::handover::{Balance, Inbox};
 use crate::observe::access_log::{AccessLog, Tcp};
@@ -27,55 +27,52 @@ use crate::turns::Turns;
 
 /// What the connections of a worker share.
 pub(crate) struct Worker {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// Its place among the workers.
     index: usize,
     log: Option<AccessLog>,
-    means: Means,
-    arena: Arena,
-    buffers: Buffers,
-    vector_lists: VectorLists,
-    deadlines: Deadlines,
-    clock: Clock,
-    balance: Balance,
-    turns: Turns,
-    /// Whether idle connections wait in a lane.
-    has_lane: bool,
-    life: Life,
-}
-
-/// What a worker is made of, besides what it shares with others.
-pub(crate) struct Parts {
-    pub(crate) arena: Arena,
-    /// Ways to send large payloads, built for `arena`.
+    /// How large answers are sent.
     pub(crate) means: Means,
+    pub(crate) arena: Arena,
+    pub(crate) buffers: Buffers,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) clock: Clock,
+    /// Decides whether an accepted connection is handed over.
+    pub(crate) balance: Balance,
+    /// How a task gives way to others.
     pub(crate) turns: Turns,
-    pub(crate) has_lane: bool,
+    /// The stage of its end that the worker has reached.
+    pub(crate) life: Life,
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, index: usize, parts: Parts) -> Self {
+    /// The worker number `index`. `means` have been built for `arena`.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        index: usize,
+        arena: Arena,
+        means: Means,
+        turns: Turns,
+    ) -> Self {
         let log = shared.config.log.zip(shared.log_sink.as_ref());
         let log = log.map(|(format, sink)| AccessLog::new(format, Arc::clone(sink)));
         Self {
             shared,
             index,
             log,
-            means: parts.means,
-            arena: parts.arena,
+            means,
+            arena,
             buffers: Buffers::default(),
-            vector_lists: VectorLists::default(),
             deadlines: Deadlines::default(),
             clock: Clock::new(),
             balance: Balance::new(index),
-            turns: parts.turns,
-            has_lane: parts.has_lane,
+            turns,
             life: Life::default(),
         }
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
-        &self.shared
+    pub(crate) fn config(&self) -> &Config {
+        &self.shared.config
     }
 
     /// This worker's counters: no other thread writes to them.
@@ -83,25 +80,17 @@ impl Worker {
         &self.shared.counters[self.index]
     }
 
+    /// The connections that other workers have accepted for this one, and the number of its own.
+    pub(crate) fn inbox(&self) -> &Inbox {
+        &self.shared.inboxes[self.index]
+    }
+
     /// The access log if it is on.
     pub(crate) fn log(&self) -> Option<&AccessLog> {
         self.log.as_ref()
     }
 
-    /// Whether there is memory for another connection or a longer head.
-    pub(crate) fn has_memory(&self) -> bool {
-        let memory = self.shared.memory.as_ref();
-        memory.is_none_or(|gauge| gauge.read() != Memory::UsedUp)
-    }
-
-    pub(crate) fn config(&self) -> &Config {
-        &self.shared.config
-    }
-
-    pub(crate) fn site(&self) -> &Site {
-        &self.shared.config.site
-    }
-
+    /// What the answers to requests depend on.
     pub(crate) fn facts(&self) -> Facts<'_> {
         Facts {
             ready: self.shared.is_ready.load(Ordering::Relaxed),
@@ -110,44 +99,16 @@ impl Worker {
         }
     }
 
-    pub(crate) fn arena(&self) -> &Arena {
-        &self.arena
+    /// Whether sockets block. epoll needs sockets that do not block, and io_uring would only report
+    /// their EAGAIN.
+    pub(crate) fn has_blocking_sockets(&self) -> bool {
+        self.shared.report.driver == Driver::IoUring
     }
 
-    /// The ways in which large answers may leave.
-    pub(crate) fn means(&self) -> &Means {
-        &self.means
-    }
-
-    pub(crate) fn buffers(&self) -> &Buffers {
-        &self.buffers
-    }
-
-    pub(crate) fn vector_lists(&self) -> &VectorLists {
-        &self.vector_lists
-    }
-
-    pub(crate) fn deadlines(&self) -> &Deadlines {
-        &self.deadlines
-    }
-
-    pub(crate) fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
-    /// How a task gives way to others.
-    pub(crate) fn turns(&self) -> &Turns {
-        &self.turns
-    }
-
-    /// What decides whether an accepted connection is handed over.
-    pub(crate) fn balance(&self) -> &Balance {
-        &self.balance
-    }
-
-    /// Whether idle connections wait in a lane.
-    pub(crate) fn has_lane(&self) -> bool {
-        self.has_lane
+    /// Whether there is memory for another connection or a longer head.
+    pub(crate) fn has_memory(&self) -> bool {
+        let memory = self.shared.memory.as_ref();
+        memory.is_none_or(|gauge| gauge.read() != Memory::UsedUp)
     }
 
     /// Whether answers close their connections.
@@ -155,14 +116,9 @@ impl Worker {
         self.life.has_reached(Stage::Draining)
     }
 
-    /// The stage of its end that the worker has reached.
-    pub(crate) fn life(&self) -> &Life {
-        &self.life
-    }
-
-    /// The driver of the event loop.
-    pub(crate) fn driver(&self) -> Driver {
-        self.shared.report.driver
+    /// Whether no connection is left, nor waits in the inbox.
+    pub(crate) fn is_done(&self) -> bool {
+        self.inbox().connections() == 0
     }
 
     /// Counts the end of a connection, whose socket is still open.
@@ -188,14 +144,5 @@ impl Worker {
                 tcp_facts::sample(sys::borrowed(socket), counted, self.counters());
             });
         }
-    }
-
-    pub(crate) fn inbox(&self) -> &Inbox {
-        &self.shared.inboxes[self.index]
-    }
-
-    /// Whether no connection is left, nor waits in the inbox.
-    pub(crate) fn is_done(&self) -> bool {
-        self.inbox().connections() == 0
     }
 }

@@ -39,7 +39,7 @@ fn nothing_is_allocated_for_a_request() {
     CountingAllocator::leave_out_this_thread();
     let mut wrong = Vec::new();
     for server in each_tier() {
-        let (driver, send) = (server.report().driver, server.report().send);
+        let (driver, send) = (server.report().driver.name(), server.report().send.name());
         for connections in CONNECTIONS {
             let before = CountingAllocator::count();
             let connect = |_| Client::connect(server.address());

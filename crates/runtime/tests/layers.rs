@@ -41,7 +41,7 @@ const LAYERS: &[&[&str]] = &[
     &["config"],
     &["os::placement"],
     &["os::event_loop", "os::clock", "os::cgroup"],
-    &["os::sys"],
+    &["os::refusal", "os::sys"],
 ];
 
 /// Test code that uses modules above it on purpose: it simulates a worker.

@@ -107,7 +107,7 @@ fn service_routes_answer_at_the_root_and_below_the_prefix() {
 #[test]
 fn the_version_in_json_reports_what_the_server_runs_on() {
     for server in each_driver() {
-        let report = server.report().clone();
+        let report = server.report();
         let mut client = Client::connect(server.address());
         for path in ["/version?format=json", "/heartbeat/version?a=b&format=json"] {
             let (head, text) = client.get_text(path);
@@ -115,8 +115,8 @@ fn the_version_in_json_reports_what_the_server_runs_on() {
             let fields = [
                 format!("\"version\":\"{}\"", env!("CARGO_PKG_VERSION")),
                 "\"revision\":\"unknown\"".to_owned(),
-                format!("\"driver\":\"{}\"", report.driver),
-                format!("\"send\":\"{}\"", report.send),
+                format!("\"driver\":\"{}\"", report.driver.name()),
+                format!("\"send\":\"{}\"", report.send.name()),
                 "\"threads\":1,".to_owned(),
                 "\"min\":1,\"max\":1048576}".to_owned(),
             ];

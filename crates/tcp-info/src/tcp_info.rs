@@ -74,6 +74,15 @@ pub struct TcpInfo {
     pub send_buffer_limited_us: Option<u64>,
 }
 
+impl TcpInfo {
+    /// Segments of which [`TcpInfo::segments_retransmitted`] are a part: those with payload, since
+    /// only they are sent again. Before Linux 4.6 it is all segments, acknowledgements included.
+    #[must_use]
+    pub fn segments_sent(&self) -> Option<u32> {
+        self.data_segments_out.or(self.segments_out)
+    }
+}
+
 /// Reads the state of a TCP socket (tcp(7), TCP_INFO).
 ///
 /// # Errors
@@ -253,6 +262,15 @@ mod tests {
         let info = facts(&raw, LENGTH_OLD);
         assert_eq!((info.path_mtu, info.segments_retransmitted), (1500, 3));
         assert_eq!((info.bytes_acked, info.min_rtt_us, info.bytes_sent), (None, None, None));
+        assert_eq!(info.segments_sent(), None);
+    }
+
+    #[test]
+    fn counts_segments_with_payload_or_all_of_them_before_linux_4_6() {
+        let raw = Raw { segs_out: 9, data_segs_out: 4, ..Raw::default() };
+        let end = offset_of!(Raw, data_segs_out);
+        assert_eq!(facts(&raw, end).segments_sent(), Some(9));
+        assert_eq!(facts(&raw, end + 4).segments_sent(), Some(4));
     }
 
     #[test]

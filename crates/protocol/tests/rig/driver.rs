@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use heartbeat_protocol::{
-    Connection, Content, DateLine, Door, Event, Facts, Framing, Next, Rejection, Request, Response,
+    Connection, Content, DateLine, Event, Facts, Framing, Next, Port, Rejection, Request, Response,
     Routed, ServerTiming, Site, Status, Target, Version, route,
 };
 
@@ -203,7 +203,7 @@ impl Server {
                 self.transcript.sent.push(Sent::Continue);
             }
             Event::Request(request) => {
-                let routed = route(&request, Door::Main, self.site, &FACTS);
+                let routed = route(&request, Port::Main, self.site, &FACTS);
                 if routed.response().status.is_refusal() {
                     self.connection.refuse();
                 }

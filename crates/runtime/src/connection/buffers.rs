@@ -28,6 +28,7 @@ pub(crate) struct Buffers {
     // Boxed, because it is there only with an access log.
     #[expect(clippy::vec_box)]
     names: RefCell<Vec<Box<Name>>>,
+    vectors: RefCell<Vec<Vec<libc::iovec>>>,
 }
 
 impl Buffers {
@@ -74,20 +75,16 @@ impl Buffers {
     pub(crate) fn give_name(&self, name: Box<Name>) {
         give(&self.names, name);
     }
-}
 
-/// Spare lists of vectors, so that an answer allocates none.
-#[derive(Debug, Default)]
-pub(crate) struct VectorLists(RefCell<Vec<Vec<libc::iovec>>>);
-
-impl VectorLists {
-    pub(crate) fn take(&self) -> Vec<libc::iovec> {
-        self.0.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(VECTORS_MAX))
+    /// An empty list of the vectors of one operation.
+    pub(crate) fn vectors(&self) -> Vec<libc::iovec> {
+        take(&self.vectors).unwrap_or_else(|| Vec::with_capacity(VECTORS_MAX))
     }
 
-    pub(crate) fn give(&self, mut list: Vec<libc::iovec>) {
-        list.clear();
-        self.0.borrow_mut().push(list);
+    /// Takes such a list back, whatever is in it.
+    pub(crate) fn give_vectors(&self, mut vectors: Vec<libc::iovec>) {
+        vectors.clear();
+        give(&self.vectors, vectors);
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use heartbeat_protocol::{
-    Connection, Content, Door, Event, Next, Payload, Persistence, Rejection, Response, Route,
+    Connection, Content, Event, Next, Payload, Persistence, Port, Rejection, Response, Route,
     Routed, ServerTiming, Status, limits, route,
 };
 
@@ -30,16 +30,17 @@ pub(crate) const GATHER_BYTES_MAX: usize = OUTBOX_BYTES - CONTIGUOUS_BYTES_MAX;
 pub(crate) struct Dialogue<'w> {
     worker: &'w Worker,
     remote: IpAddr,
-    door: Door,
+    port: Port,
     connection: Connection,
     /// The request that is being read.
     request: Option<Open<'w>>,
     /// Its name, if there is an access log.
     name: Option<Box<Name>>,
     /// Whether no request has come yet.
-    is_fresh: bool,
-    /// Whether the connection is above the limit, so that only its health is told.
-    is_restricted: bool,
+    pub(crate) is_fresh: bool,
+    /// Whether the connection is above the limit: only one request more is answered, and with 503
+    /// unless it asks for the health of the server.
+    pub(crate) is_restricted: bool,
 }
 
 /// A request whose head is complete.
@@ -111,28 +112,23 @@ pub(crate) struct Large {
 
 impl<'w> Dialogue<'w> {
     /// A connection that waits for a request, its first one if `is_fresh`.
-    pub(crate) fn new(worker: &'w Worker, remote: IpAddr, door: Door, is_fresh: bool) -> Self {
+    pub(crate) fn new(worker: &'w Worker, remote: IpAddr, port: Port, is_fresh: bool) -> Self {
         Self {
             worker,
             remote,
-            door,
+            port,
             connection: Connection::new(),
             request: None,
-            name: worker.log().map(|_| worker.buffers().name()),
+            name: worker.log().map(|_| worker.buffers.name()),
             is_fresh,
             is_restricted: false,
         }
     }
 
-    /// Answers one request more, with 503 unless it asks for the health of the server.
+    /// Notes that the connection is above the limit.
     pub(crate) fn restrict(&mut self) {
         self.is_restricted = true;
         self.connection.close_after_answer();
-    }
-
-    /// Whether only one request more is answered.
-    pub(crate) fn is_restricted(&self) -> bool {
-        self.is_restricted
     }
 
     /// Whether the answer to the request that has been read reports times and the path.
@@ -168,7 +164,8 @@ impl<'w> Dialogue<'w> {
                 if let Some(name) = &mut self.name {
                     name.set(request.method_token, request.target_bytes);
                 }
-                let routed = route(&request, self.door, self.worker.site(), &self.worker.facts());
+                let routed =
+                    route(&request, self.port, &self.worker.config().site, &self.worker.facts());
                 if routed.response().status.is_refusal() {
                     self.connection.refuse();
                 }
@@ -183,11 +180,6 @@ impl<'w> Dialogue<'w> {
     /// Whether no part of a request has arrived, so that the connection may close without loss.
     pub(crate) fn is_idle(&self) -> bool {
         self.connection.is_idle()
-    }
-
-    /// Whether no request has come yet.
-    pub(crate) fn is_fresh(&self) -> bool {
-        self.is_fresh
     }
 
     /// Whether a request's body is being read.
@@ -247,7 +239,7 @@ impl<'w> Dialogue<'w> {
             name: NameBytes::default(),
         };
         if route == Route::Metrics && response.status == Status::Ok {
-            let text = scrape::render(self.worker.shared());
+            let text = scrape::render(&self.worker.shared);
             let content = Content::Text { media_type: scrape::MEDIA_TYPE, text: &text };
             return self.encode_answer(&Response::with_content(content), exchange, outbox);
         }
@@ -314,7 +306,7 @@ impl<'w> Dialogue<'w> {
                     let large = Some(Large { head_start, payload, exchange });
                     return Delivery { large, next: self.connection.finish() };
                 }
-                let block = &self.worker.arena().block()[..payload.bytes as usize];
+                let block = &self.worker.arena.block()[..payload.bytes as usize];
                 outbox.bytes.extend_from_slice(block);
             }
             Content::Text { text, .. } => outbox.bytes.extend_from_slice(text.as_bytes()),
@@ -329,7 +321,7 @@ impl<'w> Dialogue<'w> {
         response: &Response<'r>,
         outbox: &mut Outbox,
     ) -> (Status, Content<'r>) {
-        let clock = self.worker.clock();
+        let clock = &self.worker.clock;
         clock.with_date(|date| self.connection.send(response, date, &mut outbox.bytes))
     }
 
@@ -343,7 +335,7 @@ impl<'w> Dialogue<'w> {
 impl Drop for Dialogue<'_> {
     fn drop(&mut self) {
         if let Some(name) = self.name.take() {
-            self.worker.buffers().give_name(name);
+            self.worker.buffers.give_name(name);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Owns one connection while it needs a task: performs on a stream what its dialogue asks for,
 //! under the time limits. Must not know header names, nor which system calls move the bytes.
 //!
-//! If the worker has a lane, a session ends as soon as its connection is idle, and the connection
-//! waits for its next request there. Otherwise the session waits itself.
+//! A session ends as soon as its connection is idle. The connection then waits for its next request
+//! in the lane.
 
 use std::io;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::connection::dialogue::{Action, Delivery, Dialogue, GATHER_BYTES_MAX, 
 use crate::connection::input::Input;
 use crate::connection::outbox::Outbox;
 use crate::connection::socket::Stream;
-use crate::deadlines::{Wait, Watch};
+use crate::deadlines::{Wait, WatchId};
 use crate::observe::end::End;
 use crate::observe::tcp_facts;
 use crate::os::sys;
@@ -25,8 +25,8 @@ use crate::worker::Worker;
 /// How long a peer may take to read the last answer and to close (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_secs(5);
 
-/// How long a connection above the limit may take for its request, after which it is answered all
-/// the same, and how long it may take to close. Few connections can be told so at a time.
+/// How long a connection above the limit may take for its request, after which it is answered
+/// without one, and how long it may take to close. Only a few of them are answered at a time.
 const RESTRICTED_TIMEOUT: Duration = Duration::from_millis(250);
 const RESTRICTED_LINGER: Duration = Duration::from_secs(1);
 
@@ -40,7 +40,7 @@ const DISCARD_BYTES_MIN: u64 = LARGE_BYTES as u64;
 /// A connection being served.
 pub(crate) struct Session<'w, S> {
     worker: &'w Worker,
-    watch: Watch<'w>,
+    watch: WatchId,
     stream: S,
     dialogue: Dialogue<'w>,
     input: Input,
@@ -56,6 +56,8 @@ pub(crate) struct Start {
     /// Answers of which the first `sent` bytes have been sent.
     pub(crate) outbox: Option<Box<Outbox>>,
     pub(crate) sent: usize,
+    /// Why the connection is over already: it is only half-closed, drained and closed.
+    pub(crate) end: Option<End>,
 }
 
 /// How a session ends.
@@ -67,20 +69,10 @@ pub(crate) enum Outcome {
     Over(End),
 }
 
-/// What came of a wait for the peer.
-enum Received {
-    Bytes,
-    /// The peer's message did not arrive in time.
-    TimedOut(Wait),
-    End(End),
-    /// Half-close, drain, then close.
-    Close(End),
-}
-
 impl<'w, S: Stream> Session<'w, S> {
     pub(crate) fn new(
         worker: &'w Worker,
-        watch: Watch<'w>,
+        watch: WatchId,
         dialogue: Dialogue<'w>,
         stream: S,
     ) -> Self {
@@ -89,6 +81,9 @@ impl<'w, S: Stream> Session<'w, S> {
 
     /// Serves the connection until it is idle or over.
     pub(crate) async fn run(&mut self, start: Start) -> Outcome {
+        if let Some(end) = start.end {
+            return Outcome::Over(self.close(end).await);
+        }
         self.input = start.input;
         self.outbox = start.outbox;
         if let Err(end) = self.flush_from(start.sent).await {
@@ -121,14 +116,14 @@ impl<'w, S: Stream> Session<'w, S> {
     }
 
     /// Half-closes, drains and closes a connection that is over because of `end`.
-    pub(crate) async fn close(&mut self, end: End) -> End {
+    async fn close(&mut self, end: End) -> End {
         self.linger().await;
         end
     }
 
     /// Gives the buffers back, and returns the stream.
     pub(crate) fn into_stream(mut self) -> S {
-        let buffers = self.worker.buffers();
+        let buffers = &self.worker.buffers;
         self.input.release(buffers);
         if let Some(outbox) = self.outbox.take() {
             buffers.give_outbox(outbox);
@@ -138,7 +133,7 @@ impl<'w, S: Stream> Session<'w, S> {
 
     /// The answers that wait, from the spare outboxes if there are none yet.
     fn outbox(&mut self) -> &mut Outbox {
-        self.outbox.get_or_insert_with(|| self.worker.buffers().outbox())
+        self.outbox.get_or_insert_with(|| self.worker.buffers.outbox())
     }
 
     /// Whether nothing of a next request has arrived.
@@ -151,31 +146,14 @@ impl<'w, S: Stream> Session<'w, S> {
         if let Err(end) = self.flush().await {
             return Some(Outcome::Over(end));
         }
-        if self.is_idle() && !self.dialogue.is_fresh() && self.worker.has_lane() {
+        if self.is_idle() && !self.dialogue.is_fresh {
             return Some(Outcome::Idle);
         }
         if self.is_unaffordable() {
-            self.dialogue.guess_name(self.input.unused());
-            // The peer may take its time to read the answer: the memory is needed now.
-            self.input.release(self.worker.buffers());
-            return match self.deliver(Reply::TooLarge).await {
-                Some(Outcome::Over(End::Aborted)) => Some(Outcome::Over(End::Aborted)),
-                _ => Some(Outcome::Over(End::Rejected)),
-            };
+            let end = self.deliver_last(Reply::TooLarge, End::Rejected).await;
+            return Some(Outcome::Over(end));
         }
-        match self.receive_some().await {
-            Received::Bytes => None,
-            Received::End(end) => Some(Outcome::Over(end)),
-            Received::Close(end) => Some(Outcome::Over(self.close(end).await)),
-            Received::TimedOut(wait) => {
-                self.dialogue.guess_name(self.input.unused());
-                let ended = self.deliver(Reply::Timeout).await;
-                Some(match ended {
-                    Some(Outcome::Over(End::Aborted)) => Outcome::Over(End::Aborted),
-                    _ => Outcome::Over(End::TimedOut(wait)),
-                })
-            }
-        }
+        self.receive_some().await
     }
 
     /// Whether this connection would wait with a long part of a head, and no memory is left for
@@ -184,10 +162,10 @@ impl<'w, S: Stream> Session<'w, S> {
         self.input.unused().len() >= SMALL_BYTES && !self.worker.has_memory()
     }
 
-    /// Receives more, or throws it away if nothing would read it.
-    async fn receive_some(&mut self) -> Received {
+    /// Receives more, or throws it away if nothing would read it. Some if the session ends.
+    async fn receive_some(&mut self) -> Option<Outcome> {
         let (wait, limit) = self.receive_wait();
-        self.watch.arm(wait, limit, self.worker.clock());
+        self.arm(wait, limit);
         let ahead = self.dialogue.content_ahead();
         let result = if ahead >= DISCARD_BYTES_MIN && self.input.unused().is_empty() {
             let result = self.stream.discard(ahead).await;
@@ -196,33 +174,31 @@ impl<'w, S: Stream> Session<'w, S> {
             }
             result
         } else {
-            let buffer = self.input.take(self.worker.buffers());
+            let buffer = self.input.take(&self.worker.buffers);
             let (result, buffer) = self.stream.receive(buffer).await;
             self.input.put(buffer);
             result
         };
         match result {
-            Ok(0) => self.receive_ended(),
+            Ok(0) => Some(Outcome::Over(self.receive_ended().await)),
             Ok(_) => {
                 if wait == Wait::Receive {
-                    self.watch.disarm();
+                    self.worker.deadlines.disarm(self.watch);
                 }
-                Received::Bytes
+                None
             }
-            Err(error) if is_interrupted(&error) => Received::Bytes,
-            Err(_) => Received::End(self.failed()),
+            Err(error) if is_interrupted(&error) => None,
+            Err(_) => Some(Outcome::Over(self.failed())),
         }
     }
 
     /// What the next receive waits for, and how long. The limit of a head also applies to the first
-    /// one of a connection before it has begun; between requests the limit is longer.
+    /// one of a connection before it has begun.
     fn receive_wait(&self) -> (Wait, Duration) {
         let config = self.worker.config();
         if self.dialogue.is_in_body() {
             (Wait::Receive, config.stall_timeout)
-        } else if self.is_idle() && !self.dialogue.is_fresh() {
-            (Wait::Idle, config.idle_timeout)
-        } else if self.dialogue.is_restricted() {
+        } else if self.dialogue.is_restricted {
             (Wait::Head, config.header_timeout.min(RESTRICTED_TIMEOUT))
         } else {
             (Wait::Head, config.header_timeout)
@@ -230,18 +206,30 @@ impl<'w, S: Stream> Session<'w, S> {
     }
 
     /// EOF, real or caused by a deadline's shutdown(2).
-    fn receive_ended(&mut self) -> Received {
+    async fn receive_ended(&mut self) -> End {
         // A connection above the limit is answered even if it has asked for nothing.
-        let is_idle = self.is_idle() && !self.dialogue.is_restricted();
-        match self.watch.expired() {
-            None if is_idle => Received::End(End::Peer),
+        let is_idle = self.is_idle() && !self.dialogue.is_restricted;
+        match self.worker.deadlines.expired(self.watch) {
+            None if is_idle => End::Peer,
             // An incomplete message is not answered (RFC 9112 section 8).
-            None => Received::End(End::Aborted),
+            None => End::Aborted,
             // An idle connection closes without an answer, but not before what may be on its way
             // from the peer has met this side's end.
-            Some(_) if is_idle && self.worker.is_draining() => Received::Close(End::Drained),
-            Some(wait) if is_idle => Received::Close(End::TimedOut(wait)),
-            Some(wait) => Received::TimedOut(wait),
+            Some(_) if is_idle && self.worker.is_draining() => self.close(End::Drained).await,
+            Some(wait) if is_idle => self.close(End::TimedOut(wait)).await,
+            Some(wait) => self.deliver_last(Reply::Timeout, End::TimedOut(wait)).await,
+        }
+    }
+
+    /// Sends the answer to a message that has not arrived whole. The connection is over because of
+    /// `end`, unless the peer is gone before the answer has been sent.
+    async fn deliver_last(&mut self, reply: Reply, end: End) -> End {
+        self.dialogue.guess_name(self.input.unused());
+        // The peer may take its time to read the answer: the memory is free from now on.
+        self.input.release(&self.worker.buffers);
+        match self.deliver(reply).await {
+            Some(Outcome::Over(End::Aborted)) => End::Aborted,
+            _ => end,
         }
     }
 
@@ -251,7 +239,7 @@ impl<'w, S: Stream> Session<'w, S> {
             Some(socket) => tcp_facts::server_timing(sys::borrowed(socket)),
             None => ServerTiming::default(),
         });
-        let outbox = self.outbox.get_or_insert_with(|| self.worker.buffers().outbox());
+        let outbox = self.outbox.get_or_insert_with(|| self.worker.buffers.outbox());
         let Delivery { large, next } = self.dialogue.answer(reply, timing, outbox);
         if let Some(large) = large
             && let Err(end) = self.send_large(large).await
@@ -281,7 +269,7 @@ impl<'w, S: Stream> Session<'w, S> {
         let mut outbound = Outbound::new(slot, large.payload);
         self.flush().await?;
         while !outbound.is_done() {
-            self.watch.arm(Wait::Send, self.worker.config().stall_timeout, self.worker.clock());
+            self.arm(Wait::Send, self.worker.config().stall_timeout);
             match self.stream.send_outbound(&outbound).await {
                 Ok(0) => return Err(End::Aborted),
                 Ok(sent) => outbound.advance(sent),
@@ -289,8 +277,8 @@ impl<'w, S: Stream> Session<'w, S> {
                 Err(_) => return Err(self.failed()),
             }
         }
-        self.watch.disarm();
-        let outbox = self.outbox.get_or_insert_with(|| self.worker.buffers().outbox());
+        self.worker.deadlines.disarm(self.watch);
+        let outbox = self.outbox.get_or_insert_with(|| self.worker.buffers.outbox());
         self.dialogue.remember(large.exchange, outbox);
         self.settle();
         Ok(())
@@ -299,7 +287,7 @@ impl<'w, S: Stream> Session<'w, S> {
     /// Moves the head of a large answer from the end of the outbox into a slot. If there is none,
     /// it stays, and is sent with what waits there.
     fn take_slot(&mut self, head_start: usize) -> Option<Slot> {
-        let arena = self.worker.arena();
+        let arena = &self.worker.arena;
         let outbox = self.outbox.as_mut()?;
         let slot = arena.take_slot(&outbox.bytes[head_start..])?;
         outbox.bytes.truncate(head_start);
@@ -315,7 +303,7 @@ impl<'w, S: Stream> Session<'w, S> {
         let Some(outbox) = &mut self.outbox else { return Ok(()) };
         let mut bytes = std::mem::take(&mut outbox.bytes);
         while sent < bytes.len() {
-            self.watch.arm(Wait::Send, self.worker.config().stall_timeout, self.worker.clock());
+            self.arm(Wait::Send, self.worker.config().stall_timeout);
             let (result, buffer) = self.stream.send(bytes, sent).await;
             bytes = buffer;
             match result {
@@ -326,7 +314,7 @@ impl<'w, S: Stream> Session<'w, S> {
             }
         }
         if sent > 0 {
-            self.watch.disarm();
+            self.worker.deadlines.disarm(self.watch);
         }
         if let Some(outbox) = &mut self.outbox {
             outbox.bytes = bytes;
@@ -340,15 +328,15 @@ impl<'w, S: Stream> Session<'w, S> {
         if let Some(mut outbox) = self.outbox.take() {
             let tcp = || self.stream.fd().and_then(|socket| self.worker.tcp_for_log(socket));
             outbox.settle_all(self.worker.counters(), self.worker.log(), tcp);
-            self.worker.buffers().give_outbox(outbox);
+            self.worker.buffers.give_outbox(outbox);
         }
     }
 
     /// Half-closes, and throws away what the peer sends until it closes too or [`LINGER`] is over.
     async fn linger(&mut self) {
         self.stream.shutdown_send();
-        let limit = if self.dialogue.is_restricted() { RESTRICTED_LINGER } else { LINGER };
-        self.watch.arm(Wait::Linger, limit, self.worker.clock());
+        let limit = if self.dialogue.is_restricted { RESTRICTED_LINGER } else { LINGER };
+        self.arm(Wait::Linger, limit);
         let mut left = LINGER_BYTES_MAX;
         while left > 0 {
             match self.stream.discard(left).await {
@@ -359,9 +347,14 @@ impl<'w, S: Stream> Session<'w, S> {
         }
     }
 
+    /// Starts to wait, up to `limit`.
+    fn arm(&self, wait: Wait, limit: Duration) {
+        self.worker.deadlines.arm(self.watch, wait, limit, self.worker.clock.now_ms());
+    }
+
     /// Why an operation has failed.
     fn failed(&mut self) -> End {
-        match self.watch.expired() {
+        match self.worker.deadlines.expired(self.watch) {
             Some(wait) => {
                 self.stream.reset_on_close();
                 End::TimedOut(wait)

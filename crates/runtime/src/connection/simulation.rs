@@ -1,7 +1,7 @@
 //! Runs sessions over a scripted stream: reads and writes of any length, interruptions, the end
 //! and errors at every offset, from seeds that a failure prints. Thousands of runs a second, and no
-//! sockets. Each run is made twice: by one session, and by a session for each time that the
-//! connection is not idle, as it is beside a lane.
+//! sockets. Each run is made twice: sessions answer every request, or the lane answers those that
+//! it can.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future as _;
@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use heartbeat_protocol::{Door, Site};
+use heartbeat_protocol::{Port, Site};
 
 use crate::config::Config;
 use crate::connection::buffers::SMALL_BYTES;
@@ -32,7 +32,7 @@ use crate::send::outbound::Outbound;
 use crate::send::tier::{Means, Tier};
 use crate::shared::{Limits, Shared};
 use crate::turns::Turns;
-use crate::worker::{Parts, Worker};
+use crate::worker::Worker;
 
 /// A xorshift generator: small, and the same on every machine.
 #[derive(Clone, Debug)]
@@ -132,7 +132,7 @@ impl Stream for Scripted {
     async fn receive(&mut self, mut buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
         let room = buffer.capacity() - buffer.len();
         assert!(room > 0, "a read into no room");
-        self.waits.borrow_mut().extend(self.worker.deadlines().armed());
+        self.waits.borrow_mut().extend(self.worker.deadlines.armed());
         let start = self.read;
         let result = self.read_some(room);
         buffer.extend_from_slice(&self.script.input[start..self.read]);
@@ -153,12 +153,9 @@ impl Stream for Scripted {
 
     async fn send_outbound(&mut self, outbound: &Outbound) -> io::Result<usize> {
         let mut vectors = Vec::new();
-        outbound.vectors(self.worker.arena(), &mut vectors);
-        let bytes: Vec<u8> = vectors
-            .iter()
-            .flat_map(|vector| self.worker.arena().bytes_of(vector))
-            .copied()
-            .collect();
+        outbound.vectors(&self.worker.arena, &mut vectors);
+        let bytes: Vec<u8> =
+            vectors.iter().flat_map(|vector| self.worker.arena.bytes_of(vector)).copied().collect();
         let count = self.write_some(bytes.len())?;
         self.output.borrow_mut().extend_from_slice(&bytes[..count]);
         Ok(count)
@@ -185,16 +182,16 @@ struct Run {
 
 /// A worker without an event loop.
 pub(crate) fn worker() -> Rc<Worker> {
-    worker_within(None, false)
+    worker_within(None)
 }
 
-/// A worker without an event loop, within a memory limit, with or without a lane beside it.
-pub(crate) fn worker_within(memory: Option<MemoryGauge>, has_lane: bool) -> Rc<Worker> {
+/// A worker without an event loop, within a memory limit.
+pub(crate) fn worker_within(memory: Option<MemoryGauge>) -> Rc<Worker> {
     let site = Site::new("/heartbeat/", 1, 1 << 20).unwrap();
     let report = Report {
         threads: 1,
         driver: Driver::Epoll,
-        driver_reason: String::new(),
+        driver_reason: "",
         refusal: None,
         send: Tier::Copy,
         send_reason: String::new(),
@@ -203,24 +200,23 @@ pub(crate) fn worker_within(memory: Option<MemoryGauge>, has_lane: bool) -> Rc<W
     };
     let limits = Limits { descriptors: 0, connections_max: 1, above_limit_max: 1 };
     let shared = Shared { memory, ..Shared::new(Config::new(site), report, limits).unwrap() };
-    let arena = Arena::new().unwrap();
-    let parts = Parts { arena, means: Means::default(), turns: Turns::new(None), has_lane };
-    Rc::new(Worker::new(Arc::new(shared), 0, parts))
+    let (arena, turns) = (Arena::new().unwrap(), Turns::new(None));
+    Rc::new(Worker::new(Arc::new(shared), 0, arena, Means::default(), turns))
 }
 
 /// Both runs of a connection must have the same result.
 fn run(worker: &Rc<Worker>, script: &Script) -> Run {
     thread_local! {
-        static BESIDE_A_LANE: Rc<Worker> = worker_within(None, true);
+        static WITH_LANE: Rc<Worker> = worker_within(None);
     }
-    let alone = run_on(worker, script);
-    let beside_a_lane = BESIDE_A_LANE.with(|worker| run_on(worker, script));
-    assert_eq!(alone.end, beside_a_lane.end);
-    assert!(alone.output == beside_a_lane.output);
-    alone
+    let by_sessions = run_on(worker, script, false);
+    let by_lane = WITH_LANE.with(|worker| run_on(worker, script, true));
+    assert_eq!(by_sessions.end, by_lane.end);
+    assert!(by_sessions.output == by_lane.output);
+    by_sessions
 }
 
-fn run_on(worker: &Rc<Worker>, script: &Script) -> Run {
+fn run_on(worker: &Rc<Worker>, script: &Script, lane_answers: bool) -> Run {
     let output = Rc::new(RefCell::new(Vec::new()));
     let waits = Rc::new(RefCell::new(Vec::new()));
     let mut stream = Scripted {
@@ -232,12 +228,11 @@ fn run_on(worker: &Rc<Worker>, script: &Script) -> Run {
         waits: Rc::clone(&waits),
         worker: Rc::clone(worker),
     };
-    let watch_id = worker.deadlines().add(-1);
+    let watch = worker.deadlines.add(-1);
     let mut is_fresh = true;
     let mut start = Start::default();
     let end = loop {
-        let watch = worker.deadlines().watch(watch_id);
-        let dialogue = Dialogue::new(worker, REMOTE, Door::Main, is_fresh);
+        let dialogue = Dialogue::new(worker, REMOTE, Port::Main, is_fresh);
         let mut session = Session::new(worker, watch, dialogue, stream);
         let outcome = {
             let mut serving = pin!(session.run(start));
@@ -250,20 +245,20 @@ fn run_on(worker: &Rc<Worker>, script: &Script) -> Run {
         is_fresh = false;
         match outcome {
             Outcome::Over(end) => break end,
-            Outcome::Idle => match stream.stay_in_lane() {
+            Outcome::Idle => match stream.stay_in_lane(lane_answers) {
                 Ok(next) => start = next,
                 Err(end) => break end,
             },
         }
     };
-    worker.deadlines().remove(watch_id);
-    assert_eq!(worker.arena().free_slots(), SLOTS, "a slot was not given back");
+    worker.deadlines.remove(watch);
+    assert_eq!(worker.arena.free_slots(), SLOTS, "a slot was not given back");
     Run { end, output: without_dates(&output.take()), waits: waits.take() }
 }
 
 impl Scripted {
     /// What the lane does with an idle connection, up to what the next session starts with.
-    fn stay_in_lane(&mut self) -> Result<Start, End> {
+    fn stay_in_lane(&mut self, lane_answers: bool) -> Result<Start, End> {
         let worker = Rc::clone(&self.worker);
         let mut outbox = Outbox::with_capacity(0);
         loop {
@@ -275,8 +270,11 @@ impl Scripted {
                 Err(_) => return Err(End::Aborted),
             }
             let input = self.script.input[start..self.read].to_vec();
-            let buffers = worker.buffers();
-            let mut dialogue = Dialogue::new(&worker, REMOTE, Door::Main, false);
+            let buffers = &worker.buffers;
+            if !lane_answers {
+                return Ok(session_start(buffers, &outbox, (Mark::START, Mark::START), 0, &input));
+            }
+            let mut dialogue = Dialogue::new(&worker, REMOTE, Port::Main, false);
             match answer(&mut dialogue, &input, &mut outbox) {
                 Verdict::Answered => {}
                 Verdict::Unusual { used } => {
@@ -416,17 +414,15 @@ fn the_peer_may_be_gone_at_every_offset_of_its_answers() {
 }
 
 #[test]
-fn the_first_head_and_the_next_one_are_waited_for_with_their_own_patience() {
+fn a_head_and_a_body_are_waited_for_with_their_own_patience() {
     let worker = worker();
     let waits =
         |input: &[u8], read_max| run(&worker, &Script { read_max, ..smooth(input.to_vec()) }).waits;
     let get = b"GET /heartbeat/17 HTTP/1.1\r\nHost: a\r\n\r\n";
-    assert_eq!(waits(get, usize::MAX), [Wait::Head, Wait::Idle]);
+    assert_eq!(waits(get, usize::MAX), [Wait::Head]);
     assert_eq!(waits(b"", usize::MAX), [Wait::Head]);
     let trickled = waits(get, 1);
-    let heads = trickled.iter().take_while(|wait| **wait == Wait::Head).count();
-    assert!(heads >= get.len());
-    assert!(trickled[heads..].iter().all(|wait| *wait == Wait::Idle) && trickled.len() > heads);
+    assert!(trickled.len() >= get.len() && trickled.iter().all(|wait| *wait == Wait::Head));
     let post = b"POST /heartbeat/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhello";
     assert_eq!(waits(post, usize::MAX), [Wait::Head, Wait::Receive]);
 }

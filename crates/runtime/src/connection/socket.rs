@@ -4,7 +4,7 @@
 //! registered with the event loop when it waits for the first time: most sessions never do.
 
 use std::io::{self, IoSlice};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,9 +13,11 @@ use monoio::buf::IoBuf;
 use monoio::io::AsyncWriteRent;
 
 use crate::os::cgroup::Memory;
-use crate::os::sys::{self, Registration, Way};
+use crate::os::sys::{self, Registration};
 use crate::send::outbound::{Outbound, VECTORS_MAX, WriteError};
-use crate::send::tier::{self, Means};
+use crate::send::pipe::PayloadPipe;
+use crate::send::ring::SendRing;
+use crate::send::tier::Way;
 use crate::turns::Turn;
 use crate::worker::Worker;
 
@@ -24,14 +26,14 @@ const DISCARD_BYTES_MAX: u64 = 1 << 30;
 
 /// Payload bytes from which on the memory limit is checked first: shorter answers fit into the
 /// smallest send buffer.
-const FRUGAL_BYTES_MIN: u64 = 16 * 1024;
+const CHECKED_BYTES_MIN: u64 = 16 * 1024;
 
 /// Send buffer of a socket if memory is scarce, in bytes. The kernel doubles it for its own needs
 /// (socket(7)), and fills up the packet that it has begun.
-const FRUGAL_SEND_BUFFER_BYTES: usize = 8 * 1024;
+const SCARCE_SEND_BUFFER_BYTES: usize = 8 * 1024;
 
-/// How long an answer waits until it checks again whether there is memory.
-const FRUGAL_PAUSE: Duration = Duration::from_millis(20);
+/// How often an answer that waits for memory checks again.
+const MEMORY_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a session does with its peer. Every count may be short, and any operation may be
 /// interrupted (EINTR), in which case it has done nothing and is repeated.
@@ -51,7 +53,7 @@ pub(crate) trait Stream {
     /// The socket, if there is one.
     fn fd(&self) -> Option<RawFd>;
 
-    /// Tells the peer that nothing further will be sent.
+    /// Half-closes: nothing further will be sent.
     fn shutdown_send(&mut self);
 
     /// Makes the close that follows a reset, which frees what is unsent.
@@ -68,7 +70,7 @@ pub(crate) struct Socket {
     /// Whether the last write was short, because the socket is full: the next one waits first.
     is_full: bool,
     /// Whether its send buffer has been made small because memory is scarce.
-    is_frugal: bool,
+    has_small_buffer: bool,
 }
 
 /// A socket on its own, or registered with the event loop.
@@ -92,7 +94,7 @@ impl Socket {
         worker: Rc<Worker>,
     ) -> Self {
         let (turn, handle) = (Turn::default(), Handle::Plain(stream));
-        Self { registration, handle, worker, turn, is_full: false, is_frugal: false }
+        Self { registration, handle, worker, turn, is_full: false, has_small_buffer: false }
     }
 
     /// The socket; one that is lost is no socket, which every operation reports (EBADF).
@@ -129,7 +131,7 @@ impl Socket {
     /// before an operation, because nothing may follow the last operation of a request.
     async fn take_turn(&mut self) {
         if self.turn.is_over() {
-            self.worker.turns().give_way().await;
+            self.worker.turns.give_way().await;
             self.turn.restart();
         }
     }
@@ -145,42 +147,43 @@ impl Socket {
     }
 
     /// What one operation of a large answer sends, without waiting.
-    fn write(&self, way: tier::Way, outbound: &Outbound) -> Result<Written, WriteError> {
-        let means = self.worker.means();
+    fn write(&self, way: Way<'_>, outbound: &Outbound) -> Result<Written, WriteError> {
         match way {
-            tier::Way::Splice => self.write_spliced(means, outbound),
-            tier::Way::Ring => self.write_registered(means, outbound),
-            tier::Way::Copy => self.write_copied(outbound),
+            Way::Splice(pipe) => self.write_spliced(pipe, outbound),
+            Way::Ring(ring) => self.write_vectors(Some(ring), outbound),
+            Way::Copy => self.write_vectors(None, outbound),
         }
     }
 
-    /// Through the ring with the registered buffers.
-    fn write_registered(&self, means: &Means, outbound: &Outbound) -> Result<Written, WriteError> {
-        let worker = &self.worker;
-        let ring = means.ring().ok_or_else(unsupported)?;
-        let mut vectors = worker.vector_lists().take();
-        outbound.vectors(worker.arena(), &mut vectors);
-        let offered: usize = vectors.iter().map(|vector| vector.iov_len).sum();
-        let written = ring.write(self.raw(), &vectors, outbound.head());
-        worker.vector_lists().give(vectors);
-        worker.counters().set_zerocopy(ring.zerocopy_counts());
-        written.map(|bytes| Written { bytes, is_full: bytes < offered })
-    }
-
-    /// All of it by a copy.
-    fn write_copied(&self, outbound: &Outbound) -> Result<Written, WriteError> {
+    /// Head and payload as vectors: by a copy, or from the buffers that `ring` has registered.
+    fn write_vectors(
+        &self,
+        ring: Option<&SendRing>,
+        outbound: &Outbound,
+    ) -> Result<Written, WriteError> {
         let mut slices = [IoSlice::new(&[]); VECTORS_MAX];
-        let count = outbound.slices(self.worker.arena(), &mut slices);
+        let count = outbound.slices(&self.worker.arena, &mut slices);
         let slices = &slices[..count];
         let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-        let bytes = sys::send_slices(self.raw(), slices)?;
+        let bytes = match ring {
+            Some(ring) => {
+                let written = ring.write(self.raw(), slices, outbound.head());
+                let (counters, reported) = (self.worker.counters(), ring.zerocopy_counts());
+                counters.zerocopy_copied.set(reported.copied);
+                counters.zerocopy_not_copied.set(reported.not_copied);
+                written?
+            }
+            None => sys::send_slices(self.raw(), slices)?,
+        };
         Ok(Written { bytes, is_full: bytes < offered })
     }
 
     /// The head by a copy, the payload by reference.
-    fn write_spliced(&self, means: &Means, outbound: &Outbound) -> Result<Written, WriteError> {
-        let worker = &self.worker;
-        let pipe = means.pipe().ok_or_else(unsupported)?;
+    fn write_spliced(
+        &self,
+        pipe: &PayloadPipe,
+        outbound: &Outbound,
+    ) -> Result<Written, WriteError> {
         let mut head_sent = 0;
         if let Some(head) = outbound.head_rest() {
             head_sent = sys::send_ahead(self.raw(), head)?;
@@ -191,7 +194,7 @@ impl Socket {
         let (from, bytes) = outbound.payload_rest();
         // splice(2) obeys O_NONBLOCK of the socket. io_uring must not find it set, or it would
         // report EAGAIN instead of waiting. Nothing else is in flight on this socket meanwhile.
-        let is_blocking = !worker.driver().is_epoll();
+        let is_blocking = self.worker.has_blocking_sockets();
         if is_blocking {
             sys::set_nonblocking(self.raw(), true)?;
         }
@@ -212,41 +215,37 @@ impl Socket {
     /// Observes the memory limit of the cgroup, which counts unread answers. If memory is scarce,
     /// this socket gets a small send buffer; if it is used up, the answer waits for others to be
     /// read.
-    async fn be_frugal(&mut self) {
+    async fn wait_for_memory(&mut self) {
         loop {
-            let Some(gauge) = &self.worker.shared().memory else { return };
+            let Some(gauge) = &self.worker.shared.memory else { return };
             let memory = gauge.read();
             if memory == Memory::Ample {
                 return;
             }
-            if !self.is_frugal {
-                self.is_frugal = true;
+            if !self.has_small_buffer {
+                self.has_small_buffer = true;
                 // Only a socket that is gone refuses it, which the write reports.
-                let _ = sys::set_send_buffer(self.raw(), FRUGAL_SEND_BUFFER_BYTES);
+                let _ = sys::set_send_buffer(self.raw(), SCARCE_SEND_BUFFER_BYTES);
             }
             if memory == Memory::Scarce {
                 return;
             }
             self.turn.restart();
             // Boxed: it is rare, and would add half again to what every session costs.
-            Box::pin(monoio::time::sleep(FRUGAL_PAUSE)).await;
+            Box::pin(monoio::time::sleep(MEMORY_PAUSE)).await;
         }
     }
 
     /// Writes through the event loop, which waits by itself until the socket accepts bytes.
     async fn write_waiting(&mut self, outbound: &Outbound) -> io::Result<usize> {
         self.turn.restart();
-        let mut vectors = self.worker.vector_lists().take();
-        outbound.vectors(self.worker.arena(), &mut vectors);
+        let mut vectors = self.worker.buffers.vectors();
+        outbound.vectors(&self.worker.arena, &mut vectors);
         let worker = Rc::clone(&self.worker);
         let (result, vectors) = self.registered()?.writev(vectors).await;
-        worker.vector_lists().give(vectors);
+        worker.buffers.give_vectors(vectors);
         result
     }
-}
-
-fn unsupported() -> io::Error {
-    io::ErrorKind::Unsupported.into()
 }
 
 fn is_would_block(error: &io::Error) -> bool {
@@ -315,10 +314,11 @@ impl Stream for Socket {
         }
         let mut has_waited = false;
         loop {
-            if outbound.payload_bytes() >= FRUGAL_BYTES_MIN {
-                self.be_frugal().await;
+            if outbound.payload_bytes() >= CHECKED_BYTES_MIN {
+                self.wait_for_memory().await;
             }
-            let way = self.worker.means().way(outbound.payload_bytes());
+            let way = self.worker.means.way(outbound.payload_bytes());
+            let is_copy = matches!(way, Way::Copy);
             match self.write(way, outbound) {
                 Ok(Written { bytes, is_full }) => {
                     self.is_full = is_full;
@@ -332,13 +332,11 @@ impl Stream for Socket {
                     self.wait_writable().await?;
                 }
                 Err(WriteError::Socket(error)) => return Err(error),
-                Err(WriteError::Unable(error) | WriteError::Broken(error))
-                    if way == tier::Way::Copy =>
-                {
+                Err(WriteError::Unable(error) | WriteError::Broken(error)) if is_copy => {
                     return Err(error);
                 }
                 Err(WriteError::Unable(_)) => return self.write_waiting(outbound).await,
-                Err(WriteError::Broken(_)) => self.worker.means().give_up(way),
+                Err(WriteError::Broken(_)) => self.worker.means.give_up(),
             }
         }
     }
@@ -353,7 +351,7 @@ impl Stream for Socket {
 
     fn shutdown_send(&mut self) {
         // ENOTCONN: the peer has reset the connection, which the next read reports.
-        let _ = sys::shutdown(self.raw(), Way::Write);
+        let _ = sys::shutdown(self.raw(), Shutdown::Write);
     }
 
     fn reset_on_close(&mut self) {
@@ -377,12 +375,12 @@ mod tests {
     async fn send_within_a_limit(far: std::net::TcpStream, gauge: MemoryGauge, current: &Path) {
         far.set_nonblocking(true).unwrap();
         let peer = far.try_clone().unwrap();
-        let worker = worker_within(Some(gauge), false);
+        let worker = worker_within(Some(gauge));
         let mut socket = Socket::new(far, None, worker);
         let outbound = Outbound::new(None, Payload { bytes: 1 << 20 });
         {
             let sending = pin!(socket.send_outbound(&outbound));
-            let waited = monoio::time::timeout(FRUGAL_PAUSE * 5, sending).await;
+            let waited = monoio::time::timeout(MEMORY_PAUSE * 5, sending).await;
             assert!(waited.is_err(), "memory is used up");
         }
         assert_eq!(sys::unacknowledged_bytes(peer.as_raw_fd()).unwrap(), 0);
@@ -390,7 +388,7 @@ mod tests {
         std::fs::write(current, "600\n").unwrap();
         let sent = socket.send_outbound(&outbound).await.unwrap();
         assert!(sent > 0 && sent < 1 << 19, "{sent} bytes into a small send buffer");
-        assert!(socket.is_frugal);
+        assert!(socket.has_small_buffer);
     }
 
     #[test]

@@ -171,7 +171,7 @@ impl Backend {
         let (now, tcp) = (Instant::now(), worker.tcp_for_log(socket));
         self.outbox.settle(start, end, now, worker.counters(), worker.log(), tcp);
         self.outbox.clear();
-        self.roster.wait_on(worker, index, worker.clock().now_ms());
+        self.roster.wait_on(worker, index, worker.clock.now_ms());
         None
     }
 
@@ -186,10 +186,10 @@ impl Backend {
     ) -> Option<Departure> {
         let marks = (Mark::START, self.outbox.mark());
         let received = &self.input[used..];
-        let start = roster::session_start(worker.buffers(), &self.outbox, marks, sent, received);
+        let start = roster::session_start(&worker.buffers, &self.outbox, marks, sent, received);
         self.outbox.clear();
         let client = self.roster.remove(index)?;
-        Some(Departure::Serve(client, start))
+        Some(Departure { client, start })
     }
 }
 
@@ -205,7 +205,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::time::Duration;
 
-    use heartbeat_protocol::Door;
+    use heartbeat_protocol::Port;
     use rustix::event::{PollFd, PollFlags, poll};
 
     use super::*;
@@ -223,23 +223,20 @@ mod tests {
             assert_eq!(poll(&mut set, 10_000).unwrap(), 1, "the set has something to report");
         }
         let mut departed = None;
-        lane.turn(worker, &mut |departure| match departure {
-            Departure::Serve(client, _) | Departure::Close(client, _) => departed = Some(client),
-        });
+        lane.turn(worker, &mut |departure| departed = Some(departure.client));
         departed
     }
 
     #[test]
     fn what_arrives_while_a_session_has_the_connection_is_read_when_it_returns() {
-        let worker = worker_within(None, true);
+        let worker = worker_within(None);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         peer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let (stream, address) = listener.accept().unwrap();
-        let place = Place::new(&worker, place::rank(&worker), stream.as_raw_fd());
-        let (remote, registration) = (address.ip(), None);
-        let client =
-            Client { place, registration, stream, remote, door: Door::Main, is_fresh: true };
+        let (remote, port, registration) = (address.ip(), Port::Main, None);
+        let place = Place::new(&worker, place::rank(&worker, port), stream.as_raw_fd());
+        let client = Client { place, registration, stream, remote, port, is_fresh: true };
 
         let mut lane = Backend::new().unwrap();
         assert!(!lane.insert(&worker, client), "the set reports what is there already");

@@ -60,7 +60,7 @@ impl Ring {
     /// Builds the ring in the thread that will use it.
     ///
     /// # Errors
-    /// Those of io_uring_setup(2): EPERM, ENOSYS, ENOMEM, and EINVAL before Linux 6.0.
+    /// Those of io_uring_setup(2): EPERM, ENOSYS, ENOMEM.
     pub(super) fn new() -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_single_issuer()

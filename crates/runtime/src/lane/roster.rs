@@ -4,7 +4,7 @@
 use std::net::{IpAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 
-use heartbeat_protocol::Door;
+use heartbeat_protocol::Port;
 
 use crate::connection::buffers::Buffers;
 use crate::connection::dialogue::{Action, Dialogue, Reply};
@@ -33,7 +33,7 @@ pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     pub(crate) remote: IpAddr,
     /// Which listener it came through.
-    pub(crate) door: Door,
+    pub(crate) port: Port,
     /// Whether no request has come yet.
     pub(crate) is_fresh: bool,
 }
@@ -41,17 +41,15 @@ pub(crate) struct Client {
 impl Client {
     /// Whether only its health check is answered, because it is above the limit of connections.
     pub(crate) fn is_restricted(&self) -> bool {
-        self.place.rank() == Rank::Above && self.door == Door::Main
+        self.place.rank == Rank::Above && self.port == Port::Main
     }
 }
 
-/// A connection that leaves the lane, and why.
+/// A connection that leaves the lane, and what its session starts with.
 #[derive(Debug)]
-pub(crate) enum Departure {
-    /// There is something to do that needs a session.
-    Serve(Client, Start),
-    /// Half-close, drain, then close.
-    Close(Client, End),
+pub(crate) struct Departure {
+    pub(crate) client: Client,
+    pub(crate) start: Start,
 }
 
 /// The connections of a lane, each with an index.
@@ -79,7 +77,7 @@ impl Roster {
         } else {
             (Wait::Idle, config.idle_timeout)
         };
-        worker.deadlines().arm(client.place.watch(), wait, limit, worker.clock().now_ms());
+        worker.deadlines.arm(client.place.watch, wait, limit, worker.clock.now_ms());
         if let Some(index) = self.free.pop() {
             self.clients[index as usize] = Some(client);
             return index;
@@ -103,9 +101,9 @@ impl Roster {
     /// Starts to wait for the next request of a connection whose answers have been sent.
     pub(super) fn wait_on(&self, worker: &Worker, index: u32, now_ms: u64) {
         if let Some(client) = self.client(index) {
-            let (watch, limit) = (client.place.watch(), worker.config().idle_timeout);
-            worker.deadlines().disarm(watch);
-            worker.deadlines().arm(watch, Wait::Idle, limit, now_ms);
+            let (watch, limit) = (client.place.watch, worker.config().idle_timeout);
+            worker.deadlines.disarm(watch);
+            worker.deadlines.arm(watch, Wait::Idle, limit, now_ms);
         }
     }
 
@@ -120,17 +118,17 @@ impl Roster {
         let Some(Some(client)) = self.clients.get_mut(index as usize) else {
             return Verdict::Answered;
         };
-        let mut dialogue = Dialogue::new(worker, client.remote, client.door, client.is_fresh);
+        let mut dialogue = Dialogue::new(worker, client.remote, client.port, client.is_fresh);
         let verdict = answer(&mut dialogue, input, outbox);
-        client.is_fresh = dialogue.is_fresh();
+        client.is_fresh = dialogue.is_fresh;
         verdict
     }
 
     /// EOF, real or caused by a deadline's shutdown(2). Some if that needs a session.
     pub(super) fn end(&mut self, worker: &Worker, index: u32) -> Option<Departure> {
         let client = self.remove(index)?;
-        let watch = client.place.watch();
-        let end = match worker.deadlines().expired(watch) {
+        let watch = client.place.watch;
+        let end = match worker.deadlines.expired(watch) {
             None => {
                 worker.note_end(watch, End::Peer);
                 return None;
@@ -139,14 +137,14 @@ impl Roster {
             Some(wait) => End::TimedOut(wait),
         };
         // Bytes from the peer that arrive after a plain close would make it a reset.
-        Some(Departure::Close(client, end))
+        Some(Departure { client, start: Start { end: Some(end), ..Start::default() } })
     }
 
     /// A read has failed: the connection is closed.
     pub(super) fn fail(&mut self, worker: &Worker, index: u32) {
         if let Some(client) = self.remove(index) {
-            let watch = client.place.watch();
-            let expired = worker.deadlines().expired(watch);
+            let watch = client.place.watch;
+            let expired = worker.deadlines.expired(watch);
             worker.note_end(watch, expired.map_or(End::Aborted, End::TimedOut));
         }
     }
@@ -194,5 +192,5 @@ pub(crate) fn session_start(
         outbox.copy_range(from, until, &mut unsent);
         unsent
     });
-    Start { input: Input::new(received, buffers), outbox: unsent, sent }
+    Start { input: Input::new(received, buffers), outbox: unsent, sent, end: None }
 }

@@ -66,7 +66,7 @@ impl Backend {
         if self.sends.is_empty() {
             return;
         }
-        let (now, now_ms) = (Instant::now(), worker.clock().now_ms());
+        let (now, now_ms) = (Instant::now(), worker.clock.now_ms());
         for place in 0..self.sends.len() {
             let (send, Answers { index, from, until }) = (self.sends[place], self.answers[place]);
             let sent = usize::try_from(send.result).unwrap_or(0);
@@ -78,8 +78,8 @@ impl Backend {
             } else if let Some(client) = self.remove(index) {
                 // The socket is full, or its peer is gone: the session's write finds out.
                 let marks = (from, until);
-                let start = roster::session_start(worker.buffers(), &self.outbox, marks, sent, &[]);
-                depart(Departure::Serve(client, start));
+                let start = roster::session_start(&worker.buffers, &self.outbox, marks, sent, &[]);
+                depart(Departure { client, start });
             }
         }
         self.sends.clear();
@@ -122,11 +122,11 @@ impl Backend {
                 self.answers.push(Answers { index, from, until });
             }
             Verdict::Unusual { used } => {
-                let (buffers, marks) = (worker.buffers(), (from, until));
+                let (buffers, marks) = (&worker.buffers, (from, until));
                 let start = roster::session_start(buffers, &self.outbox, marks, 0, &input[used..]);
                 self.outbox.truncate(from);
                 if let Some(client) = self.remove(index) {
-                    depart(Departure::Serve(client, start));
+                    depart(Departure { client, start });
                 }
             }
         }

@@ -78,10 +78,7 @@ impl AccessLog {
             self.note_dropped(1);
             return;
         }
-        self.with_stamp(|stamp| match self.format {
-            LogFormat::Tsv => write_tsv(stamp, entry, &mut waiting),
-            LogFormat::Json => write_json(stamp, entry, &mut waiting),
-        });
+        self.with_stamp(|stamp| write_entry(self.format, stamp, entry, &mut waiting));
         let is_due = waiting.len() >= FLUSH_BYTES;
         drop(waiting);
         if is_due && self.dropped.get() == 0 {
@@ -107,17 +104,13 @@ impl AccessLog {
         if dropped == 0 {
             return self.sink.is_idle();
         }
-        self.with_stamp(|stamp| match self.format {
-            LogFormat::Tsv => {
-                push_all(&mut waiting, &[stamp, "\t0\t0\t0\t0\t-\tDROPPED\t"]);
-                push_decimal(dropped, &mut waiting);
-                waiting.push(b'\n');
+        self.with_stamp(|stamp| {
+            let mut line = Line::begin(self.format, stamp, &mut waiting);
+            if self.format == LogFormat::Tsv {
+                push_all(line.out, &["\t0\t0\t0\t0\t-\tDROPPED"]);
             }
-            LogFormat::Json => {
-                push_all(&mut waiting, &["{\"date\":\"", stamp, "\",\"dropped\":"]);
-                push_decimal(dropped, &mut waiting);
-                waiting.extend_from_slice(b"}\n");
-            }
+            line.number("dropped", dropped);
+            line.end();
         });
         false
     }
@@ -153,54 +146,63 @@ impl AccessLog {
     }
 }
 
-fn write_tsv(stamp: &str, entry: &Entry<'_>, out: &mut Vec<u8>) {
+fn write_entry(format: LogFormat, stamp: &str, entry: &Entry<'_>, out: &mut Vec<u8>) {
     let Entry { exchange, duration, verb, path, tcp } = entry;
-    push_all(out, &[stamp]);
-    let status = u64::from(exchange.status.code());
-    let duration_us = duration.as_micros() as u64;
-    for number in [status, exchange.bytes_out, exchange.bytes_in, duration_us] {
-        out.push(b'\t');
-        push_decimal(number, out);
-    }
-    out.push(b'\t');
-    push_address(out, exchange.remote);
-    push_all(out, &["\t", verb, "\t", path]);
+    let mut line = Line::begin(format, stamp, out);
+    line.number("status", exchange.status.code().into());
+    line.number("bytesOut", exchange.bytes_out);
+    line.number("bytesIn", exchange.bytes_in);
+    line.number("durationUs", duration.as_micros() as u64);
+    line.text("remote", |out| push_address(out, exchange.remote));
+    line.text("verb", |out| push_escaped(out, verb, format));
+    line.text("path", |out| push_escaped(out, path, format));
     if let Some(tcp) = tcp {
-        for number in [tcp.rtt_us, tcp.retransmits] {
-            out.push(b'\t');
-            push_decimal(number.into(), out);
-        }
+        line.number("rtt_us", tcp.rtt_us.into());
+        line.number("retransmits", tcp.retransmits.into());
     }
-    out.push(b'\n');
+    line.end();
 }
 
-fn write_json(stamp: &str, entry: &Entry<'_>, out: &mut Vec<u8>) {
-    let Entry { exchange, duration, verb, path, tcp } = entry;
-    push_all(out, &["{\"date\":\"", stamp, "\",\"status\":"]);
-    push_decimal(u64::from(exchange.status.code()), out);
-    for (name, number) in [
-        (",\"bytesOut\":", exchange.bytes_out),
-        (",\"bytesIn\":", exchange.bytes_in),
-        (",\"durationUs\":", duration.as_micros() as u64),
-    ] {
-        push_all(out, &[name]);
-        push_decimal(number, out);
+/// A line that is being written.
+struct Line<'o> {
+    format: LogFormat,
+    out: &'o mut Vec<u8>,
+}
+
+impl<'o> Line<'o> {
+    fn begin(format: LogFormat, stamp: &str, out: &'o mut Vec<u8>) -> Self {
+        match format {
+            LogFormat::Tsv => push_all(out, &[stamp]),
+            LogFormat::Json => push_all(out, &["{\"date\":\"", stamp, "\""]),
+        }
+        Self { format, out }
     }
-    push_all(out, &[",\"remote\":\""]);
-    push_address(out, exchange.remote);
-    push_all(out, &["\",\"verb\":\""]);
-    push_json(out, verb);
-    push_all(out, &["\",\"path\":\""]);
-    push_json(out, path);
-    out.push(b'"');
-    if let Some(tcp) = tcp {
-        for (name, number) in [(",\"rtt_us\":", tcp.rtt_us), (",\"retransmits\":", tcp.retransmits)]
-        {
-            push_all(out, &[name]);
-            push_decimal(number.into(), out);
+
+    /// Begins the next column, or the next member.
+    fn name(&mut self, name: &str) {
+        match self.format {
+            LogFormat::Tsv => self.out.push(b'\t'),
+            LogFormat::Json => push_all(self.out, &[",\"", name, "\":"]),
         }
     }
-    out.extend_from_slice(b"}\n");
+
+    fn number(&mut self, name: &str, number: u64) {
+        self.name(name);
+        push_decimal(number, self.out);
+    }
+
+    fn text(&mut self, name: &str, push: impl FnOnce(&mut Vec<u8>)) {
+        let quote: &[u8] = if self.format == LogFormat::Json { b"\"" } else { b"" };
+        self.name(name);
+        self.out.extend_from_slice(quote);
+        push(self.out);
+        self.out.extend_from_slice(quote);
+    }
+
+    fn end(self) {
+        let end: &[u8] = if self.format == LogFormat::Json { b"}\n" } else { b"\n" };
+        self.out.extend_from_slice(end);
+    }
 }
 
 fn push_all(out: &mut Vec<u8>, texts: &[&str]) {
@@ -212,21 +214,22 @@ fn push_all(out: &mut Vec<u8>, texts: &[&str]) {
 fn push_address(out: &mut Vec<u8>, address: IpAddr) {
     use std::io::Write;
     // IPv4 peers of a dual-stack listener are written as IPv4 addresses.
-    let _ = match address.to_canonical() {
+    match address.to_canonical() {
         IpAddr::V4(address) => {
-            let [a, b, c, d] = address.octets();
-            for (octet, end) in [(a, "."), (b, "."), (c, "."), (d, "")] {
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                push_all(out, &[if index > 0 { "." } else { "" }]);
                 push_decimal(octet.into(), out);
-                push_all(out, &[end]);
             }
-            Ok(())
         }
-        IpAddr::V6(address) => write!(out, "{address}"),
-    };
+        IpAddr::V6(address) => drop(write!(out, "{address}")),
+    }
 }
 
-/// Escaped text holds no control bytes and no double quotes, but backslashes.
-fn push_json(out: &mut Vec<u8>, escaped: &str) {
+/// Escaped text holds no control bytes and no double quotes, but backslashes, which JSON doubles.
+fn push_escaped(out: &mut Vec<u8>, escaped: &str, format: LogFormat) {
+    if format == LogFormat::Tsv {
+        return push_all(out, &[escaped]);
+    }
     for byte in escaped.bytes() {
         if byte == b'\\' {
             out.push(b'\\');
@@ -245,9 +248,7 @@ mod tests {
     use crate::observe::exchange::NameBytes;
     use crate::observe::name::escape;
 
-    type Write = fn(&str, &Entry<'_>, &mut Vec<u8>);
-
-    fn line(write: Write, verb: &str, path: &[u8], tcp: Option<Tcp>) -> String {
+    fn line(format: LogFormat, verb: &str, path: &[u8], tcp: Option<Tcp>) -> String {
         let mut escaped = String::new();
         escape(path, &mut escaped);
         let exchange = Exchange {
@@ -263,14 +264,14 @@ mod tests {
         let mut out = Vec::new();
         let duration = Duration::from_micros(12);
         let entry = Entry { exchange: &exchange, duration, verb, path: &escaped, tcp };
-        write("2026-11-22T10:00:00.000001Z", &entry, &mut out);
+        write_entry(format, "2026-11-22T10:00:00.000001Z", &entry, &mut out);
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn tsv_has_the_columns_in_order() {
         assert_eq!(
-            line(write_tsv, "GET", b"/heartbeat/17?a=b", None),
+            line(LogFormat::Tsv, "GET", b"/heartbeat/17?a=b", None),
             "2026-11-22T10:00:00.000001Z\t200\t17\t0\t12\t10.1.2.3\tGET\t/heartbeat/17?a=b\n"
         );
     }
@@ -278,7 +279,7 @@ mod tests {
     #[test]
     fn json_has_the_same_fields() {
         assert_eq!(
-            line(write_json, "GET", b"/a\"b", None),
+            line(LogFormat::Json, "GET", b"/a\"b", None),
             "{\"date\":\"2026-11-22T10:00:00.000001Z\",\"status\":200,\"bytesOut\":17,\
              \"bytesIn\":0,\"durationUs\":12,\"remote\":\"10.1.2.3\",\"verb\":\"GET\",\
              \"path\":\"/a\\\\x22b\"}\n"
@@ -288,8 +289,8 @@ mod tests {
     #[test]
     fn tcp_figures_are_the_last_columns_and_keys() {
         let tcp = Some(Tcp { rtt_us: 251, retransmits: 3 });
-        assert!(line(write_tsv, "GET", b"/", tcp).ends_with("\tGET\t/\t251\t3\n"));
-        let json = line(write_json, "GET", b"/", tcp);
+        assert!(line(LogFormat::Tsv, "GET", b"/", tcp).ends_with("\tGET\t/\t251\t3\n"));
+        let json = line(LogFormat::Json, "GET", b"/", tcp);
         assert!(json.ends_with(",\"path\":\"/\",\"rtt_us\":251,\"retransmits\":3}\n"), "{json}");
     }
 }

@@ -1,21 +1,23 @@
 //! Owns standard output as all workers of a process share it: whole lines, and no worker waits.
 //!
 //! Only a thread can promise that. O_NONBLOCK would hold for every process that shares the output,
-//! means nothing to a file on a slow disk, and can not be set on a file description of one's own
+//! has no effect on a file on a slow disk, and can not be set on a file description of one's own
 //! without procfs and the right to open the file again. So a thread writes, and may wait: for a
-//! pipe that nobody reads, a terminal that has been stopped, a disk that hangs. Workers hand it
-//! lines as long as it has room for them; the lock is tried and never waited for.
+//! pipe that has no reader, a terminal that has been stopped, a disk that hangs. Workers send it
+//! lines through a channel, which never waits, up to a bound.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use crate::os::sys;
 
-/// Bytes that wait for the thread at most, besides those that it is writing.
-const WAITING_BYTES_MAX: usize = 64 * 1024;
+/// Bytes that wait for the thread at most, those that it is writing included.
+const WAITING_BYTES_MAX: usize = 128 * 1024;
 
 /// Stack of the thread, which calls little but write(2).
 const STACK_BYTES: usize = 64 * 1024;
@@ -23,28 +25,17 @@ const STACK_BYTES: usize = 64 * 1024;
 /// Standard output. Dropping it ends the thread, once that has written what waits.
 #[derive(Debug)]
 pub(crate) struct LogSink {
-    queue: Arc<Queue>,
+    batches: Sender<Vec<u8>>,
+    counts: Arc<Counts>,
 }
 
+/// What the thread and the workers know of each other.
 #[derive(Debug, Default)]
-struct Queue {
-    state: Mutex<State>,
-    /// Whether there is something for the thread to do.
-    is_due: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Whole lines that the thread writes next.
-    waiting: Vec<u8>,
-    /// The thread is writing others.
-    is_writing: bool,
-    /// Lines that could not be written and that nobody has counted yet.
-    lost: u64,
-    /// The reader is gone for good.
-    is_closed: bool,
-    /// No worker is left.
-    is_over: bool,
+struct Counts {
+    /// Bytes that have been handed over and are neither written nor lost.
+    waiting_bytes: AtomicUsize,
+    /// Lines that could not be written and that no worker has counted yet.
+    lost_lines: AtomicU64,
 }
 
 /// What became of lines that were handed on.
@@ -65,107 +56,68 @@ impl LogSink {
     /// The descriptor can not be duplicated, or the thread can not be started.
     pub(crate) fn new(descriptor: BorrowedFd<'_>) -> io::Result<Self> {
         let output = File::from(descriptor.try_clone_to_owned()?);
-        let queue = Arc::new(Queue::default());
-        let sink = Self { queue: Arc::clone(&queue) };
+        let (batches, received) = channel();
+        let sink = Self { batches, counts: Arc::default() };
+        let counts = Arc::clone(&sink.counts);
         let thread = thread::Builder::new().name("log".to_string()).stack_size(STACK_BYTES);
-        thread.spawn(move || queue.write_all(output))?;
+        thread.spawn(move || write_all(output, &received, &counts))?;
         Ok(sink)
     }
 
     /// Takes from the front of `lines`, which are whole, as many as there is room for.
     pub(crate) fn write(&self, lines: &mut Vec<u8>) -> Outcome {
-        let mut state = match self.queue.state.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::Poisoned(state)) => state.into_inner(),
-            // Somebody else is here for a moment: the lines wait for the next flush.
-            Err(TryLockError::WouldBlock) => return Outcome::Stalled,
-        };
-        match std::mem::take(&mut state.lost) {
+        match self.counts.lost_lines.swap(0, Ordering::Relaxed) {
             0 => {}
             lost => return Outcome::Lost(lost),
         }
-        if state.is_closed {
-            let lost = count(lines);
-            lines.clear();
-            return Outcome::Lost(lost);
+        let waiting_bytes = self.counts.waiting_bytes.load(Ordering::Relaxed);
+        let taken = whole_lines(lines, WAITING_BYTES_MAX.saturating_sub(waiting_bytes));
+        if taken > 0 {
+            self.counts.waiting_bytes.fetch_add(taken, Ordering::Relaxed);
+            // The thread receives as long as there is a sender.
+            let _ = self.batches.send(lines.drain(..taken).collect());
         }
-        let taken = whole_lines(lines, WAITING_BYTES_MAX.saturating_sub(state.waiting.len()));
-        let was_empty = state.waiting.is_empty();
-        state.waiting.extend_from_slice(&lines[..taken]);
-        if was_empty && taken > 0 && !state.is_writing {
-            self.queue.is_due.notify_one();
-        }
-        lines.drain(..taken);
         if lines.is_empty() { Outcome::Taken } else { Outcome::Stalled }
     }
 
-    /// Whether everything that was taken has been written or lost.
+    /// Whether everything that was taken has been written, or has been lost and counted.
     pub(crate) fn is_idle(&self) -> bool {
-        let state = self.queue.lock();
-        state.waiting.is_empty() && !state.is_writing && state.lost == 0
+        self.counts.waiting_bytes.load(Ordering::Acquire) == 0
+            && self.counts.lost_lines.load(Ordering::Relaxed) == 0
     }
 }
 
-impl Drop for LogSink {
-    fn drop(&mut self) {
-        self.queue.lock().is_over = true;
-        self.queue.is_due.notify_one();
-    }
-}
-
-impl Queue {
-    /// Held for a moment only, whoever holds it.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The life of the thread.
-    fn write_all(&self, mut output: File) {
-        let mut lines = Vec::new();
-        // The rest of a line of which the output has taken a part: it goes before anything else.
-        let mut rest = Vec::new();
-        while self.next(&mut lines) {
-            rest.append(&mut lines);
-            let (written, result) = write(&mut output, &rest);
-            let begun = rest[..written].last().is_some_and(|byte| *byte != b'\n');
-            rest.drain(..written);
-            let mut state = self.lock();
-            state.is_writing = false;
-            if let Err(error) = result {
-                let line_end = rest.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-                let kept = if begun { line_end } else { 0 };
-                state.lost += count(&rest[kept..]);
-                rest.truncate(kept);
-                state.is_closed = is_final(&error);
-                if state.is_closed {
-                    state.lost += count(&state.waiting);
-                    state.waiting.clear();
-                }
-            }
+/// Writes all batches. The thread ends with the last sender.
+fn write_all(mut output: impl Write + AsRawFd, batches: &Receiver<Vec<u8>>, counts: &Counts) {
+    // What the output has not taken of a line that it has begun goes before anything else.
+    let mut waiting = Vec::new();
+    let mut has_begun = false;
+    for batch in batches {
+        waiting.extend_from_slice(&batch);
+        let (written, result) = write(&mut output, &waiting);
+        if let Some(last) = waiting[..written].last() {
+            has_begun = *last != b'\n';
         }
-    }
-
-    /// Waits for lines, and swaps them for `lines`, which are none. False if there will be none.
-    fn next(&self, lines: &mut Vec<u8>) -> bool {
-        let mut state = self.lock();
-        while state.waiting.is_empty() && !state.is_over {
-            state = self.is_due.wait(state).unwrap_or_else(PoisonError::into_inner);
+        waiting.drain(..written);
+        if result.is_err() {
+            let line_end = waiting.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            let kept = if has_begun { line_end } else { 0 };
+            counts.lost_lines.fetch_add(count(&waiting[kept..]), Ordering::Relaxed);
+            waiting.truncate(kept);
         }
-        std::mem::swap(&mut state.waiting, lines);
-        state.is_writing = !lines.is_empty();
-        state.is_writing
+        counts.waiting_bytes.fetch_sub(batch.len(), Ordering::Release);
     }
 }
 
 /// Writes all of `bytes`, however long that takes. Says how many were written before an error.
-fn write(output: &mut File, bytes: &[u8]) -> (usize, io::Result<()>) {
+fn write(output: &mut (impl Write + AsRawFd), bytes: &[u8]) -> (usize, io::Result<()>) {
     let mut written = 0;
     while written < bytes.len() {
         match output.write(&bytes[written..]) {
             Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
             Ok(count) => written += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Somebody who shares the output has set O_NONBLOCK.
+            // Another process that shares the output has set O_NONBLOCK.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if let Err(error) = sys::wait_writable(output.as_raw_fd()) {
                     return (written, Err(error));
@@ -175,11 +127,6 @@ fn write(output: &mut File, bytes: &[u8]) -> (usize, io::Result<()>) {
         }
     }
     (written, Ok(()))
-}
-
-/// Whether no later write can succeed.
-fn is_final(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EPIPE | libc::EBADF | libc::ECONNRESET))
 }
 
 /// Length of the whole lines at the front of `lines` that fit into `bytes_max`, all of them whole.
@@ -199,6 +146,7 @@ mod tests {
     use std::io::Read;
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
+    use std::sync::Mutex;
 
     use heartbeat_testkit::eventually;
 
@@ -214,7 +162,7 @@ mod tests {
         eventually("the output is full", || {
             let is_full = sink.write(waiting) == Outcome::Stalled && waiting.len() == before;
             before = waiting.len();
-            is_full && sink.queue.lock().waiting.len() > WAITING_BYTES_MAX / 2
+            is_full && sink.counts.waiting_bytes.load(Ordering::Relaxed) > WAITING_BYTES_MAX / 2
         });
     }
 
@@ -265,7 +213,7 @@ mod tests {
         let sink = LogSink::new(writer.as_fd()).unwrap();
         drop(reader);
         lose(&sink, &mut lines(1000), 1000);
-        assert_eq!(sink.write(&mut lines(3)), Outcome::Lost(3));
+        lose(&sink, &mut lines(3), 3);
     }
 
     #[test]
@@ -288,6 +236,50 @@ mod tests {
         let mut text = Vec::new();
         reader.read_to_end(&mut text).unwrap();
         assert!(text == lines(1000));
+    }
+
+    /// An output that takes as many bytes as its next answer says; 0 is an error.
+    struct Limited {
+        answers: Vec<usize>,
+        taken: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Write for Limited {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let most = if self.answers.is_empty() { usize::MAX } else { self.answers.remove(0) };
+            if most == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let count = bytes.len().min(most);
+            self.taken.lock().unwrap().extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl AsRawFd for Limited {
+        fn as_raw_fd(&self) -> std::os::fd::RawFd {
+            -1
+        }
+    }
+
+    #[test]
+    fn a_line_that_has_begun_is_finished_however_often_the_output_fails() {
+        let (sender, batches) = channel();
+        for batch in ["one\n", "two\n", "three\n"] {
+            sender.send(batch.as_bytes().to_vec()).unwrap();
+        }
+        drop(sender);
+        let (counts, taken) = (Counts::default(), Arc::default());
+        counts.waiting_bytes.store(14, Ordering::Relaxed);
+        let output = Limited { answers: vec![2, 0, 0], taken: Arc::clone(&taken) };
+        write_all(output, &batches, &counts);
+        assert_eq!(*taken.lock().unwrap(), b"one\nthree\n");
+        assert_eq!(counts.lost_lines.load(Ordering::Relaxed), 1);
+        assert_eq!(counts.waiting_bytes.load(Ordering::Relaxed), 0);
     }
 
     #[test]

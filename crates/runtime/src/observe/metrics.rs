@@ -10,7 +10,6 @@ use heartbeat_protocol::{Route, Status};
 
 use crate::observe::end::End;
 use crate::observe::exchange::Exchange;
-use crate::send::ring::ZeroCopyCounts;
 
 /// Upper bounds of the duration buckets: one per decade, because every bucket of every size class
 /// is a series on every node.
@@ -33,12 +32,12 @@ pub(crate) const SIZE_CLASSES: [(u64, &str); 5] =
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    fn add(&self, amount: u64) {
+    pub(crate) fn add(&self, amount: u64) {
         // Only the owner writes, so no atomic read-modify-write is needed.
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
     }
 
-    fn set(&self, value: u64) {
+    pub(crate) fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
 
@@ -89,7 +88,7 @@ impl<const BOUNDS: usize> Histogram<BOUNDS> {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Counters {
-    pub(crate) requests: [[Counter; Status::ALL.len()]; Route::ALL.len()],
+    pub(crate) requests: [[Counter; Status::COUNT]; Route::COUNT],
     pub(crate) durations: [Histogram<{ BUCKETS.len() + 1 }>; SIZE_CLASSES.len()],
     pub(crate) response_body_bytes: Counter,
     pub(crate) request_body_bytes: Counter,
@@ -130,21 +129,8 @@ impl Counters {
         self.tcp_path_mtu.note(path_mtu.into(), |bucket| path_mtu <= MTU_BUCKETS[bucket]);
     }
 
-    pub(crate) fn note_connection(&self) {
-        self.connections.add(1);
-    }
-
     pub(crate) fn note_end(&self, end: End) {
         self.ends[end.reason_index()].add(1);
-    }
-
-    pub(crate) fn note_dropped_log_lines(&self, lines: u64) {
-        self.log_lines_dropped.add(lines);
-    }
-
-    pub(crate) fn set_zerocopy(&self, counts: ZeroCopyCounts) {
-        self.zerocopy_copied.set(counts.copied);
-        self.zerocopy_not_copied.set(counts.not_copied);
     }
 }
 

@@ -54,7 +54,7 @@ pub(crate) fn render(shared: &Shared) -> String {
     if shared.config.tcp_metrics {
         total(
             "heartbeat_tcp_segments_sent_total",
-            "TCP segments sent, those sent again included.",
+            "TCP segments with payload sent, those sent again included.",
             sum(&|worker| &worker.tcp_segments_sent),
         );
         total(
@@ -124,8 +124,8 @@ fn info(text: &mut String, shared: &Shared) {
 fn requests(text: &mut String, workers: &[Counters]) {
     let name = "heartbeat_http_requests_total";
     family(text, name, "counter", "Requests answered.");
-    for route in Route::ALL {
-        for status in Status::ALL {
+    for route in Route::all() {
+        for status in Status::all() {
             let count: u64 = workers
                 .iter()
                 .map(|worker| worker.requests[route.index()][status.index()].value())

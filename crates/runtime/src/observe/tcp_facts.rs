@@ -20,7 +20,7 @@ pub(crate) fn sample(socket: BorrowedFd<'_>, counted: &mut Counted, counters: &C
 }
 
 fn add(info: &TcpInfo, counted: &mut Counted, counters: &Counters) {
-    let segments = info.segments_out.unwrap_or(0);
+    let segments = info.segments_sent().unwrap_or(0);
     let new_segments = segments.wrapping_sub(counted.segments);
     if new_segments == 0 {
         return;
@@ -45,7 +45,7 @@ pub(crate) fn server_timing(socket: BorrowedFd<'_>) -> ServerTiming {
         rttvar_us: Some(info.rttvar_us),
         min_rtt_us: info.min_rtt_us,
         retransmits: Some(info.segments_retransmitted),
-        segments: info.segments_out,
+        segments: info.segments_sent(),
         mss: Some(info.mss),
         path_mtu: Some(info.path_mtu),
         rate_bytes_per_second: info.delivery_rate_bytes_per_second,
@@ -55,6 +55,7 @@ pub(crate) fn server_timing(socket: BorrowedFd<'_>) -> ServerTiming {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::os::fd::AsFd;
 
     use super::*;
@@ -84,12 +85,17 @@ mod tests {
     }
 
     #[test]
-    fn a_live_connection_has_figures() {
-        let (near, _far) = crate::os::sys::tcp_pair();
-        let timing = server_timing(near.as_fd());
-        assert!(timing.path_mtu.is_some_and(|bytes| bytes >= 1280), "{timing:?}");
+    fn segments_without_payload_are_not_counted() {
+        let (mut near, mut far) = crate::os::sys::tcp_pair();
         let (counters, mut counted) = (Counters::default(), Counted::default());
         sample(near.as_fd(), &mut counted, &counters);
-        assert!(counters.tcp_segments_sent.value() > 0);
+        assert_eq!(counters.tcp_segments_sent.value(), 0, "a handshake has no payload");
+        near.write_all(b"x").unwrap();
+        far.read_exact(&mut [0]).unwrap();
+        sample(near.as_fd(), &mut counted, &counters);
+        assert_eq!(counters.tcp_segments_sent.value(), 1);
+        let timing = server_timing(near.as_fd());
+        assert_eq!(timing.segments, Some(1));
+        assert!(timing.path_mtu.is_some_and(|bytes| bytes >= 1280), "{timing:?}");
     }
 }

@@ -29,7 +29,7 @@ pub(crate) enum Memory {
 #[derive(Debug)]
 pub(crate) struct MemoryGauge {
     current: File,
-    /// Tells what of it are pages of files, which the kernel takes back before it ends a process.
+    /// Says which part of it is pages of files, which the kernel frees before it ends a process.
     stat: Option<File>,
     limit_bytes: u64,
     version: &'static Version,
@@ -65,21 +65,10 @@ const STAT_BYTES_MAX: usize = 8 * 1024;
 impl MemoryGauge {
     /// None if nothing limits memory.
     pub(crate) fn find(root: &Path) -> Option<Self> {
-        let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
-        let gauges = groups.lines().flat_map(|line| {
-            let (controllers, path) = line
-                .split_once(':')
-                .and_then(|(_, rest)| rest.split_once(':'))
-                .unwrap_or(("none", ""));
-            let version = match controllers {
-                "" => Some(&VERSION_2),
-                _ if controllers.split(',').any(|name| name == "memory") => Some(&VERSION_1),
-                _ => None,
-            };
-            version.into_iter().flat_map(move |version| {
-                let directories = group_and_around(&root.join(version.mount), path);
-                directories.into_iter().filter_map(|directory| Self::open(&directory, version))
-            })
+        let gauges = groups_with(root, "memory").into_iter().flat_map(|(is_version_2, path)| {
+            let version = if is_version_2 { &VERSION_2 } else { &VERSION_1 };
+            let directories = group_and_around(&root.join(version.mount), &path);
+            directories.into_iter().filter_map(|directory| Self::open(&directory, version))
         });
         gauges.min_by_key(|gauge| gauge.limit_bytes)
     }
@@ -138,19 +127,27 @@ fn read_text<'t>(file: &File, text: &'t mut [u8]) -> Option<&'t str> {
 /// Whole CPUs that the cgroup's quota pays for, rounded up; None if there is no quota. `root` is
 /// the file system's root, another one in tests.
 pub(crate) fn cpu_quota(root: &Path) -> Option<usize> {
-    let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
-    let quotas = groups.lines().filter_map(|line| {
-        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
-        let (mount, quota): (_, fn(PathBuf) -> Option<usize>) = match controllers {
-            "" => ("sys/fs/cgroup", quota_v2),
-            _ if controllers.split(',').any(|name| name == "cpu") => {
-                ("sys/fs/cgroup/cpu", quota_v1)
-            }
-            _ => return None,
+    let quotas = groups_with(root, "cpu").into_iter().filter_map(|(is_version_2, path)| {
+        let (mount, quota): (_, fn(PathBuf) -> Option<usize>) = match is_version_2 {
+            true => ("sys/fs/cgroup", quota_v2),
+            false => ("sys/fs/cgroup/cpu", quota_v1),
         };
-        group_and_around(&root.join(mount), path).into_iter().filter_map(quota).min()
+        group_and_around(&root.join(mount), &path).into_iter().filter_map(quota).min()
     });
     quotas.min()
+}
+
+/// The groups of this process that may limit what `controller` controls (cgroups(7)): whether each
+/// is of version 2, and its path.
+fn groups_with(root: &Path, controller: &str) -> Vec<(bool, String)> {
+    let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
+    let groups = groups.lines().filter_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let is_version_2 = controllers.is_empty();
+        let is_one = is_version_2 || controllers.split(',').any(|name| name == controller);
+        is_one.then(|| (is_version_2, path.to_string()))
+    });
+    groups.collect()
 }
 
 /// The directories of a group and of those around it. Inside a container the path may name groups

@@ -1,16 +1,14 @@
-//! Owns the event loop of a worker: builds it over io_uring with the best flags that the kernel
-//! has, or over epoll, or reports what refused it and what would help.
+//! Owns the event loop of a worker: builds it over io_uring or over epoll, or reports what refused
+//! it and what would help.
 
-use std::fmt;
-use std::fs;
-use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
-use io_uring_06::{Builder, IoUring};
+use io_uring_06::IoUring;
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, Runtime, RuntimeBuilder};
 
+use crate::os::refusal::Refusal;
 use crate::os::sys;
 
 /// Submission queue entries of a worker's ring. monoio submits when it is full, so that this
@@ -44,17 +42,6 @@ impl Driver {
             Self::Epoll => "epoll",
         }
     }
-
-    /// Whether it is epoll.
-    pub(crate) fn is_epoll(self) -> bool {
-        self == Self::Epoll
-    }
-}
-
-impl fmt::Display for Driver {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
 }
 
 /// A worker's event loop.
@@ -63,171 +50,62 @@ pub(crate) enum EventLoop {
     Epoll(Runtime<TimeDriver<LegacyDriver>>),
 }
 
-/// One rung of ring flags.
-struct Rung {
-    flags: &'static str,
-    set: fn(&mut Builder),
-}
+/// The flags of a worker's ring (Linux 6.1). They leave completions to the moment the loop asks for
+/// them, which took 8.1 instead of 9.8 us of CPU per small request.
+pub(crate) const RING_FLAGS: &str = "SINGLE_ISSUER, DEFER_TASKRUN";
 
-/// From the newest kernel down. SINGLE_ISSUER and DEFER_TASKRUN (6.1) leave completions to the
-/// moment the loop asks for them, which took 8.1 instead of 9.8 us of CPU per small request.
-const LADDER: [Rung; 4] = [
-    Rung {
-        flags: "SINGLE_ISSUER, DEFER_TASKRUN",
-        set: |builder| {
-            builder.setup_single_issuer().setup_defer_taskrun().setup_submit_all();
-        },
-    },
-    Rung {
-        flags: "SINGLE_ISSUER, COOP_TASKRUN",
-        set: |builder| {
-            builder.setup_single_issuer().setup_coop_taskrun().setup_submit_all();
-        },
-    },
-    Rung {
-        flags: "COOP_TASKRUN",
-        set: |builder| {
-            builder.setup_coop_taskrun().setup_submit_all();
-        },
-    },
-    Rung { flags: "no flags", set: |_| {} },
-];
-
-/// Builds an event loop over io_uring, and returns it with its flags. The calling thread is the one
-/// that will run it.
+/// Builds an event loop over io_uring. The calling thread is the one that will run it.
 ///
 /// # Errors
-/// If every rung is refused, or the kernel is older than 5.7 and would wait in threads.
-pub(crate) fn build_uring() -> Result<(EventLoop, &'static str), Refusal> {
-    let mut last = None;
-    for rung in &LADDER {
-        let mut builder = IoUring::builder();
-        builder.setup_clamp().setup_cqsize(COMPLETION_ENTRIES);
-        (rung.set)(&mut builder);
-        let built = RuntimeBuilder::<IoUringDriver>::new()
-            .uring_builder(builder)
-            .with_entries(ENTRIES)
-            .enable_timer()
-            .build();
-        match built {
-            Ok(runtime) => {
-                check_enter()?;
-                return Ok((EventLoop::Uring(runtime), rung.flags));
-            }
-            Err(error) => {
-                let refusal = Refusal::new("io_uring_setup", &error);
-                // EINVAL means that the kernel does not know a flag; no rung avoids another error.
-                if refusal.errno != libc::EINVAL {
-                    return Err(refusal);
-                }
-                last = Some(refusal);
-            }
-        }
-    }
-    Err(last.unwrap_or(Refusal { call: "io_uring_setup", errno: libc::EINVAL }))
+/// What refused it: EINVAL before Linux 6.1.
+pub(crate) fn build_uring() -> Result<EventLoop, Refusal> {
+    let mut builder = IoUring::builder();
+    builder.setup_clamp().setup_cqsize(COMPLETION_ENTRIES);
+    builder.setup_single_issuer().setup_defer_taskrun().setup_submit_all();
+    let runtime = RuntimeBuilder::<IoUringDriver>::new()
+        .uring_builder(builder)
+        .with_entries(ENTRIES)
+        .enable_timer()
+        .build()
+        .map_err(Refusal::of("io_uring_setup"))?;
+    check_enter()?;
+    Ok(EventLoop::Uring(runtime))
 }
 
 /// Builds an event loop over epoll.
 ///
 /// # Errors
 /// Those of epoll_create1(2).
-pub(crate) fn build_epoll() -> io::Result<EventLoop> {
+pub(crate) fn build_epoll() -> Result<EventLoop, Refusal> {
     RuntimeBuilder::<LegacyDriver>::new()
         .with_entries(EPOLL_EVENTS)
         .enable_timer()
         .build()
         .map(EventLoop::Epoll)
+        .map_err(Refusal::of("epoll_create1"))
 }
 
 /// Proves by use that epoll and the calls of every connection are allowed: monoio ignores errors of
 /// epoll_wait(2), and a worker would spin.
 ///
 /// # Errors
-/// The system call that was refused, and why.
-pub(crate) fn prove_epoll() -> Result<(), (&'static str, io::Error)> {
-    let refused = |call| move |error| (call, error);
-    let (near, far) = UnixStream::pair().map_err(refused("socketpair"))?;
-    let mut epoll = sys::Epoll::new(1).map_err(refused("epoll_create1"))?;
-    let _registration = epoll.add(far.as_raw_fd()).map_err(refused("epoll_ctl"))?;
-    sys::send_at_once(near.as_raw_fd(), b"x").map_err(refused("sendto"))?;
-    epoll.wait(&mut Vec::new()).map_err(refused("epoll_wait"))?;
-    sys::receive(far.as_raw_fd(), &mut Vec::with_capacity(1)).map_err(refused("recvfrom"))?;
+/// What was refused.
+pub(crate) fn prove_epoll() -> Result<(), Refusal> {
+    let (near, far) = UnixStream::pair().map_err(Refusal::of("socketpair"))?;
+    let mut epoll = sys::Epoll::new(1).map_err(Refusal::of("epoll_create1"))?;
+    let _registration = epoll.add(far.as_raw_fd()).map_err(Refusal::of("epoll_ctl"))?;
+    sys::send_at_once(near.as_raw_fd(), b"x").map_err(Refusal::of("sendto"))?;
+    epoll.wait(&mut Vec::new()).map_err(Refusal::of("epoll_wait"))?;
+    let mut byte = Vec::with_capacity(1);
+    sys::receive(far.as_raw_fd(), &mut byte).map_err(Refusal::of("recvfrom"))?;
     Ok(())
 }
 
 /// A kernel that allows io_uring_setup(2) may still refuse io_uring_enter(2), whose errors monoio
 /// ignores: without this check, a worker would spin.
 fn check_enter() -> Result<(), Refusal> {
-    let ring = io_uring::IoUring::new(2).map_err(|error| Refusal::new("io_uring_setup", &error))?;
-    // Before 5.7 a socket that is not ready is waited for by a kernel thread.
-    if !ring.params().is_feature_fast_poll() {
-        return Err(Refusal { call: "io_uring_setup", errno: libc::EINVAL });
-    }
+    let ring = io_uring::IoUring::new(2).map_err(Refusal::of("io_uring_setup"))?;
     // There is nothing to submit and nothing to wait for: the call itself is what is tested.
-    ring.submit_and_wait(0).map_err(|error| Refusal::new("io_uring_enter", &error))?;
+    ring.submit_and_wait(0).map_err(Refusal::of("io_uring_enter"))?;
     Ok(())
-}
-
-/// What refused io_uring, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    call: &'static str,
-    errno: i32,
-}
-
-impl Refusal {
-    pub(crate) fn new(call: &'static str, error: &io::Error) -> Self {
-        Self { call, errno: error.raw_os_error().unwrap_or(libc::EINVAL) }
-    }
-
-    /// Its name in the metrics: that of the errno in lower case.
-    #[must_use]
-    pub fn label(&self) -> &'static str {
-        match self.errno {
-            libc::EPERM | libc::EACCES => "eperm",
-            libc::ENOSYS => "enosys",
-            libc::ENOMEM => "enomem",
-            libc::EINVAL => "einval",
-            _ => "other",
-        }
-    }
-
-    /// The likely cause and what would help, in one line.
-    fn cause_and_remedy(&self) -> &'static str {
-        match self.errno {
-            libc::EPERM | libc::EACCES => match io_uring_disabled().as_deref() {
-                Some("1") => {
-                    "kernel.io_uring_disabled is 1; set it to 0, or join the group of \
-                     kernel.io_uring_group"
-                }
-                Some("2") => "kernel.io_uring_disabled is 2; set it to 0",
-                _ => {
-                    "likely the container runtime's seccomp profile; allow io_uring_setup, \
-                     io_uring_enter and io_uring_register in it"
-                }
-            },
-            libc::ENOSYS => {
-                "likely the container runtime's seccomp profile, or a kernel built without \
-                 io_uring; allow io_uring_setup, io_uring_enter and io_uring_register"
-            }
-            libc::ENOMEM => {
-                "likely RLIMIT_MEMLOCK (ulimit -l), which old and new kernels charge for rings; \
-                 raise it, or ask for fewer --threads"
-            }
-            libc::EINVAL => "the kernel is too old; 5.7 is the first that serves",
-            _ => "no known cause",
-        }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let error = io::Error::from_raw_os_error(self.errno);
-        write!(formatter, "{} refused: {error}: {}", self.call, self.cause_and_remedy())
-    }
-}
-
-fn io_uring_disabled() -> Option<String> {
-    let text = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?;
-    Some(text.trim().to_string())
 }

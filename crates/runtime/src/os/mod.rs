@@ -4,5 +4,6 @@ pub(crate) mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod event_loop;
 pub(crate) mod placement;
+pub(crate) mod refusal;
 #[allow(unsafe_code)]
 pub(crate) mod sys;

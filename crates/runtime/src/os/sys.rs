@@ -3,6 +3,7 @@
 
 use std::ffi::c_int;
 use std::io::{self, IoSlice};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
@@ -13,9 +14,6 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, sockopt};
 use rustix::pipe::SpliceFlags;
 use rustix::process::CpuSet;
 use socket2::SockRef;
-
-/// Which direction of a connection [`shutdown`] closes.
-pub(crate) use std::net::Shutdown as Way;
 
 /// Flags of a send(2) that never waits, and that raises no SIGPIPE.
 const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
@@ -46,8 +44,8 @@ pub(crate) fn borrowed<'a>(descriptor: RawFd) -> BorrowedFd<'a> {
 }
 
 /// shutdown(2).
-pub(crate) fn shutdown(socket: RawFd, way: Way) -> io::Result<()> {
-    lend(socket, |socket| SockRef::from(&socket).shutdown(way))
+pub(crate) fn shutdown(socket: RawFd, how: Shutdown) -> io::Result<()> {
+    lend(socket, |socket| SockRef::from(&socket).shutdown(how))
 }
 
 /// Sets SO_LINGER to zero: the next close(2) resets the connection and frees what is unsent.

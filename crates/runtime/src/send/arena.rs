@@ -1,7 +1,7 @@
 //! Owns a worker's payload memory: one page-aligned mapping that holds the block (the repeated
 //! pattern, written once) and the head slots. Every vector that leaves points into it, so that it
-//! can be registered with io_uring as one buffer. Whoever refers to the memory keeps it: slots and
-//! the ring that has registered it hold it as the arena does.
+//! can be registered with io_uring as one buffer. The memory lives as long as something refers
+//! to it: the arena, a slot, or the ring that has registered it.
 
 use std::cell::RefCell;
 use std::io;
@@ -9,8 +9,6 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 
 use heartbeat_protocol::PATTERN;
-#[cfg(test)]
-use heartbeat_protocol::Segment;
 
 /// Bytes of the block. It stays in a core's second-level cache, where the kernel copies from it.
 /// Measured on loopback (medians of nine rounds, CPU per answer), 32 and 64 KiB are the same:
@@ -114,16 +112,9 @@ impl Arena {
         Some(Slot { memory: Rc::clone(&self.memory), index, bytes: head.len() })
     }
 
-    /// The vector of a range of the block.
-    #[cfg(test)]
-    pub(crate) fn block_vector(&self, segment: Segment) -> libc::iovec {
-        assert!(segment.start + segment.bytes <= BLOCK_BYTES);
-        self.memory.vector(segment.start, segment.bytes)
-    }
-
     /// The whole mapping, as io_uring registers it.
     pub(crate) fn whole(&self) -> libc::iovec {
-        self.memory.vector(0, ARENA_BYTES)
+        libc::iovec { iov_base: self.memory.base.as_ptr().cast(), iov_len: ARENA_BYTES }
     }
 
     /// Notes that a zero-copy send names slot `index`.
@@ -138,13 +129,6 @@ impl Arena {
         if slots.sends[index] == 0 && std::mem::take(&mut slots.orphans[index]) {
             slots.free.push(index);
         }
-    }
-}
-
-impl Memory {
-    fn vector(&self, start: usize, bytes: usize) -> libc::iovec {
-        assert!(bytes > 0 && start + bytes <= ARENA_BYTES);
-        libc::iovec { iov_base: self.base.as_ptr().wrapping_add(start).cast(), iov_len: bytes }
     }
 }
 
@@ -214,8 +198,6 @@ mod tests {
         let arena = Arena::new().unwrap();
         assert_eq!(arena.block(), PATTERN.repeat(BLOCK_BYTES / PATTERN.len()));
         assert_eq!(arena.memory.base.as_ptr() as usize % 4096, 0);
-        let segment = Segment { start: BLOCK_BYTES - 1, bytes: 1 };
-        assert_eq!(arena.bytes_of(&arena.block_vector(segment)), b"F");
     }
 
     #[test]

@@ -108,7 +108,7 @@ impl Outbound {
         (self.payload_sent, self.payload.bytes - self.payload_sent)
     }
 
-    /// The head's slot, as long as some of it is still to go.
+    /// The head's slot, as long as some of it has not been sent.
     pub(crate) fn head(&self) -> Option<&Slot> {
         self.head.as_ref()
     }

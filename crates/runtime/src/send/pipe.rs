@@ -28,8 +28,8 @@ pub(crate) struct PayloadPipe {
     relay_out: PipeReader,
     /// /dev/null, which drops the bytes that a socket did not accept, without reading them.
     sink: File,
-    /// Set if the relay could not be emptied: the next answer would begin with its rest.
-    broken: Cell<bool>,
+    /// Whether the relay could not be emptied: the next answer would begin with its rest.
+    is_broken: Cell<bool>,
 }
 
 impl PayloadPipe {
@@ -43,14 +43,9 @@ impl PayloadPipe {
         let (relay_out, relay_in) = io::pipe()?;
         let sink = File::options().write(true).open("/dev/null")?;
         let pipe =
-            Self { source, source_bytes, relay_in, relay_out, sink, broken: Cell::new(false) };
+            Self { source, source_bytes, relay_in, relay_out, sink, is_broken: Cell::new(false) };
         pipe.prove()?;
         Ok(pipe)
-    }
-
-    /// Whether the pipe has failed.
-    pub(crate) fn is_broken(&self) -> bool {
-        self.broken.get()
     }
 
     /// Most payload bytes that one call sends, from byte `from` of the payload on.
@@ -67,9 +62,12 @@ impl PayloadPipe {
         // Every copy of the block starts the pattern anew.
         let skipped = (from % PATTERN.len() as u64) as usize;
         let wanted = bytes.saturating_add(skipped as u64).min(self.source_bytes as u64) as usize;
+        if self.is_broken.get() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         let relayed = sys::tee(&self.source, &self.relay_in, wanted)?;
         if relayed <= skipped {
-            self.broken.set(true);
+            self.is_broken.set(true);
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.empty_relay(skipped)?;
@@ -89,7 +87,7 @@ impl PayloadPipe {
                 Ok(dropped @ 1..) => bytes -= dropped,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
-                    self.broken.set(true);
+                    self.is_broken.set(true);
                     return Err(result.err().unwrap_or(io::ErrorKind::UnexpectedEof.into()));
                 }
             }
@@ -162,7 +160,7 @@ mod tests {
                 assert!((0..sent).all(|at| got[at] == expected(at)), "{from} {bytes}");
             }
         }
-        assert!(!pipe.is_broken());
+        assert!(!pipe.is_broken.get());
     }
 
     #[test]
@@ -198,7 +196,7 @@ mod tests {
             refused.kind(),
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
         ));
-        assert!(!pipe.is_broken());
+        assert!(!pipe.is_broken.get());
         assert!(pipe.prove().is_ok());
     }
 }

@@ -7,7 +7,7 @@
 //! with the pages of a zero-copy send.
 
 use std::cell::{Cell, RefCell};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 
@@ -39,8 +39,6 @@ pub(crate) struct SendRing {
     ring: RefCell<IoUring>,
     arena: Arena,
     operation: Operation,
-    /// Whether the ring itself has failed: then it is not used again.
-    is_broken: Cell<bool>,
     counts: Cell<ZeroCopyCounts>,
 }
 
@@ -90,7 +88,6 @@ impl SendRing {
             ring: RefCell::new(ring),
             arena: arena.clone(),
             operation: Operation::WritevFixed,
-            is_broken: Cell::new(false),
             counts: Cell::default(),
         };
         ring.prove()?;
@@ -100,8 +97,8 @@ impl SendRing {
     /// One byte of the block through a socket pair.
     fn prove(&self) -> io::Result<()> {
         let (near, _far) = UnixStream::pair()?;
-        let vector = libc::iovec { iov_len: 1, ..self.arena.whole() };
-        match self.write(near.as_raw_fd(), &[vector], None) {
+        let byte = IoSlice::new(&self.arena.block()[..1]);
+        match self.write(near.as_raw_fd(), &[byte], None) {
             Ok(1) => Ok(()),
             Ok(_) | Err(WriteError::WouldBlock) => Err(io::Error::from_raw_os_error(libc::EIO)),
             Err(
@@ -110,29 +107,26 @@ impl SendRing {
         }
     }
 
-    /// Whether the ring has failed.
-    pub(crate) fn is_broken(&self) -> bool {
-        self.is_broken.get()
-    }
-
-    /// Writes as much of `vectors` as the socket accepts without waiting. They all lie inside the
+    /// Writes as much of `slices` as the socket accepts without waiting. They all lie inside the
     /// arena that this ring was made for; the kernel refuses others. `head` is the slot of the
-    /// first vector, if it lies in one.
+    /// first one, if it lies in one.
     pub(crate) fn write(
         &self,
         socket: RawFd,
-        vectors: &[libc::iovec],
+        slices: &[IoSlice<'_>],
         head: Option<&Slot>,
     ) -> Result<usize, WriteError> {
         // SAFETY: an all-zero msghdr names no memory.
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-        message.msg_iov = vectors.as_ptr().cast_mut();
-        message.msg_iovlen = vectors.len() as _;
+        // An IoSlice has the layout of an iovec.
+        let vectors = slices.as_ptr().cast::<libc::iovec>();
+        message.msg_iov = vectors.cast_mut();
+        message.msg_iovlen = slices.len() as _;
         let tag = head.map_or(0, |slot| slot.index() as u64 + 1);
         let entry = match self.operation {
             Operation::WritevFixed => {
-                let count = vectors.len() as u32;
-                opcode::WritevFixed::new(types::Fd(socket), vectors.as_ptr(), count, 0)
+                let count = slices.len() as u32;
+                opcode::WritevFixed::new(types::Fd(socket), vectors, count, 0)
                     .rw_flags(RWF_NOWAIT)
                     .build()
             }
@@ -141,15 +135,8 @@ impl SendRing {
                 .flags((libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32)
                 .build(),
         };
-        let result = self.perform(&entry.user_data(tag)).map_err(|error| {
-            self.is_broken.set(true);
-            WriteError::Broken(error)
-        })?;
-        usize::try_from(result).map_err(|_| {
-            let error = WriteError::from(io::Error::from_raw_os_error(-result));
-            self.is_broken.set(matches!(error, WriteError::Broken(_)));
-            error
-        })
+        let result = self.perform(&entry.user_data(tag)).map_err(WriteError::Broken)?;
+        usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result).into())
     }
 
     /// Submits one operation and returns its result; notifications that come along are noted.
@@ -214,15 +201,9 @@ impl SendRing {
 mod tests {
     use std::io::Read;
 
-    use heartbeat_protocol::Segment;
-
     use super::*;
     use crate::os::sys::tcp_pair;
-    use crate::send::arena::{BLOCK_BYTES, SLOTS};
-
-    fn vector_of(bytes: &[u8]) -> libc::iovec {
-        libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
-    }
+    use crate::send::arena::SLOTS;
 
     /// A ring for `operation`, if this kernel has it.
     fn ring(arena: &Arena, operation: Operation) -> Option<SendRing> {
@@ -240,16 +221,16 @@ mod tests {
             let Some(ring) = ring(&arena, operation) else { continue };
             let (near, mut far) = tcp_pair();
             let slot = arena.take_slot(b"head").unwrap();
-            let block = arena.block_vector(Segment { start: 0, bytes: 16 });
-            let vectors = [vector_of(slot.head()), block, block];
-            let written = ring.write(near.as_raw_fd(), &vectors, Some(&slot)).unwrap();
+            let block = IoSlice::new(&arena.block()[..16]);
+            let slices = [IoSlice::new(slot.head()), block, block];
+            let written = ring.write(near.as_raw_fd(), &slices, Some(&slot)).unwrap();
             assert_eq!(written, 36);
             let mut got = [0; 36];
             far.read_exact(&mut got).unwrap();
             assert_eq!(&got, b"head0123456789ABCDEF0123456789ABCDEF");
             drop(slot);
 
-            let whole = [arena.block_vector(Segment { start: 0, bytes: BLOCK_BYTES })];
+            let whole = [IoSlice::new(arena.block())];
             let full = (0..10_000).find_map(|_| ring.write(near.as_raw_fd(), &whole, None).err());
             assert!(matches!(full, Some(WriteError::WouldBlock)), "{full:?}");
             drop(far);
@@ -261,19 +242,18 @@ mod tests {
                 }
             });
             assert!(ended.is_some(), "{operation:?}");
-            assert!(!ring.is_broken());
         }
     }
 
     #[test]
-    fn zero_copy_slots_come_back_and_loopback_is_told_as_copied() {
+    fn zero_copy_slots_come_back_and_loopback_is_reported_as_copied() {
         let arena = Arena::new().unwrap();
         let Some(ring) = ring(&arena, Operation::SendmsgZc) else { return };
         let (near, mut far) = tcp_pair();
         for _ in 0..10 * SLOTS {
             let Some(slot) = arena.take_slot(b"head") else { panic!("a slot was lost") };
-            let vectors = [vector_of(slot.head())];
-            let written = ring.write(near.as_raw_fd(), &vectors, Some(&slot)).unwrap();
+            let head = [IoSlice::new(slot.head())];
+            let written = ring.write(near.as_raw_fd(), &head, Some(&slot)).unwrap();
             assert_eq!(written, 4);
             far.read_exact(&mut [0; 4]).unwrap();
             drop(slot);
@@ -288,9 +268,7 @@ mod tests {
         let Some(ring) = ring(&arena, Operation::WritevFixed) else { return };
         let (near, _far) = tcp_pair();
         let elsewhere = [0_u8; 16];
-        let vector = libc::iovec { iov_base: elsewhere.as_ptr().cast_mut().cast(), iov_len: 16 };
-        let refused = ring.write(near.as_raw_fd(), &[vector], None);
+        let refused = ring.write(near.as_raw_fd(), &[IoSlice::new(&elsewhere)], None);
         assert!(matches!(refused, Err(WriteError::Broken(_))), "{refused:?}");
-        assert!(ring.is_broken());
     }
 }

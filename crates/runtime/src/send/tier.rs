@@ -2,11 +2,10 @@
 //! else knows these thresholds and fallbacks.
 
 use std::cell::Cell;
-use std::fmt;
-use std::io;
 
 use crate::config::SendTier;
 use crate::os::event_loop::Driver;
+use crate::os::refusal::Refusal;
 use crate::send::arena::{ARENA_BYTES, Arena};
 use crate::send::pipe::PayloadPipe;
 use crate::send::ring::{Operation, SendRing};
@@ -41,12 +40,12 @@ pub enum Tier {
     Zerocopy,
 }
 
-/// The way that one operation of one answer takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+/// The way that one operation of one answer takes, and what it takes for that.
+#[derive(Clone, Copy)]
+pub(crate) enum Way<'m> {
     Copy,
-    Splice,
-    Ring,
+    Splice(&'m PayloadPipe),
+    Ring(&'m SendRing),
 }
 
 /// What a worker sends large payloads with, besides ordinary writes.
@@ -54,8 +53,8 @@ pub(crate) enum Way {
 pub(crate) struct Means {
     ring: Option<SendRing>,
     pipe: Option<PayloadPipe>,
-    /// The kernel has refused to splice.
-    splice_is_refused: Cell<bool>,
+    /// The kernel has refused the ring or the pipe since the start.
+    is_refused: Cell<bool>,
 }
 
 /// The tier of a worker, and why it is this one.
@@ -78,41 +77,20 @@ impl Tier {
     }
 }
 
-impl fmt::Display for Tier {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
-
 impl Means {
     /// How the next bytes of an answer with this payload leave.
-    pub(crate) fn way(&self, payload_bytes: u64) -> Way {
-        if payload_bytes >= SPLICE_BYTES_MIN && self.pipe().is_some() {
-            Way::Splice
-        } else if payload_bytes >= RING_BYTES_MIN && self.ring().is_some() {
-            Way::Ring
-        } else {
-            Way::Copy
+    pub(crate) fn way(&self, payload_bytes: u64) -> Way<'_> {
+        match (&self.pipe, &self.ring) {
+            _ if self.is_refused.get() => Way::Copy,
+            (Some(pipe), _) if payload_bytes >= SPLICE_BYTES_MIN => Way::Splice(pipe),
+            (_, Some(ring)) if payload_bytes >= RING_BYTES_MIN => Way::Ring(ring),
+            _ => Way::Copy,
         }
     }
 
-    /// Never chooses `way` again: the kernel refuses it.
-    pub(crate) fn give_up(&self, way: Way) {
-        match way {
-            Way::Splice => self.splice_is_refused.set(true),
-            // The ring has noted the refusal, and ordinary writes are always possible.
-            Way::Ring | Way::Copy => {}
-        }
-    }
-
-    /// The ring with the registered buffers if there is one that works.
-    pub(crate) fn ring(&self) -> Option<&SendRing> {
-        self.ring.as_ref().filter(|ring| !ring.is_broken())
-    }
-
-    /// The payload to splice if there is one that works.
-    pub(crate) fn pipe(&self) -> Option<&PayloadPipe> {
-        self.pipe.as_ref().filter(|pipe| !pipe.is_broken() && !self.splice_is_refused.get())
+    /// Sends everything by ordinary writes from now on: the kernel refuses the other way.
+    pub(crate) fn give_up(&self) {
+        self.is_refused.set(true);
     }
 }
 
@@ -144,7 +122,10 @@ fn with_ring(arena: &Arena, driver: Driver, operation: Operation, tier: Tier) ->
             let reason = format!("{} KiB registered per worker", ARENA_BYTES / 1024);
             (Means { ring: Some(ring), ..Means::default() }, Choice::new(tier, reason))
         }
-        Err(error) => (Means::default(), Choice::new(Tier::Copy, refusal(&error))),
+        Err(error) => {
+            let refusal = Refusal::of("io_uring_register")(error);
+            (Means::default(), Choice::new(Tier::Copy, refusal.to_string()))
+        }
     }
 }
 
@@ -159,18 +140,6 @@ impl Choice {
     }
 }
 
-fn refusal(error: &io::Error) -> String {
-    let cause = match error.raw_os_error() {
-        Some(libc::ENOMEM) => "RLIMIT_MEMLOCK (ulimit -l) is too low for them",
-        Some(libc::EOPNOTSUPP | libc::EINVAL) => "they need Linux 6.15",
-        Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => {
-            "a seccomp profile without io_uring_register"
-        }
-        _ => "no known cause",
-    };
-    format!("registered buffers refused: {error}: {cause}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,7 +150,7 @@ mod tests {
         let (means, choice) = build(SendTier::Copy, &arena, Driver::IoUring);
         assert!(means.ring.is_none() && means.pipe.is_none());
         assert_eq!(choice, Choice::new(Tier::Copy, "asked for"));
-        assert_eq!(means.way(1 << 30), Way::Copy);
+        assert!(matches!(means.way(1 << 30), Way::Copy));
     }
 
     #[test]
@@ -191,10 +160,10 @@ mod tests {
             for asked in [SendTier::Auto, SendTier::Splice] {
                 let (means, choice) = build(asked, &arena, driver);
                 assert_eq!(choice.tier, Tier::Splice);
-                assert_eq!(means.way(SPLICE_BYTES_MIN), Way::Splice);
-                assert_eq!(means.way(SPLICE_BYTES_MIN - 1), Way::Copy);
-                means.give_up(Way::Splice);
-                assert_eq!(means.way(SPLICE_BYTES_MIN), Way::Copy, "never again");
+                assert!(matches!(means.way(SPLICE_BYTES_MIN), Way::Splice(_)));
+                assert!(matches!(means.way(SPLICE_BYTES_MIN - 1), Way::Copy));
+                means.give_up();
+                assert!(matches!(means.way(SPLICE_BYTES_MIN), Way::Copy), "never again");
             }
         }
     }
@@ -203,11 +172,11 @@ mod tests {
     fn registered_buffers_are_used_from_their_threshold_on_and_need_io_uring() {
         let arena = Arena::new().unwrap();
         let (means, choice) = build(SendTier::Registered, &arena, Driver::Epoll);
-        assert_eq!((means.way(1 << 30), choice.tier), (Way::Copy, Tier::Copy));
+        assert!(matches!((means.way(1 << 30), choice.tier), (Way::Copy, Tier::Copy)));
         let (means, choice) = build(SendTier::Registered, &arena, Driver::IoUring);
         if choice.tier == Tier::Registered {
-            assert_eq!(means.way(RING_BYTES_MIN), Way::Ring);
-            assert_eq!(means.way(RING_BYTES_MIN - 1), Way::Copy);
+            assert!(matches!(means.way(RING_BYTES_MIN), Way::Ring(_)));
+            assert!(matches!(means.way(RING_BYTES_MIN - 1), Way::Copy));
         }
         assert!(means.pipe.is_none(), "nothing but what was asked for");
     }
@@ -219,14 +188,5 @@ mod tests {
         assert_eq!(splice.clone().weaker(copy.clone()), copy);
         assert_eq!(copy.clone().weaker(splice.clone()), copy);
         assert_eq!(splice.clone().weaker(splice.clone()), splice);
-    }
-
-    #[test]
-    fn a_refusal_names_its_cause() {
-        for (errno, cause) in
-            [(libc::ENOMEM, "RLIMIT_MEMLOCK"), (libc::EOPNOTSUPP, "6.15"), (libc::EPERM, "seccomp")]
-        {
-            assert!(refusal(&io::Error::from_raw_os_error(errno)).contains(cause));
-        }
     }
 }
