@@ -114,7 +114,7 @@ rendered() {
     cp manifests/gitops/argocd/applicationset.yaml "$work/rendered/"
     mkdir "$work/recent" "$work/indexed"
     mv "$work/rendered/chart-recent-values.yaml" "$work/recent/"
-    mv "$work/rendered/overlays-load-job.yaml" "$work/indexed/"
+    mv "$work/rendered/overlays-load-job.yaml" "$work"/rendered/chart-load-*.yaml "$work/indexed/"
     for file in "$work"/unrestricted/*.yaml; do
         set -- "$@" --unrestricted "$file"
     done
