@@ -351,6 +351,32 @@ def load_errors():
         yield f"the Job's name has {len(name)} characters"
 
 
+def pin_errors():
+    """A published chart names its images by their digests, unless the values name others."""
+    digests = {f"ghcr.io/bartr/{name}": f"sha256:{digit * 64}" for name, digit in [("heartbeat", "1"), ("heartbeat-probe", "2")]}
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "heartbeat")
+        shutil.copytree(CHART, copy)
+        version = yaml.safe_load((copy / "Chart.yaml").read_text())["appVersion"]
+        images = [f"{name}@{digest}" for name, digest in digests.items()]
+        # Twice: a workflow may be run again.
+        for _ in range(2):
+            subprocess.run(["sh", ROOT / "mk/pin-chart.sh", copy, *images], check=True)
+        for values, expected in [
+            ("", [f"{name}:{version}@{digest}" for name, digest in digests.items()]),
+            ("image.tag=edge,probe.image.tag=edge", [f"{name}:edge" for name in digests]),
+            ("image.repository=a/heartbeat,probe.image.repository=a/b", [f"a/heartbeat:{version}", f"a/b:{version}"]),
+            ("global.imageRegistry=a.example.com", [f"a.example.com/bartr/{name}:{version}" for name in ("heartbeat", "heartbeat-probe")]),
+        ]:
+            rendered = helm("--set", f"probe.enabled=true,{values}", "--skip-tests", chart=copy).stdout
+            named = sorted(set(re.findall(r"^ +image: (\S+)", rendered, re.MULTILINE)))
+            if named != sorted(expected):
+                yield f"a published chart with {values or 'the defaults'} names {named}"
+        for wrong in (f"{images[0]}0", "ghcr.io/bartr/other@sha256:" + "1" * 64):
+            if subprocess.run(["sh", ROOT / "mk/pin-chart.sh", copy, wrong], capture_output=True).returncode == 0:
+                yield f"mk/pin-chart.sh takes {wrong}"
+
+
 def version_errors():
     version = re.search(r'^version = "(.+)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[1]
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
@@ -378,7 +404,7 @@ def version_errors():
 
 def main():
     errors = [*refusal_errors(), *missing_file_errors(), *option_errors(), *dependency_errors()]
-    errors += [*description_errors(), *alert_errors(), *follow_errors(), *load_errors()]
+    errors += [*description_errors(), *alert_errors(), *follow_errors(), *load_errors(), *pin_errors()]
     errors += version_errors()
     for error in errors:
         print(error, file=sys.stderr)
