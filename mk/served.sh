@@ -27,7 +27,7 @@ served_address() {
         sleep 0.05
     done
     cat "$served_banner" >&2
-    echo "the server did not start" >&2
+    echo "served: the server did not start" >&2
     return 1
 }
 

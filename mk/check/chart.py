@@ -407,7 +407,7 @@ def main():
     errors += [*description_errors(), *alert_errors(), *follow_errors(), *load_errors(), *pin_errors()]
     errors += version_errors()
     for error in errors:
-        print(error, file=sys.stderr)
+        print(f"chart: {error}", file=sys.stderr)
     sys.exit(bool(errors))
 
 

@@ -264,7 +264,7 @@ def main():
         is_prober = Path(binary).name == "heartbeat-probe"
         errors += prober_errors(binary, known) if is_prober else server_errors(binary, known)
     for error in errors:
-        print(error, file=sys.stderr)
+        print(f"monitoring: {error}", file=sys.stderr)
     sys.exit(bool(errors))
 
 
