@@ -27,7 +27,7 @@ chart=manifests/chart/heartbeat
 monitoring=manifests/monitoring
 
 if have "scripts" shellcheck; then
-    check "scripts: shellcheck" shellcheck mk/*.sh mk/check-cluster/*.sh
+    check "scripts: shellcheck" shellcheck mk/*.sh mk/check-cluster/*.sh tests/*.sh .ci/run
 fi
 
 # --- images and workflows
