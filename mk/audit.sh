@@ -1,8 +1,8 @@
 #!/bin/sh
 # Checks with tools that know what often goes wrong in projects of this kind: workflows (zizmor), images and manifests
 # (checkov), Markdown (markdownlint), dependencies (cargo-deny). Exceptions and their reasons are in .checkov.yaml,
-# .markdownlint-cli2.yaml and deny.toml. Installs the tools below the cache folder, except cargo-deny; fails where a check
-# does, not where its tool is missing, unless REQUIRE_TOOLS=1.
+# .markdownlint-cli2.yaml and deny.toml. Installs the tools below the cache folder; fails where a check does, not where its
+# tool is missing, unless REQUIRE_TOOLS=1.
 set -u
 cd "$(dirname "$0")/.." || exit
 # shellcheck source=mk/tools-path.sh disable=SC1091
@@ -50,14 +50,15 @@ else
     skip "Markdown: markdownlint could not be installed: $(tail -n 1 "$log")"
 fi
 
-if ! command -v cargo-deny >/dev/null; then
-    skip "dependencies: no cargo-deny here (cargo install --locked cargo-deny)"
+deny=$TOOLS/audit/bin/cargo-deny
+if ! [ -x "$deny" ]; then
+    skip "dependencies: cargo-deny could not be installed"
 else
-    check "dependencies: cargo deny, licences, bans, sources" cargo deny --offline check bans licenses sources
-    if cargo deny fetch db >"$log" 2>&1; then
-        check "dependencies: cargo deny, advisories" cargo deny check advisories
+    check "dependencies: cargo deny, licences, bans, sources" "$deny" --offline check bans licenses sources
+    if "$deny" fetch db >"$log" 2>&1; then
+        check "dependencies: cargo deny, advisories" "$deny" check advisories
     else
-        skip "dependencies: the advisories could not be fetched"
+        skip "dependencies: the advisories could not be fetched: $(tail -n 1 "$log")"
     fi
 fi
 

@@ -9,7 +9,7 @@ set -- "${1:-}" --chart-search-root manifests/chart --sort-values-order file --l
 if [ "$1" = --check ]; then
     shift
     if ! helm-docs "$@" --dry-run | diff -u "$chart/README.md" -; then
-        echo "$chart/README.md is not of this values.yaml: run make chart-readme" >&2
+        echo "chart-readme: $chart/README.md is not of this values.yaml: make chart-readme first" >&2
         exit 1
     fi
 else

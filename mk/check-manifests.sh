@@ -1,6 +1,6 @@
 #!/bin/sh
 # Checks everything that ships the program: manifests, chart, GitOps samples, rules, dashboard, log parsers,
-# seccomp profile, Dockerfiles, workflows, scripts. A line per check; fails where a check does, not where its tool
+# seccomp profile, Dockerfiles, workflows, scripts, links of the pages. A line per check; fails where a check does, not where its tool
 # is missing, unless REQUIRE_TOOLS=1. HEARTBEAT and HEARTBEAT_PROBE name binaries to check against, dist/heartbeat and
 # dist/heartbeat-probe where they are there.
 set -u
@@ -27,7 +27,7 @@ chart=manifests/chart/heartbeat
 monitoring=manifests/monitoring
 
 if have "scripts" shellcheck; then
-    check "scripts: shellcheck" shellcheck mk/*.sh mk/check-cluster/*.sh
+    check "scripts: shellcheck" shellcheck mk/*.sh mk/check-cluster/*.sh tests/*.sh .ci/run
 fi
 
 # --- images and workflows
@@ -67,16 +67,7 @@ render_kustomize() {
 if have "kustomize" kustomize; then
     check "kustomize: every base and overlay renders" render_kustomize
 fi
-# A page that links to a folder leads to its README.
-linked_folders() {
-    grep -ohE '\]\((\.\./)?manifests[^)#]*' README.md docs/*.md | sed 's|^.*manifests|manifests|' | sort -u |
-        while read -r path; do
-            [ -f "$path" ] || [ -f "$path/README.md" ] || echo "$path: linked to, and has no README.md"
-        done >"$work/links"
-    cat "$work/links"
-    ! [ -s "$work/links" ]
-}
-check "manifests: every folder that a page links to has a README" linked_folders
+check "pages: every link between them leads somewhere" python3 mk/check/links.py
 # kustomize and Helm read no files above their own folders.
 check "copies: each is the same as its source, none is a symbolic link" sh mk/copies.sh --check
 
@@ -114,7 +105,7 @@ rendered() {
     cp manifests/gitops/argocd/applicationset.yaml "$work/rendered/"
     mkdir "$work/recent" "$work/indexed"
     mv "$work/rendered/chart-recent-values.yaml" "$work/recent/"
-    mv "$work/rendered/overlays-load-job.yaml" "$work/indexed/"
+    mv "$work/rendered/overlays-load-job.yaml" "$work"/rendered/chart-load-*.yaml "$work/indexed/"
     for file in "$work"/unrestricted/*.yaml; do
         set -- "$@" --unrestricted "$file"
     done

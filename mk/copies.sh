@@ -43,6 +43,7 @@ links=$(find manifests -type l | sed 's/$/ is a symbolic link: archivers leave i
 stale=$(sh mk/prometheusrule.sh | cmp -s - "$rules" || echo "$rules differs from the rules it is written from")
 errors=$(printf '%s\n' "$differ" "$unlisted" "$links" "$stale" | sed '/^$/d')
 if [ -n "$errors" ]; then
-    printf '%s\nrun: sh mk/copies.sh\n' "$errors" >&2
+    echo "$errors" | sed 's/^/copies: /' >&2
+    echo "copies: sh mk/copies.sh writes them anew" >&2
     exit 1
 fi

@@ -5,10 +5,10 @@
 
 bin=${CARGO_TARGET_DIR:-target}/release
 if [ -z "${HEARTBEAT_PROBE:-}" ]; then
-    cargo build --release --quiet --package heartbeat-probe
+    cargo build --release --package heartbeat-probe
 fi
 if [ -z "${SERVER:-}${HEARTBEAT:-}" ]; then
-    cargo build --release --quiet --package heartbeat
+    cargo build --release --package heartbeat
 fi
 PROBE=${HEARTBEAT_PROBE:-$bin/heartbeat-probe}
 export PROBE
@@ -27,7 +27,7 @@ served_address() {
         sleep 0.05
     done
     cat "$served_banner" >&2
-    echo "the server did not start" >&2
+    echo "served: the server did not start" >&2
     return 1
 }
 

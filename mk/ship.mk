@@ -3,7 +3,7 @@
 # amd64 or arm64; without it, this machine's.
 export ARCH
 
-.PHONY: static test-musl test-arm64 image image-dist check-manifests audit tools chart-readme completions
+.PHONY: static test-musl test-arm64 image image-dist check-manifests check-dashboard audit tools chart-readme completions
 
 static: ## Build both static programs into dist/ (musl); ARCH=arm64 or amd64
 	sh mk/static.sh
@@ -25,6 +25,9 @@ image-dist: ## Build the image around dist/heartbeat; pulls nothing
 
 check-manifests: ## Render and check manifests, chart, rules, Dockerfiles, workflows
 	sh mk/check-manifests.sh
+
+check-dashboard: ## Ask its queries of a real Prometheus; ARGS="--pictures docs/img"
+	. mk/tools-path.sh && python3 tests/dashboard/check.py $(ARGS)
 
 audit: ## Check workflows, images, manifests, Markdown, dependencies
 	sh mk/audit.sh

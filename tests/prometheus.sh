@@ -23,7 +23,7 @@ clean_up() {
 trap clean_up EXIT
 
 fail() {
-    echo "prometheus.sh: $*" >&2
+    echo "prometheus: $*" >&2
     for log in "$directory"/*.log; do
         tail -n 20 "$log" >&2 || true
     done

@@ -1,5 +1,6 @@
 """Nodes without machines: a thread says of every pod what a kubelet would say of one whose containers run well."""
 
+import contextlib
 import datetime
 import ipaddress
 import itertools
@@ -36,7 +37,19 @@ class Nodes:
         self._end.set()
         self._thread.join()
 
-    def _add(self, number):
+    @contextlib.contextmanager
+    def one_more(self):
+        """A node that joins, with a taint of its own, and leaves again."""
+        number = self.count
+        self._add(number, [NO_EXECUTE])
+        self.count += 1
+        try:
+            yield
+        finally:
+            self.cluster.request("DELETE", f"/api/v1/nodes/node-{number}")
+            self.count -= 1
+
+    def _add(self, number, taints=None):
         name = f"node-{number}"
         labels = {
             "kubernetes.io/hostname": name,
@@ -44,7 +57,8 @@ class Nodes:
             "kubernetes.io/arch": "amd64",
             "topology.kubernetes.io/zone": f"zone-{number % 3}",
         }
-        taints = [CONTROL_PLANE] if number == 0 else [NO_EXECUTE] if number % 10 == 9 else []
+        if taints is None:
+            taints = [CONTROL_PLANE] if number == 0 else [NO_EXECUTE] if number % 10 == 9 else []
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}
         self.cluster.request("POST", "/api/v1/nodes", node)
         capacity = {"cpu": "8", "memory": "16Gi", "pods": "200", "ephemeral-storage": "100Gi"}
@@ -69,12 +83,23 @@ class Nodes:
         try:
             if "deletionTimestamp" in meta:
                 self.cluster.request("DELETE", f"{path}?gracePeriodSeconds=0")
-            elif "nodeName" in spec and pod["status"].get("phase", "Pending") == "Pending":
+            elif "nodeName" in spec and pod["status"].get("phase", "Pending") == "Pending" and self._has_config(pod):
                 self.cluster.request("PATCH", f"{path}/status", {"status": self._status(spec)}, MERGE_PATCH)
         except Refused as error:
             # Somebody else was faster: it is gone, or has changed.
             if not str(error).startswith(("404", "409")):
                 raise
+
+    def _has_config(self, pod):
+        """A container starts only if every ConfigMap that it mounts or takes variables from is there."""
+        spec = pod["spec"]
+        wanted = [volume["configMap"] for volume in spec.get("volumes", []) if "configMap" in volume]
+        for container in spec["containers"]:
+            sources = [variable.get("valueFrom", {}) for variable in container.get("env", [])]
+            wanted += [source["configMapKeyRef"] for source in sources if "configMapKeyRef" in source]
+        names = {each["name"] for each in wanted if not each.get("optional")}
+        path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/configmaps"
+        return not names or names <= {each["metadata"]["name"] for each in self.cluster.request("GET", path)["items"]}
 
     def _status(self, spec):
         """Of a pod that runs; one that is not started again has done its work."""

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Applies every overlay, the GitOps samples and every set of the chart's values to a real API server, on an IPv4, an
 IPv6-first and a dual-stack service range, in namespaces that enforce the Pod Security Standard "restricted"; upgrades
-releases and rolls them back. Prints a table, and fails if a row does.
+releases and rolls them back; then nodes join and are drained, and jobs run. Prints a table, and fails if a row does.
 
 NODES is the number of nodes (default 20), PATIENCE the seconds for each wait. ONLY=ipv4 runs one range; ROWS=REGEX some
 rows. CONTROLLERS=no leaves out controllers and scheduler: everything is applied and its pods are admitted, but nothing is
@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import life
 import yaml
 from cluster import Cluster, Refused, free_port, wait_for
 from kubelet import Nodes
@@ -54,6 +55,11 @@ class Check:
             lines = [line for line in result.stderr.splitlines() if not line.startswith(("walk.go", "WARNING: Kubern"))]
             raise Refused("\n".join(lines) or result.stdout)
         return result.stdout
+
+    def start(self, *command):
+        """A command that runs on."""
+        environment = self.cluster.environment()
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
     def namespace(self, name, level="restricted"):
         labels = {"pod-security.kubernetes.io/enforce": level}
@@ -105,8 +111,13 @@ class Check:
 
     def admit_pods(self, namespace):
         """Offers a pod of every template, and keeps none: the refusal of a controller's pod is an event and no error."""
-        jobs = self.cluster.request("GET", f"/apis/batch/v1/namespaces/{namespace}/cronjobs")["items"]
-        templates = [job["spec"]["jobTemplate"]["spec"]["template"] for job in jobs]
+        path = f"/apis/batch/v1/namespaces/{namespace}"
+        crons = self.cluster.request("GET", f"{path}/cronjobs")["items"]
+        templates = [cron["spec"]["jobTemplate"]["spec"]["template"] for cron in crons]
+        for job in self.cluster.request("GET", f"{path}/jobs")["items"]:
+            # The API server has added what only the Job's own pods may have.
+            labels = job["metadata"].get("labels", {})
+            templates.append({"metadata": {"labels": labels}, "spec": job["spec"]["template"]["spec"]})
         templates += [thing["spec"]["template"] for thing in self.workloads(namespace).values()]
         for template in templates:
             meta = {"generateName": "offered-", **template["metadata"]}
@@ -126,6 +137,7 @@ class Check:
         for name, thing in self.workloads(namespace).items():
             if name == "daemonsets/heartbeat" and thing["status"]["desiredNumberScheduled"] != self.nodes.count:
                 raise Refused(f"{name}: {thing['status']['desiredNumberScheduled']} pods on {self.nodes.count} nodes")
+        life.run_jobs(self, namespace)
 
     # --- rows
 
@@ -186,7 +198,8 @@ class Check:
             self.run("helm", "test", "heartbeat", "--namespace", namespace)
         if not os.access(BINARY, os.X_OK):
             return
-        text = self.run("helm", "template", "heartbeat", CHART, "--namespace", namespace, "--values", values, *self.overrides(values))
+        release = ("--namespace", namespace, "--values", values, *self.overrides(values))
+        text = self.run("helm", "template", "heartbeat", CHART, "--kube-version", "1.37.0", *release)
         pods = [thing for thing in yaml.safe_load_all(text) if thing and thing["kind"] == "Pod"]
         uri = settings.get("config", {}).get("uri", "/heartbeat/")
         for pod in pods:
@@ -271,6 +284,8 @@ def rows():
         name = values.stem.removesuffix("-values")
         found[f"chart {name}"] = lambda check, namespace, values=values: check.chart(values, namespace)
     found["chart hostnetwork, restricted: refused"] = host_network_is_refused
+    if CONTROLLERS:
+        found.update(life.ROWS)
     return found
 
 
@@ -336,7 +351,7 @@ def main():
     if not ranges or not wanted:
         sys.exit(f"check-cluster: ONLY is one of {', '.join(RANGES)}, and ROWS has to match a row")
     if not os.access(BINARY, os.X_OK):
-        print(f"no {BINARY}: the commands of helm test are not run, only applied", flush=True)
+        print(f"check-cluster: no {BINARY}: the commands of helm test are not run, only applied", flush=True)
     with tempfile.TemporaryDirectory(prefix="check-cluster-") as folder:
         results = {name: check_range(name, Path(folder, name), wanted) for name in ranges}
     sys.exit(bool(print_table(results)))

@@ -142,6 +142,18 @@ WRONG = [
     ("mesh.neighbors=0", "neighbors"),
     ("mesh.interval=5", "interval"),
     ("mesh.sizes={1T}", "sizes"),
+    ("load.enabled=1", "enabled"),
+    ("load.pods=0", "pods"),
+    ("load.pods=1001", "pods"),
+    ("load.urls={store-1.example.com/heartbeat/17}", "urls"),
+    ("load.urls={https://store-1.example.com}", "urls"),
+    ("load.rate=0", "rate"),
+    ("load.connections=0", "connections"),
+    ("load.warmUp=5", "warmUp"),
+    ("load.duration=0s", "duration"),
+    ("load.startAt=soon", "startAt"),
+    ("load.activeDeadlineSeconds=0", "activeDeadlineSeconds"),
+    ("load.start=1", "start"),
 ]
 
 
@@ -305,6 +317,66 @@ def follow_errors():
         yield "replicaCount null does not leave the number to an autoscaler"
 
 
+def load_errors():
+    """A Job can not be changed, so that other values of the load make another Job, and everything else keeps it."""
+
+    def job(values, *arguments):
+        return objects("--set", f"load.enabled=true,{values}", *arguments).get("Job")
+
+    first = job("load.pods=2")
+    if first["spec"]["completions"] != 2 or first["spec"]["parallelism"] != 2:
+        yield f"load.pods=2 makes {first['spec']}"
+    start = first["spec"]["template"]["spec"]["containers"][0]["env"][0]["valueFrom"]["configMapKeyRef"]["name"]
+    if start != first["metadata"]["name"] + "-start":
+        yield f"the load's pods wait for {start}, its notes name another ConfigMap"
+    for values in ("load.pods=3", "load.pods=2,load.rate=7", "load.pods=2,probe.image.tag=edge"):
+        other = job(values)
+        if other["metadata"]["name"] == first["metadata"]["name"] or other["spec"] == first["spec"]:
+            yield f"{values} changes the Job {first['metadata']['name']} instead of making another one"
+    if job("load.pods=2,config.max=2M,image.tag=edge") != first:
+        yield "an upgrade of the server alone changes the load's Job"
+    at = job("load.startAt=1893456000")["spec"]["template"]["spec"]["containers"][0]["env"][0]
+    if at != {"name": "START_AT", "value": "1893456000"}:
+        yield f"load.startAt reaches the pods as {at}"
+    longest = job("load.warmUp=1m,load.duration=1h")["spec"]["activeDeadlineSeconds"]
+    if longest != 3600 + 60 + 660:
+        yield f"a load of an hour has {longest} s"
+    refusal = helm("--set", "load.enabled=true", "--kube-version", "1.28.0")
+    if refusal.returncode == 0 or "1.29" not in refusal.stderr:
+        yield f"load.enabled on Kubernetes 1.28: {refusal.stderr or 'is taken'}"
+    long = "a" * 60
+    name = job(f"fullnameOverride={long}")["metadata"]["name"]
+    # Pods are called by it and their index, and the ConfigMap by it and -start.
+    if len(name) > 57:
+        yield f"the Job's name has {len(name)} characters"
+
+
+def pin_errors():
+    """A published chart names its images by their digests, unless the values name others."""
+    digests = {f"ghcr.io/bartr/{name}": f"sha256:{digit * 64}" for name, digit in [("heartbeat", "1"), ("heartbeat-probe", "2")]}
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "heartbeat")
+        shutil.copytree(CHART, copy)
+        version = yaml.safe_load((copy / "Chart.yaml").read_text())["appVersion"]
+        images = [f"{name}@{digest}" for name, digest in digests.items()]
+        # Twice: a workflow may be run again.
+        for _ in range(2):
+            subprocess.run(["sh", ROOT / "mk/pin-chart.sh", copy, *images], check=True)
+        for values, expected in [
+            ("", [f"{name}:{version}@{digest}" for name, digest in digests.items()]),
+            ("image.tag=edge,probe.image.tag=edge", [f"{name}:edge" for name in digests]),
+            ("image.repository=a/heartbeat,probe.image.repository=a/b", [f"a/heartbeat:{version}", f"a/b:{version}"]),
+            ("global.imageRegistry=a.example.com", [f"a.example.com/bartr/{name}:{version}" for name in ("heartbeat", "heartbeat-probe")]),
+        ]:
+            rendered = helm("--set", f"probe.enabled=true,{values}", "--skip-tests", chart=copy).stdout
+            named = sorted(set(re.findall(r"^ +image: (\S+)", rendered, re.MULTILINE)))
+            if named != sorted(expected):
+                yield f"a published chart with {values or 'the defaults'} names {named}"
+        for wrong in (f"{images[0]}0", "ghcr.io/bartr/other@sha256:" + "1" * 64):
+            if subprocess.run(["sh", ROOT / "mk/pin-chart.sh", copy, wrong], capture_output=True).returncode == 0:
+                yield f"mk/pin-chart.sh takes {wrong}"
+
+
 def version_errors():
     version = re.search(r'^version = "(.+)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[1]
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
@@ -332,9 +404,10 @@ def version_errors():
 
 def main():
     errors = [*refusal_errors(), *missing_file_errors(), *option_errors(), *dependency_errors()]
-    errors += [*description_errors(), *alert_errors(), *follow_errors(), *version_errors()]
+    errors += [*description_errors(), *alert_errors(), *follow_errors(), *load_errors(), *pin_errors()]
+    errors += version_errors()
     for error in errors:
-        print(error, file=sys.stderr)
+        print(f"chart: {error}", file=sys.stderr)
     sys.exit(bool(errors))
 
 

@@ -91,6 +91,19 @@ def dashboard_errors():
                 yield f"{title}: as many lines as there are servers or paths: {expression}"
 
 
+def override_errors():
+    """An override that is meant for a series or a column which the panel does not have."""
+    for panel in json.loads((MONITORING / "dashboard.json").read_text())["panels"]:
+        names = {re.sub(r"\{\{\w+\}\}", "x", target.get("legendFormat", "")) for target in panel.get("targets", [])}
+        for change in panel.get("transformations", []):
+            names |= set(change["options"].get("renameByName", {}).values())
+        for override in panel.get("fieldConfig", {}).get("overrides", []):
+            kind, wanted = override["matcher"]["id"], override["matcher"]["options"]
+            pattern = wanted if kind == "byRegexp" else re.escape(wanted)
+            if not any(re.fullmatch(pattern, name) for name in names):
+                yield f"{panel['title']}: an override for {wanted}, and the panel has {sorted(names)}"
+
+
 def rule_expressions():
     for group in yaml.safe_load((MONITORING / "heartbeat.rules.yaml").read_text())["groups"]:
         for rule in group["rules"]:
@@ -246,12 +259,12 @@ def main():
         print(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
         return
     known = known_metrics()
-    errors = [*expression_errors(known), *dashboard_errors(), *prometheusrule_errors(), *log_errors(LINES)]
+    errors = [*expression_errors(known), *dashboard_errors(), *override_errors(), *prometheusrule_errors(), *log_errors(LINES)]
     for binary in sys.argv[1:]:
         is_prober = Path(binary).name == "heartbeat-probe"
         errors += prober_errors(binary, known) if is_prober else server_errors(binary, known)
     for error in errors:
-        print(error, file=sys.stderr)
+        print(f"monitoring: {error}", file=sys.stderr)
     sys.exit(bool(errors))
 
 

@@ -60,7 +60,8 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* The name of `image`. A registry for all takes the place of the one in its repository. */}}
+{{/* The name of `image`. A registry for all takes the place of the one in its repository. A published chart lists its images
+     with their digests, and names them so where nothing in the values differs from that list. */}}
 {{- define "heartbeat.image" -}}
 {{- $repository := .image.repository }}
 {{- with (.root.Values.global).imageRegistry }}
@@ -72,7 +73,15 @@ annotations:
 {{- else if .image.digest }}
 {{- printf "%s@%s" $repository .image.digest }}
 {{- else }}
-{{- printf "%s:%s" $repository (default .root.Chart.AppVersion .image.tag) }}
+{{- $name := printf "%s:%s" $repository (default .root.Chart.AppVersion .image.tag) }}
+{{- if not .image.tag }}
+{{- range index .root.Chart.Annotations "artifacthub.io/images" | fromYamlArray }}
+{{- if hasPrefix (printf "%s@" $name) .image }}
+{{- $name = .image }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $name }}
 {{- end }}
 {{- end }}
 

@@ -6,6 +6,9 @@
 {{- include "heartbeat.validate.pod" .Values }}
 {{- include "heartbeat.validate.monitors" .Values.metrics }}
 {{- include "heartbeat.validate.mesh" .Values }}
+{{- if and .Values.load.enabled (semverCompare "<1.29.0-0" .Capabilities.KubeVersion.Version) }}
+{{- fail (printf "load.enabled: needs Kubernetes 1.29, and this is %s" .Capabilities.KubeVersion.Version) }}
+{{- end }}
 {{- if and (not (kindIs "invalid" .Values.probe.sleep)) (not (kindIs "invalid" .Values.probe.rate)) }}
 {{- fail "probe.sleep and probe.rate: one of the two" }}
 {{- end }}
