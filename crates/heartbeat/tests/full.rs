@@ -6,10 +6,13 @@ mod binary;
 use std::net::SocketAddr;
 
 use binary::{drivers, start};
-use heartbeat_testkit::{Client, Program};
+use heartbeat_testkit::{Client, Program, eventually, request};
 
 /// More peers than the server answers at a time above its limit.
 const CROWD: usize = 80;
+
+/// No more operators than it answers at a time.
+const OPERATORS_SERVED: usize = 60;
 
 /// A server whose only place is taken, and the connection that has it.
 fn full(driver: &str, options: &[&str]) -> (Program, Client) {
@@ -67,5 +70,28 @@ fn an_upload_above_the_maximum_that_waits_for_100_is_turned_down_at_once() {
         let answer = peer.answer();
         assert!(answer.status == 503 && answer.closes(), "{answer:?}");
         peer.expect_end();
+    }
+}
+
+#[test]
+fn operators_that_stay_take_no_place_of_others() {
+    for driver in drivers() {
+        let program = start(driver, &["--threads", "1", "--admin-port", "0"]);
+        let admin = program.admin_address();
+        let mut operators: Vec<_> = (0..CROWD).map(|_| Client::connect(admin)).collect();
+        // They stay: the next ones are not even accepted.
+        for operator in operators.iter_mut().take(OPERATORS_SERVED) {
+            operator.get_text("/healthz");
+        }
+        assert_tells_its_health(program.address());
+        let mut peers: Vec<_> = (0..CROWD).map(|_| program.connect()).collect();
+        for peer in &mut peers {
+            assert!(peer.get("/heartbeat/17").is_payload(17));
+        }
+        drop(operators);
+        eventually("operators are served again", || {
+            let Ok(mut operator) = Client::try_connect(admin) else { return false };
+            operator.try_send(request("GET", "/readyz")).is_ok() && operator.head().status == 200
+        });
     }
 }

@@ -63,12 +63,17 @@ impl Admission {
     /// limit counts, so that operators can look at a server that is full.
     pub(crate) fn admit_operator(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
         self.worker.inbox().note_open();
-        self.begin(stream, peer, Door::Admin, place::rank_admin(&self.worker));
+        self.begin(stream, peer, Door::Admin, place::rank_operator(&self.worker));
     }
 
     /// Whether another connection can be accepted: if it were above the limit, it could be told so.
     pub(crate) fn has_room(&self) -> bool {
         place::has_room_above(&self.worker)
+    }
+
+    /// Whether another connection can be accepted on the admin port.
+    pub(crate) fn has_room_for_operator(&self) -> bool {
+        place::has_room_for_operator(&self.worker)
     }
 
     /// Takes over the connections that other workers have accepted for this one.

@@ -50,9 +50,15 @@ pub(crate) fn rank(worker: &Worker) -> Rank {
 }
 
 /// Counts a connection of the admin port: it is answered whatever the limit says.
-pub(crate) fn rank_admin(worker: &Worker) -> Rank {
-    worker.shared().above_limit.fetch_add(1, Ordering::Relaxed);
-    Rank::Above
+pub(crate) fn rank_operator(worker: &Worker) -> Rank {
+    worker.shared().operators.fetch_add(1, Ordering::Relaxed);
+    Rank::Operator
+}
+
+/// Whether another connection of the admin port can be answered.
+pub(crate) fn has_room_for_operator(worker: &Worker) -> bool {
+    let shared = worker.shared();
+    shared.operators.load(Ordering::Relaxed) < shared.limits.above_limit_max
 }
 
 /// Whether another connection above the limit can be answered.
@@ -74,6 +80,7 @@ impl Drop for Place {
         let counter = match self.rank {
             Rank::Within => &shared.connections,
             Rank::Above => &shared.above_limit,
+            Rank::Operator => &shared.operators,
         };
         counter.fetch_sub(1, Ordering::Relaxed);
         self.worker.inbox().note_close();

@@ -146,7 +146,7 @@ async fn accept(worker: Rc<Worker>, admission: Rc<Admission>, acceptor: Rc<Accep
 
 async fn accept_operators(worker: Rc<Worker>, admission: Rc<Admission>, acceptor: Rc<Acceptor>) {
     let is_closed = || worker.life().has_reached(Stage::Closed);
-    let has_room = || admission.has_room();
+    let has_room = || admission.has_room_for_operator();
     let is_blocking = !worker.driver().is_epoll();
     let admit = |stream, peer| admission.admit_operator(stream, peer);
     acceptor.run(is_blocking, is_closed, has_room, admit, worker.turns()).await;

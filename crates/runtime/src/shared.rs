@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     /// Connections at the moment, within the limit and above it.
     pub(crate) connections: AtomicUsize,
     pub(crate) above_limit: AtomicUsize,
+    /// Those of the admin port, which neither limit counts.
+    pub(crate) operators: AtomicUsize,
     /// One for each worker, through which the others hand connections over.
     pub(crate) inboxes: Box<[Inbox]>,
     /// Those of each worker; other workers only read them, for a scrape.
@@ -45,7 +47,8 @@ pub(crate) struct Limits {
     /// RLIMIT_NOFILE.
     pub(crate) descriptors: u64,
     pub(crate) connections_max: usize,
-    /// Connections above `connections_max` that can be answered with 503 at a time.
+    /// Connections above `connections_max` that can be answered with 503 at a time, and as many of
+    /// the admin port.
     pub(crate) above_limit_max: usize,
 }
 
@@ -82,6 +85,7 @@ impl Shared {
             is_ready: AtomicBool::new(true),
             connections: AtomicUsize::new(0),
             above_limit: AtomicUsize::new(0),
+            operators: AtomicUsize::new(0),
             inboxes: (0..report.threads).map(|_| Inbox::default()).collect(),
             counters: (0..report.threads).map(|_| Counters::default()).collect(),
             started: SystemTime::now(),

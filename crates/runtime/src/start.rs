@@ -67,8 +67,9 @@ pub(crate) fn limits(
     threads: usize,
 ) -> Result<Limits, StartError> {
     let reserved = DESCRIPTORS_RESERVED + DESCRIPTORS_PER_WORKER * threads as u64;
-    // One connection, and one above the limit, which is answered with 503.
-    let needed = reserved + 2;
+    // One connection, and one above the limit, which is answered with 503; one of the admin port.
+    let doors = if config.admin.is_some() { 2 } else { 1 };
+    let needed = reserved + 1 + doors as u64;
     if descriptors < needed {
         return Err(StartError::Descriptors { limit: descriptors, needed, threads });
     }
@@ -77,7 +78,7 @@ pub(crate) fn limits(
     let affordable = memory_bytes
         .map_or(u64::MAX, |bytes| (bytes / CONNECTIONS_SHARE / CONNECTION_BYTES).max(1));
     let affordable = usize::try_from(affordable).unwrap_or(usize::MAX);
-    let room = (room - above_limit_max).min(affordable);
+    let room = (room - above_limit_max * doors).min(affordable);
     let connections_max = config.max_connections.map_or(room, |asked| asked.min(room));
     Ok(Limits { descriptors, connections_max, above_limit_max })
 }
@@ -396,6 +397,7 @@ mod tests {
     use heartbeat_protocol::Site;
 
     use super::*;
+    use crate::config::Admin;
 
     #[test]
     fn the_smaller_of_descriptors_and_memory_limits_connections() {
@@ -411,5 +413,19 @@ mod tests {
         assert_eq!(max(None, 20_000, Some(1)), 1);
         assert_eq!(max(Some(10), 20_000, Some(32 << 20)), 10);
         assert_eq!(max(Some(100_000), 20_000, Some(32 << 20)), 4096);
+    }
+
+    #[test]
+    fn the_admin_port_has_places_of_its_own() {
+        let mut config = Config::new(Site::new("/heartbeat/", 1, 1).unwrap());
+        let least = |config: &Config| {
+            let is_enough = |descriptors: &u64| limits(config, *descriptors, None, 1).is_ok();
+            let least = (0..100).find(is_enough).unwrap();
+            (least, limits(config, least, None, 1).unwrap().connections_max)
+        };
+        let (without, max) = least(&config);
+        assert_eq!(max, 1);
+        config.admin = Some(Admin { port: 0, address: None });
+        assert_eq!(least(&config), (without + 1, 1));
     }
 }

@@ -74,8 +74,10 @@ pub(crate) fn render(shared: &Shared) -> String {
         &mut text,
         "heartbeat_connections",
         "Connections at the moment.",
-        (shared.connections.load(Ordering::Relaxed) + shared.above_limit.load(Ordering::Relaxed))
-            as f64,
+        [&shared.connections, &shared.above_limit, &shared.operators]
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed))
+            .sum::<usize>() as f64,
     );
     let is_draining = !shared.is_ready.load(Ordering::Relaxed);
     gauge(
