@@ -6,13 +6,16 @@ mod binary;
 use std::net::SocketAddr;
 
 use binary::{drivers, start};
-use heartbeat_testkit::{Client, Program, eventually, request};
+use heartbeat_testkit::{Client, Program, Signal, eventually, request};
 
 /// More peers than the server answers at a time above its limit.
 const CROWD: usize = 80;
 
 /// No more operators than it answers at a time.
 const OPERATORS_SERVED: usize = 60;
+
+/// Peers that fill the queue of a listener.
+const QUEUED: usize = 3000;
 
 /// A server whose only place is taken, and the connection that has it.
 fn full(driver: &str, options: &[&str]) -> (Program, Client) {
@@ -93,5 +96,26 @@ fn operators_that_stay_take_no_place_of_others() {
             let Ok(mut operator) = Client::try_connect(admin) else { return false };
             operator.try_send(request("GET", "/readyz")).is_ok() && operator.head().status == 200
         });
+    }
+}
+
+#[test]
+fn a_queue_full_of_peers_above_the_maximum_holds_up_no_health_check() {
+    for driver in drivers() {
+        for ask in ["", "GET /heartbeat/17 HTTP/1.1\r\nHost: a\r\n\r\n"] {
+            let (mut program, mut served) = full(driver, &[]);
+            // It stands still while they connect.
+            program.signal(Signal::Stop);
+            let mut crowd: Vec<_> = (0..QUEUED).map(|_| program.connect()).collect();
+            for peer in &mut crowd {
+                peer.send(ask);
+            }
+            let mut kubelet = program.connect();
+            kubelet.send(request("GET", "/healthz"));
+            program.signal(Signal::Continue);
+            assert_eq!(kubelet.head().status, 200, "{ask:?}");
+            assert!(served.get("/heartbeat/17").is_payload(17));
+            program.assert_is_running();
+        }
     }
 }

@@ -67,8 +67,9 @@ impl Admission {
     }
 
     /// Whether another connection can be accepted: if it were above the limit, it could be told so.
-    pub(crate) fn has_room(&self) -> bool {
-        place::has_room_above(&self.worker)
+    /// If not, those that are being told so are hurried.
+    pub(crate) fn make_room(&self) -> bool {
+        place::make_room_above(&self.worker)
     }
 
     /// Whether another connection can be accepted on the admin port.

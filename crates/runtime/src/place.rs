@@ -3,10 +3,15 @@
 use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::deadlines::WatchId;
 use crate::handover::Rank;
 use crate::worker::Worker;
+
+/// How long a peer above the limit may take for its request, and then to close, once others wait for
+/// its place. A request follows its handshake within a round trip.
+const GRACE: Duration = Duration::from_millis(20);
 
 /// Counts a connection among those of its process and its worker, until it is dropped.
 pub(crate) struct Place {
@@ -20,6 +25,9 @@ impl Place {
     /// open as long as the place is kept.
     pub(crate) fn new(worker: &Rc<Worker>, rank: Rank, socket: RawFd) -> Self {
         let watch = worker.deadlines().add(socket);
+        if rank == Rank::Above {
+            worker.deadlines().may_hurry(watch);
+        }
         Self { worker: Rc::clone(worker), rank, watch }
     }
 
@@ -61,10 +69,15 @@ pub(crate) fn has_room_for_operator(worker: &Worker) -> bool {
     shared.operators.load(Ordering::Relaxed) < shared.limits.above_limit_max
 }
 
-/// Whether another connection above the limit can be answered.
-pub(crate) fn has_room_above(worker: &Worker) -> bool {
+/// Whether another connection above the limit can be answered. If not, those that are being turned
+/// down get no more time than [`GRACE`]: the queue of the listener may hold a health check.
+pub(crate) fn make_room_above(worker: &Worker) -> bool {
     let shared = worker.shared();
-    shared.above_limit.load(Ordering::Relaxed) < shared.limits.above_limit_max
+    let has_room = shared.above_limit.load(Ordering::Relaxed) < shared.limits.above_limit_max;
+    if !has_room {
+        worker.deadlines().hurry(GRACE, worker.clock().now_ms());
+    }
+    has_room
 }
 
 impl std::fmt::Debug for Place {

@@ -138,7 +138,7 @@ async fn drain(
 
 async fn accept(worker: Rc<Worker>, admission: Rc<Admission>, acceptor: Rc<Acceptor>) {
     let is_closed = || worker.life().has_reached(Stage::Closed);
-    let has_room = || admission.has_room();
+    let has_room = || admission.make_room();
     let is_blocking = !worker.driver().is_epoll();
     let admit = |stream, peer| admission.admit(stream, peer);
     acceptor.run(is_blocking, is_closed, has_room, admit, worker.turns()).await;

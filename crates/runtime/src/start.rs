@@ -50,7 +50,7 @@ const CONNECTIONS_SHARE: u64 = 2;
 
 /// Connections above the limit that are answered at a time, at most: one in eight of those that
 /// there is room for. Further ones wait in the listener's queue.
-const ABOVE_LIMIT_MAX: usize = 64;
+const ABOVE_LIMIT_MAX: usize = 256;
 const ABOVE_LIMIT_SHARE: usize = 8;
 
 /// How often [`Workers::join_for`] checks whether the workers have ended.
