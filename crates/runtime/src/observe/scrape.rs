@@ -3,7 +3,6 @@
 use std::fmt::Write;
 use std::fs;
 use std::sync::atomic::Ordering;
-use std::time::UNIX_EPOCH;
 
 use heartbeat_protocol::{Route, Status};
 
@@ -240,7 +239,7 @@ fn of_process(text: &mut String, shared: &Shared) {
         text,
         name,
         "Start time of the process since unix epoch in seconds.",
-        shared.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
+        shared.started.unix_seconds(),
     );
 }
 
