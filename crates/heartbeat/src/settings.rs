@@ -2,6 +2,7 @@
 //! then the default.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
@@ -88,10 +89,12 @@ impl<'a> Settings<'a> {
                 None => Ok(None),
             };
         };
-        if port != 0 && port == self.port()? && address == self.address("address")? {
+        let main = self.address("address")?;
+        if port != 0 && port == self.port()? && overlap(address.or(main), main) {
             return Err(Failure::usage(
                 self.given("admin-port"),
-                "expected another port than that of the main listener, or another address",
+                "expected another port than that of the main listener, or addresses that do not \
+                 include each other",
             ));
         }
         Ok(Some(Admin { port, address }))
@@ -192,6 +195,19 @@ fn revision() -> &'static str {
         Some(revision) if !revision.is_empty() => revision,
         _ => "unknown",
     }
+}
+
+/// Whether two listeners on one port would meet: one address is that of the other, or includes it.
+/// None and `::` are every address of both families.
+fn overlap(one: Option<Address>, other: Option<Address>) -> bool {
+    let (Some(one), Some(other)) = (one, other) else { return true };
+    let includes = |one: IpAddr, other: IpAddr| {
+        one.is_unspecified() && (one.is_ipv6() || other.to_canonical().is_ipv4())
+    };
+    one == other
+        || one.ip.to_canonical() == other.ip.to_canonical() && one.scope_id == other.scope_id
+        || includes(one.ip, other.ip)
+        || includes(other.ip, one.ip)
 }
 
 #[cfg(test)]
@@ -324,8 +340,28 @@ mod tests {
         let admin = |line: &str| config(line, &[]).map(|config| config.admin);
         assert_eq!(admin("--admin-port 1"), Ok(Some(Admin { port: 1, address: None })));
         assert!(admin("-p 0 --admin-port 0").is_ok());
-        assert!(admin("-p 1 --admin-port 1 --admin-address ::1").is_ok());
+        let with = |main: &str, own: &str| {
+            let main = if main.is_empty() { String::new() } else { format!("-a {main} ") };
+            admin(&format!("{main}-p 1 --admin-port 1 --admin-address {own}"))
+        };
+        for (main, own) in [("127.0.0.1", "::1"), ("127.0.0.1", "127.0.0.2"), ("0.0.0.0", "::1")] {
+            assert!(with(main, own).is_ok(), "{main} and {own}");
+        }
+        for (main, own) in [
+            ("", "::1"),
+            ("", "127.0.0.1"),
+            ("::", "::"),
+            ("::", "0.0.0.0"),
+            ("0.0.0.0", "127.0.0.1"),
+            ("127.0.0.1", "0.0.0.0"),
+            ("127.0.0.1", "::ffff:127.0.0.1"),
+            ("::1", "::"),
+        ] {
+            let refused = with(main, own).unwrap_err();
+            assert!(refused.starts_with("--admin-port 1: "), "{main} and {own}: {refused}");
+        }
         assert!(admin("-p 1 --admin-port 1").unwrap_err().starts_with("--admin-port 1: "));
+        assert!(admin("-p 1 --admin-port 1 -a ::1").is_err());
         assert!(admin("--admin-address ::1").unwrap_err().starts_with("--admin-address ::1: "));
     }
 

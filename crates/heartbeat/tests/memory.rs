@@ -72,6 +72,19 @@ fn an_idle_connection_costs_little_over_an_idle_program() {
 }
 
 #[test]
+fn no_huge_page_is_taken_from_a_machine_that_gives_them_to_everybody() {
+    for driver in drivers() {
+        let program = start(driver, &["--threads", "1"]);
+        let path = format!("/proc/{}/status", program.process().0);
+        let status = std::fs::read_to_string(path).expect("procfs");
+        // Linux 5.0 and later report it.
+        if let Some((_, is_enabled)) = status.split_once("THP_enabled:") {
+            assert_eq!(is_enabled.split_whitespace().next(), Some("0"));
+        }
+    }
+}
+
+#[test]
 fn memory_of_a_spike_is_given_back_when_it_is_over() {
     let room = raise_descriptors().saturating_sub(DESCRIPTORS_RESERVED);
     let heads = HEADS.min(usize::try_from(room).unwrap_or(HEADS));

@@ -61,9 +61,10 @@ impl Admission {
         }
     }
 
-    /// Whether another connection can be accepted, and be answered if it is above the limit.
-    pub(crate) fn can_accept(&self) -> bool {
-        place::can_answer_above(&self.worker)
+    /// Whether another connection can be accepted at a port, and be answered if it is above the
+    /// limit. If not, those that are being turned down are hurried.
+    pub(crate) fn can_accept(&self, port: Port) -> bool {
+        place::can_answer_another(&self.worker, port)
     }
 
     /// Takes over the connections that other workers have accepted for this one.

@@ -48,6 +48,8 @@ struct Entry {
     due_ms: u64,
     /// The number of unacknowledged bytes when a [`Wait::Send`] was last swept.
     unacknowledged: Option<usize>,
+    /// Whether the wait may be cut short: see [`Deadlines::hurry`].
+    may_be_hurried: bool,
     /// What the metrics hold of this connection.
     counted: Counted,
 }
@@ -86,6 +88,7 @@ impl Deadlines {
             limit_ms: 0,
             due_ms: NEVER,
             unacknowledged: None,
+            may_be_hurried: false,
             counted: Counted::default(),
         });
         let mut entries = self.entries.borrow_mut();
@@ -104,6 +107,20 @@ impl Deadlines {
             sweeper.wake();
         }
         id
+    }
+
+    /// Allows [`Deadlines::hurry`] to cut the waits of a connection short.
+    pub(crate) fn may_hurry(&self, id: WatchId) {
+        self.with_entry(id, |entry| entry.may_be_hurried = true);
+    }
+
+    /// Ends the waits that may be cut short and have lasted for `grace`.
+    pub(crate) fn hurry(&self, grace: Duration, now_ms: u64) {
+        for entry in self.entries.borrow_mut().iter_mut().flatten() {
+            if entry.may_be_hurried && entry.has_waited_for(grace, now_ms) {
+                entry.end();
+            }
+        }
     }
 
     /// Forgets a socket.
@@ -243,6 +260,11 @@ impl Entry {
         }
     }
 
+    fn has_waited_for(&self, grace: Duration, now_ms: u64) -> bool {
+        let begun_ms = self.due_ms.saturating_sub(self.limit_ms.into());
+        self.due_ms != NEVER && u128::from(now_ms.saturating_sub(begun_ms)) >= grace.as_millis()
+    }
+
     /// The wait has taken too long.
     fn end(&mut self) {
         match self.wait {
@@ -345,6 +367,26 @@ mod tests {
         deadlines.expire(u64::MAX);
         socket.write_all(b"x").unwrap();
         assert_eq!(deadlines.watched.get(), 0);
+    }
+
+    #[test]
+    fn only_waits_that_may_be_cut_short_are_hurried_and_not_before_their_grace() {
+        let (_peer, socket) = tcp_pair();
+        let (deadlines, clock) = (Deadlines::default(), Clock::new());
+        let ids = [0, 1].map(|_| deadlines.add(socket.as_raw_fd()));
+        deadlines.may_hurry(ids[0]);
+        let grace = Duration::from_secs(5);
+        deadlines.hurry(grace, u64::MAX - 1);
+        assert_eq!(deadlines.expired(ids[0]), None, "it waits for nothing");
+        let begun_ms = clock.now_ms();
+        for id in ids {
+            deadlines.arm(id, Wait::Head, Duration::from_secs(60), begun_ms);
+        }
+        deadlines.hurry(grace, begun_ms + 4999);
+        assert_eq!(deadlines.expired(ids[0]), None);
+        deadlines.hurry(grace, begun_ms + 5000);
+        assert_eq!(deadlines.expired(ids[0]), Some(Wait::Head));
+        assert_eq!(deadlines.expired(ids[1]), None);
     }
 
     #[test]

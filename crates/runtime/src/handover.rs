@@ -53,6 +53,8 @@ pub(crate) enum Rank {
     Within,
     /// Only `/healthz` and `/readyz` are answered; every other request gets 503.
     Above,
+    /// It came through the admin port, which has places of its own.
+    Operator,
 }
 
 /// A connection that one worker has accepted for another, registered with no event loop.

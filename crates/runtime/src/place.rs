@@ -3,12 +3,17 @@
 use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use heartbeat_protocol::Port;
 
 use crate::deadlines::WatchId;
 use crate::handover::Rank;
 use crate::worker::Worker;
+
+/// How long a peer above the limit may take for its request, and then to close, once others wait for
+/// its place. A request follows its handshake within a round trip.
+const GRACE: Duration = Duration::from_millis(20);
 
 /// Counts a connection among those of its process and its worker, until it is dropped.
 pub(crate) struct Place {
@@ -23,6 +28,9 @@ impl Place {
     /// stays open as long as the place is kept.
     pub(crate) fn new(worker: &Rc<Worker>, rank: Rank, socket: RawFd) -> Self {
         let watch = worker.deadlines.add(socket);
+        if rank == Rank::Above {
+            worker.deadlines.may_hurry(watch);
+        }
         Self { worker: Rc::clone(worker), rank, watch }
     }
 }
@@ -31,21 +39,33 @@ impl Place {
 /// port, so that operators can look at a server that is full.
 pub(crate) fn rank(worker: &Worker, port: Port) -> Rank {
     let shared = &worker.shared;
-    if port == Port::Main {
-        let before = shared.connections.fetch_add(1, Ordering::Relaxed);
-        if before < shared.limits.connections_max && worker.has_memory() {
-            return Rank::Within;
-        }
-        shared.connections.fetch_sub(1, Ordering::Relaxed);
+    if port == Port::Admin {
+        shared.operators.fetch_add(1, Ordering::Relaxed);
+        return Rank::Operator;
     }
+    let before = shared.connections.fetch_add(1, Ordering::Relaxed);
+    if before < shared.limits.connections_max && worker.has_memory() {
+        return Rank::Within;
+    }
+    shared.connections.fetch_sub(1, Ordering::Relaxed);
     shared.above_limit.fetch_add(1, Ordering::Relaxed);
     Rank::Above
 }
 
-/// Whether another connection above the limit can be answered.
-pub(crate) fn can_answer_above(worker: &Worker) -> bool {
+/// Whether another connection can be answered at a port even if it is above the limit. If none can
+/// at the main port, those that are being turned down get no more time than [`GRACE`]: the queue of
+/// the listener may hold a health check.
+pub(crate) fn can_answer_another(worker: &Worker, port: Port) -> bool {
     let shared = &worker.shared;
-    shared.above_limit.load(Ordering::Relaxed) < shared.limits.above_limit_max
+    let counter = match port {
+        Port::Main => &shared.above_limit,
+        Port::Admin => &shared.operators,
+    };
+    let can = counter.load(Ordering::Relaxed) < shared.limits.above_limit_max;
+    if !can && port == Port::Main {
+        worker.deadlines.hurry(GRACE, worker.clock.now_ms());
+    }
+    can
 }
 
 impl std::fmt::Debug for Place {
@@ -61,6 +81,7 @@ impl Drop for Place {
         let counter = match self.rank {
             Rank::Within => &shared.connections,
             Rank::Above => &shared.above_limit,
+            Rank::Operator => &shared.operators,
         };
         counter.fetch_sub(1, Ordering::Relaxed);
         self.worker.inbox().note_close();

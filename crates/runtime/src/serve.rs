@@ -137,7 +137,7 @@ async fn drain(
 /// Accepts connections at one of the listeners until it is closed.
 async fn accept(worker: Rc<Worker>, admission: Rc<Admission>, acceptor: Rc<Acceptor>, port: Port) {
     let is_closed = || worker.life.has_reached(Stage::Closed);
-    let can_accept = || admission.can_accept();
+    let can_accept = || admission.can_accept(port);
     let admit = |stream, peer| admission.admit(stream, peer, port);
     let is_blocking = worker.has_blocking_sockets();
     acceptor.run(is_blocking, is_closed, can_accept, admit, &worker.turns).await;

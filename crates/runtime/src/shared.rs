@@ -6,13 +6,14 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::{Config, Io};
 use crate::handover::Inbox;
 use crate::observe::log_sink::LogSink;
 use crate::observe::metrics::Counters;
 use crate::os::cgroup::MemoryGauge;
+use crate::os::sys;
 use crate::report::Report;
 
 /// What all workers of a process share.
@@ -28,15 +29,46 @@ pub(crate) struct Shared {
     /// Connections at the moment, within the limit and above it.
     pub(crate) connections: AtomicUsize,
     pub(crate) above_limit: AtomicUsize,
+    /// Those of the admin port, which neither limit counts.
+    pub(crate) operators: AtomicUsize,
     /// One for each worker, through which the others hand connections over.
     pub(crate) inboxes: Box<[Inbox]>,
     /// Those of each worker; other workers only read them, for a scrape.
     pub(crate) counters: Box<[Counters]>,
-    pub(crate) started: SystemTime,
+    pub(crate) started: Started,
     /// Standard output if there is an access log.
     pub(crate) log_sink: Option<Arc<LogSink>>,
     /// The memory limit around this process if there is one.
     pub(crate) memory: Option<MemoryGauge>,
+}
+
+/// When the process started, by two clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Started {
+    /// The time since 1970, as the clock was set then.
+    unix: Duration,
+    /// The time since the machine started.
+    boot: Duration,
+}
+
+impl Started {
+    fn now() -> Self {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { unix, boot: sys::time_of(sys::Clock::Boot) }
+    }
+
+    /// Seconds since 1970 by the clock as it is set now. A machine without a battery starts in 1970
+    /// and sets its clock later. The value moves only by the whole seconds of such a step, so that
+    /// `changes()` counts no restarts that there were not.
+    pub(crate) fn unix_seconds(&self) -> f64 {
+        self.seconds_at(&Self::now())
+    }
+
+    fn seconds_at(&self, now: &Self) -> f64 {
+        let uptime = now.boot.as_secs_f64() - self.boot.as_secs_f64();
+        let started = self.unix.as_secs_f64();
+        started + (now.unix.as_secs_f64() - uptime - started).round()
+    }
 }
 
 /// How many connections a process can have.
@@ -45,7 +77,8 @@ pub(crate) struct Limits {
     /// RLIMIT_NOFILE.
     pub(crate) descriptors: u64,
     pub(crate) connections_max: usize,
-    /// Connections above `connections_max` that can be answered with 503 at a time.
+    /// Connections above `connections_max` that can be answered with 503 at a time, and as many of
+    /// the admin port.
     pub(crate) above_limit_max: usize,
 }
 
@@ -82,9 +115,10 @@ impl Shared {
             is_ready: AtomicBool::new(true),
             connections: AtomicUsize::new(0),
             above_limit: AtomicUsize::new(0),
+            operators: AtomicUsize::new(0),
             inboxes: (0..report.threads).map(|_| Inbox::default()).collect(),
             counters: (0..report.threads).map(|_| Counters::default()).collect(),
-            started: SystemTime::now(),
+            started: Started::now(),
             log_sink: log_sink.map(Arc::new),
             memory: MemoryGauge::find(Path::new("/")),
             report,
@@ -98,6 +132,31 @@ impl Shared {
             Some(refusal) => refusal.label(),
             None if self.config.io == Io::Epoll => "forced",
             None => "ok",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_follows_a_step_of_the_clock_and_nothing_less() {
+        let at = |unix_ms, boot_ms| Started {
+            unix: Duration::from_millis(unix_ms),
+            boot: Duration::from_millis(boot_ms),
+        };
+        let started = at(10_250, 5_000);
+        for (now, expected) in [
+            (at(10_250, 5_000), 10.25),
+            (at(20_250, 15_000), 10.25),
+            // Two readings are never of the same moment.
+            (at(20_251, 15_000), 10.25),
+            (at(20_250, 15_499), 10.25),
+            (at(1_000_020_250, 15_000), 1_000_010.25),
+            (at(1_250, 6_000), 0.25),
+        ] {
+            assert_eq!(started.seconds_at(&now), expected, "{now:?}");
         }
     }
 }

@@ -51,7 +51,7 @@ const CONNECTIONS_SHARE: u64 = 2;
 
 /// Connections above the limit that are answered at a time, at most: one in eight of those that the
 /// descriptors allow. Further ones wait in the listener's queue.
-const ABOVE_LIMIT_MAX: usize = 64;
+const ABOVE_LIMIT_MAX: usize = 256;
 const ABOVE_LIMIT_SHARE: usize = 8;
 
 /// How often [`Workers::join_for`] checks whether the workers have ended.
@@ -68,8 +68,9 @@ pub(crate) fn limits(
     threads: usize,
 ) -> Result<Limits, StartError> {
     let reserved = DESCRIPTORS_RESERVED + DESCRIPTORS_PER_WORKER * threads as u64;
-    // One connection, and one above the limit, which is answered with 503.
-    let needed = reserved + 2;
+    // One connection, and one above the limit, which is answered with 503; one of the admin port.
+    let doors = if config.admin.is_some() { 2 } else { 1 };
+    let needed = reserved + 1 + doors as u64;
     if descriptors < needed {
         return Err(StartError::Descriptors { limit: descriptors, needed, threads });
     }
@@ -78,7 +79,7 @@ pub(crate) fn limits(
     let affordable = memory_bytes
         .map_or(u64::MAX, |bytes| (bytes / CONNECTIONS_SHARE / CONNECTION_BYTES).max(1));
     let affordable = usize::try_from(affordable).unwrap_or(usize::MAX);
-    let room = (room - above_limit_max).min(affordable);
+    let room = (room - above_limit_max * doors).min(affordable);
     let connections_max = config.max_connections.map_or(room, |asked| asked.min(room));
     Ok(Limits { descriptors, connections_max, above_limit_max })
 }
@@ -374,6 +375,7 @@ mod tests {
     use heartbeat_protocol::Site;
 
     use super::*;
+    use crate::config::Admin;
 
     #[test]
     fn the_smaller_of_descriptors_and_memory_limits_connections() {
@@ -389,5 +391,19 @@ mod tests {
         assert_eq!(max(None, 20_000, Some(1)), 1);
         assert_eq!(max(Some(10), 20_000, Some(32 << 20)), 10);
         assert_eq!(max(Some(100_000), 20_000, Some(32 << 20)), 4096);
+    }
+
+    #[test]
+    fn the_admin_port_has_places_of_its_own() {
+        let mut config = Config::new(Site::new("/heartbeat/", 1, 1).unwrap());
+        let least = |config: &Config| {
+            let is_enough = |descriptors: &u64| limits(config, *descriptors, None, 1).is_ok();
+            let least = (0..100).find(is_enough).unwrap();
+            (least, limits(config, least, None, 1).unwrap().connections_max)
+        };
+        let (without, max) = least(&config);
+        assert_eq!(max, 1);
+        config.admin = Some(Admin { port: 0, address: None });
+        assert_eq!(least(&config), (without + 1, 1));
     }
 }

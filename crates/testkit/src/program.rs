@@ -50,6 +50,14 @@ impl Program {
         self.address
     }
 
+    /// The address of the admin port, which the banner must name.
+    #[track_caller]
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        let (_, address) = self.told("address").split_once(", admin ").expect("an admin port");
+        address.parse().expect("an address")
+    }
+
     /// What the program wrote to standard error before it served.
     #[must_use]
     pub fn banner(&self) -> &str {
@@ -168,8 +176,9 @@ impl Program {
     }
 }
 
-/// The address in a banner, once its line is whole.
+/// The address of the main port in a banner, once its line is whole.
 #[must_use]
 pub fn address_in(banner: &str) -> Option<SocketAddr> {
-    banner.split_once("\n  address  ")?.1.split_once('\n')?.0.parse().ok()
+    let (line, _) = banner.split_once("\n  address  ")?.1.split_once('\n')?;
+    line.split(", ").next()?.parse().ok()
 }

@@ -166,7 +166,9 @@ impl<'w> Dialogue<'w> {
                 }
                 let routed =
                     route(&request, self.port, &self.worker.config().site, &self.worker.facts());
-                if routed.response().status.is_refusal() {
+                // A server that is full waits for no upload.
+                let is_turned_down = self.is_restricted && routed.route != Route::Health;
+                if is_turned_down || routed.response().status.is_refusal() {
                     self.connection.refuse();
                 }
                 self.request =
@@ -262,12 +264,12 @@ impl<'w> Dialogue<'w> {
             (Reply::Request, None) => unreachable!("a message ends after its head"),
             (Reply::Rejection(rejection), _) => (Route::Other, Response::rejection(rejection)),
             (Reply::TooLarge, _) => (Route::Other, Response::rejection(Rejection::HeadTooLarge)),
+            (Reply::Timeout, _) if self.is_restricted => {
+                (Route::Other, Response::new(Status::ServiceUnavailable))
+            }
             // It had been refused before its body stalled, and keeps its own status.
             (Reply::Timeout, Some(open)) if self.connection.is_refused() => {
                 (open.routed.route, open.routed.response())
-            }
-            (Reply::Timeout, _) if self.is_restricted => {
-                (Route::Other, Response::new(Status::ServiceUnavailable))
             }
             (Reply::Timeout, _) => (Route::Other, Response::new(Status::RequestTimeout)),
         }

@@ -196,10 +196,11 @@ impl<'w, S: Stream> Session<'w, S> {
     /// one of a connection before it has begun.
     fn receive_wait(&self) -> (Wait, Duration) {
         let config = self.worker.config();
-        if self.dialogue.is_in_body() {
-            (Wait::Receive, config.stall_timeout)
-        } else if self.dialogue.is_restricted {
+        if self.dialogue.is_restricted {
+            // One limit for the whole request: a body that trickles in does not prolong it.
             (Wait::Head, config.header_timeout.min(RESTRICTED_TIMEOUT))
+        } else if self.dialogue.is_in_body() {
+            (Wait::Receive, config.stall_timeout)
         } else {
             (Wait::Head, config.header_timeout)
         }

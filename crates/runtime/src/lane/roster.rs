@@ -41,7 +41,7 @@ pub(crate) struct Client {
 impl Client {
     /// Whether only its health check is answered, because it is above the limit of connections.
     pub(crate) fn is_restricted(&self) -> bool {
-        self.place.rank == Rank::Above && self.port == Port::Main
+        self.place.rank == Rank::Above
     }
 }
 

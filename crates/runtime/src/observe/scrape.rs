@@ -3,7 +3,6 @@
 use std::fmt::Write;
 use std::fs;
 use std::sync::atomic::Ordering;
-use std::time::UNIX_EPOCH;
 
 use heartbeat_protocol::{Route, Status};
 
@@ -74,8 +73,10 @@ pub(crate) fn render(shared: &Shared) -> String {
         &mut text,
         "heartbeat_connections",
         "Connections at the moment.",
-        (shared.connections.load(Ordering::Relaxed) + shared.above_limit.load(Ordering::Relaxed))
-            as f64,
+        [&shared.connections, &shared.above_limit, &shared.operators]
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed))
+            .sum::<usize>() as f64,
     );
     let is_draining = !shared.is_ready.load(Ordering::Relaxed);
     gauge(
@@ -238,7 +239,7 @@ fn of_process(text: &mut String, shared: &Shared) {
         text,
         name,
         "Start time of the process since unix epoch in seconds.",
-        shared.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
+        shared.started.unix_seconds(),
     );
 }
 

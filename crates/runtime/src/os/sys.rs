@@ -271,6 +271,8 @@ pub(crate) enum Clock {
     /// The time since some moment before this process, which never goes back. It moves only with
     /// the kernel's tick, and reading it needs no system call.
     CoarseMonotonic = libc::CLOCK_MONOTONIC_COARSE as isize,
+    /// The time since the machine started, which goes on while it sleeps.
+    Boot = libc::CLOCK_BOOTTIME as isize,
     /// The CPU time of this process, user and system.
     ProcessCpu = libc::CLOCK_PROCESS_CPUTIME_ID as isize,
 }
