@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod about;
 pub mod args;
 pub mod client;
 pub mod dry_run;
