@@ -18,6 +18,7 @@ pub mod page;
 pub mod path;
 pub mod pattern;
 pub mod probe;
+mod recognition;
 pub mod record;
 pub mod run;
 pub mod run_loop;
