@@ -102,7 +102,9 @@ fn tells_of_each_neighbour_who_it_is_and_what_the_path_to_it_is_like() {
             "retransmitted",
             "sent",
             "path_mtu",
-            "black_hole"
+            "black_hole",
+            "black_hole_down",
+            "black_hole_up"
         ]
     );
     assert_eq!((&peer["node"], &peer["zone"]), (&Value::from("n2"), &Value::from("b")));

@@ -41,9 +41,14 @@ pub(super) fn table(report: &NodeReport) -> String {
             &peer.path_mtu.map_or_else(dash, |mtu| mtu.to_string()),
             &peer.throughput_bps.map_or_else(dash, words::bits_per_second),
         ]));
-        if let Some(error) = &peer.last_error {
-            let error: String = error.chars().take(ERROR_CHARS_MAX).collect();
-            let _ = writeln!(text, "  {error}");
+        let ways = [
+            (peer.black_hole_down, "large packets from it to this node disappear"),
+            (peer.black_hole_up, "large packets from this node to it disappear"),
+        ];
+        let ways = ways.into_iter().filter(|(disappear, _)| *disappear).map(|(_, what)| what);
+        for what in ways.chain(peer.last_error.as_deref()) {
+            let what: String = what.chars().take(ERROR_CHARS_MAX).collect();
+            let _ = writeln!(text, "  {what}");
         }
     }
     text
@@ -83,6 +88,8 @@ mod tests {
             sent: Some(1000),
             path_mtu: Some(65_535),
             black_hole: false,
+            black_hole_down: false,
+            black_hole_up: false,
         };
         NodeReport { own: Own::default(), peers: vec![peer] }
     }
@@ -93,6 +100,15 @@ mod tests {
         assert_eq!(table.lines().count(), 3);
         assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
         assert!(table.contains("5.0 %"), "{table}");
+    }
+
+    #[test]
+    fn a_black_hole_has_its_direction() {
+        let mut report = report();
+        (report.peers[0].black_hole, report.peers[0].black_hole_up) = (true, true);
+        let table = table(&report);
+        assert!(table.contains("MTU fault"), "{table}");
+        assert!(table.contains("\n  large packets from this node to it disappear\n"), "{table}");
     }
 
     #[test]
