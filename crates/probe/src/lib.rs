@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod once;
 pub mod output;
 pub mod page;
+mod paragraph;
 pub mod path;
 pub mod pattern;
 pub mod probe;

@@ -391,6 +391,28 @@ fn ends_after_its_duration_with_a_code_that_says_how_the_paths_are() {
 }
 
 #[test]
+fn a_node_without_neighbours_says_what_was_looked_up_and_what_was_found() {
+    let (folder, nodes) = (Folder::new(), Nodes::start(good));
+    let port = free_port().to_string();
+    let more = ["--port", &port, "--duration", "1s"];
+    let outcome = finish(mesh(&folder, &names(1), &nodes).args(more));
+    assert_eq!(outcome.code, 1);
+    let (events, table) = outcome.out.split_once("\nno neighbours found\n").unwrap();
+    let own = node(0);
+    let flat = table.split_whitespace().collect::<Vec<_>>().join(" ");
+    let start = format!("mesh.test has the address {own}. {own} is this node itself, which it");
+    assert!(flat.starts_with(&start), "{flat}");
+    assert!(flat.ends_with(&format!("path http://{own}:{}", nodes.port)), "{flat}");
+    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    assert_eq!(events.matches("no-neighbours: mesh.test has the address").count(), 1, "{events}");
+    // The page says the same, and that somebody has come.
+    let mesh = Mesh::start(names(0), nodes, &[]);
+    wait_for(&mesh.at, "/", |page| page.contains("DNS has no address for mesh.test"));
+    mesh.names.change(|zone| zone.addresses.push(node(1).into()));
+    wait_for(&mesh.at, "/", |page| !page.contains("This node has no neighbours"));
+}
+
+#[test]
 fn ends_well_on_a_signal() {
     let mesh = Mesh::start(names(3), Nodes::start(good), &[]);
     mesh.json("/mesh.json", |report| all_up(report, 2));
