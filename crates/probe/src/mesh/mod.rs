@@ -1,9 +1,9 @@
 //! `heartbeat-probe mesh`: every node watches the paths to its neighbours.
 //!
 //! Where things are: `args` is the command line, `dns` finds addresses, `ring` says who asks whom,
-//! `members` follows both (`alone` says why nobody is found), `watch` asks one neighbour over `link`s, in `turns`, `neighbour` is what
-//! is known of it, `state` of all. `report` is the JSON, `gather` asks the other nodes for theirs,
-//! `metrics` and `site` show it.
+//! `members` follows both (`alone` says why nobody was found), `watch` asks one neighbour over
+//! `link`s, in `turns`, `neighbour` is what is known of it, `state` of all. `report` is the JSON,
+//! `gather` asks the other nodes for theirs, `metrics` and `site` show it.
 
 mod alone;
 mod args;

@@ -121,7 +121,7 @@ pub(super) fn level(own: &Own, peer: &Peer, usual: &Usual) -> Level {
 pub(super) fn findings(own: &Own, peer: &Peer, usual: &Usual) -> Vec<Finding> {
     let mut findings: Vec<_> = [
         reachable(peer),
-        black_hole(own, peer),
+        black_hole(peer),
         loss(peer),
         mtu(peer, usual),
         slow(own, peer, usual),
@@ -153,31 +153,21 @@ fn reachable(peer: &Peer) -> Option<Finding> {
     }
 }
 
-fn black_hole(own: &Own, peer: &Peer) -> Option<Finding> {
-    let (node, neighbour) = (own.label(), peer.label());
-    let (code, text) = match (peer.black_hole_down, peer.black_hole_up) {
-        (true, false) => ("mtu-black-hole-down", way(&neighbour, &node)),
-        (false, true) => ("mtu-black-hole-up", way(&node, &neighbour)),
-        (true, true) => {
-            let text = "small requests pass, large packets disappear in both directions";
-            ("mtu-black-hole", text.to_owned())
-        }
-        (false, false) => {
-            let text = "small requests pass, large ones never arrive";
-            ("mtu-black-hole", text.to_owned())
-        }
+fn black_hole(peer: &Peer) -> Option<Finding> {
+    let (code, what) = match (peer.black_hole_down, peer.black_hole_up) {
+        (true, false) => ("mtu-black-hole-down", "large packets from it disappear"),
+        (false, true) => ("mtu-black-hole-up", "large packets to it disappear"),
+        (true, true) => ("mtu-black-hole", "large packets from it and to it disappear"),
+        // An older prober says no more.
+        (false, false) => ("mtu-black-hole", "large ones never arrive"),
     };
     peer.black_hole.then(|| Finding {
         level: Level::Fault,
         code,
-        text: said(peer, &text),
+        text: said(peer, &format!("small requests pass, {what}")),
         remedy: "Give the pod network an MTU that fits the smallest link (an overlay takes 50 to \
                  80 bytes), or let ICMP \"fragmentation needed\" pass.",
     })
-}
-
-fn way(from: &str, to: &str) -> String {
-    format!("small requests pass, large packets from {from} to {to} disappear")
 }
 
 fn loss(peer: &Peer) -> Option<Finding> {
@@ -308,16 +298,15 @@ mod tests {
 
     #[test]
     fn a_black_hole_has_its_direction_if_that_is_known() {
-        let own = Own { node: Some("n1".to_owned()), ..own() };
         for (down, up, code, text) in [
-            (true, false, "mtu-black-hole-down", "large packets from n2 to n1 disappear"),
-            (false, true, "mtu-black-hole-up", "large packets from n1 to n2 disappear"),
-            (true, true, "mtu-black-hole", "large packets disappear in both directions"),
+            (true, false, "mtu-black-hole-down", "large packets from it disappear"),
+            (false, true, "mtu-black-hole-up", "large packets to it disappear"),
+            (true, true, "mtu-black-hole", "large packets from it and to it disappear"),
             (false, false, "mtu-black-hole", "large ones never arrive"),
         ] {
             let (black_hole_down, black_hole_up) = (down, up);
             let peer = Peer { black_hole: true, black_hole_down, black_hole_up, ..peer() };
-            let found = findings(&own, &peer, &usual()).remove(0);
+            let found = findings(&own(), &peer, &usual()).remove(0);
             assert_eq!((found.level, found.code), (Level::Fault, code));
             assert!(found.text.ends_with(text), "{}", found.text);
         }

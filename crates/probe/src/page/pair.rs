@@ -194,14 +194,11 @@ mod tests {
         let page = page((true, false), (false, true));
         assert!(page.contains("From n1 to n2 there is no sign of it."), "{page}");
         assert!(page.contains("From n2 to n1 they disappear: both nodes say so."), "{page}");
-        assert!(page.contains(
-            "mtu-black-hole-down</span> small requests pass, large packets from n2 to n1"
-        ));
-        assert!(
-            page.contains(
-                "mtu-black-hole-up</span> small requests pass, large packets from n2 to n1"
-            )
-        );
+        for (code, what) in [("down", "from it"), ("up", "to it")] {
+            let text =
+                format!("mtu-black-hole-{code}</span> small requests pass, large packets {what}");
+            assert!(page.contains(&text), "{text}: {page}");
+        }
     }
 
     #[test]
