@@ -261,7 +261,7 @@ pub const OPTIONS: &[Opt] = &[
         "timing",
         None,
         Kind::Flag,
-        "Ask for the server's own time, by ?timing [default: if it says that it is a Heartbeat]",
+        "Ask for the server's own time, by ?timing [default: if it is a Heartbeat]",
     ),
     opt("no-keep-alive", None, Kind::Flag, "A new connection for each request"),
     opt("compat", None, Kind::Value("VERSION"), "Defaults of WebV 7 or 8 [default: 7]"),

@@ -74,8 +74,8 @@ pub struct LoadArgs {
         hide_possible_values = true, hide_default_value = true)]
     pub(crate) check: Check,
 
-    /// Ask a Heartbeat for its own time and path with each request (?timing),
-    /// which costs it some time and each answer some 200 bytes
+    /// Ask a Heartbeat for its own time with each request (?timing), which
+    /// costs it some time, and makes each answer some 200 bytes longer
     #[arg(verbatim_doc_comment, long)]
     pub(crate) timing: bool,
 
