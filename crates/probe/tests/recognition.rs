@@ -91,9 +91,13 @@ fn a_loop_asks_a_heartbeat_for_its_timing_by_itself() {
         let series = format!("heartbeat_probe_errors_total{{kind=\"{name}\"}}");
         assert_eq!(value(&page, &series), Some(0.0), "{name}");
     }
-    for _ in 0..40 {
+    let mut requests = 0;
+    while requests < 40 {
         let line = probe.line();
-        assert!(PATHS.iter().any(|path| line.ends_with(path)), "{line}");
+        if line.contains("\tGET\t") {
+            assert!(PATHS.iter().any(|path| line.ends_with(path)), "{line}");
+            requests += 1;
+        }
     }
 }
 
@@ -105,7 +109,7 @@ fn a_single_run_with_a_log_that_shows_it_asks_from_the_first_request_on() {
         outcome.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let logged: Vec<_> = lines.iter().map(|line| line["Path"].as_str().unwrap()).collect();
     assert_eq!(logged, PATHS);
-    let told: Vec<_> = lines.iter().map(|line| line["ServerUs"].is_u64()).collect();
+    let told: Vec<_> = lines.iter().map(|line| line["ServerRttUs"].is_u64()).collect();
     assert_eq!(told, [true, true, false, false]);
 }
 
@@ -121,9 +125,8 @@ fn another_server_sees_the_requests_of_the_file_and_is_asked_once_who_it_is() {
     assert_eq!(asked.len(), 1);
     let on_its_connection = seen.iter().filter(|seen| seen.connection == asked[0].connection);
     assert_eq!(on_its_connection.count(), 1);
-    let rest = seen.iter().filter(|seen| seen.path != WHO);
-    for (index, seen) in rest.enumerate() {
-        assert_eq!(seen.path, PATHS[index % PATHS.len()]);
+    for seen in seen.iter().filter(|seen| seen.path != WHO) {
+        assert!(PATHS.contains(&seen.path.as_str()), "{}", seen.path);
     }
 }
 
