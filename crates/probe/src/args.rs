@@ -257,7 +257,12 @@ pub const OPTIONS: &[Opt] = &[
     opt("resolve", None, Kind::List("HOST:PORT:ADDR"), "Use this address instead of the name's"),
     opt("max-body", None, Kind::Value("BYTES"), "Kept of a JSON body [default: 4194304]"),
     opt("cookies", None, Kind::Flag, "Keep cookies and send them back"),
-    opt("timing", None, Kind::Flag, "Ask a Heartbeat for its own time and path, by ?timing"),
+    opt(
+        "timing",
+        None,
+        Kind::Flag,
+        "Ask for the server's own time, by ?timing [default: if it is a Heartbeat]",
+    ),
     opt("no-keep-alive", None, Kind::Flag, "A new connection for each request"),
     opt("compat", None, Kind::Value("VERSION"), "Defaults of WebV 7 or 8 [default: 7]"),
     opt("dry-run", Some('d'), Kind::CommandLineFlag, "Print the settings and end"),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use crate::settings::Settings;
+use crate::settings::{Settings, Timing};
 
 /// What a run would do, as WebV prints it.
 pub fn page(settings: &Settings) -> String {
@@ -33,7 +33,7 @@ pub fn page(settings: &Settings) -> String {
     }
     rows.extend([
         ("Timeout", settings.timeout.as_secs().to_string()),
-        ("Timing", word(settings.timing).to_owned()),
+        ("Timing", timing(settings.timing).to_owned()),
         ("Keep Alive", word(settings.keep_alive).to_owned()),
         ("Max Body", settings.max_body.to_string()),
         ("Cookies", word(settings.cookies).to_owned()),
@@ -63,6 +63,14 @@ pub fn page(settings: &Settings) -> String {
         let _ = writeln!(page, "   {name:<16}{value}");
     }
     page
+}
+
+fn timing(timing: Timing) -> &'static str {
+    match timing {
+        Timing::Heartbeat => "Heartbeat",
+        Timing::Always => word(true),
+        Timing::Never => word(false),
+    }
 }
 
 // Booleans as .NET writes them.

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod about;
 pub mod args;
 pub mod client;
 pub mod dry_run;
@@ -14,9 +15,11 @@ pub mod metrics;
 pub mod once;
 pub mod output;
 pub mod page;
+mod paragraph;
 pub mod path;
 pub mod pattern;
 pub mod probe;
+mod recognition;
 pub mod record;
 pub mod run;
 pub mod run_loop;

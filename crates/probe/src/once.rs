@@ -32,6 +32,10 @@ pub async fn run(settings: &Settings, probes: &[Probe], output: &Output, stop: &
 }
 
 async fn one_server(settings: &Settings, probe: &Probe, stop: &mut Stop) -> Summary {
+    tokio::select! {
+        () = probe.recognize() => {}
+        () = stop.asked() => {}
+    }
     let start = Instant::now();
     let mut result = Summary::new(settings, probe.len());
     for index in 0..probe.len() {

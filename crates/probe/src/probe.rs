@@ -4,16 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use hyper::StatusCode;
 use jiff::Timestamp;
 
 use crate::client::{
-    Client, ClientError, ClientSettings, Phases, Request, RequestError, Resolver, Route, Target,
+    Answer, Client, ClientError, ClientSettings, Phases, Request, RequestError, Resolver, Route,
+    Target,
 };
 use crate::log::Log;
 use crate::metrics::{Metrics, ServerMetrics};
 use crate::output::Output;
+use crate::recognition::{Recognition, asks_for_payload, payload_prefix};
 use crate::record::{Origin, Record, Took, whole_milliseconds};
-use crate::settings::Settings;
+use crate::settings::{Settings, Timing};
 use crate::testfile::Case;
 use crate::validation::{BodyCheck, BodyLimits, validate};
 
@@ -34,12 +37,17 @@ pub struct ServerProbes {
     target: Target,
     route: Route,
     prepared: Arc<[Prepared]>,
+    /// Below it a Heartbeat is asked for payloads; none where no server is asked who it is.
+    prefix: Option<String>,
     equipment: Arc<Equipment>,
 }
 
 struct Prepared {
     case: Arc<Case>,
     request: Request,
+    /// The same with `?timing`, for a server that says that it is a Heartbeat; none where timing
+    /// would change the body of the answer, or where nothing shows it.
+    timed: Option<Request>,
     /// With the prefix.
     path: String,
 }
@@ -48,6 +56,7 @@ struct Prepared {
 pub struct Probe {
     client: Client,
     prepared: Arc<[Prepared]>,
+    recognition: Option<Recognition>,
     address: Option<String>,
     body_limits: BodyLimits,
     tag: Option<String>,
@@ -68,16 +77,24 @@ impl ServerProbes {
         target: &Target,
         route: Route,
     ) -> Result<Self, RequestError> {
-        let prefix = &equipment.settings.url_prefix;
-        let prepared = equipment.cases.iter().map(|case| {
-            let mut request = case.request(target, prefix)?;
-            if equipment.settings.timing {
-                request = request.with_query("timing")?;
-            }
-            Ok(Prepared { case: Arc::clone(case), request, path: format!("{prefix}{}", case.path) })
+        let settings = &equipment.settings;
+        let path = |case: &Case| format!("{}{}", settings.url_prefix, case.path);
+        let paths: Vec<_> = equipment.cases.iter().map(|case| path(case)).collect();
+        let recognizes = settings.timing == Timing::Heartbeat && settings.shows_timing();
+        let prefix = payload_prefix(paths.iter().map(String::as_str)).filter(|_| recognizes);
+        let prepared = equipment.cases.iter().zip(paths).map(|(case, path)| {
+            let plain = case.request(target, &settings.url_prefix)?;
+            let timed = || plain.clone().with_query("timing");
+            let asks = prefix.as_ref().is_some_and(|prefix| asks_for_payload(&path, prefix));
+            let (request, timed) = match settings.timing {
+                Timing::Always => (timed()?, None),
+                Timing::Heartbeat if asks => (plain.clone(), Some(timed()?)),
+                Timing::Heartbeat | Timing::Never => (plain, None),
+            };
+            Ok(Prepared { case: Arc::clone(case), request, timed, path })
         });
         let prepared = prepared.collect::<Result<_, RequestError>>()?;
-        Ok(Self { target: target.clone(), route, prepared, equipment })
+        Ok(Self { target: target.clone(), route, prepared, prefix, equipment })
     }
 
     /// A probe of this address, or of whichever answers.
@@ -90,6 +107,11 @@ impl ServerProbes {
             idle_max: settings.run_loop.as_ref().map_or(1, |run_loop| run_loop.max_concurrent),
         };
         let route = Route { address, ..self.route.clone() };
+        // A prefix with a letter that only the file's paths encode is no Heartbeat's.
+        let recognition = self.prefix.as_ref().and_then(|prefix| {
+            let (target, route) = (self.target.clone(), route.clone());
+            Recognition::new(target, route, prefix, settings.timeout).ok()
+        });
         let address = address.map(|address| address.to_string());
         let metrics = self.equipment.metrics.as_ref();
         Probe {
@@ -97,6 +119,7 @@ impl ServerProbes {
                 .map(|metrics| metrics.server(self.target.as_str(), address.as_deref())),
             client: Client::new(self.target.clone(), route, client_settings),
             prepared: Arc::clone(&self.prepared),
+            recognition,
             address,
             body_limits: BodyLimits::new(settings.max_body),
             tag: settings.tag.clone(),
@@ -138,14 +161,31 @@ impl Probe {
         self.prepared[index].case.fail_on_validation_error
     }
 
+    /// Asks the server whether it is a Heartbeat, so that it is asked for its timing, too.
+    pub async fn recognize(&self) {
+        if let Some(recognition) = &self.recognition {
+            recognition.ask(None).await;
+        }
+    }
+
+    /// The same at once, and again whenever another server may answer. It has no end.
+    pub async fn keep_recognizing(&self) {
+        match &self.recognition {
+            Some(recognition) => recognition.follow().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Sends the request `index`, validates the answer, logs and counts it.
     pub async fn ask(&self, index: usize) -> Record {
-        let Prepared { case, request, path } = &self.prepared[index];
+        let Prepared { case, path, .. } = &self.prepared[index];
+        let asked = self.asked(index);
         let mut body = BodyCheck::within(&self.body_limits, case.validation.as_ref());
         let (start, date) = (Instant::now(), Timestamp::now());
         let mut phases = Phases::default();
-        let answer = self.client.send(request, &mut body, &mut phases).await;
+        let answer = self.client.send(asked.request, &mut body, &mut phases).await;
         let took = Took { duration: start.elapsed(), phases };
+        self.learn(asked, &answer, &phases);
         let origin = Origin {
             server: self.client.target().as_str(),
             path,
@@ -173,4 +213,34 @@ impl Probe {
         }
         record
     }
+
+    /// What is sent for the request `index`.
+    fn asked(&self, index: usize) -> Asked<'_> {
+        let Prepared { request, timed, .. } = &self.prepared[index];
+        let is_heartbeat = self.recognition.as_ref().is_some_and(Recognition::is_heartbeat);
+        match timed {
+            Some(timed) if is_heartbeat => Asked { request: timed, is_timed: true },
+            _ => Asked { request, is_timed: false },
+        }
+    }
+
+    /// Takes note of who has answered, and whether it was a Heartbeat.
+    fn learn(&self, asked: Asked<'_>, answer: &Result<Answer, ClientError>, phases: &Phases) {
+        let Some(recognition) = &self.recognition else { return };
+        if let Some(peer) = phases.opening.peer {
+            recognition.connected(peer);
+        }
+        let has_payload = answer.as_ref().is_ok_and(|answer| answer.status == StatusCode::OK);
+        if asked.is_timed && has_payload && phases.path.server.is_none() {
+            recognition.deny();
+        }
+    }
+}
+
+/// What is sent.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    request: &'a Request,
+    /// Whether a Heartbeat is asked for its timing by it.
+    is_timed: bool,
 }

@@ -145,6 +145,9 @@ async fn schedule(probe: Arc<Probe>, slot: Slot) {
     let Slot { run_loop, readiness, .. } = &slot;
     let mut stop = slot.stop.clone();
     let mut in_flight = JoinSet::new();
+    let mut beside = JoinSet::new();
+    let recognized = Arc::clone(&probe);
+    beside.spawn(async move { recognized.keep_recognizing().await });
     let mut order = Order { next: 0, length: probe.len(), random: run_loop.random };
     let mut pace = slot.pace(Instant::now());
     let end = slot.end();

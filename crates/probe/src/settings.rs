@@ -50,8 +50,8 @@ pub struct Settings {
     pub max_body: usize,
     /// Whether cookies are kept and sent back.
     pub cookies: bool,
-    /// Whether a Heartbeat is asked for its own time, and what its kernel knows of the path.
-    pub timing: bool,
+    /// Who is asked for its own time, and for what its kernel knows of the path.
+    pub timing: Timing,
     /// Whether connections are used again.
     pub keep_alive: bool,
     /// Whether WebV 8 has the word where it and WebV 7 differ.
@@ -143,7 +143,26 @@ formats! {
     }
 }
 
+/// Who is asked for its timing (`?timing`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timing {
+    /// A server that says that it is a Heartbeat.
+    Heartbeat,
+    /// Every server, without being asked who it is.
+    Always,
+    /// None.
+    Never,
+}
+
 impl Settings {
+    /// Whether what an answer tells of the path is logged or counted.
+    pub fn shows_timing(&self) -> bool {
+        let is_json = matches!(self.log_format, LogFormat::Json | LogFormat::JsonCamel);
+        let is_counted =
+            self.run_loop.as_ref().is_some_and(|run_loop| run_loop.metrics == MetricsChoice::All);
+        is_json || is_counted
+    }
+
     /// Reads and checks what was given.
     ///
     /// # Errors
@@ -193,7 +212,7 @@ impl Reader<'_> {
             resolve: self.resolve(),
             max_body: self.max_body(),
             cookies: self.flag("cookies"),
-            timing: self.flag("timing"),
+            timing: self.timing(),
             keep_alive: !self.flag("no-keep-alive"),
             dry_run: self.flag("dry-run"),
         };
@@ -244,6 +263,14 @@ impl Reader<'_> {
             }
         }
         None
+    }
+
+    fn timing(&mut self) -> Timing {
+        match self.given("timing") {
+            None => Timing::Heartbeat,
+            Some(_) if self.flag("timing") => Timing::Always,
+            Some(_) => Timing::Never,
+        }
     }
 
     // At least a millisecond; of --sleep and --rate the one on the command line wins.

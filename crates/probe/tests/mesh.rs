@@ -102,7 +102,9 @@ fn tells_of_each_neighbour_who_it_is_and_what_the_path_to_it_is_like() {
             "retransmitted",
             "sent",
             "path_mtu",
-            "black_hole"
+            "black_hole",
+            "black_hole_down",
+            "black_hole_up"
         ]
     );
     assert_eq!((&peer["node"], &peer["zone"]), (&Value::from("n2"), &Value::from("b")));
@@ -386,6 +388,28 @@ fn ends_after_its_duration_with_a_code_that_says_how_the_paths_are() {
     assert_eq!(peers(&result).len(), 3);
     let event: Value = serde_json::from_str(outcome.out.lines().next().unwrap()).unwrap();
     assert_eq!(event["event"], "found");
+}
+
+#[test]
+fn a_node_without_neighbours_says_what_was_looked_up_and_what_was_found() {
+    let (folder, nodes) = (Folder::new(), Nodes::start(good));
+    let port = free_port().to_string();
+    let more = ["--port", &port, "--duration", "1s"];
+    let outcome = finish(mesh(&folder, &names(1), &nodes).args(more));
+    assert_eq!(outcome.code, 1);
+    let (events, table) = outcome.out.split_once("\nno neighbours found\n").unwrap();
+    let own = node(0);
+    let flat = table.split_whitespace().collect::<Vec<_>>().join(" ");
+    let start = format!("mesh.test has the address {own}. {own} is this node itself, which it");
+    assert!(flat.starts_with(&start), "{flat}");
+    assert!(flat.ends_with(&format!("path http://{own}:{}", nodes.port)), "{flat}");
+    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    assert_eq!(events.matches("no-neighbours: mesh.test has the address").count(), 1, "{events}");
+    // The page says the same, and that somebody has come.
+    let mesh = Mesh::start(names(0), nodes, &[]);
+    wait_for(&mesh.at, "/", |page| page.contains("DNS has no address for mesh.test"));
+    mesh.names.change(|zone| zone.addresses.push(node(1).into()));
+    wait_for(&mesh.at, "/", |page| !page.contains("This node has no neighbours"));
 }
 
 #[test]

@@ -58,6 +58,17 @@ impl Story {
             });
         }
         self.row("seven hosts start", format!("42 paths up, {}", after(start)));
+        for host in 1..=7 {
+            let report = report(host);
+            for other in (1..=7).filter(|other| *other != host) {
+                let peer = peer(&report, other);
+                let told = (peer["node"].as_str(), peer["zone"].as_str());
+                let node = format!("h{other}");
+                assert_eq!(told, (Some(node.as_str()), Some(hosts::zone(other))), "{peer}");
+                assert_eq!(peer["path_mtu"], 1500, "{peer}");
+            }
+        }
+        self.row("each server has its --node and --zone", "all 42 paths have both names".into());
     }
 
     fn one_joins(&mut self) {
@@ -127,6 +138,14 @@ impl Story {
             "h7 loses 5 % each way",
             format!("6 of 6 say {:.1} to {:.1} % sent again, {took}", least * 100.0, most * 100.0),
         );
+        // Only the servers themselves know of the segments that they have sent again.
+        let down: Vec<_> = (1..=6).map(|host| again(host, 7, "down")).collect();
+        assert!(down.iter().all(|again| *again > 0), "{down:?}");
+        let (least, most) = (down.iter().min().unwrap(), down.iter().max().unwrap());
+        self.row(
+            "what h7's server says itself (?timing)",
+            format!("6 of 6 were told of {least} to {most} segments sent again"),
+        );
         self.hosts.clear_rules();
         self.hosts.add_rule(6, "meta length > 1400 drop");
         let start = Instant::now();
@@ -145,6 +164,7 @@ impl Story {
         for host in 1..=HOSTS {
             wait(host, |report| peers(report).iter().all(|peer| peer["black_hole"] == false));
         }
+        self.large_packets_to_one_disappear();
         while silent_since.elapsed() < Duration::from_secs(60) {
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -157,6 +177,30 @@ impl Story {
         self.hosts.names.change(|zone| zone.is_silent = false);
         for host in 1..=HOSTS {
             wait_for(&at(host), "/", |page| !page.contains("no DNS server answered"));
+        }
+    }
+
+    fn large_packets_to_one_disappear(&mut self) {
+        self.hosts.add_rule_towards(3, "meta length > 1400 drop");
+        let start = Instant::now();
+        let ways = |peer: &Value| {
+            [&peer["black_hole_down"], &peer["black_hole_up"]].map(|way| way == true)
+        };
+        for host in (1..=HOSTS).filter(|host| *host != 3) {
+            wait(host, |report| ways(peer(report, 3)) == [false, true]);
+        }
+        wait(3, |report| peers(report).iter().all(|peer| ways(peer) == [true, false]));
+        let (from, to) = (address(1), address(3));
+        let pair = format!("/cluster?from={from}&to={to}");
+        wait_for(&at(2), &pair, |page| {
+            page.contains("From h1 to h3 they disappear: both nodes say so.")
+                && page.contains("From h3 to h1 there is no sign of it.")
+        });
+        let took = after(start);
+        self.row("large packets to h3 alone disappear", format!("8 of 8 say to h3, {took}"));
+        self.hosts.clear_rules();
+        for host in 1..=HOSTS {
+            wait(host, |report| peers(report).iter().all(|peer| peer["black_hole"] == false));
         }
     }
 
@@ -251,6 +295,17 @@ fn loses_more_than_others(report: &Value, host: u8) -> bool {
 fn bounds(values: &[f64]) -> (f64, f64) {
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     (least, values.iter().copied().fold(0.0, f64::max))
+}
+
+/// How many segments were sent again on the path from a host to another.
+fn again(host: u8, of: u8, direction: &str) -> u64 {
+    let name = "heartbeat_mesh_retransmitted_segments_total{";
+    let labels = [format!("peer=\"h{of}\""), format!("direction=\"{direction}\"")];
+    let (_, page) = get(&at(host), "/metrics").unwrap();
+    let line = page.lines().find(|line| {
+        line.starts_with(name) && labels.iter().all(|label| line.contains(label.as_str()))
+    });
+    line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 /// How many errors a prober has counted of a host.

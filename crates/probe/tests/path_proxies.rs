@@ -5,8 +5,8 @@
 // Outside of test functions, too, a failure here is a failure of the test.
 #![allow(clippy::unwrap_used)]
 
-mod path_twin;
 mod process;
+mod real;
 mod stub;
 
 use std::net::TcpStream;
@@ -14,7 +14,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use path_twin::Manners;
 use process::{Folder, free_port, run};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::Value;
@@ -63,8 +62,9 @@ impl Drop for Proxy {
     }
 }
 
-fn twin() -> String {
-    path_twin::start("127.0.0.1:0", Manners::default(), || {}).to_string()
+/// Where the server of this tree listens.
+fn server() -> String {
+    real::start([127, 0, 0, 1].into(), 0, || {}).to_string()
 }
 
 /// The report, the codes of its findings, and the exit code.
@@ -87,7 +87,7 @@ fn ask(url: &str, more: &[&str]) -> (Value, Vec<String>, i32) {
 }
 
 fn nginx(more: &str) -> Option<Proxy> {
-    let (twin, more) = (twin(), more.to_owned());
+    let (server, more) = (server(), more.to_owned());
     Proxy::start("nginx", &["-e", "stderr", "-c"], move |port, folder| {
         let folder = folder.path().display();
         let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -97,7 +97,7 @@ fn nginx(more: &str) -> Option<Proxy> {
             "daemon off; master_process off; pid {folder}/pid; events {{}}
             http {{ access_log off; {paths} {more}
                 server {{ listen 127.0.0.1:{port}; location / {{
-                    proxy_pass http://{twin}; proxy_http_version 1.1;
+                    proxy_pass http://{server}; proxy_http_version 1.1;
                     proxy_set_header Connection \"\"; }} }} }}"
         )
     })
@@ -114,7 +114,7 @@ fn nginx_with_gzip_and_buffering_is_seen_through() {
     assert!(middle["via"].as_str().unwrap().starts_with("nginx"));
     assert_eq!((&middle["compresses"], &middle["buffers_uploads"]), (&true.into(), &true.into()));
     assert_eq!(middle["body_max"], 1 << 20);
-    assert_eq!(report["server"]["node"], "twin-node");
+    assert_eq!(report["server"]["node"], real::NODE);
     assert_eq!(report["mtu"]["down"]["path_mtu"], Value::Null);
     for name in ["down_1", "down_8", "up_1", "up_8"] {
         assert!(report["throughput_bps"][name].as_u64().unwrap() > 1_000_000, "{name}");
@@ -133,12 +133,12 @@ fn nginx_that_streams_is_no_finding() {
 
 #[test]
 fn haproxy_is_seen_by_the_case_of_its_field_names() {
-    let twin = twin();
+    let server = server();
     let proxy = Proxy::start("haproxy", &["-f"], move |port, _| {
         format!(
             "defaults\n mode http\n timeout client 30s\n timeout server 30s\n timeout connect 5s\n\
              frontend f\n bind 127.0.0.1:{port}\n default_backend b\n\
-             backend b\n server s {twin}\n"
+             backend b\n server s {server}\n"
         )
     });
     let Some(proxy) = proxy else { return };
@@ -152,12 +152,12 @@ fn haproxy_is_seen_by_the_case_of_its_field_names() {
 
 #[test]
 fn caddy_is_named() {
-    let twin = twin();
+    let server = server();
     let proxy = Proxy::start("caddy", &["run", "--adapter", "caddyfile", "--config"], {
         move |port, _| {
             format!(
                 "{{\n admin off\n auto_https off\n}}\n\
-                 http://127.0.0.1:{port} {{\n reverse_proxy {twin}\n}}\n"
+                 http://127.0.0.1:{port} {{\n reverse_proxy {server}\n}}\n"
             )
         }
     });

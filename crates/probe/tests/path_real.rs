@@ -8,10 +8,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod path_ground;
+mod path_tls;
 mod path_twin;
+mod real;
 
 use path_ground::{FAR, FAR_INSIDE, FAR_IPV6, Ground};
-use path_twin::Manners;
 use serde_json::Value;
 
 /// What the prober says about a path, and its exit code.
@@ -34,14 +35,17 @@ impl Said {
 
 /// Asks for the object, and shows the text of the same path where somebody looks at it.
 fn ask(ground: &Ground, address: &str, more: &[&str]) -> Said {
-    let url = ground.serve(address, Manners::default());
+    ask_url(ground, &ground.serve(address), more)
+}
+
+fn ask_url(ground: &Ground, url: &str, more: &[&str]) -> Said {
     if std::env::var_os("PATH_SHOW").is_some() {
-        let output = ground.prober().args(["path", &url]).args(more).output().unwrap();
+        let output = ground.prober().args(["path", url]).args(more).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         println!("{}\n{text}", std::thread::current().name().unwrap_or_default());
         assert!(text.lines().all(|line| line.chars().count() <= 80));
     }
-    let output = ground.prober().args(["path", &url, "--json"]).args(more).output().unwrap();
+    let output = ground.prober().args(["path", url, "--json"]).args(more).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     println!("{text}");
     let report = serde_json::from_str(&text).unwrap();
@@ -237,4 +241,49 @@ fn delay_and_loss_together_are_told_apart() {
     assert_eq!((said.codes(), said.code), (vec!["loss-down"], 1));
     let ms = said.number("/latency_us/p50") / 1000.0;
     assert!((10.0..20.0).contains(&ms), "{ms}");
+}
+
+#[test]
+fn a_page_of_another_server_that_hangs_is_measured_with_smaller_packets() {
+    let ground = ground!();
+    ground.drop_down("meta length > 1400");
+    let said = ask_url(&ground, &ground.serve_page(FAR, 200_000), &["--quick"]);
+    assert_eq!((said.codes(), said.code), (vec!["mtu-black-hole-down", "not-heartbeat"], 1));
+    assert_eq!(said.number("/mtu/down/largest"), 1400.0);
+    assert!(said.number("/latency_us/p50") > 0.0);
+}
+
+#[test]
+fn a_black_hole_is_found_also_where_the_certificates_of_the_server_disappear_in_it() {
+    for (down, up) in [(Some(1400), None), (None, Some(1400)), (Some(1380), Some(1420))] {
+        let ground = ground!();
+        if let Some(most) = down {
+            ground.drop_down(&format!("meta length > {most}"));
+        }
+        if let Some(most) = up {
+            ground.drop_up(&format!("meta length > {most}"));
+        }
+        let secured = path_tls::serve(&ground, FAR);
+        let said = ask_url(&ground, &secured.url, &["--quick", "--ca-file", &secured.ca_file]);
+        let holes = [("mtu-black-hole-down", down), ("mtu-black-hole-up", up)];
+        let wanted: Vec<_> =
+            holes.iter().filter(|(_, most)| most.is_some()).map(|(code, _)| *code).collect();
+        assert_eq!((said.codes(), said.code), (wanted, 1));
+        assert_eq!(said.number("/mtu/down/largest"), f64::from(down.unwrap_or(1500)));
+        assert_eq!(said.number("/mtu/up/largest"), f64::from(up.unwrap_or(1500)));
+        assert_eq!(said.report["tls"]["trusted"], true);
+        assert!(said.number("/latency_us/p50") > 0.0);
+    }
+}
+
+#[test]
+fn a_clean_path_with_tls_has_no_finding() {
+    let ground = ground!();
+    let secured = path_tls::serve(&ground, FAR);
+    let said = ask_url(&ground, &secured.url, &["--quick", "--ca-file", &secured.ca_file]);
+    assert_eq!((said.codes(), said.code), (vec![], 0));
+    for way in ["down", "up"] {
+        assert_eq!(said.number(&format!("/mtu/{way}/largest")), 1500.0);
+        assert_eq!(said.report["mtu"][way]["black_hole"], false);
+    }
 }

@@ -26,6 +26,8 @@ pub struct Opening {
     pub ready: Option<Duration>,
     /// When the first certificate that the server showed expires, in seconds since the Unix epoch.
     pub expiry: Option<u64>,
+    /// The other end of the TCP connection: the server, or the proxy.
+    pub peer: Option<SocketAddr>,
 }
 
 /// The way to a server: how its name becomes an address, and how it is secured.
@@ -71,6 +73,7 @@ pub(super) async fn open(
     })?;
     // Heads are small and written once: waiting to fill a segment only adds delay.
     let _ = tcp.set_nodelay(true);
+    opening.peer = tcp.peer_addr().ok();
     if let Some(proxy) = proxy.filter(|_| target.is_https()) {
         let failed = |why| ClientError::Proxy { proxy: proxy.to_string(), why };
         proxy.tunnel(&mut tcp, target).await.map_err(failed)?;

@@ -54,3 +54,43 @@ pub struct Discard;
 impl BodySink for Discard {
     fn take(&mut self, _: &[u8]) {}
 }
+
+/// Keeps a body up to a limit; one that is cut is no whole JSON.
+#[derive(Clone, Debug)]
+pub struct Capture {
+    bytes: Vec<u8>,
+    limit: usize,
+}
+
+impl Capture {
+    /// Nothing is kept yet, and at most `limit` bytes will be.
+    pub fn new(limit: usize) -> Self {
+        Self { bytes: Vec::new(), limit }
+    }
+
+    /// The beginning of the body.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl BodySink for Capture {
+    fn take(&mut self, bytes: &[u8]) {
+        let room = self.limit - self.bytes.len();
+        self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_a_body_up_to_its_limit() {
+        let mut capture = Capture::new(5);
+        capture.take(b"abc");
+        capture.take(b"defg");
+        capture.take(b"h");
+        assert_eq!(capture.bytes(), b"abcde");
+    }
+}

@@ -74,6 +74,11 @@ pub struct LoadArgs {
         hide_possible_values = true, hide_default_value = true)]
     pub(crate) check: Check,
 
+    /// Ask a Heartbeat for its own time with each request (?timing), which
+    /// costs it some time, and makes each answer some 200 bytes longer
+    #[arg(verbatim_doc_comment, long)]
+    pub(crate) timing: bool,
+
     /// A new connection for each request
     #[arg(long, visible_alias = "disable-keepalive")]
     pub(crate) no_keep_alive: bool,

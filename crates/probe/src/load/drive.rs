@@ -156,6 +156,7 @@ impl Drive {
             began,
             ended,
             first_byte: None,
+            transfer: None,
             connect: phases.opening.ready,
             path: phases.path,
             status: None,
@@ -170,6 +171,7 @@ impl Drive {
                     .judge(&answer, &sink, ended.saturating_sub(began))
                     .map(|(fault, text)| (fault, format!("{text} ({})", turn.url)));
                 sample.first_byte = phases.first_byte;
+                sample.transfer = phases.transfer;
                 sample.status = Some(answer.status.as_u16());
                 // A server may answer before it has read the whole body; the rest is not sent then.
                 sample.sent = turn.request.body_length().min(answer.bytes_sent);

@@ -89,6 +89,15 @@ pub(crate) struct Latency {
     pub(crate) service: Times,
     /// From the request's last byte to the answer's first.
     pub(crate) first_byte: Times,
+    /// The servers' own part of that, by their `Server-Timing`; null if none says so.
+    #[serde(default)]
+    pub(crate) server: Option<Times>,
+    /// What is left of it: the way there and back; null as above.
+    #[serde(default)]
+    pub(crate) network: Option<Times>,
+    /// From the answer's first byte to its last; null in results of older releases.
+    #[serde(default)]
+    pub(crate) transfer: Option<Times>,
     /// Name, connection and TLS, of new connections.
     pub(crate) connect: Times,
     /// The smoothed round-trip time of the path by this machine's kernel, once for each answer.
@@ -213,6 +222,9 @@ impl Report {
                 corrected: facts.rate.map(|_| Times::of(&tally.corrected)),
                 service: Times::of(&tally.service),
                 first_byte: Times::of(&tally.first_byte),
+                server: Times::of_any(&tally.server),
+                network: Times::of_any(&tally.network),
+                transfer: Some(Times::of(&tally.transfer)),
                 connect: Times::of(&tally.connect),
                 round_trip: Times::of(&tally.round_trip),
             },
@@ -247,6 +259,11 @@ impl Times {
             max: hundredths(times.max() as f64 / 1e3),
             histogram_ns: histogram::encode(times),
         }
+    }
+
+    /// None if there are none.
+    fn of_any(times: &Histogram<u64>) -> Option<Self> {
+        (!times.is_empty()).then(|| Self::of(times))
     }
 
     /// The whole distribution.
@@ -323,6 +340,7 @@ pub(crate) mod tests {
                 began: due + Duration::from_micros(50),
                 ended: due + Duration::from_micros((number + 1) * 100),
                 first_byte: Some(Duration::from_micros(20)),
+                transfer: Some(Duration::from_micros(5)),
                 connect: (number == 0).then_some(Duration::from_micros(70)),
                 path: PathFacts {
                     rtt: Some(Duration::from_micros(15)),
@@ -370,6 +388,8 @@ pub(crate) mod tests {
         assert_eq!(json["retransmitted_up"], 1);
         assert!(json["retransmitted_down"].is_null());
         assert_eq!(json["latency_us"]["round_trip"]["count"], 100);
+        assert_eq!(json["latency_us"]["transfer"]["count"], 100);
+        assert!(json["latency_us"]["server"].is_null() && json["latency_us"]["network"].is_null());
         let p50 = json["latency_us"]["corrected"]["p50"].as_f64().unwrap();
         assert!((5000.0..5010.0).contains(&p50), "{p50}");
         let service = json["latency_us"]["service"]["p50"].as_f64().unwrap();

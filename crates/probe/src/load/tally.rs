@@ -33,6 +33,8 @@ pub(crate) struct Sample {
     pub(crate) ended: Duration,
     /// From the request's last byte to the answer's first.
     pub(crate) first_byte: Option<Duration>,
+    /// From the answer's first byte to its last.
+    pub(crate) transfer: Option<Duration>,
     /// How long the name, the connection and TLS took, if it needed a new connection.
     pub(crate) connect: Option<Duration>,
     pub(crate) path: PathFacts,
@@ -60,6 +62,10 @@ pub(crate) struct Tally {
     pub(crate) service: Histogram<u64>,
     pub(crate) first_byte: Histogram<u64>,
     pub(crate) connect: Histogram<u64>,
+    pub(crate) transfer: Histogram<u64>,
+    /// The servers' own times, and what is left of the first byte without them.
+    pub(crate) server: Histogram<u64>,
+    pub(crate) network: Histogram<u64>,
     /// Round-trip times by this end's kernel.
     pub(crate) round_trip: Histogram<u64>,
     /// Segments that this end has sent again.
@@ -103,6 +109,9 @@ impl Tally {
             service: histogram(DIGITS),
             first_byte: histogram(DIGITS),
             connect: histogram(TARGET_DIGITS),
+            transfer: histogram(TARGET_DIGITS),
+            server: histogram(TARGET_DIGITS),
+            network: histogram(TARGET_DIGITS),
             round_trip: histogram(TARGET_DIGITS),
             retransmitted_up: 0,
             retransmitted_down: None,
@@ -149,6 +158,13 @@ impl Tally {
         }
         if let Some(first_byte) = sample.first_byte {
             record(&mut self.first_byte, first_byte);
+        }
+        if let Some(transfer) = sample.transfer {
+            record(&mut self.transfer, transfer);
+        }
+        if let (Some(first_byte), Some(server)) = (sample.first_byte, sample.path.server) {
+            record(&mut self.server, server);
+            record(&mut self.network, first_byte.saturating_sub(server));
         }
         self.add_path(&sample.path);
         if is_timed {
@@ -209,6 +225,7 @@ mod tests {
             began: Duration::from_micros(began_us),
             ended: Duration::from_micros(ended_us),
             first_byte: None,
+            transfer: None,
             connect: None,
             path: PathFacts::default(),
             status: Some(200),
@@ -283,6 +300,20 @@ mod tests {
         tally.add(Sample { path, ..sample(0, 0, 10) });
         assert_eq!((tally.retransmitted_up, tally.retransmitted_down), (4, Some(3)));
         assert_eq!(tally.round_trip.len(), 2);
+    }
+
+    #[test]
+    fn a_server_that_tells_its_own_time_splits_the_first_byte() {
+        let mut tally = Tally::new(1, 1);
+        let first_byte = Some(Duration::from_micros(500));
+        let transfer = Some(Duration::from_micros(70));
+        tally.add(Sample { first_byte, transfer, ..sample(0, 0, 600) });
+        assert_eq!((tally.transfer.len(), tally.server.len(), tally.network.len()), (1, 0, 0));
+        let path = PathFacts { server: Some(Duration::from_micros(100)), ..PathFacts::default() };
+        tally.add(Sample { first_byte, transfer, path, ..sample(0, 0, 600) });
+        assert!(near(us(&tally.server, 1.0), 100.0));
+        assert!(near(us(&tally.network, 1.0), 400.0));
+        assert!(near(us(&tally.transfer, 1.0), 70.0));
     }
 
     #[test]

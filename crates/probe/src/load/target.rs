@@ -6,7 +6,7 @@ use hyper::HeaderMap;
 
 use super::NAME;
 use super::args::{Check, LoadArgs};
-use crate::client::{Answer, BodySink, Request, RequestBody, Target};
+use crate::client::{Answer, BodySink, Request, RequestBody, RequestError, Target};
 use crate::fault::Fault;
 use crate::output::complain;
 use crate::pattern::PatternCheck;
@@ -176,8 +176,8 @@ fn of_url(args: &LoadArgs, server: &Target, number: usize, path: String) -> Resu
     let default = if args.body_size.is_some() { "POST" } else { "GET" };
     let method = args.method.as_deref().unwrap_or(default).to_ascii_uppercase();
     let body = args.body_size.map(RequestBody::pattern).unwrap_or_default();
-    let request = Request::new(server, &method, &path, &args.header, body)
-        .map_err(|error| error.to_string())?;
+    let request = Request::new(server, &method, &path, &args.header, body);
+    let request = timed(args, request)?;
     let expected = Expected::Success(Content::of_path(&path, &method, args.check));
     let url = format!("{}{path}", server.as_str());
     Ok(Turn { server: number, method, url, request, expected })
@@ -186,7 +186,7 @@ fn of_url(args: &LoadArgs, server: &Target, number: usize, path: String) -> Resu
 fn of_case(args: &LoadArgs, server: &Target, number: usize, case: &Case) -> Result<Turn, String> {
     let mut case = case.clone();
     case.headers.extend(args.header.iter().cloned());
-    let request = case.request(server, &args.url_prefix).map_err(|error| error.to_string())?;
+    let request = timed(args, case.request(server, &args.url_prefix))?;
     let content = Content::of_path(&case.path, &case.verb, args.check);
     let url = format!("{}{}", server.as_str(), prefixed(&args.url_prefix, &case.path));
     let method = case.verb.clone();
@@ -198,6 +198,14 @@ fn of_case(args: &LoadArgs, server: &Target, number: usize, case: &Case) -> Resu
         None => Expected::Success(content),
     };
     Ok(Turn { server: number, method, url, request, expected })
+}
+
+fn timed(args: &LoadArgs, request: Result<Request, RequestError>) -> Result<Request, String> {
+    let request = match args.timing {
+        true => request.and_then(|request| request.with_query("timing")),
+        false => request,
+    };
+    request.map_err(|error| error.to_string())
 }
 
 /// Whether the pattern is checked: a test file may ask for it, and error answers do not have it.

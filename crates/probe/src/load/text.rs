@@ -162,6 +162,8 @@ fn times_table(text: &mut String, width: usize, report: &Report) {
         ("latency", latency.corrected.as_ref()),
         ("service time", Some(&latency.service)),
         ("first byte", Some(&latency.first_byte)),
+        ("= server", latency.server.as_ref()),
+        ("+ network", latency.network.as_ref()),
         ("connect", Some(&latency.connect)),
     ];
     let rows = rows.into_iter().filter_map(|(name, times)| times_row(name, times?));

@@ -101,8 +101,12 @@ fn json(log: &Log, record: &Record, key: fn(&str) -> String) -> String {
     put("Address", text(&record.address));
     put("Region", text(&log.region));
     put("Zone", text(&log.zone));
-    let path = &record.took.phases.path;
+    let phases = &record.took.phases;
+    let path = &phases.path;
+    let network = phases.first_byte.zip(path.server);
     put("ServerUs", microseconds(path.server));
+    put("NetworkUs", microseconds(network.map(|(all, server)| all.saturating_sub(server))));
+    put("TransferUs", microseconds(phases.transfer));
     put("RttUs", microseconds(path.rtt));
     put("ServerRttUs", microseconds(path.server_rtt));
     put("RetransmittedUp", path.retransmitted_up.into());

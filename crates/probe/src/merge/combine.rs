@@ -150,15 +150,17 @@ fn latency(results: &[Report]) -> Result<Latency, String> {
     let all = |of: fn(&Latency) -> &Times| {
         added(results.iter().map(|one| of(&one.latency_us))).map_err(|why| why.to_string())
     };
-    let corrected: Vec<_> =
-        results.iter().filter_map(|one| one.latency_us.corrected.as_ref()).collect();
+    let any = |of: fn(&Latency) -> Option<&Times>| {
+        let some: Vec<_> = results.iter().filter_map(|one| of(&one.latency_us)).collect();
+        if some.is_empty() { Ok(None) } else { added(some.into_iter()).map(Some) }
+    };
     Ok(Latency {
-        corrected: match corrected.is_empty() {
-            true => None,
-            false => Some(added(corrected.into_iter())?),
-        },
+        corrected: any(|one| one.corrected.as_ref())?,
         service: all(|one| &one.service)?,
         first_byte: all(|one| &one.first_byte)?,
+        server: any(|one| one.server.as_ref())?,
+        network: any(|one| one.network.as_ref())?,
+        transfer: any(|one| one.transfer.as_ref())?,
         connect: all(|one| &one.connect)?,
         round_trip: all(|one| &one.round_trip)?,
     })
@@ -266,6 +268,8 @@ mod tests {
         assert_eq!((merged.connections, merged.connections_opened), (8, 2));
         assert_eq!((merged.retransmitted_up, merged.retransmitted_down), (2, None));
         assert_eq!(merged.latency_us.round_trip.count, 200);
+        assert_eq!(merged.latency_us.transfer.as_ref().map(|times| times.count), Some(200));
+        assert_eq!(merged.latency_us.server, None);
         assert_eq!(merged.status, BTreeMap::from([(200, 180), (404, 20)]));
         assert_eq!(merged.errors, BTreeMap::from([("status".to_owned(), 20)]));
         assert_eq!(merged.elapsed_s, 1.0);

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 
-use super::link::{Capture, Link};
+use super::link::Link;
 use super::report::{ClusterNode, ClusterReport, NodeReport, Own};
 use super::state::Mesh;
-use crate::client::{ClientError, Request, RequestBody, Target};
+use crate::client::{Capture, ClientError, Request, RequestBody, Target};
 
 /// Gathers, and keeps the result for a moment: ten people who look cost as much as one.
 pub(crate) struct Gatherer {
@@ -106,7 +106,7 @@ async fn ask(address: SocketAddr) -> Result<NodeReport, String> {
     if answer.status != 200 {
         return Err(format!("the status of /mesh.json is {}, not 200", answer.status.as_u16()));
     }
-    let report = NodeReport::read(&body.bytes, address.ip());
+    let report = NodeReport::read(body.bytes(), address.ip());
     report.ok_or_else(|| "what it answers is no report of a mesh".to_owned())
 }
 

@@ -83,25 +83,6 @@ impl Link {
     }
 }
 
-/// Keeps a body up to a limit; one that is cut is no JSON, and so no report.
-pub(super) struct Capture {
-    pub(super) bytes: Vec<u8>,
-    limit: usize,
-}
-
-impl Capture {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { bytes: Vec::new(), limit }
-    }
-}
-
-impl BodySink for Capture {
-    fn take(&mut self, bytes: &[u8]) {
-        let room = self.limit - self.bytes.len();
-        self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
-    }
-}
-
 /// The largest packet that this side sends. The kernel takes the MTU of its own interface for that
 /// of the path; the segment size that the peer has announced tells of a smaller one at its end.
 fn own_mtu(path_mtu: u32, segment: u32, headers: u32) -> Option<u32> {
@@ -132,15 +113,6 @@ const TIMESTAMPS: u32 = 12;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn keeps_a_body_up_to_its_limit() {
-        let mut capture = Capture::new(5);
-        capture.take(b"abc");
-        capture.take(b"defg");
-        capture.take(b"h");
-        assert_eq!(capture.bytes, b"abcde");
-    }
 
     #[test]
     fn a_smaller_mtu_at_the_other_end_shows_in_the_segments() {

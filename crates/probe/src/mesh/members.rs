@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
+use super::alone::{self, Search};
 use super::dns::{Dns, Found, ResolvConf};
 use super::ring::Ring;
 use super::state::Mesh;
@@ -77,20 +78,30 @@ pub(super) async fn follow(mesh: &Arc<Mesh>, settings: &MemberSettings, stop: &m
             () = stop.asked() => return,
         };
         let error = members.update(found);
-        let failed = error.is_some();
-        mesh.note_lookup(error).await;
+        mesh.note_lookup(error.clone()).await;
         own = own.or_else(|| local_among(members.all()));
         mesh.lock().own.address = own;
         let ring = Ring::new(members.of_one_family(own).iter().copied());
         let is_empty = ring.is_empty();
         let wanted = ring.successors(own.unwrap_or(elsewhere), settings.neighbors);
         let (gone, new) = mesh.follow(ring, &wanted).await;
+        let found: Vec<_> = members.all().collect();
+        let alone = wanted.is_empty().then(|| {
+            alone::why(Search {
+                name: &settings.name,
+                port: settings.watch.port,
+                error: error.as_deref(),
+                found: &found,
+                own,
+            })
+        });
+        mesh.note_alone(alone).await;
         watches.stop(&gone);
         watches.start(&new, mesh, &settings.watch);
         let pause = async {
             tokio::time::sleep(jittered(LOOKUP_GAP_MIN.min(settings.lookup_interval))).await;
             // Nothing to go by yet: the next answer may come at any time.
-            if failed || is_empty {
+            if error.is_some() || is_empty {
                 return;
             }
             let rest = settings.lookup_interval.saturating_sub(LOOKUP_GAP_MIN);

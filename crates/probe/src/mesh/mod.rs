@@ -1,10 +1,11 @@
 //! `heartbeat-probe mesh`: every node watches the paths to its neighbours.
 //!
 //! Where things are: `args` is the command line, `dns` finds addresses, `ring` says who asks whom,
-//! `members` follows both, `watch` asks one neighbour over `link`s, in `turns`, `neighbour` is what
-//! is known of it, `state` of all. `report` is the JSON, `gather` asks the other nodes for theirs,
-//! `metrics` and `site` show it.
+//! `members` follows both (`alone` says why nobody was found), `watch` asks one neighbour over
+//! `link`s, in `turns`, `neighbour` is what is known of it, `state` of all. `report` is the JSON,
+//! `gather` asks the other nodes for theirs, `metrics` and `site` show it.
 
+mod alone;
 mod args;
 pub mod dns;
 mod events;
@@ -114,7 +115,7 @@ async fn watch(args: MeshArgs) -> Result<ExitCode, String> {
         return Ok(ExitCode::SUCCESS);
     }
     let report = mesh.report();
-    print(&if args.json { text::json(&report) } else { text::table(&report) });
+    print(&if args.json { text::json(&report) } else { text::table(&report, mesh.alone()) });
     Ok(if text::is_well(&report) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -198,6 +198,8 @@ impl Neighbour {
             sent: told(recent.sent),
             path_mtu: self.path_mtu,
             black_hole: self.has_black_hole(),
+            black_hole_down: self.black_hole(Direction::Down),
+            black_hole_up: self.black_hole(Direction::Up),
         }
     }
 
@@ -366,7 +368,8 @@ mod tests {
         }
         assert!(seen.neighbour.black_hole(Direction::Down));
         assert!(!seen.neighbour.black_hole(Direction::Up));
-        assert!(seen.report().black_hole);
+        let peer = seen.report();
+        assert!(peer.black_hole && peer.black_hole_down && !peer.black_hole_up);
         seen.good(3);
         assert!(!seen.report().black_hole);
     }

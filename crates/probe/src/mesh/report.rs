@@ -80,8 +80,14 @@ pub struct Peer {
     pub sent: Option<u64>,
     /// Bytes of the largest packet, of the direction in which it is smaller.
     pub path_mtu: Option<u32>,
-    /// Whether small requests pass and large ones do not.
+    /// Whether small requests pass and large ones do not, in one direction at least.
     pub black_hole: bool,
+    /// The same of what the neighbour sends to the node.
+    #[serde(default)]
+    pub black_hole_down: bool,
+    /// The same of what the node sends to the neighbour.
+    #[serde(default)]
+    pub black_hole_up: bool,
 }
 
 /// Quantiles by size, in the order in which the sizes are asked for.
@@ -203,7 +209,8 @@ mod tests {
     const ONE: &str = r#"{"self":{"node":"n1","zone":"a","address":"10.0.0.1"},"peers":[{"node":
         "n2","zone":"b","address":"10.0.0.2","up":true,"last_error":null,"rtt_us":210,"latency_us":
         {"17":{"p50":300,"p99":900},"1048576":{"p50":9000,"p99":9900}},"throughput_bps":940000000,
-        "retransmitted":0,"sent":1200,"path_mtu":1500,"black_hole":false}]}"#;
+        "retransmitted":0,"sent":1200,"path_mtu":1500,"black_hole":false,
+        "black_hole_down":false,"black_hole_up":false}]}"#;
 
     fn at() -> IpAddr {
         IpAddr::from([10, 0, 0, 1])
@@ -216,6 +223,15 @@ mod tests {
         let written = serde_json::to_string(&report).unwrap();
         let flat: String = ONE.split_whitespace().collect();
         assert_eq!(written, flat);
+    }
+
+    #[test]
+    fn an_older_prober_does_not_say_in_which_direction_large_packets_disappear() {
+        let ways = r#","black_hole_down":false,"black_hole_up":false"#;
+        let flat: String = ONE.split_whitespace().collect();
+        let older = flat.replace(ways, "").replace(r#"hole":false"#, r#"hole":true"#);
+        let peer = NodeReport::read(older.as_bytes(), at()).unwrap().peers.remove(0);
+        assert!(peer.black_hole && !peer.black_hole_down && !peer.black_hole_up);
     }
 
     #[test]

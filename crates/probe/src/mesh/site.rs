@@ -30,6 +30,7 @@ impl MeshSite {
             latest: self.mesh.latest(),
             nodes: self.mesh.addresses().len(),
             lookup_error: self.mesh.lookup_error(),
+            alone: self.mesh.alone(),
         };
         rendered(HTML_TYPE, move || page::node(&view).into_bytes()).await
     }

@@ -40,6 +40,8 @@ pub(super) struct Lookups {
     pub(super) done: u64,
     pub(super) failed: u64,
     pub(super) last_error: Option<String>,
+    /// Why there is no neighbour, if there is none.
+    pub(super) alone: Option<String>,
 }
 
 impl Mesh {
@@ -65,6 +67,11 @@ impl Mesh {
     /// Why the name could not be looked up, if the last look-up failed.
     pub(crate) fn lookup_error(&self) -> Option<String> {
         self.lock().lookups.last_error.clone()
+    }
+
+    /// Why this node has no neighbours, once it has looked for some and found none.
+    pub(crate) fn alone(&self) -> Option<String> {
+        self.lock().lookups.alone.clone()
     }
 
     /// The latest durations of the smallest download, by neighbour.
@@ -170,6 +177,19 @@ impl Mesh {
         if changed {
             let name = if error.is_some() { "lookup-failed" } else { "lookup-succeeded" };
             self.events.tell(&Event { name, error, ..Event::default() }).await;
+        }
+    }
+
+    pub(super) async fn note_alone(&self, alone: Option<String>) {
+        let is_new = {
+            let lookups = &mut self.lock().lookups;
+            let is_new = alone.is_some() && lookups.alone != alone;
+            lookups.alone.clone_from(&alone);
+            is_new
+        };
+        if is_new {
+            let event = Event { name: "no-neighbours", error: alone, ..Event::default() };
+            self.events.tell(&event).await;
         }
     }
 

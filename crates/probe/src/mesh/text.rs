@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::report::{NodeReport, Peer};
 use crate::page::words;
+use crate::paragraph;
 
 /// Whether every path is well. Without a path there is nothing to be sure of.
 pub(super) fn is_well(report: &NodeReport) -> bool {
@@ -17,10 +18,13 @@ pub(super) fn json(report: &NodeReport) -> String {
     serde_json::to_string(report).unwrap_or_default() + "\n"
 }
 
-/// A line for each neighbour, within 80 columns, and its last error below it.
-pub(super) fn table(report: &NodeReport) -> String {
+/// A line for each neighbour, within 80 columns, and its last error below it; without a neighbour,
+/// why there is none.
+pub(super) fn table(report: &NodeReport, alone: Option<String>) -> String {
     if report.peers.is_empty() {
-        return "no neighbours found\n".to_owned();
+        let mut text = "no neighbours found\n".to_owned();
+        paragraph::add(&mut text, "", 0, &alone.unwrap_or_default());
+        return text;
     }
     let mut text = row(["neighbour", "state", "p50", "p99", "loss", "MTU", "throughput"]);
     for peer in &report.peers {
@@ -41,9 +45,14 @@ pub(super) fn table(report: &NodeReport) -> String {
             &peer.path_mtu.map_or_else(dash, |mtu| mtu.to_string()),
             &peer.throughput_bps.map_or_else(dash, words::bits_per_second),
         ]));
-        if let Some(error) = &peer.last_error {
-            let error: String = error.chars().take(ERROR_CHARS_MAX).collect();
-            let _ = writeln!(text, "  {error}");
+        let ways = [
+            (peer.black_hole_down, "large packets from it to this node disappear"),
+            (peer.black_hole_up, "large packets from this node to it disappear"),
+        ];
+        let ways = ways.into_iter().filter(|(disappear, _)| *disappear).map(|(_, what)| what);
+        for what in ways.chain(peer.last_error.as_deref()) {
+            let what: String = what.chars().take(ERROR_CHARS_MAX).collect();
+            let _ = writeln!(text, "  {what}");
         }
     }
     text
@@ -83,16 +92,27 @@ mod tests {
             sent: Some(1000),
             path_mtu: Some(65_535),
             black_hole: false,
+            black_hole_down: false,
+            black_hole_up: false,
         };
         NodeReport { own: Own::default(), peers: vec![peer] }
     }
 
     #[test]
     fn no_line_is_longer_than_80_columns() {
-        let table = table(&report());
+        let table = table(&report(), None);
         assert_eq!(table.lines().count(), 3);
         assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
         assert!(table.contains("5.0 %"), "{table}");
+    }
+
+    #[test]
+    fn a_black_hole_has_its_direction() {
+        let mut report = report();
+        (report.peers[0].black_hole, report.peers[0].black_hole_up) = (true, true);
+        let table = table(&report, None);
+        assert!(table.contains("MTU fault"), "{table}");
+        assert!(table.contains("\n  large packets from this node to it disappear\n"), "{table}");
     }
 
     #[test]

@@ -9,12 +9,13 @@ use hyper::StatusCode;
 use hyper::header::CONNECTION;
 
 use super::identity::Identity;
-use super::link::{Capture, Link};
+use super::link::Link;
 use super::neighbour::{Failure, Outcome, PathFacts, Reach};
 use super::state::Mesh;
 use super::turns::{Ask, Direction, Turn, Turns, next_start};
+use crate::about::ABOUT_BYTES_MAX;
 use crate::client::{
-    Answer, BodySink, ClientError, Discard, Request, RequestBody, RequestError, Target,
+    Answer, BodySink, Capture, ClientError, Discard, Request, RequestBody, RequestError, Target,
 };
 use crate::fault::Fault;
 use crate::pattern::PatternCheck;
@@ -107,7 +108,7 @@ impl Watch {
 
     /// Asks who it is. One that does not answer is asked again at the next tick.
     async fn learn(&mut self) {
-        let mut body = Capture::new(VERSION_BYTES_MAX);
+        let mut body = Capture::new(ABOUT_BYTES_MAX);
         let asked = async {
             let mut link = Link::open(self.address, false).await?;
             let answer = link.request(&self.requests.version, &mut body).await?;
@@ -118,7 +119,7 @@ impl Watch {
             if !says_close(&answer) {
                 self.kept = Some(link);
             }
-            let identity = Identity::read(&body.bytes).unwrap_or_default();
+            let identity = Identity::read(body.bytes()).unwrap_or_default();
             self.mesh.identify(self.address.ip(), identity);
         }
     }
@@ -323,8 +324,6 @@ impl BodySink for Body {
 
 /// The answer to an upload, and to a question whose answer does not matter.
 const ANSWER_BYTES: u64 = 17;
-/// `/version?format=json` has some hundred bytes; more is another program.
-const VERSION_BYTES_MAX: usize = 16 * 1024;
 /// A server that is alive says at once whether it is ready.
 const READINESS_TIME_MAX: Duration = Duration::from_secs(2);
 /// Twice the server's drain, and DNS forgets it; one that is still there then is down.

@@ -154,13 +154,17 @@ fn reachable(peer: &Peer) -> Option<Finding> {
 }
 
 fn black_hole(peer: &Peer) -> Option<Finding> {
+    let (code, what) = match (peer.black_hole_down, peer.black_hole_up) {
+        (true, false) => ("mtu-black-hole-down", "large packets from it disappear"),
+        (false, true) => ("mtu-black-hole-up", "large packets to it disappear"),
+        (true, true) => ("mtu-black-hole", "large packets from it and to it disappear"),
+        // An older prober says no more.
+        (false, false) => ("mtu-black-hole", "large ones never arrive"),
+    };
     peer.black_hole.then(|| Finding {
         level: Level::Fault,
-        code: "mtu-black-hole",
-        text: said(
-            peer,
-            "small requests pass, large ones never arrive: a link drops large packets",
-        ),
+        code,
+        text: said(peer, &format!("small requests pass, {what}")),
         remedy: "Give the pod network an MTU that fits the smallest link (an overlay takes 50 to \
                  80 bytes), or let ICMP \"fragmentation needed\" pass.",
     })
@@ -255,6 +259,8 @@ mod tests {
             sent: Some(10_000),
             path_mtu: Some(1500),
             black_hole: false,
+            black_hole_down: false,
+            black_hole_up: false,
         }
     }
 
@@ -284,11 +290,26 @@ mod tests {
         let warning = |code| Some((Level::Warning, code));
         assert_eq!(found(|p| p.up = Some(false)), Some((Level::Down, "address-unreachable")));
         assert_eq!(found(|p| p.up = None), Some((Level::Unknown, "not-asked")));
-        assert_eq!(found(|p| p.black_hole = true), Some((Level::Fault, "mtu-black-hole")));
         assert_eq!(found(|p| p.path_mtu = Some(1400)), warning("mtu-below-1500"));
         assert_eq!(found(|p| p.last_error = Some("e".to_owned())), warning("errors"));
         let leaving = Some((Level::Unknown, "leaving"));
         assert_eq!(found(|p| p.last_error = Some(LEAVING.to_owned())), leaving);
+    }
+
+    #[test]
+    fn a_black_hole_has_its_direction_if_that_is_known() {
+        for (down, up, code, text) in [
+            (true, false, "mtu-black-hole-down", "large packets from it disappear"),
+            (false, true, "mtu-black-hole-up", "large packets to it disappear"),
+            (true, true, "mtu-black-hole", "large packets from it and to it disappear"),
+            (false, false, "mtu-black-hole", "large ones never arrive"),
+        ] {
+            let (black_hole_down, black_hole_up) = (down, up);
+            let peer = Peer { black_hole: true, black_hole_down, black_hole_up, ..peer() };
+            let found = findings(&own(), &peer, &usual()).remove(0);
+            assert_eq!((found.level, found.code), (Level::Fault, code));
+            assert!(found.text.ends_with(text), "{}", found.text);
+        }
     }
 
     #[test]

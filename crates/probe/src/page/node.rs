@@ -19,6 +19,8 @@ pub struct NodeView {
     pub nodes: usize,
     /// Why the name can not be looked up, if it can not.
     pub lookup_error: Option<String>,
+    /// Why there are no neighbours, if there are none.
+    pub alone: Option<String>,
 }
 
 /// Renders the page.
@@ -38,7 +40,7 @@ pub fn node(view: &NodeView) -> String {
         Escaped(report.own.label()),
         Escaped(place(report)),
     );
-    if let Some(error) = &view.lookup_error {
+    if let Some(error) = view.lookup_error.as_ref().filter(|_| !rows.is_empty()) {
         add!(
             body,
             "<p><span class=\"mark warning\">▲</span> The name service: {}. The neighbours below \
@@ -48,7 +50,8 @@ pub fn node(view: &NodeView) -> String {
     }
     tiles(&mut body, view, &rows);
     if rows.is_empty() {
-        body.push_str("<p>This node has found no neighbours yet.</p>\n");
+        let why = view.alone.as_deref().unwrap_or("it has not looked for them yet.");
+        add!(body, "<p>This node has no neighbours: {}</p>\n", Escaped(why));
     } else {
         table(&mut body, view, &rows);
     }

@@ -15,6 +15,12 @@ pub fn pair(report: &ClusterReport, from: IpAddr, to: IpAddr) -> String {
     body.push_str("<nav><a href=\"/cluster\">cluster</a> <a href=\"/\">this node</a></nav>\n");
     add!(body, "<h1>{} ⇄ {}</h1>\n", Escaped(&first), Escaped(&second));
     let ends = [(from, to, &first, &second), (to, from, &second, &first)];
+    if seen(report, from, to).chain(seen(report, to, from)).any(|peer| peer.black_hole) {
+        body.push_str("<h2>Large packets</h2>\n");
+        for (own, other, own_name, other_name) in ends {
+            large_packets(&mut body, report, (own, own_name), (other, other_name));
+        }
+    }
     for (own, other, own_name, other_name) in ends {
         add!(body, "<h2>{} asks {}</h2>\n", Escaped(own_name), Escaped(other_name));
         match find(report, own) {
@@ -32,6 +38,41 @@ pub fn pair(report: &ClusterReport, from: IpAddr, to: IpAddr) -> String {
         host(to),
     );
     document(&format!("{first} and {second} · Heartbeat mesh"), REFRESH_S, &body)
+}
+
+/// What both ends say of the large packets of one direction: the sender of its uploads, the
+/// receiver of its downloads.
+fn large_packets(
+    body: &mut String,
+    report: &ClusterReport,
+    (from, sender): (IpAddr, &str),
+    (to, receiver): (IpAddr, &str),
+) {
+    let by_sender = seen(report, from, to).any(|peer| peer.black_hole_up);
+    let by_receiver = seen(report, to, from).any(|peer| peer.black_hole_down);
+    let who = match (by_sender, by_receiver) {
+        (true, true) => "both nodes say so",
+        (true, false) => "the sender says so",
+        (false, true) => "the receiver says so",
+        (false, false) => {
+            add!(
+                body,
+                "<p>From {} to {} there is no sign of it.</p>\n",
+                Escaped(sender),
+                Escaped(receiver),
+            );
+            return;
+        }
+    };
+    let level = Level::Fault;
+    add!(
+        body,
+        "<p><span class=\"mark {}\">{}</span> From {} to {} they disappear: {who}.</p>\n",
+        level.class(),
+        level.sign(),
+        Escaped(sender),
+        Escaped(receiver),
+    );
 }
 
 fn one_way(body: &mut String, node: &ClusterNode, other: IpAddr, usual: &Usual) {
@@ -94,6 +135,12 @@ fn figures(body: &mut String, peer: &Peer) {
     body.push_str("</tbody>\n</table>\n");
 }
 
+/// How the node at `own` sees the one at `other`, if they are neighbours.
+fn seen(report: &ClusterReport, own: IpAddr, other: IpAddr) -> impl Iterator<Item = &Peer> {
+    let node = find(report, own).and_then(|node| node.peers.as_ref());
+    node.into_iter().flatten().filter(move |peer| peer.address == other)
+}
+
 fn find(report: &ClusterReport, address: IpAddr) -> Option<&ClusterNode> {
     report.nodes.iter().find(|node| node.own.address == Some(address))
 }
@@ -117,3 +164,54 @@ fn host(address: IpAddr) -> String {
 }
 
 const REFRESH_S: u32 = 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::report::NodeReport;
+
+    fn node(number: u8, other: u8, down: bool, up: bool) -> ClusterNode {
+        let text = serde_json::json!({
+            "self": {"node": format!("n{number}")},
+            "peers": [{
+                "node": format!("n{other}"), "zone": null, "address": format!("10.0.0.{other}"),
+                "up": true, "last_error": null, "rtt_us": 100, "latency_us": {},
+                "throughput_bps": null, "retransmitted": null, "sent": null, "path_mtu": 1500,
+                "black_hole": down || up, "black_hole_down": down, "black_hole_up": up
+            }]
+        });
+        let at = IpAddr::from([10, 0, 0, number]);
+        NodeReport::read(text.to_string().as_bytes(), at).unwrap().into()
+    }
+
+    fn page(first: (bool, bool), second: (bool, bool)) -> String {
+        let nodes = vec![node(1, 2, first.0, first.1), node(2, 1, second.0, second.1)];
+        pair(&ClusterReport { nodes }, [10, 0, 0, 1].into(), [10, 0, 0, 2].into())
+    }
+
+    #[test]
+    fn says_in_which_direction_large_packets_disappear_and_who_says_so() {
+        let page = page((true, false), (false, true));
+        assert!(page.contains("From n1 to n2 there is no sign of it."), "{page}");
+        assert!(page.contains("From n2 to n1 they disappear: both nodes say so."), "{page}");
+        for (code, what) in [("down", "from it"), ("up", "to it")] {
+            let text =
+                format!("mtu-black-hole-{code}</span> small requests pass, large packets {what}");
+            assert!(page.contains(&text), "{text}: {page}");
+        }
+    }
+
+    #[test]
+    fn one_end_is_enough() {
+        let sender = page((false, true), (false, false));
+        assert!(sender.contains("From n1 to n2 they disappear: the sender says so."), "{sender}");
+        let receiver = page((true, true), (false, false));
+        assert!(receiver.contains("From n2 to n1 they disappear: the receiver says so."));
+        assert!(receiver.contains("From n1 to n2 they disappear: the sender says so."));
+    }
+
+    #[test]
+    fn says_nothing_of_large_packets_where_they_pass() {
+        assert!(!page((false, false), (false, false)).contains("Large packets"));
+    }
+}

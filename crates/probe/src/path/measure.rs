@@ -49,7 +49,7 @@ impl<'a> Measure<'a> {
         progress("names and addresses");
         let Some(to) = self.find().await? else { return Ok(()) };
         let (to, rtt) = self.first_contact(to).await?;
-        let site = Site::identify(&to, &self.target).await?;
+        let (to, site) = self.identify(to).await?;
         self.introduce(&site);
         let idle = self.args.idle.map(|wait| start_idle(&to, &site, wait));
         progress("the largest packet");
@@ -101,7 +101,7 @@ impl<'a> Measure<'a> {
     /// The first whole connection, and how long a round trip takes. Where the TLS handshake hangs,
     /// its large packets may be the reason: small ones are tried then.
     async fn first_contact(&mut self, to: Destination) -> io::Result<(Destination, Duration)> {
-        let small = to.shaped(Shape { mss: Some(MSS_CAREFUL), ..Shape::default() });
+        let small = careful(&to);
         let mut last = None;
         for to in [to, small] {
             match tokio::time::timeout(FIRST_CONTACT_MAX, Wire::open(&to)).await {
@@ -116,6 +116,18 @@ impl<'a> Measure<'a> {
         let what = if last.is_some_and(|to| to.trust.is_some()) { "TLS" } else { "TCP" };
         let text = format!("{what} does not open a connection in time");
         Err(io::Error::new(io::ErrorKind::TimedOut, text))
+    }
+
+    /// What answers. Where an answer hangs, its large packets may be the reason, too.
+    async fn identify(&self, to: Destination) -> io::Result<(Destination, Site)> {
+        match Site::identify(&to, &self.target).await {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && to.shape.mss.is_none() => {
+                let to = careful(&to);
+                let site = Site::identify(&to, &self.target).await?;
+                Ok((to, site))
+            }
+            other => Ok((to, other?)),
+        }
     }
 
     fn introduce(&mut self, site: &Site) {
@@ -314,6 +326,11 @@ impl<'a> Measure<'a> {
         let used = self.used.load(Ordering::Relaxed);
         (used + (self.args.max_bytes as f64 * share) as u64).min(self.args.max_bytes)
     }
+}
+
+/// The same with segments that pass nearly everywhere.
+fn careful(to: &Destination) -> Destination {
+    to.shaped(Shape { mss: Some(MSS_CAREFUL), ..Shape::default() })
 }
 
 async fn transfer(plan: Plan) -> Outcome {

@@ -3,8 +3,8 @@
 //! Where things are: `args` is the command line, `names` finds addresses, `site` what answers,
 //! `latency` asks for small answers, `mtu` for packets of every size, `flow` transfers, `loaded`
 //! asks while that goes on, `middle` looks for proxies, `report` is what is known, `verdict` what
-//! it means, `text` how it reads. Below them, `wire` is a connection, `head` the framing of answers,
-//! `trust` the TLS, `quantiles` the statistics.
+//! it means, `text` how it reads. Below them, `wire` is a connection, `head` the framing of
+//! answers, `trust` the TLS, `quantiles` the statistics.
 
 mod args;
 mod flow;

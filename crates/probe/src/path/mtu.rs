@@ -148,8 +148,12 @@ async fn trial(
     mss: Option<u32>,
     patience: Duration,
 ) -> io::Result<Trial> {
-    let shape = Shape { mss, ..Shape::default() };
-    let to = Destination { shape, ..to.clone() };
+    // On the way up nothing but the packets of the prober may be large: the certificates of a
+    // server fill packets, and would disappear in a black hole of the other direction. A sender
+    // fills at most half of the window (Linux's tcp_bound_to_half_wnd).
+    let keeps_small = direction == Direction::Up && to.trust.is_some();
+    let receive_buffer = keeps_small.then_some(SMALL_WINDOW_BYTES);
+    let to = Destination { shape: Shape { mss, receive_buffer, ..Shape::default() }, ..to.clone() };
     // A lost SYN says nothing about large packets: it is given its own time. TLS is not, as its
     // certificates fill packets.
     let open = if to.trust.is_none() { CONNECT_TIME_MAX } else { HANDSHAKE + patience };
@@ -269,6 +273,8 @@ const TIMESTAMP_BYTES: u32 = 12;
 const RCV_MSS_HINT: u32 = 536;
 /// RFC 791: every host takes packets of so many bytes.
 const PACKET_MIN: u32 = 576;
+/// So that segments have at most 1,260 bytes, whatever part of the buffer the kernel announces.
+const SMALL_WINDOW_BYTES: usize = 1400;
 /// A lost segment is sent again after about 200, 600 and 1,400 ms: three of four may be lost.
 const HANG: Duration = Duration::from_millis(1500);
 /// A SYN is sent again after one second.

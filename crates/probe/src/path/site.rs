@@ -4,11 +4,10 @@
 use std::io;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::head::Head;
 use super::report::Server;
 use super::wire::{Answer, Destination, Wire};
+use crate::about::About;
 use crate::client::Target;
 use crate::pattern::PATTERN;
 use crate::timing::{FIELD, ServerTiming};
@@ -54,7 +53,7 @@ impl Site {
         let mut about = None;
         for path in versions {
             let answer = line.ask(path).await?;
-            about = answer.head.is_success().then(|| About::parse(&answer.body)).flatten();
+            about = answer.head.is_success().then(|| About::read(&answer.body)).flatten();
             if about.is_some() {
                 break;
             }
@@ -65,8 +64,8 @@ impl Site {
             Some(about) if given.is_empty() => about.uri.clone(),
             _ => prefix,
         };
-        let about = about.unwrap_or_default();
-        let size = SMALL_BYTES.clamp(about.sizes.0, about.sizes.1);
+        let sizes = about.as_ref().map_or(SIZES, |about| (about.min, about.max));
+        let size = SMALL_BYTES.clamp(sizes.0, sizes.1);
         let small = line.ask(&format!("{uri}{size}")).await?;
         let pattern: Vec<u8> = PATTERN.iter().copied().cycle().take(size as usize).collect();
         let is_payload = small.head.status == 200 && small.body == pattern;
@@ -80,8 +79,7 @@ impl Site {
         let exact = line.is_exact(&uri).await?;
         let rewritten = rewritten(&small.head, exact);
         let is_direct = rewritten.is_empty() && to.trust.is_none();
-        let server = Some(about.server);
-        let sizes = about.sizes;
+        let server = Some(about.map_or_else(nameless, server));
         let (head, body_bytes) = (small.head, small.body_bytes);
         Ok(Self { server, uri, sizes, is_direct, tells, head, body_bytes, rewritten })
     }
@@ -153,40 +151,21 @@ impl Line<'_> {
     }
 }
 
-/// The answer of `/version?format=json`.
-struct About {
-    server: Server,
-    uri: String,
-    sizes: (u64, u64),
-}
-
-impl About {
-    fn parse(body: &[u8]) -> Option<Self> {
-        let json: Value = serde_json::from_slice(body).ok()?;
-        let text = |key: &str| {
-            let text = json.get(key)?.as_str()?;
-            (!text.is_empty()).then(|| text.to_owned())
-        };
-        let number = |key: &str| json.get(key)?.as_u64();
-        let server = Server {
-            product: text("product").or_else(|| Some(PRODUCT.to_owned())),
-            version: text("version"),
-            node: text("node"),
-            zone: text("zone"),
-            driver: Some(text("driver")?),
-            send: Some(text("send")?),
-        };
-        let sizes = (number("min")?, number("max")?);
-        (sizes.0 <= sizes.1).then_some(Self { server, uri: text("uri")?, sizes })
+fn server(about: About) -> Server {
+    let told = |text: Option<String>| text.filter(|text| !text.is_empty());
+    Server {
+        version: told(Some(about.version)),
+        node: told(about.node),
+        zone: told(about.zone),
+        driver: Some(about.driver),
+        send: Some(about.send),
+        ..nameless()
     }
 }
 
-impl Default for About {
-    /// A Heartbeat that does not say more, such as one with an admin port.
-    fn default() -> Self {
-        let server = Server { product: Some(PRODUCT.to_owned()), ..Server::default() };
-        Self { server, uri: URI.to_owned(), sizes: (1, 1 << 20) }
-    }
+/// A Heartbeat that does not say more, such as one with an admin port.
+fn nameless() -> Server {
+    Server { product: Some(PRODUCT.to_owned()), ..Server::default() }
 }
 
 /// The prefix that a URL is about: without a size at its end.
@@ -234,6 +213,8 @@ const OWN_FIELDS: &[&str] = &[
 ];
 const PRODUCT: &str = "heartbeat";
 const URI: &str = "/heartbeat/";
+/// The server's defaults.
+const SIZES: (u64, u64) = (1, 1 << 20);
 /// The size that Heartbeat's own redirects name.
 pub(super) const SMALL_BYTES: u64 = 17;
 /// A few packets.
@@ -279,16 +260,13 @@ mod tests {
     }
 
     #[test]
-    fn knows_a_heartbeat_by_its_version() {
+    fn a_server_says_who_it_is() {
         let text = br#"{"version":"0.5.0","driver":"epoll","send":"splice","threads":2,
             "uri":"/x/","min":1,"max":1024,"node":"n1","zone":""}"#;
-        let about = About::parse(text).unwrap();
-        assert_eq!((about.uri.as_str(), about.sizes), ("/x/", (1, 1024)));
-        assert_eq!(about.server.node.as_deref(), Some("n1"));
-        assert_eq!(about.server.zone, None);
-        for other in ["", "{}", r#"{"version":"1"}"#, "[1]"] {
-            assert!(About::parse(other.as_bytes()).is_none(), "{other}");
-        }
+        let server = server(About::read(text).unwrap());
+        assert_eq!(server.product.as_deref(), Some("heartbeat"));
+        assert_eq!(server.driver.as_deref(), Some("epoll"));
+        assert_eq!((server.node.as_deref(), server.zone), (Some("n1"), None));
     }
 
     #[test]

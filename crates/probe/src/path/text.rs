@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::report::{Direction, Level, Report, Segments};
 use super::verdict::shown;
+use crate::paragraph;
 
 /// The whole report.
 pub(super) fn render(report: &Report) -> String {
@@ -245,36 +246,9 @@ fn span(time: Duration) -> String {
 
 /// A line that begins with a name, or several where it would be too long.
 fn push(text: &mut String, name: &str, value: &str) {
-    let mut line = format!("  {name:<NAME$}");
-    let mut is_empty = true;
-    for word in value.split_whitespace() {
-        let mut word = word;
-        loop {
-            let room = COLUMNS.saturating_sub(line.chars().count() + usize::from(!is_empty));
-            if word.chars().count() <= room {
-                break;
-            }
-            if !is_empty {
-                text.push_str(&(line + "\n"));
-                (line, is_empty) = (" ".repeat(INDENT), true);
-                continue;
-            }
-            // A word that is longer than a line, such as a URL, is cut.
-            let cut = word.char_indices().nth(room).map_or(word.len(), |(at, _)| at);
-            text.push_str(&(line + &word[..cut] + "\n"));
-            word = &word[cut..];
-            line = " ".repeat(INDENT);
-        }
-        if !is_empty {
-            line.push(' ');
-        }
-        line.push_str(word);
-        is_empty = false;
-    }
-    text.push_str(&(line.trim_end().to_owned() + "\n"));
+    paragraph::add(text, &format!("  {name:<NAME$}"), INDENT, value);
 }
 
-const COLUMNS: usize = 80;
 const NAME: usize = 11;
 const INDENT: usize = NAME + 2;
 /// Of the column of one direction.
@@ -283,6 +257,7 @@ const WIDTH: usize = 33;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::paragraph::COLUMNS;
     use crate::path::report::{Address, Finding, Packets, Quantiles, Server, Throughput};
 
     fn report() -> Report {
@@ -328,16 +303,6 @@ mod tests {
         }
         assert!(text.contains("FAULT      words words"), "{text}");
         assert!(!text.contains("Nothing is wrong"), "{text}");
-    }
-
-    #[test]
-    fn words_of_every_length_fill_lines_to_the_last_column() {
-        for length in 1..200 {
-            let mut text = String::new();
-            push(&mut text, "name", &format!("{0} {0} {0}", "x".repeat(length)));
-            assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
-            assert_eq!(text.matches('x').count(), length * 3);
-        }
     }
 
     #[test]

@@ -96,10 +96,8 @@ impl Hosts {
         let zone = zone(host);
         let server = self.server.to_str().unwrap();
         let mut words = vec![server, "--port", "8080", "--threads", "1"];
-        let (node, told) = (format!("h{host}"), knows_nodes(server));
-        if told {
-            words.extend(["--node", &node, "--zone", zone]);
-        }
+        let node = format!("h{host}");
+        words.extend(["--node", &node, "--zone", zone]);
         self.servers[usize::from(host)] = Some(spawn(host, &words));
     }
 
@@ -150,6 +148,11 @@ impl Hosts {
         }
     }
 
+    /// Adds a rule for packets that go to a host.
+    pub(crate) fn add_rule_towards(&self, host: u8, rule: &str) {
+        assert!(nft(&format!("add rule bridge mesh_hosts f oifname mesh-v{host} {rule}")));
+    }
+
     /// Removes all rules.
     pub(crate) fn clear_rules(&self) {
         assert!(nft("flush chain bridge mesh_hosts f"));
@@ -176,13 +179,8 @@ pub(crate) fn address(host: u8) -> Ipv4Addr {
     Ipv4Addr::new(a, b, c, host)
 }
 
-fn zone(host: u8) -> &'static str {
+pub(crate) fn zone(host: u8) -> &'static str {
     if host <= HOSTS / 2 { "a" } else { "b" }
-}
-
-/// Whether the server takes `--node`, which older ones do not.
-pub(crate) fn knows_nodes(server: &str) -> bool {
-    output(server, &["--help"]).is_some_and(|help| help.contains("--node"))
 }
 
 /// The server's program: what HEARTBEAT names, or what was built beside the prober.

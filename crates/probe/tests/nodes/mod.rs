@@ -66,7 +66,7 @@ pub(crate) fn answer(status: u16, more: &str, body: &str) -> Vec<u8> {
 
 /// What a good server of the node `name` in `zone` answers.
 pub(crate) fn server(path: &str, name: &str, zone: &str) -> Vec<u8> {
-    if path.starts_with("/version") {
+    if path.ends_with("/version?format=json") {
         let told = serde_json::json!({"version": "0", "node": name, "zone": zone});
         return answer(200, "", &told.to_string());
     }

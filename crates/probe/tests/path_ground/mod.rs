@@ -7,7 +7,6 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::fs::File;
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -15,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::path_twin::{self, Manners};
+use crate::real;
 
 /// Four namespaces; they are removed at the end.
 pub(crate) struct Ground {
@@ -72,14 +72,25 @@ impl Ground {
         Some(ground)
     }
 
-    /// Starts a server in `far`; its URL as seen from `near`.
-    pub(crate) fn serve(&self, address: &str, manners: Manners) -> String {
+    /// Starts the server of this tree in `far`; its URL as seen from `near`.
+    pub(crate) fn serve(&self, address: &str) -> String {
+        let ip = address.trim_matches(['[', ']']).parse().unwrap();
+        format!("http://{}", real::start(ip, 0, self.way_to_far()))
+    }
+
+    /// Starts a server in `far` that is no Heartbeat: one page of so many bytes.
+    pub(crate) fn serve_page(&self, address: &str, bytes: u64) -> String {
+        let manners = Manners { foreign: Some(bytes), ..Manners::default() };
+        format!("http://{}", path_twin::start(&format!("{address}:0"), manners, self.way_to_far()))
+    }
+
+    /// Takes the thread that calls it to `far`.
+    pub(crate) fn way_to_far(&self) -> impl FnOnce() + Send + 'static {
+        use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
         let space = File::open(Path::new("/run/netns").join(self.name("far"))).unwrap();
-        let address: SocketAddr = path_twin::start(&format!("{address}:0"), manners, move || {
-            use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+        move || {
             move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-        });
-        format!("http://{address}")
+        }
     }
 
     /// The prober as a command, in `near`.
