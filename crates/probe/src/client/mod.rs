@@ -25,7 +25,7 @@ pub use proxy::{Proxies, Proxy};
 pub use request::{Request, RequestBody, RequestError};
 pub use resolve::{ADDRESSES_MAX, FixedAddress, FixedAddressError, Resolver};
 pub use target::{Target, TargetError};
-pub(crate) use tls::trusted;
+pub(crate) use tls::{earliest_expiry, trusted};
 pub use tls::{Tls, TlsError, TlsSettings};
 
 use hyper::HeaderMap;

@@ -16,7 +16,7 @@ use tokio_rustls::rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
 use crate::client::Target;
 
-pub(super) use verify::earliest_expiry;
+pub(crate) use verify::earliest_expiry;
 pub(super) use words::words;
 
 /// The settings of every TLS connection.
