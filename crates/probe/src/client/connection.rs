@@ -80,14 +80,6 @@ impl Connection {
     ) -> Result<Self, ClientError> {
         let traffic = Arc::new(Traffic::default());
         let stream = connect::open(target, route, Arc::clone(&traffic), opening).await?;
-        let (sender, driver) = http1::Builder::new()
-            .max_buf_size(READ_BUFFER_MAX)
-            // As most clients write and read them.
-            .title_case_headers(true)
-            .allow_obsolete_multiline_headers_in_responses(true)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(ClientError::Http)?;
         let form = RequestForm {
             close,
             proxied: route.proxy().filter(|_| !target.is_https()).map(|proxy| ProxiedForm {
@@ -95,8 +87,7 @@ impl Connection {
                 authorization: proxy.authorization(),
             }),
         };
-        let counters = Counters::default();
-        Ok(Self { sender, driver: Some(driver), traffic, form, counters })
+        Self::on(stream, traffic, form).await
     }
 
     /// The same over a TCP connection that the caller has opened, so that the caller can ask the
@@ -108,12 +99,23 @@ impl Connection {
     pub async fn over(tcp: TcpStream, close: bool) -> Result<Self, ClientError> {
         let traffic = Arc::new(Traffic::default());
         let stream = Stream::new(Transport::Plain(tcp), Arc::clone(&traffic));
+        Self::on(stream, traffic, RequestForm { close, proxied: None }).await
+    }
+
+    async fn on(
+        stream: Stream,
+        traffic: Arc<Traffic>,
+        form: RequestForm,
+    ) -> Result<Self, ClientError> {
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(READ_BUFFER_MAX)
+            .max_headers(HEADER_FIELDS_MAX)
+            // As most clients write and read them.
+            .title_case_headers(true)
+            .allow_obsolete_multiline_headers_in_responses(true)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(ClientError::Http)?;
-        let form = RequestForm { close, proxied: None };
         let counters = Counters::default();
         Ok(Self { sender, driver: Some(driver), traffic, form, counters })
     }
@@ -226,4 +228,7 @@ async fn next_frame(
 
 // hyper reads into a buffer that grows up to this size: large enough to empty a socket in few
 // calls, small enough that a hundred connections stay within a few megabytes.
-const READ_BUFFER_MAX: usize = 64 * 1024;
+pub(super) const READ_BUFFER_MAX: usize = 64 * 1024;
+/// The most header fields of an answer. hyper takes 100 by default, which some gateways exceed;
+/// WebV counts bytes alone. 64 bytes are set aside for each field while a head is parsed.
+pub(super) const HEADER_FIELDS_MAX: usize = 1000;
