@@ -65,7 +65,7 @@ async fn try_run(
         print(&dry_run::page(&settings));
         return Ok(0);
     }
-    let tls = Tls::for_targets(&settings.servers, settings.tls.clone()).map_err(Failure::of)?;
+    let tls = Tls::for_targets(&settings.servers, &settings.tls).map_err(Failure::of)?;
     let resolver = Resolver::new(settings.resolve.clone());
     let route = Route { resolver, address: None, proxy: None, tls };
     let mut stop = Stop::on_signals().map_err(Failure::of)?;
@@ -157,9 +157,7 @@ fn cases(settings: &Settings) -> Result<Vec<Arc<Case>>, Failure> {
 }
 
 fn probes(route: &Route, equipment: Equipment) -> Result<Vec<ServerProbes>, Failure> {
-    let proxies = Proxies::of_environment(|name| {
-        std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
-    });
+    let proxies = Proxies::of_process();
     for warning in &proxies.warnings {
         complain(NAME, warning);
     }

@@ -66,6 +66,13 @@ impl Proxies {
         proxies
     }
 
+    /// Those of this process.
+    pub fn of_process() -> Self {
+        Self::of_environment(|name| {
+            std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+        })
+    }
+
     /// The proxy that `target` is reached by; none for a server of this machine.
     pub fn for_target(&self, target: &Target) -> Option<&Proxy> {
         let proxy = if target.is_https() { &self.https } else { &self.http };

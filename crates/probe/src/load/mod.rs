@@ -48,7 +48,7 @@ use tokio::task::JoinSet;
 pub use args::LoadArgs;
 pub(crate) use values::{size, time};
 
-use crate::client::{Resolver, Tls};
+use crate::client::{Proxies, Resolver, Tls};
 use crate::output::complain;
 use crate::stop::Stop;
 use alarm::Alarm;
@@ -110,10 +110,13 @@ async fn try_run(args: &LoadArgs) -> Result<ExitCode, (u8, String)> {
 
 async fn prepare(args: &LoadArgs) -> Result<Drive, String> {
     let (servers, turns) = target::turns(args)?;
-    let tls = Tls::for_targets(&servers, args.ca_file.as_deref());
-    let tls = tls.map_err(|error| error.to_string())?;
+    let tls = Tls::for_targets(&servers, &args.tls()).map_err(|error| error.to_string())?;
+    let proxies = Proxies::of_process();
     let resolver = Resolver::new(args.resolve.clone());
-    let mut warnings = Vec::new();
+    let proxied = servers.iter().filter_map(|server| Some((server, proxies.for_target(server)?)));
+    let mut warnings: Vec<_> = proxied
+        .map(|(server, proxy)| format!("{server} is asked directly, not by the proxy {proxy}"))
+        .collect();
     let endpoints = addresses::endpoints(&servers, &resolver, tls.as_ref(), &mut warnings).await;
     for warning in warnings {
         complain(NAME, format!("warning: {warning}"));

@@ -38,12 +38,6 @@ pub struct TlsSettings {
     pub key: Option<PathBuf>,
 }
 
-impl From<Option<&Path>> for TlsSettings {
-    fn from(ca_file: Option<&Path>) -> Self {
-        Self { ca_file: ca_file.map(Path::to_owned), ..Self::default() }
-    }
-}
-
 impl Tls {
     /// What connections to `targets` need: nothing for http alone, as roots take memory and time,
     /// and not every system has any. Files that are named are read and checked in any case.
@@ -53,14 +47,13 @@ impl Tls {
     /// Those of [`Tls::new`].
     pub fn for_targets<'a>(
         targets: impl IntoIterator<Item = &'a Target>,
-        settings: impl Into<TlsSettings>,
+        settings: &TlsSettings,
     ) -> Result<Option<Self>, TlsError> {
-        let settings = settings.into();
         let names_a_file = settings.ca_file.is_some() || settings.cert.is_some();
         if !names_a_file && !targets.into_iter().any(Target::is_https) {
             return Ok(None);
         }
-        Self::new(&settings).map(Some)
+        Self::new(settings).map(Some)
     }
 
     /// Trusts the system's roots, and beside them the certificates of the settings.
