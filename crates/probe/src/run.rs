@@ -21,7 +21,7 @@ use crate::testfile::{self, Case};
 use crate::web::{self, Readiness};
 
 /// Does what the command line `words`, without the program's name, and the environment ask for.
-pub async fn run(
+pub(crate) async fn run(
     words: impl IntoIterator<Item = String>,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> ExitCode {
@@ -175,7 +175,7 @@ fn probes(route: &Route, equipment: Equipment) -> Result<Vec<ServerProbes>, Fail
     settings.servers.iter().map(server).collect()
 }
 
-// A command line, a file or a value that is no good: WebV's code.
+// An invalid command line, file or value: WebV's code.
 const EXIT_REFUSED: u8 = 1;
 // What a shell reports for SIGINT.
 const EXIT_SECOND_SIGNAL: i32 = 130;

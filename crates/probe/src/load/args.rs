@@ -13,7 +13,7 @@ use crate::client::{FixedAddress, TlsSettings};
 
 /// Sends requests at a rate, or as many as go, and shows how long they took
 #[derive(Args, Clone, Debug)]
-pub struct LoadArgs {
+pub(crate) struct LoadArgs {
     /// What to ask for, in turns; with --files the servers, without a path
     #[arg(value_name = "URL", required = true)]
     pub(crate) urls: Vec<String>,

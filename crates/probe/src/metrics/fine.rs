@@ -10,7 +10,7 @@ use prometheus::{
 
 use crate::fault::Fault;
 use crate::metrics::path::{PathMetrics, ServerPath};
-use crate::metrics::registered;
+use crate::metrics::registry::{PHASE_SECONDS, registered};
 use crate::record::Record;
 use crate::testfile::Case;
 
@@ -46,7 +46,7 @@ pub(super) struct FineServer {
 }
 
 /// Counts a request as unanswered until it is dropped.
-pub struct InFlight(IntGauge);
+pub(crate) struct InFlight(IntGauge);
 
 /// The label of each request: its tag, or its path with the prefix and without the query. Of paths
 /// only [`PATHS_MAX`] have labels of their own, as each is a series for every bucket.
@@ -243,8 +243,6 @@ fn status_class(record: &Record) -> usize {
 
 const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 const PHASES: [&str; 5] = ["resolve", "connect", "tls", "first_byte", "transfer"];
-// One a decade from 10 us to 10 s: the server's own, so that both fit on one panel.
-pub(super) const PHASE_SECONDS: [f64; 7] = [0.000_01, 0.000_1, 0.001, 0.01, 0.1, 1.0, 10.0];
 const PATHS_MAX: usize = 64;
 const OTHER: &str = "other";
 

@@ -1,4 +1,4 @@
-//! Owns TLS: goes on with a certificate that nobody trusts, and remembers that it did.
+//! TLS: goes on with a certificate that nobody trusts, and remembers that it did.
 //!
 //! A path is measured also where its certificate is wrong, and nothing secret is sent on it.
 

@@ -1,4 +1,4 @@
-//! Owns the settings of TLS: whom to trust, and as whom to speak.
+//! The settings of TLS: whom to trust, and as whom to speak.
 
 mod verify;
 mod words;
@@ -21,13 +21,13 @@ pub(super) use words::words;
 
 /// The settings of every TLS connection.
 #[derive(Clone)]
-pub struct Tls {
+pub(crate) struct Tls {
     connector: TlsConnector,
 }
 
 /// What a user says about TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TlsSettings {
+pub(crate) struct TlsSettings {
     /// A PEM file of certificates to trust beside the system's: of authorities, and of servers.
     pub ca_file: Option<PathBuf>,
     /// Whether every certificate is taken.
@@ -45,7 +45,7 @@ impl Tls {
     /// # Errors
     ///
     /// Those of [`Tls::new`].
-    pub fn for_targets<'a>(
+    pub(crate) fn for_targets<'a>(
         targets: impl IntoIterator<Item = &'a Target>,
         settings: &TlsSettings,
     ) -> Result<Option<Self>, TlsError> {
@@ -62,7 +62,7 @@ impl Tls {
     ///
     /// A file that can not be read or does not hold what it should; a system without any root,
     /// unless a file or the settings make up for it.
-    pub fn new(settings: &TlsSettings) -> Result<Self, TlsError> {
+    pub(crate) fn new(settings: &TlsSettings) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -100,7 +100,7 @@ impl fmt::Debug for Tls {
 
 /// Why TLS can not be set up.
 #[derive(Debug)]
-pub enum TlsError {
+pub(crate) enum TlsError {
     /// A file of certificates or keys can not be used.
     File {
         /// The option that names it.
