@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod accept;
 mod args;
 mod client;
 mod dry_run;

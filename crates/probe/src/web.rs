@@ -20,8 +20,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
+use crate::accept::prefers_protobuf;
 use crate::client::RequestBody;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, PROTOBUF_TYPE};
 use crate::page;
 
 /// Listens on all addresses, of both families where IPv6 is on.
@@ -43,6 +44,11 @@ pub(crate) async fn bind(port: u16) -> io::Result<TcpListener> {
 pub(crate) trait Site: Send + Sync + 'static {
     /// The page at `path`, which is in lower case; none if there is none.
     fn page(&self, path: &str, query: Option<&str>) -> impl Future<Output = Option<Page>> + Send;
+
+    /// The metrics in Prometheus' protobuf; none if there is only text.
+    fn protobuf(&self) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// One page.
@@ -66,6 +72,10 @@ impl Site for Metrics {
             "/metrics" => Some(Page { content_type: METRICS_TYPE, body: self.page().into() }),
             _ => None,
         }
+    }
+
+    fn protobuf(&self) -> Option<Vec<u8>> {
+        Some(Metrics::protobuf(self))
     }
 }
 
@@ -204,6 +214,10 @@ async fn answer(
         }
         "/readyz" => plain("ready"),
         "/version" => plain(env!("CARGO_PKG_VERSION")),
+        "/metrics" if prefers_protobuf(request.headers()) => match site.protobuf() {
+            Some(body) => Some(Page { content_type: PROTOBUF_TYPE, body: body.into() }),
+            None => site.page(&path, request.uri().query()).await,
+        },
         path => site.page(path, request.uri().query()).await,
     };
     let Some(page) = page else { return empty(StatusCode::NOT_FOUND) };

@@ -1,7 +1,9 @@
 //! The metrics for Prometheus: WebV's two, and finer ones beside them.
 
 mod fine;
+mod native;
 mod path;
+mod protobuf;
 mod registry;
 mod summary;
 mod webv;
@@ -11,6 +13,7 @@ use std::sync::Arc;
 use prometheus::{IntCounter, Registry};
 
 pub(crate) use fine::InFlight;
+pub(crate) use protobuf::PROTOBUF_TYPE;
 pub(crate) use registry::{register_program, text};
 
 use crate::metrics::fine::{Fine, FineServer};
@@ -94,6 +97,15 @@ impl Metrics {
     /// The last hour, for the page that people read.
     pub(crate) fn history(&self) -> Arc<History> {
         Arc::clone(&self.history)
+    }
+
+    /// The page in Prometheus' protobuf, with native histograms.
+    pub(crate) fn protobuf(&self) -> Vec<u8> {
+        let families = self.registry.gather();
+        match &self.fine {
+            Some(fine) => protobuf::page(&families, fine::DURATIONS, &fine.native()),
+            None => protobuf::page(&families, fine::DURATIONS, &protobuf::NativeSeries::new()),
+        }
     }
 
     /// The page, in Prometheus' text format.
