@@ -23,14 +23,7 @@ pub(crate) type Parsed<T> = Result<T, String>;
 
 /// Bytes: digits and an optional binary K, M or G, in either case.
 pub(crate) fn size_bytes(text: &str) -> Parsed<u64> {
-    let scales = [('k', 10), ('m', 20), ('g', 30)];
-    let scale = scales.iter().find(|(letter, _)| text.to_ascii_lowercase().ends_with(*letter));
-    let (digits, shift) = match scale {
-        Some((_, shift)) => (&text[..text.len() - 1], *shift),
-        None => (text, 0),
-    };
-    decimal(digits)
-        .and_then(|count| count.checked_mul(1 << shift))
+    heartbeat_units::size(text)
         .filter(|bytes| (1..=PAYLOAD_BYTES_MAX).contains(bytes))
         .ok_or_else(|| "expected digits with an optional K, M or G, from 1 to 1G".to_owned())
 }
@@ -140,17 +133,7 @@ pub(crate) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Parsed<T> {
 }
 
 fn duration(text: &str) -> Option<Duration> {
-    let unit_start = text.find(|character: char| !character.is_ascii_digit())?;
-    let (digits, unit) = text.split_at(unit_start);
-    let unit_ms = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60 * 1_000,
-        "h" => 60 * 60 * 1_000,
-        _ => return None,
-    };
-    let duration = Duration::from_millis(decimal(digits)?.checked_mul(unit_ms)?);
-    (duration <= DURATION_MAX).then_some(duration)
+    heartbeat_units::time(text).filter(|duration| *duration <= DURATION_MAX)
 }
 
 fn count(text: &str, max: usize) -> Option<usize> {

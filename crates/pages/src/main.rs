@@ -53,7 +53,7 @@ fn write(folder: &Path) -> io::Result<()> {
 
 /// The command lines of the programs, with all of their commands.
 fn programs() -> [Command; 2] {
-    [args::command(), heartbeat_probe::args::with_commands()]
+    [args::command(), heartbeat_probe::command()]
 }
 
 #[cfg(test)]

@@ -3,13 +3,11 @@
 //! Values are text here; [`Settings`](crate::settings::Settings) reads them, by one rule for the
 //! command line and the environment.
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command};
-
-use crate::load::LoadArgs;
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
 /// One option.
 #[derive(Clone, Copy, Debug)]
-pub struct Opt {
+pub(crate) struct Opt {
     /// Without its dashes.
     pub long: &'static str,
     short: Option<char>,
@@ -29,7 +27,7 @@ enum Kind {
 
 /// Where a value was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// As an option.
     CommandLine,
     /// As an environment variable.
@@ -38,7 +36,7 @@ pub enum Origin {
 
 /// A value as it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Given {
+pub(crate) struct Given {
     /// The words of a list; exactly one for everything else.
     pub words: Vec<String>,
     /// Where.
@@ -49,7 +47,7 @@ pub struct Given {
 
 /// What is to be done.
 #[derive(Debug)]
-pub enum Asked {
+pub(crate) enum Asked {
     /// Print this and end well.
     Print(String),
     /// Probe.
@@ -58,7 +56,7 @@ pub enum Asked {
 
 /// The parsed command line over the environment.
 #[derive(Debug)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     matches: ArgMatches,
     environment: Vec<(String, String)>,
 }
@@ -68,12 +66,12 @@ pub struct Arguments {
 /// # Errors
 ///
 /// A message for an unknown option, a missing value, a word too many.
-pub fn parse(
+pub(crate) fn parse(
     words: impl IntoIterator<Item = String>,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Asked, String> {
     let words = unbundled(words);
-    // WebV looks for it anywhere, whatever else is wrong.
+    // WebV accepts it at any position, also beside unknown options.
     if words.iter().any(|word| word == "--version" || word == "-V") {
         return Ok(Asked::Print(format!("{}\n", env!("CARGO_PKG_VERSION"))));
     }
@@ -91,7 +89,7 @@ pub fn parse(
 
 impl Arguments {
     /// What was given for an option; the command line wins.
-    pub fn given(&self, long: &str) -> Option<Given> {
+    pub(crate) fn given(&self, long: &str) -> Option<Given> {
         let opt = OPTIONS.iter().find(|opt| opt.long == long)?;
         if let Some(values) = self.matches.get_many::<String>(long) {
             let words = values.cloned().collect();
@@ -139,12 +137,8 @@ impl Opt {
     }
 }
 
-/// The command line with all commands of the program, for its man pages and completions.
-pub fn with_commands() -> Command {
-    command().subcommand(LoadArgs::augment_args(Command::new("load")))
-}
-
-fn command() -> Command {
+/// The command line without the commands that have one of their own.
+pub(crate) fn command() -> Command {
     Command::new("heartbeat-probe")
         .about("Asks HTTP servers what test files say, and checks, logs and counts the answers")
         .after_help(AFTER_HELP)
@@ -206,7 +200,7 @@ const fn opt(long: &'static str, short: Option<char>, kind: Kind, help: &'static
 }
 
 /// All options, in the order of the help page.
-pub const OPTIONS: &[Opt] = &[
+pub(crate) const OPTIONS: &[Opt] = &[
     opt("server", Some('s'), Kind::List("URL"), "Servers to ask (required)"),
     opt("files", Some('f'), Kind::List("FILE"), "Test files (required)"),
     opt("url-prefix", Some('u'), Kind::Value("PATH"), "Prefix of every path"),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::settings::{Settings, Timing};
 
 /// What a run would do, as WebV prints it.
-pub fn page(settings: &Settings) -> String {
+pub(crate) fn page(settings: &Settings) -> String {
     let servers: Vec<_> = settings.servers.iter().map(|server| server.as_str()).collect();
     let mut rows = vec![
         ("Server", servers.join(" ")),

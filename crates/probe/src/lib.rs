@@ -1,32 +1,40 @@
 //! A prober that is compatible with WebV, and a load generator, for Heartbeat and other servers.
+//!
+//! [`main`] is the program and [`command`] its command line; everything else is public for tests.
 
 #![forbid(unsafe_code)]
 
 mod about;
-pub mod args;
-pub mod client;
-pub mod dry_run;
-pub mod fault;
-pub mod load;
-pub mod log;
-pub mod merge;
-pub mod mesh;
-pub mod metrics;
-pub mod once;
-pub mod output;
-pub mod page;
+mod accept;
+mod args;
+mod client;
+mod dry_run;
+mod fault;
+mod load;
+mod log;
+mod merge;
+mod mesh;
+mod metrics;
+mod once;
+mod output;
+mod page;
 mod paragraph;
-pub mod path;
-pub mod pattern;
-pub mod probe;
+mod path;
+mod pattern;
+mod probe;
+mod program;
 mod recognition;
-pub mod record;
-pub mod run;
-pub mod run_loop;
-pub mod settings;
-pub mod stop;
-pub mod summary;
-pub mod testfile;
-pub mod timing;
-pub mod validation;
-pub mod web;
+mod record;
+mod run;
+mod run_loop;
+mod settings;
+mod stop;
+mod summary;
+mod testfile;
+mod timing;
+mod validation;
+mod web;
+
+pub use fault::Fault;
+pub use mesh::{dns, ring};
+pub use program::{command, main};

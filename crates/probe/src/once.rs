@@ -9,7 +9,12 @@ use crate::stop::Stop;
 use crate::summary::{Summary, summary};
 
 /// Runs all requests of all `probes` once and returns the exit code.
-pub async fn run(settings: &Settings, probes: &[Probe], output: &Output, stop: &mut Stop) -> u8 {
+pub(crate) async fn run(
+    settings: &Settings,
+    probes: &[Probe],
+    output: &Output,
+    stop: &mut Stop,
+) -> u8 {
     let mut failures = 0;
     for (index, probe) in probes.iter().enumerate() {
         let columns = matches!(settings.log_format, LogFormat::Tsv | LogFormat::TsvMin);

@@ -18,18 +18,18 @@ use crate::stop::Stop;
 
 /// Standard output, line by line.
 #[derive(Clone)]
-pub struct Output {
+pub(crate) struct Output {
     queue: UnboundedSender<Message>,
     room: Arc<Semaphore>,
     full: Full,
-    // Lines that were dropped and not told of yet.
+    // Lines that were dropped and have not been reported yet.
     untold: Arc<AtomicU64>,
     format: LogFormat,
 }
 
 /// What happens to a line that there is no room for.
 #[derive(Clone)]
-pub enum Full {
+pub(crate) enum Full {
     /// It waits, as in a single run, whose log is complete; not after the end was asked for.
     Wait(Stop),
     /// It is dropped and counted here, as in a loop, whose schedule goes on.
@@ -43,13 +43,13 @@ enum Message {
 }
 
 impl Output {
-    /// Starts the thread that writes to standard output; `format` is that of the line which tells
-    /// of dropped ones.
+    /// Starts the thread that writes to standard output; `format` is that of the line which reports
+    /// dropped ones.
     ///
     /// # Errors
     ///
     /// Where the system has no thread left.
-    pub fn start(format: LogFormat, full: Full) -> io::Result<Self> {
+    pub(crate) fn start(format: LogFormat, full: Full) -> io::Result<Self> {
         Self::start_to(io::stdout(), format, full)
     }
 
@@ -66,7 +66,7 @@ impl Output {
     }
 
     /// Takes a line, without its line feed.
-    pub async fn line(&self, line: impl Into<String>) {
+    pub(crate) async fn line(&self, line: impl Into<String>) {
         let line = line.into() + "\n";
         match &self.full {
             Full::Wait(stop) => {
@@ -94,7 +94,7 @@ impl Output {
     }
 
     /// Waits until all lines are written; after a stop, and in a loop, for a moment only.
-    pub async fn finish(self) {
+    pub(crate) async fn finish(self) {
         self.tell_of_dropped();
         let (end, ended) = oneshot::channel();
         self.send(Message::End(end));
@@ -127,14 +127,14 @@ impl Output {
 
 /// Writes `text` to standard output at once. A reader that has left (`--help | head -1`) has seen
 /// enough.
-pub fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes());
     let _ = out.flush();
 }
 
 /// Tells standard error what is wrong, in the name of `who`.
-pub fn complain(who: &str, what: impl Display) {
+pub(crate) fn complain(who: &str, what: impl Display) {
     // Not `eprintln!`: it panics where standard error is closed, and hides the exit code.
     let _ = writeln!(io::stderr(), "{who}: {what}");
 }
@@ -161,7 +161,7 @@ fn size(line: &str) -> u32 {
 }
 
 /// The program, where it complains.
-pub const NAME: &str = "heartbeat-probe";
+pub(crate) const NAME: &str = "heartbeat-probe";
 
 // Some thousands of lines: a moment of a log shipper's that rotates its files.
 const ROOM_BYTES: usize = 1024 * 1024;

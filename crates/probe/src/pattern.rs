@@ -5,29 +5,29 @@ use std::sync::LazyLock;
 use hyper::body::Bytes;
 
 /// What is repeated.
-pub const PATTERN: &[u8; 16] = b"0123456789ABCDEF";
+pub(crate) const PATTERN: &[u8; 16] = b"0123456789ABCDEF";
 
 /// A block of the pattern to cut payloads from; its length is a multiple of the pattern's.
-pub fn block() -> Bytes {
+pub(crate) fn block() -> Bytes {
     static BLOCK: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(PATTERN.repeat(BLOCK_REPEATS)));
     BLOCK.clone()
 }
 
 /// Compares a body with the pattern as it comes, and keeps none of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PatternCheck {
+pub(crate) struct PatternCheck {
     position: u64,
     mismatch: Option<u64>,
 }
 
 impl PatternCheck {
     /// The first byte that is not the pattern's, counted from 0.
-    pub fn mismatch(&self) -> Option<u64> {
+    pub(crate) fn mismatch(&self) -> Option<u64> {
         self.mismatch
     }
 
     /// Takes the next bytes of the body.
-    pub fn take(&mut self, bytes: &[u8]) {
+    pub(crate) fn take(&mut self, bytes: &[u8]) {
         if self.mismatch.is_none() {
             let phase = usize::from(self.position.to_le_bytes()[0]) % PATTERN.len();
             if let Some(at) = first_mismatch(bytes, phase) {

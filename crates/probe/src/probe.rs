@@ -21,7 +21,7 @@ use crate::testfile::Case;
 use crate::validation::{BodyCheck, BodyLimits, validate};
 
 /// What all probes have in common.
-pub struct Equipment {
+pub(crate) struct Equipment {
     /// Of the run.
     pub settings: Settings,
     /// What is asked.
@@ -32,8 +32,8 @@ pub struct Equipment {
     pub metrics: Option<Metrics>,
 }
 
-/// Makes the probes of one server: one for whatever address answers, or one for each.
-pub struct ServerProbes {
+/// Makes the probes of one server: one for the address that answers first, or one for each.
+pub(crate) struct ServerProbes {
     target: Target,
     route: Route,
     prepared: Arc<[Prepared]>,
@@ -53,7 +53,7 @@ struct Prepared {
 }
 
 /// Asks one server, or one address of it.
-pub struct Probe {
+pub(crate) struct Probe {
     client: Client,
     prepared: Arc<[Prepared]>,
     recognition: Option<Recognition>,
@@ -72,7 +72,7 @@ impl ServerProbes {
     /// # Errors
     ///
     /// A path or header that can not be written in HTTP.
-    pub fn new(
+    pub(crate) fn new(
         equipment: Arc<Equipment>,
         target: &Target,
         route: Route,
@@ -98,7 +98,7 @@ impl ServerProbes {
     }
 
     /// A probe of this address, or of whichever answers.
-    pub fn probe(&self, address: Option<SocketAddr>) -> Probe {
+    pub(crate) fn probe(&self, address: Option<SocketAddr>) -> Probe {
         let settings = &self.equipment.settings;
         let client_settings = ClientSettings {
             timeout: settings.timeout,
@@ -134,7 +134,7 @@ impl ServerProbes {
     /// # Errors
     ///
     /// Those of [`Resolver::addresses`].
-    pub async fn addresses(&self) -> Result<Vec<SocketAddr>, ClientError> {
+    pub(crate) async fn addresses(&self) -> Result<Vec<SocketAddr>, ClientError> {
         let resolver: &Resolver = &self.route.resolver;
         resolver.addresses(&self.target).await
     }
@@ -142,34 +142,29 @@ impl ServerProbes {
 
 impl Probe {
     /// How many different requests there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.prepared.len()
     }
 
-    /// Whether there is nothing to ask.
-    pub fn is_empty(&self) -> bool {
-        self.prepared.is_empty()
-    }
-
     /// The counters of the server, where there are any.
-    pub fn metrics(&self) -> Option<&ServerMetrics> {
+    pub(crate) fn metrics(&self) -> Option<&ServerMetrics> {
         self.metrics.as_ref()
     }
 
     /// Whether a validation error of the request `index` is a failure.
-    pub fn fails_on_validation_error(&self, index: usize) -> bool {
+    pub(crate) fn fails_on_validation_error(&self, index: usize) -> bool {
         self.prepared[index].case.fail_on_validation_error
     }
 
     /// Asks the server whether it is a Heartbeat, so that it is asked for its timing, too.
-    pub async fn recognize(&self) {
+    pub(crate) async fn recognize(&self) {
         if let Some(recognition) = &self.recognition {
             recognition.ask(None).await;
         }
     }
 
     /// The same at once, and again whenever another server may answer. It has no end.
-    pub async fn keep_recognizing(&self) {
+    pub(crate) async fn keep_recognizing(&self) {
         match &self.recognition {
             Some(recognition) => recognition.follow().await,
             None => std::future::pending().await,
@@ -177,7 +172,7 @@ impl Probe {
     }
 
     /// Sends the request `index`, validates the answer, logs and counts it.
-    pub async fn ask(&self, index: usize) -> Record {
+    pub(crate) async fn ask(&self, index: usize) -> Record {
         let Prepared { case, path, .. } = &self.prepared[index];
         let asked = self.asked(index);
         let mut body = BodyCheck::within(&self.body_limits, case.validation.as_ref());

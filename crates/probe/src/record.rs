@@ -10,7 +10,7 @@ use crate::validation::Verdict;
 
 /// One request and what came of it.
 #[derive(Clone, Debug)]
-pub struct Record {
+pub(crate) struct Record {
     /// When it was done.
     pub date: Timestamp,
     /// The method.
@@ -47,7 +47,7 @@ pub struct Record {
 
 /// Whom a request went to, and for what.
 #[derive(Clone, Copy, Debug)]
-pub struct Origin<'a> {
+pub(crate) struct Origin<'a> {
     /// The base URL.
     pub server: &'a str,
     /// With `--url-prefix`.
@@ -58,7 +58,7 @@ pub struct Origin<'a> {
 
 /// How long a request took: as a whole, and its parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Took {
+pub(crate) struct Took {
     /// The opening of a connection included.
     pub duration: Duration,
     /// As far as it came.
@@ -66,14 +66,14 @@ pub struct Took {
 }
 
 /// A duration in whole milliseconds, rounded as WebV does.
-pub fn whole_milliseconds(duration: Duration) -> u64 {
+pub(crate) fn whole_milliseconds(duration: Duration) -> u64 {
     // Durations are bounded by the timeout; the sign and the size are sure.
     (duration.as_secs_f64() * 1000.0).round_ties_even() as u64
 }
 
 impl Record {
     /// Of a request that was answered.
-    pub fn answered(
+    pub(crate) fn answered(
         case: &Case,
         origin: Origin<'_>,
         took: Took,
@@ -83,7 +83,7 @@ impl Record {
         Self {
             status_code: answer.status.as_u16(),
             answered: true,
-            content_length: answer.told_length.unwrap_or(answer.body_length),
+            content_length: answer.content_length.unwrap_or(answer.body_length),
             bytes_received: answer.bytes_received,
             bytes_sent: answer.bytes_sent,
             ..Self::new(case, origin, took, verdict)
@@ -91,12 +91,12 @@ impl Record {
     }
 
     /// Of a request that was not answered; WebV logs it as a 500 without content.
-    pub fn lost(case: &Case, origin: Origin<'_>, took: Took, error: &ClientError) -> Self {
+    pub(crate) fn lost(case: &Case, origin: Origin<'_>, took: Took, error: &ClientError) -> Self {
         Self::new(case, origin, took, Verdict::exception(error))
     }
 
     /// The duration in whole milliseconds.
-    pub fn milliseconds(&self) -> u64 {
+    pub(crate) fn milliseconds(&self) -> u64 {
         whole_milliseconds(self.took.duration)
     }
 

@@ -21,7 +21,7 @@ use crate::testfile::{self, Case};
 use crate::web::{self, Readiness};
 
 /// Does what the command line `words`, without the program's name, and the environment ask for.
-pub async fn run(
+pub(crate) async fn run(
     words: impl IntoIterator<Item = String>,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> ExitCode {
@@ -65,7 +65,7 @@ async fn try_run(
         print(&dry_run::page(&settings));
         return Ok(0);
     }
-    let tls = Tls::for_targets(&settings.servers, settings.tls.clone()).map_err(Failure::of)?;
+    let tls = Tls::for_targets(&settings.servers, &settings.tls).map_err(Failure::of)?;
     let resolver = Resolver::new(settings.resolve.clone());
     let route = Route { resolver, address: None, proxy: None, tls };
     let mut stop = Stop::on_signals().map_err(Failure::of)?;
@@ -157,9 +157,7 @@ fn cases(settings: &Settings) -> Result<Vec<Arc<Case>>, Failure> {
 }
 
 fn probes(route: &Route, equipment: Equipment) -> Result<Vec<ServerProbes>, Failure> {
-    let proxies = Proxies::of_environment(|name| {
-        std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
-    });
+    let proxies = Proxies::of_process();
     for warning in &proxies.warnings {
         complain(NAME, warning);
     }
@@ -177,7 +175,7 @@ fn probes(route: &Route, equipment: Equipment) -> Result<Vec<ServerProbes>, Fail
     settings.servers.iter().map(server).collect()
 }
 
-// A command line, a file or a value that is no good: WebV's code.
+// An invalid command line, file or value: WebV's code.
 const EXIT_REFUSED: u8 = 1;
 // What a shell reports for SIGINT.
 const EXIT_SECOND_SIGNAL: i32 = 130;

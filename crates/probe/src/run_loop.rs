@@ -16,7 +16,7 @@ use crate::web::Readiness;
 /// Asks all `servers` on their schedules until `stop`, or until the duration is over. Requests that
 /// are unanswered then have some time to end. `readiness` is true from the first request until
 /// then.
-pub async fn run(
+pub(crate) async fn run(
     run_loop: &RunLoop,
     servers: Vec<ServerProbes>,
     stop: &mut Stop,

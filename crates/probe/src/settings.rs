@@ -11,7 +11,7 @@ use crate::validation::BODY_MAX;
 
 /// Everything a run needs to know, checked.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// In the order given; one twice is two schedules.
     pub servers: Vec<Target>,
     /// Test files.
@@ -62,7 +62,7 @@ pub struct Settings {
 
 /// The settings of a run without end.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RunLoop {
+pub(crate) struct RunLoop {
     /// Between the starts of two requests to one server.
     pub interval: Duration,
     /// None for no end.
@@ -87,7 +87,7 @@ macro_rules! formats {
     ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident),* }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name { $($(#[$variant_meta])* $variant),* }
+        pub(crate) enum $name { $($(#[$variant_meta])* $variant),* }
 
         impl $name {
             const NAMES: &[(&str, Self)] = &[$((stringify!($variant), Self::$variant)),*];
@@ -145,7 +145,7 @@ formats! {
 
 /// Who is asked for its timing (`?timing`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Timing {
+pub(crate) enum Timing {
     /// A server that says that it is a Heartbeat.
     Heartbeat,
     /// Every server, without being asked who it is.
@@ -156,7 +156,7 @@ pub enum Timing {
 
 impl Settings {
     /// Whether what an answer tells of the path is logged or counted.
-    pub fn shows_timing(&self) -> bool {
+    pub(crate) fn shows_timing(&self) -> bool {
         let is_json = matches!(self.log_format, LogFormat::Json | LogFormat::JsonCamel);
         let is_counted =
             self.run_loop.as_ref().is_some_and(|run_loop| run_loop.metrics == MetricsChoice::All);
@@ -167,8 +167,8 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// A line for each value that is no good and each pair that does not go together.
-    pub fn new(arguments: &Arguments) -> Result<Self, Vec<String>> {
+    /// A line for each invalid value and for each pair of options that conflict.
+    pub(crate) fn new(arguments: &Arguments) -> Result<Self, Vec<String>> {
         let mut reader = Reader { arguments, errors: Vec::new() };
         let settings = reader.settings();
         if reader.errors.is_empty() { Ok(settings) } else { Err(reader.errors) }
@@ -284,7 +284,7 @@ impl Reader<'_> {
             let rate = self.rate(rate);
             return Duration::from_secs_f64(1.0 / rate);
         }
-        // A value that is no good is told once, where a single run reads it.
+        // An invalid value is reported once, where the settings of a single run read it.
         // As in WebV, 0 in the environment is as good as nothing.
         let sleep = sleep.filter(|given| {
             given.origin == Origin::CommandLine || given.words[0].parse() != Ok(0_u64)

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 /// Knows whether the program was asked to stop, and how often.
 #[derive(Clone, Debug)]
-pub struct Stop {
+pub(crate) struct Stop {
     asked: watch::Receiver<u32>,
 }
 
@@ -18,7 +18,7 @@ impl Stop {
     /// # Errors
     ///
     /// Where the system takes no signal handler.
-    pub fn on_signals() -> io::Result<Self> {
+    pub(crate) fn on_signals() -> io::Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         // Nothing is read again, and a terminal that closes is no reason to end.
@@ -38,28 +38,28 @@ impl Stop {
     }
 
     /// A stop that is asked for by sending how often.
-    pub fn new() -> (watch::Sender<u32>, Self) {
+    pub(crate) fn new() -> (watch::Sender<u32>, Self) {
         let (ask, asked) = watch::channel(0);
         (ask, Self { asked })
     }
 
     /// Whether it was asked for.
-    pub fn is_asked(&self) -> bool {
+    pub(crate) fn is_asked(&self) -> bool {
         *self.asked.borrow() > 0
     }
 
     /// Waits until it is asked for.
-    pub async fn asked(&mut self) {
+    pub(crate) async fn asked(&mut self) {
         self.times(1).await;
     }
 
-    /// Waits until it is asked for again: whoever sends a second signal does not want to wait.
-    pub async fn asked_again(&mut self) {
+    /// Waits until it is asked for again: a user who sends a second signal does not want to wait.
+    pub(crate) async fn asked_again(&mut self) {
         self.times(2).await;
     }
 
     /// Waits for `time`, or until it is asked for.
-    pub async fn or_after(&mut self, time: Duration) {
+    pub(crate) async fn or_after(&mut self, time: Duration) {
         if !time.is_zero() {
             let _ = tokio::time::timeout(time, self.asked()).await;
         }

@@ -12,7 +12,7 @@ use crate::settings::{LogFormat, Settings, SummaryFormat};
 
 /// What happened, in numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Failed requests.
     pub errors: u64,
     /// Requests that were answered wrongly, without being failures.
@@ -40,7 +40,7 @@ struct JunitCase {
 
 impl Summary {
     /// Of nothing yet.
-    pub fn new(settings: &Settings, requests: usize) -> Self {
+    pub(crate) fn new(settings: &Settings, requests: usize) -> Self {
         // JUnit alone names every request; the other formats need no memory of them.
         let cases = (settings.summary == SummaryFormat::Xml).then(Vec::new);
         let (max_errors, start) = (settings.max_errors, Timestamp::now());
@@ -48,7 +48,7 @@ impl Summary {
     }
 
     /// Counts a request.
-    pub fn add(&mut self, record: &Record) {
+    pub(crate) fn add(&mut self, record: &Record) {
         let verdict = &record.verdict;
         self.sent += 1;
         self.errors += u64::from(verdict.failed);
@@ -63,12 +63,12 @@ impl Summary {
 
     /// Whether there were so many errors that the run ends. A limit of 0 is one of 1: with no
     /// request at all there would be nothing to say.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.errors + self.validation_errors >= self.max_errors.max(1)
     }
 
-    /// Whether the exit code tells of it.
-    pub fn is_failure(&self) -> bool {
+    /// Whether the exit code reports it.
+    pub(crate) fn is_failure(&self) -> bool {
         self.errors > 0 || self.validation_errors >= self.max_errors.max(1)
     }
 
@@ -78,7 +78,7 @@ impl Summary {
 }
 
 /// The summary as `format` says; None if it says nothing.
-pub fn summary(format: SummaryFormat, result: &Summary) -> Option<String> {
+pub(crate) fn summary(format: SummaryFormat, result: &Summary) -> Option<String> {
     let Summary { errors, validation_errors, max_errors, .. } = *result;
     let status = result.status();
     match format {

@@ -1,4 +1,4 @@
-//! What a Heartbeat tells about an answer in `Server-Timing` (W3C Server Timing).
+//! What a Heartbeat reports about an answer in `Server-Timing` (W3C Server Timing).
 //!
 //! `app;dur=0.012, rtt;dur=0.251, retrans;desc="0", mss;desc="1448"`: durations are milliseconds,
 //! everything else is a number in a description. Entries of others, which proxies add, are ignored,
@@ -9,11 +9,11 @@ use std::time::Duration;
 use hyper::HeaderMap;
 
 /// The name of the field.
-pub const FIELD: &str = "server-timing";
+pub(crate) const FIELD: &str = "server-timing";
 
 /// The server's own time and what its kernel knows about the connection that it answers on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ServerTiming {
+pub(crate) struct ServerTiming {
     /// From the parsed head to the answer.
     pub app: Option<Duration>,
     /// The smoothed round-trip time.
@@ -40,13 +40,13 @@ pub struct ServerTiming {
 
 impl ServerTiming {
     /// Reads the field out of the header of an answer; none where there is none of a Heartbeat.
-    pub fn of(headers: &HeaderMap) -> Option<Self> {
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let values = headers.get_all(FIELD).into_iter().filter_map(|value| value.to_str().ok());
         Self::of_values(values)
     }
 
     /// Reads the values of all fields of this name.
-    pub fn of_values<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+    pub(crate) fn of_values<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         let mut timing = Self::default();
         for value in values {
             for entry in split_outside_quotes(value, ',') {

@@ -20,8 +20,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
+use crate::accept::prefers_protobuf;
 use crate::client::RequestBody;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, PROTOBUF_TYPE};
 use crate::page;
 
 /// Listens on all addresses, of both families where IPv6 is on.
@@ -29,7 +30,7 @@ use crate::page;
 /// # Errors
 ///
 /// The port is taken, or not allowed.
-pub async fn bind(port: u16) -> io::Result<TcpListener> {
+pub(crate) async fn bind(port: u16) -> io::Result<TcpListener> {
     let both = TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await;
     match both {
         Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
@@ -40,14 +41,19 @@ pub async fn bind(port: u16) -> io::Result<TcpListener> {
 }
 
 /// What is served beside the probes of an orchestrator.
-pub trait Site: Send + Sync + 'static {
+pub(crate) trait Site: Send + Sync + 'static {
     /// The page at `path`, which is in lower case; none if there is none.
     fn page(&self, path: &str, query: Option<&str>) -> impl Future<Output = Option<Page>> + Send;
+
+    /// The metrics in Prometheus' protobuf; none if there is only text.
+    fn protobuf(&self) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// One page.
 #[derive(Clone, Debug)]
-pub struct Page {
+pub(crate) struct Page {
     /// Of the body.
     pub content_type: &'static str,
     /// The whole of it.
@@ -67,12 +73,16 @@ impl Site for Metrics {
             _ => None,
         }
     }
+
+    fn protobuf(&self) -> Option<Vec<u8>> {
+        Some(Metrics::protobuf(self))
+    }
 }
 
 /// Serves the pages of `site` for ever. Whoever connects gets a place: the connection that has been
 /// idle for the longest time makes room, so that nobody can keep an orchestrator out by holding
 /// connections.
-pub async fn serve(listener: TcpListener, site: impl Site, readiness: Readiness) {
+pub(crate) async fn serve(listener: TcpListener, site: impl Site, readiness: Readiness) {
     let visitors = Visitors::default();
     let site = Arc::new(site);
     loop {
@@ -114,11 +124,11 @@ async fn attend(stream: TcpStream, visitor: Visitor, site: &impl Site, readiness
 /// Whether an orchestrator may count on the program: requests are under way, and the end has not
 /// begun.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+pub(crate) struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
     /// Says whether it is so from now on.
-    pub fn set(&self, ready: bool) {
+    pub(crate) fn set(&self, ready: bool) {
         self.0.store(ready, Ordering::Relaxed);
     }
 
@@ -204,6 +214,10 @@ async fn answer(
         }
         "/readyz" => plain("ready"),
         "/version" => plain(env!("CARGO_PKG_VERSION")),
+        "/metrics" if prefers_protobuf(request.headers()) => match site.protobuf() {
+            Some(body) => Some(Page { content_type: PROTOBUF_TYPE, body: body.into() }),
+            None => site.page(&path, request.uri().query()).await,
+        },
         path => site.page(path, request.uri().query()).await,
     };
     let Some(page) = page else { return empty(StatusCode::NOT_FOUND) };
@@ -238,12 +252,12 @@ fn empty(status: StatusCode) -> Response<RequestBody> {
 
 const TEXT_TYPE: &str = "text/plain";
 /// Of a page for people.
-pub const HTML_TYPE: &str = "text/html; charset=utf-8";
+pub(crate) const HTML_TYPE: &str = "text/html; charset=utf-8";
 /// Of a page for programs.
-pub const JSON_TYPE: &str = "application/json";
+pub(crate) const JSON_TYPE: &str = "application/json";
 /// Of the page for Prometheus.
-pub const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-// Nothing runs on a page and nothing is loaded by it, whatever text has come into it.
+pub(crate) const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+// A page runs no script and loads nothing, even if text from elsewhere was not escaped.
 const HTML_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'none'";
 // A few scrapers and kubelets; more is somebody who is not meant.
 const CONNECTIONS_MAX: usize = 64;

@@ -171,7 +171,7 @@ fn has_the_metrics_of_the_contract_and_at_most_forty_series_a_neighbour() {
     let series = page.lines().filter(|line| line.contains("peer=\"n1\"")).count();
     // As many kinds of errors as there are could be added to what is there now.
     let errors = page.matches("heartbeat_mesh_errors_total{").count();
-    let most = series - errors + heartbeat_probe::fault::Fault::ALL.len();
+    let most = series - errors + heartbeat_probe::Fault::ALL.len();
     assert!((20..=40).contains(&most), "{most}: {page}");
 }
 

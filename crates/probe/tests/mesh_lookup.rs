@@ -8,7 +8,7 @@ mod name_server;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use heartbeat_probe::mesh::dns::{Dns, DnsError, Found, ResolvConf};
+use heartbeat_probe::dns::{Dns, DnsError, Found, ResolvConf};
 use name_server::{Asked, NameServer, Zone};
 
 const NAME: &str = "mesh.net.svc.cluster.local";

@@ -5,8 +5,8 @@ mod name_server;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use heartbeat_probe::mesh::dns::{Dns, ResolvConf};
-use heartbeat_probe::mesh::ring::Ring;
+use heartbeat_probe::dns::{Dns, ResolvConf};
+use heartbeat_probe::ring::Ring;
 use name_server::{NameServer, Zone};
 
 const NEIGHBORS: usize = 10;

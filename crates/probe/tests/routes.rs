@@ -66,6 +66,21 @@ fn a_tunnel_is_opened_by_connect_and_its_refusal_told() {
 }
 
 #[test]
+fn a_load_asks_the_server_itself_and_says_so() {
+    let (stub, proxy, folder) = (ok(), ok(), Folder::new());
+    let port = stub.port();
+    let fixed = format!("name.invalid:{port}:127.0.0.1");
+    let server = format!("http://name.invalid:{port}/");
+    let mut command = program(&folder);
+    command.args(["load", &server, "-n", "1", "--resolve", &fixed]).env("http_proxy", proxy.url());
+    let outcome = finish(&mut command);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    assert_eq!((stub.seen().len(), proxy.seen().len()), (1, 0));
+    let told = format!("warning: http://name.invalid:{port} is asked directly, not by the proxy");
+    assert!(outcome.err.contains(&told), "{outcome:?}");
+}
+
+#[test]
 fn what_no_proxy_names_is_asked_directly() {
     let (stub, proxy) = (ok(), ok());
     let variables = [("http_proxy", proxy.url()), ("no_proxy", "invalid".to_owned())];

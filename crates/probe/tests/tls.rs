@@ -89,6 +89,12 @@ fn ask_with(folder: &Folder, site: &Site, ca: Option<&str>, more: &[&str]) -> Ou
     run(folder, &arguments)
 }
 
+fn load(folder: &Folder, site: &Site, more: &[&str]) -> Outcome {
+    let ca = folder.file("ca.pem", &site.authority);
+    let url = format!("https://localhost:{}/", site.stub.port());
+    run(folder, &[&["load", &url, "-n", "2", "-c", "1", "--ca-file", &ca], more].concat())
+}
+
 #[test]
 fn a_certificate_of_the_ca_file_is_trusted() {
     let site = site("localhost");
@@ -177,6 +183,9 @@ fn insecure_takes_every_certificate() {
     for site in [site("elsewhere.example"), self_signed(authority_for("elsewhere.example"))] {
         let outcome = ask_with(&Folder::new(), &site, None, &["--insecure"]);
         assert_eq!(outcome.code, 0, "{outcome:?}");
+        assert_eq!(load(&Folder::new(), &site, &["--insecure"]).code, 0);
+        let url = format!("https://localhost:{}/", site.stub.port());
+        assert_ne!(run(&Folder::new(), &["load", &url, "-n", "1"]).code, 0);
     }
 }
 
@@ -202,7 +211,11 @@ fn a_server_that_wants_a_certificate_gets_that_of_cert_and_key() {
     for more in [&["--cert", &cert_file, "--key", &key_file][..], &["--cert", &both]] {
         let outcome = ask_with(&folder, &site, Some(&site.authority), more);
         assert_eq!(outcome.code, 0, "{outcome:?}");
+        let outcome = load(&folder, &site, more);
+        assert_eq!(outcome.code, 0, "{outcome:?}");
     }
+    assert_eq!(load(&folder, &site, &[]).code, 1);
+    assert_eq!(load(&folder, &site, &["--key", &key_file]).code, 2);
     let outcome = ask(&site, Some(&site.authority));
     assert_eq!(outcome.code, 2, "{outcome:?}");
     for (more, told) in [

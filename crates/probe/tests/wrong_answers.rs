@@ -119,10 +119,10 @@ fn a_head_with_too_many_fields_is_told_in_words() {
     let reply = move |count| {
         format!("HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n", fields(count)).into_bytes()
     };
-    let stub = Stub::start(move |_| Reply::Raw(reply(99)));
+    let stub = Stub::start(move |_| Reply::Raw(reply(999)));
     assert_eq!(errors_of(&stub.url(), r#"{"path": "/"}"#), [""; 0]);
-    let stub = Stub::start(move |_| Reply::Raw(reply(100)));
-    let told = "Exception: the head of the answer has more than 100 fields or 64 KiB";
+    let stub = Stub::start(move |_| Reply::Raw(reply(1000)));
+    let told = "Exception: the head of the answer has more than 1000 fields or 64 KiB";
     assert_eq!(errors_of(&stub.url(), r#"{"path": "/"}"#), [told]);
 }
 

@@ -80,18 +80,10 @@ impl Options {
     }
 }
 
-/// Digits with an optional K or M, from 1 to 1M.
 fn size(text: &str) -> Result<usize, String> {
-    let (digits, unit) = match text.as_bytes().last() {
-        Some(b'K') => (&text[..text.len() - 1], 1 << 10),
-        Some(b'M') => (&text[..text.len() - 1], 1 << 20),
-        _ => (text, 1),
-    };
-    let number = digits.parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
-    match number {
-        Some(size @ 1..=SIZE_MAX) => Ok(size),
-        _ => Err("digits with an optional K or M, from 1 to 1M".to_owned()),
-    }
+    let size = heartbeat_units::size(text).and_then(|size| usize::try_from(size).ok());
+    size.filter(|size| (1..=SIZE_MAX).contains(size))
+        .ok_or_else(|| "expected digits with an optional K or M, from 1 to 1M".to_owned())
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::client::{ClientError, Proxy, Resolver, Target, Tls, tls};
 /// How long the steps to an open connection took; none for a step that was not needed, or not
 /// come to its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Opening {
+pub(crate) struct Opening {
     /// Asking the name service; an address needs none.
     pub resolve: Option<Duration>,
     /// The TCP handshake.
@@ -32,7 +32,7 @@ pub struct Opening {
 
 /// The way to a server: how its name becomes an address, and how it is secured.
 #[derive(Clone)]
-pub struct Route {
+pub(crate) struct Route {
     /// Finds the addresses of the server's name.
     pub resolver: Resolver,
     /// None asks the resolver, and takes the first address that answers.

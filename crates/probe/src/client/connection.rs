@@ -23,9 +23,9 @@ use crate::timing::ServerTiming;
 type Driver = http1::Connection<TokioIo<Stream>, RequestBody>;
 
 /// An open HTTP/1.1 connection. It has no time limits of its own.
-pub struct Connection {
+pub(crate) struct Connection {
     sender: http1::SendRequest<RequestBody>,
-    // None once it has ended. It is driven by whoever asks, so that nothing has to be spawned and
+    // None once it has ended. The task that sends a request drives it, so nothing is spawned and
     // dropping the connection closes the socket.
     driver: Option<Driver>,
     traffic: Arc<Traffic>,
@@ -35,14 +35,14 @@ pub struct Connection {
 
 /// What came back, its body aside.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The status.
     pub status: StatusCode,
     /// All header fields.
     pub headers: HeaderMap,
-    /// `Content-Length` as the server told it, also where there is no body, as for HEAD; none where
+    /// `Content-Length` as the server sent it, also if there is no body, as for HEAD; none if
     /// the body is chunked or ends by closing.
-    pub told_length: Option<u64>,
+    pub content_length: Option<u64>,
     /// Bytes of the body that were received.
     pub body_length: u64,
     /// Bytes that were read for it, head and framing included, TLS not.
@@ -54,7 +54,7 @@ pub struct Answer {
 /// How long the parts of a request took. It is filled in as they end, so that a request that is
 /// given up leaves behind what there was of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Phases {
+pub(crate) struct Phases {
     /// Of opening the connection; nothing in it where it was open already.
     pub opening: Opening,
     /// From handing the request to the open connection until the whole head of the answer is here.
@@ -72,7 +72,7 @@ impl Connection {
     /// # Errors
     ///
     /// A name without address, an address without listener, a failed TLS handshake.
-    pub async fn dial(
+    pub(crate) async fn dial(
         target: &Target,
         route: &Route,
         close: bool,
@@ -80,14 +80,6 @@ impl Connection {
     ) -> Result<Self, ClientError> {
         let traffic = Arc::new(Traffic::default());
         let stream = connect::open(target, route, Arc::clone(&traffic), opening).await?;
-        let (sender, driver) = http1::Builder::new()
-            .max_buf_size(READ_BUFFER_MAX)
-            // As most clients write and read them.
-            .title_case_headers(true)
-            .allow_obsolete_multiline_headers_in_responses(true)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(ClientError::Http)?;
         let form = RequestForm {
             close,
             proxied: route.proxy().filter(|_| !target.is_https()).map(|proxy| ProxiedForm {
@@ -95,8 +87,7 @@ impl Connection {
                 authorization: proxy.authorization(),
             }),
         };
-        let counters = Counters::default();
-        Ok(Self { sender, driver: Some(driver), traffic, form, counters })
+        Self::on(stream, traffic, form).await
     }
 
     /// The same over a TCP connection that the caller has opened, so that the caller can ask the
@@ -105,15 +96,26 @@ impl Connection {
     /// # Errors
     ///
     /// None that a connection which stands would cause.
-    pub async fn over(tcp: TcpStream, close: bool) -> Result<Self, ClientError> {
+    pub(crate) async fn over(tcp: TcpStream, close: bool) -> Result<Self, ClientError> {
         let traffic = Arc::new(Traffic::default());
         let stream = Stream::new(Transport::Plain(tcp), Arc::clone(&traffic));
+        Self::on(stream, traffic, RequestForm { close, proxied: None }).await
+    }
+
+    async fn on(
+        stream: Stream,
+        traffic: Arc<Traffic>,
+        form: RequestForm,
+    ) -> Result<Self, ClientError> {
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(READ_BUFFER_MAX)
+            .max_headers(HEADER_FIELDS_MAX)
+            // As most clients write and read them.
+            .title_case_headers(true)
+            .allow_obsolete_multiline_headers_in_responses(true)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(ClientError::Http)?;
-        let form = RequestForm { close, proxied: None };
         let counters = Counters::default();
         Ok(Self { sender, driver: Some(driver), traffic, form, counters })
     }
@@ -125,7 +127,7 @@ impl Connection {
     /// # Errors
     ///
     /// A connection that breaks or closes too early; an answer that is not HTTP/1.1.
-    pub async fn request(
+    pub(crate) async fn request(
         &mut self,
         request: &Request,
         sink: &mut dyn BodySink,
@@ -138,7 +140,7 @@ impl Connection {
         phases.first_byte = Some(start.elapsed());
         let start = Instant::now();
         let (head, body) = Response::into_parts(response);
-        let told_length = told_length(&head.headers);
+        let content_length = content_length(&head.headers);
         sink.begin(&head.headers);
         let body_length = self.receive(body, sink).await?;
         phases.transfer = Some(start.elapsed());
@@ -147,7 +149,7 @@ impl Connection {
         Ok(Answer {
             status: head.status,
             headers: head.headers,
-            told_length,
+            content_length,
             body_length,
             bytes_received: self.traffic.received() - received,
             bytes_sent: self.traffic.sent() - sent,
@@ -155,7 +157,7 @@ impl Connection {
     }
 
     /// Whether another request may be sent on it: looks for a close that has come meanwhile.
-    pub async fn is_reusable(&mut self) -> bool {
+    pub(crate) async fn is_reusable(&mut self) -> bool {
         std::future::poll_fn(|cx| {
             self.poll_driver(cx);
             let open = self.driver.is_some() && self.sender.poll_ready(cx).is_ready();
@@ -165,7 +167,7 @@ impl Connection {
     }
 
     /// Bytes received since it was opened.
-    pub fn bytes_received(&self) -> u64 {
+    pub(crate) fn bytes_received(&self) -> u64 {
         self.traffic.received()
     }
 
@@ -202,7 +204,7 @@ impl Connection {
 
     fn poll_driver(&mut self, cx: &mut Context<'_>) {
         if let Some(driver) = &mut self.driver {
-            // Its error, if any, is told to the request that it concerns.
+            // Its error, if any, is the result of the request that it concerns.
             if Pin::new(driver).poll(cx).is_ready() {
                 self.driver = None;
             }
@@ -210,7 +212,7 @@ impl Connection {
     }
 }
 
-fn told_length(headers: &HeaderMap) -> Option<u64> {
+fn content_length(headers: &HeaderMap) -> Option<u64> {
     // RFC 9112 section 6.3: beside it a Content-Length says nothing.
     if headers.contains_key(TRANSFER_ENCODING) {
         return None;
@@ -226,4 +228,7 @@ async fn next_frame(
 
 // hyper reads into a buffer that grows up to this size: large enough to empty a socket in few
 // calls, small enough that a hundred connections stay within a few megabytes.
-const READ_BUFFER_MAX: usize = 64 * 1024;
+pub(super) const READ_BUFFER_MAX: usize = 64 * 1024;
+/// The most header fields of an answer. hyper takes 100 by default, which some gateways exceed;
+/// WebV counts bytes alone. 64 bytes are set aside for each field while a head is parsed.
+pub(super) const HEADER_FIELDS_MAX: usize = 1000;

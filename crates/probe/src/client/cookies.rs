@@ -1,4 +1,4 @@
-//! Owns the cookies of one server (RFC 6265), as far as a prober needs them: names, values, paths
+//! The cookies of one server (RFC 6265), as far as a prober needs them: names, values, paths
 //! and ends. There is one host, so that domains play no part.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::client::connection::{HEADER_FIELDS_MAX, READ_BUFFER_MAX};
 use crate::client::tls;
 
 /// What ended a request without a complete answer.
@@ -72,7 +73,8 @@ impl fmt::Display for ClientError {
                 write!(f, "the connection closed after {received} bytes of the body")
             }
             Self::Http(error) if error.is_parse_too_large() => {
-                f.write_str("the head of the answer has more than 100 fields or 64 KiB")
+                let (fields, kib) = (HEADER_FIELDS_MAX, READ_BUFFER_MAX / 1024);
+                write!(f, "the head of the answer has more than {fields} fields or {kib} KiB")
             }
             Self::Http(error) => {
                 write!(f, "{error}")?;

@@ -1,4 +1,4 @@
-//! Owns what one request has shown about its path: the server's account of it, and this kernel's.
+//! What one request has shown about its path: the server's account of it, and this kernel's.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::timing::ServerTiming;
 
 /// What a request has shown about its path, beside how long it took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PathFacts {
+pub(crate) struct PathFacts {
     /// The server's own time, by its `Server-Timing`.
     pub server: Option<Duration>,
     /// The round-trip time by this end's kernel, at most a moment old.

@@ -1,4 +1,4 @@
-//! An HTTP/1.1 client that tells how long each part of a request took, and keeps no body.
+//! An HTTP/1.1 client that measures each part of a request, and keeps no body.
 //!
 //! [`Client`] keeps a pool of connections to one server; [`Connection`] is a single one, for those
 //! who want to hold so many and no more. Neither follows redirects.
@@ -16,24 +16,24 @@ mod stream;
 mod target;
 mod tls;
 
-pub use connect::{Opening, Route};
-pub use connection::{Answer, Connection, Phases};
-pub use error::ClientError;
-pub use facts::PathFacts;
-pub use pool::{Client, ClientSettings};
-pub use proxy::{Proxies, Proxy};
-pub use request::{Request, RequestBody, RequestError};
-pub use resolve::{ADDRESSES_MAX, FixedAddress, FixedAddressError, Resolver};
-pub use target::{Target, TargetError};
-pub(crate) use tls::trusted;
-pub use tls::{Tls, TlsError, TlsSettings};
+pub(crate) use connect::{Opening, Route};
+pub(crate) use connection::{Answer, Connection, Phases};
+pub(crate) use error::ClientError;
+pub(crate) use facts::PathFacts;
+pub(crate) use pool::{Client, ClientSettings};
+pub(crate) use proxy::{Proxies, Proxy};
+pub(crate) use request::{Request, RequestBody, RequestError};
+pub(crate) use resolve::{FixedAddress, Resolver};
+pub(crate) use target::Target;
+pub(crate) use tls::{Tls, TlsSettings};
+pub(crate) use tls::{earliest_expiry, trusted};
 
 use hyper::HeaderMap;
 
 use crate::pattern::PatternCheck;
 
 /// Takes the body of an answer as it comes.
-pub trait BodySink: Send {
+pub(crate) trait BodySink: Send {
     /// The header fields of the answer, before its body.
     fn begin(&mut self, _: &HeaderMap) {}
 
@@ -47,9 +47,9 @@ impl BodySink for PatternCheck {
     }
 }
 
-/// Throws a body away; its length is told by the answer.
+/// Discards a body; the answer has its length.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Discard;
+pub(crate) struct Discard;
 
 impl BodySink for Discard {
     fn take(&mut self, _: &[u8]) {}
@@ -57,19 +57,19 @@ impl BodySink for Discard {
 
 /// Keeps a body up to a limit; one that is cut is no whole JSON.
 #[derive(Clone, Debug)]
-pub struct Capture {
+pub(crate) struct Capture {
     bytes: Vec<u8>,
     limit: usize,
 }
 
 impl Capture {
     /// Nothing is kept yet, and at most `limit` bytes will be.
-    pub fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { bytes: Vec::new(), limit }
     }
 
     /// The beginning of the body.
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }

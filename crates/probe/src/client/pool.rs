@@ -8,7 +8,7 @@ use crate::client::cookies::Cookies;
 use crate::client::{BodySink, ClientError, Request, Route, Target};
 
 /// Sends requests to one server over as few connections as there are requests at a time.
-pub struct Client {
+pub(crate) struct Client {
     target: Target,
     route: Route,
     settings: ClientSettings,
@@ -18,7 +18,7 @@ pub struct Client {
 
 /// How a client treats time and connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientSettings {
+pub(crate) struct ClientSettings {
     /// For a whole request, from the name service to the last byte of the body.
     pub timeout: Duration,
     /// Whether connections are used again.
@@ -31,13 +31,13 @@ pub struct ClientSettings {
 
 impl Client {
     /// A client of `target`, which it reaches by `route`; nothing is connected yet.
-    pub fn new(target: Target, route: Route, settings: ClientSettings) -> Self {
+    pub(crate) fn new(target: Target, route: Route, settings: ClientSettings) -> Self {
         let cookies = settings.cookies.then(Cookies::default);
         Self { target, route, settings, idle: Mutex::default(), cookies }
     }
 
     /// The server that is asked.
-    pub fn target(&self) -> &Target {
+    pub(crate) fn target(&self) -> &Target {
         &self.target
     }
 
@@ -47,8 +47,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// No complete answer in time, for whatever reason.
-    pub async fn send(
+    /// There was no complete answer in time, for any reason.
+    pub(crate) async fn send(
         &self,
         request: &Request,
         sink: &mut dyn BodySink,

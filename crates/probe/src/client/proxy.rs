@@ -1,4 +1,4 @@
-//! Owns what the environment says about proxies: which one a server is reached by, and the CONNECT
+//! What the environment says about proxies: which one a server is reached by, and the CONNECT
 //! that opens a tunnel through it.
 
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::client::Target;
 
 /// An HTTP proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Proxy {
+pub(crate) struct Proxy {
     host: String,
     port: u16,
     // User and password, encoded as Basic wants them.
@@ -24,7 +24,7 @@ pub struct Proxy {
 
 /// The proxies of the environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Proxies {
+pub(crate) struct Proxies {
     http: Option<Proxy>,
     https: Option<Proxy>,
     bypass: Vec<Bypass>,
@@ -44,7 +44,7 @@ enum Bypass {
 impl Proxies {
     /// Reads `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, in small letters first and
     /// then in capitals. `HTTP_PROXY` is not read where a web server could have set it.
-    pub fn of_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
+    pub(crate) fn of_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
         let mut proxies = Self::default();
         let is_cgi = variable("REQUEST_METHOD").is_some();
         let find = |names: &[&str]| {
@@ -66,8 +66,15 @@ impl Proxies {
         proxies
     }
 
+    /// Those of this process.
+    pub(crate) fn of_process() -> Self {
+        Self::of_environment(|name| {
+            std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+        })
+    }
+
     /// The proxy that `target` is reached by; none for a server of this machine.
-    pub fn for_target(&self, target: &Target) -> Option<&Proxy> {
+    pub(crate) fn for_target(&self, target: &Target) -> Option<&Proxy> {
         let proxy = if target.is_https() { &self.https } else { &self.http };
         let address = target.address();
         let is_local = target.host().eq_ignore_ascii_case("localhost")

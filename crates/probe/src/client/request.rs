@@ -18,7 +18,7 @@ use crate::pattern;
 
 /// A checked request: building it can fail, sending it as it is can not.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub(crate) struct Request {
     method: Method,
     target: Uri,
     headers: HeaderMap,
@@ -27,12 +27,12 @@ pub struct Request {
 
 impl Request {
     /// A request to `target` for `path`, which begins with a slash and may hold a query. `headers`
-    /// win over `Host` and `User-Agent`, which are added; a length is always told for a body.
+    /// replace `Host` and `User-Agent`, which are added; a body always has a `Content-Length`.
     ///
     /// # Errors
     ///
     /// A method, path or header that can not be written in HTTP.
-    pub fn new(
+    pub(crate) fn new(
         target: &Target,
         method: &str,
         path: &str,
@@ -50,7 +50,7 @@ impl Request {
             let text = HeaderValue::from_str(value).map_err(|_| refuse("header value", value))?;
             fields.insert(key, text);
         }
-        if let Some(length) = body.told_length(&method) {
+        if let Some(length) = body.content_length(&method) {
             fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         Ok(Self { method, target: Uri::from(target_part), headers: fields, body })
@@ -61,7 +61,7 @@ impl Request {
     /// # Errors
     ///
     /// A word that can not be in a path.
-    pub fn with_query(self, word: &str) -> Result<Self, RequestError> {
+    pub(crate) fn with_query(self, word: &str) -> Result<Self, RequestError> {
         let joint = if self.target.query().is_some() { '&' } else { '?' };
         let path = format!("{}{joint}{word}", self.target);
         let part: PathAndQuery =
@@ -70,12 +70,12 @@ impl Request {
     }
 
     /// Bytes of the body that go out with it.
-    pub fn body_length(&self) -> u64 {
+    pub(crate) fn body_length(&self) -> u64 {
         self.body.length()
     }
 
     /// Whether sending it twice does what sending it once does (RFC 9110 9.2.2).
-    pub fn is_idempotent(&self) -> bool {
+    pub(crate) fn is_idempotent(&self) -> bool {
         self.method.is_idempotent()
     }
 
@@ -141,7 +141,7 @@ impl ProxiedForm {
 
 /// What a request carries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum RequestBody {
+pub(crate) enum RequestBody {
     /// Nothing.
     #[default]
     Empty,
@@ -156,7 +156,7 @@ pub enum RequestBody {
 
 impl RequestBody {
     /// `length` bytes of the repeating pattern.
-    pub fn pattern(length: u64) -> Self {
+    pub(crate) fn pattern(length: u64) -> Self {
         Self::Pattern { left: length }
     }
 
@@ -169,7 +169,7 @@ impl RequestBody {
     }
 
     // A POST or PUT without a body says so (RFC 9110 8.6); the other methods need no length then.
-    fn told_length(&self, method: &Method) -> Option<u64> {
+    fn content_length(&self, method: &Method) -> Option<u64> {
         let told = *self != Self::Empty || [Method::POST, Method::PUT].contains(method);
         told.then(|| self.length())
     }
@@ -217,7 +217,7 @@ impl Body for RequestBody {
 
 /// What can not be written in HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestError {
+pub(crate) struct RequestError {
     what: &'static str,
     text: String,
 }

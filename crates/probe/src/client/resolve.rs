@@ -1,5 +1,6 @@
-//! Owns the look-up of names. One look-up per name runs at a time, whoever waits for it; its thread
-//! can not be interrupted, so that a name service that is silent would otherwise collect threads.
+//! Looks up names. At most one look-up of a name runs at a time, and everybody who needs it waits
+//! for that one. A look-up takes a thread that can not be interrupted: without this limit, a name
+//! service that does not answer would cause more and more threads.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,7 +16,7 @@ use crate::client::{ClientError, Target};
 
 /// Finds the addresses of names. Clones share the look-ups that are under way.
 #[derive(Clone)]
-pub struct Resolver {
+pub(crate) struct Resolver {
     shared: Arc<Shared>,
 }
 
@@ -32,7 +33,7 @@ type LookupFuture = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + S
 
 impl Resolver {
     /// Asks the system's name service, except for the hosts and ports of `fixed`.
-    pub fn new(fixed: Vec<FixedAddress>) -> Self {
+    pub(crate) fn new(fixed: Vec<FixedAddress>) -> Self {
         Self::with_lookup(fixed, |(host, port)| {
             Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
         })
@@ -52,7 +53,7 @@ impl Resolver {
     /// # Errors
     ///
     /// A name without an address, a name service that does not answer.
-    pub async fn addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, ClientError> {
+    pub(crate) async fn addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, ClientError> {
         if let Some(known) = self.known(target) {
             return Ok(known);
         }
@@ -60,7 +61,7 @@ impl Resolver {
     }
 
     /// The addresses of `target` that need no name service, if it has any.
-    pub fn known(&self, target: &Target) -> Option<Vec<SocketAddr>> {
+    pub(crate) fn known(&self, target: &Target) -> Option<Vec<SocketAddr>> {
         let (host, port) = (target.host(), target.port());
         let fixed = self.shared.fixed.iter().rev().find(|fixed| fixed.is_for(host, port));
         match (fixed, target.address()) {
@@ -92,7 +93,7 @@ impl Resolver {
         }
     }
 
-    // The look-up has a task of its own: whoever waits for it may give up without ending it.
+    // The look-up has a task of its own, so that it goes on if one that waits for it gives up.
     fn running(&self, name: Name) -> watch::Receiver<Option<Found>> {
         let mut running = self.shared.running();
         if let Some(answer) = running.get(&name) {
@@ -135,7 +136,7 @@ fn distinct(found: Vec<SocketAddr>) -> Arc<[SocketAddr]> {
 
 /// Addresses that a user sets for a host and a port, as curl's `--resolve` does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FixedAddress {
+pub(crate) struct FixedAddress {
     host: String,
     port: u16,
     addresses: Vec<IpAddr>,
@@ -148,7 +149,7 @@ impl FixedAddress {
     /// # Errors
     ///
     /// Text that is not of this form.
-    pub fn parse(text: &str) -> Result<Self, FixedAddressError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, FixedAddressError> {
         let refuse = || FixedAddressError(text.to_owned());
         let (host, rest) = split_host(text).ok_or_else(refuse)?;
         let (port, addresses) = rest.split_once(':').ok_or_else(refuse)?;
@@ -178,7 +179,7 @@ fn split_host(text: &str) -> Option<(&str, &str)> {
 
 /// Text that sets no address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FixedAddressError(String);
+pub(crate) struct FixedAddressError(String);
 
 impl fmt::Display for FixedAddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -189,7 +190,7 @@ impl fmt::Display for FixedAddressError {
 impl std::error::Error for FixedAddressError {}
 
 /// A headless Service of a thousand pods is the largest that Kubernetes answers for in one name.
-pub const ADDRESSES_MAX: usize = 1000;
+pub(crate) const ADDRESSES_MAX: usize = 1000;
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use hyper::http::uri::Authority;
 
 /// A server's base URL, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub(crate) struct Target {
     text: String,
     https: bool,
     host: String,
@@ -26,7 +26,7 @@ impl Target {
     /// # Errors
     ///
     /// Text that is no URL, another scheme, a user name, a query.
-    pub fn parse(server: &str) -> Result<Self, TargetError> {
+    pub(crate) fn parse(server: &str) -> Result<Self, TargetError> {
         let text = with_scheme(server.trim());
         let refuse = |why| TargetError { server: server.to_owned(), why };
         let uri: Uri = text.parse().map_err(|_| refuse("not a URL"))?;
@@ -62,33 +62,33 @@ impl Target {
     }
 
     /// The base URL with its scheme, as it is logged and labelled.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
     /// Whether TLS is spoken.
-    pub fn is_https(&self) -> bool {
+    pub(crate) fn is_https(&self) -> bool {
         self.https
     }
 
     /// The name or address to connect to, without the brackets of IPv6.
-    pub fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         &self.host
     }
 
     /// The port to connect to.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// The address to connect to, where it is known and needs no name service.
-    pub fn address(&self) -> Option<IpAddr> {
+    pub(crate) fn address(&self) -> Option<IpAddr> {
         self.address
     }
 
     /// The path of the base URL, without its last slash. WebV's requests begin with a slash and so
     /// replace it: it is not sent.
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
@@ -112,7 +112,7 @@ impl fmt::Display for Target {
 
 /// Text that names no server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TargetError {
+pub(crate) struct TargetError {
     server: String,
     why: &'static str,
 }
@@ -128,8 +128,8 @@ impl std::error::Error for TargetError {}
 fn with_scheme(server: &str) -> String {
     let starts =
         |with: &str| server.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
-    // WebV looks at these four letters only, which makes a host called `httpbin.org` a URL without
-    // a scheme; the colon is what tells them apart.
+    // WebV looks at the first four letters only, so that it takes the host `httpbin.org` for a URL
+    // with a scheme. The colon makes the difference.
     if server.contains("://") {
         server.to_owned()
     } else if starts("localhost") || starts("127.0.0.1") {

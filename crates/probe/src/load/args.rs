@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use super::outcome::OutcomeArgs;
 use super::schedule::Plan;
 use super::values::{connections, header, moment, rate, size, time, time_or_zero, url_prefix};
-use crate::client::FixedAddress;
+use crate::client::{FixedAddress, TlsSettings};
 
 /// Sends requests at a rate, or as many as go, and shows how long they took
 #[derive(Args, Clone, Debug)]
-pub struct LoadArgs {
+pub(crate) struct LoadArgs {
     /// What to ask for, in turns; with --files the servers, without a path
     #[arg(value_name = "URL", required = true)]
     pub(crate) urls: Vec<String>,
@@ -97,6 +97,18 @@ pub struct LoadArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
 
+    /// Take every certificate of a server
+    #[arg(long)]
+    pub(crate) insecure: bool,
+
+    /// PEM file with the certificate of this client
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cert: Option<PathBuf>,
+
+    /// PEM file with its key, if that is not in the file of --cert
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+
     /// Between two lines of progress if standard error is no terminal; 0s for
     /// none
     #[arg(verbatim_doc_comment, long, value_name = "TIME", default_value = "10s",
@@ -120,6 +132,16 @@ pub(crate) enum Check {
 }
 
 impl LoadArgs {
+    /// Whom to trust, and as whom to speak.
+    pub(crate) fn tls(&self) -> TlsSettings {
+        TlsSettings {
+            ca_file: self.ca_file.clone(),
+            insecure: self.insecure,
+            cert: self.cert.clone(),
+            key: self.key.clone(),
+        }
+    }
+
     /// What is to be sent when.
     pub(crate) fn plan(&self) -> Plan {
         let unlimited = self.duration.is_none() && self.requests.is_none();

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use hdrhistogram::Histogram;
 
-use super::text::micros;
+use super::figures::micros;
 
 /// If fewer rows than this have a bar, closer bounds are used: the shape would be hidden.
 const BARS_MIN: usize = 8;

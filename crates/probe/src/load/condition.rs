@@ -2,10 +2,10 @@
 
 use std::fmt;
 
+use super::figures::micros;
 use super::report::{Report, Times};
-use super::text::micros;
 
-/// A condition under which a result is no good, as in `p99>5ms`, `errors>0.1%`, `rate<990`.
+/// A condition under which a result fails, as in `p99>5ms`, `errors>0.1%`, `rate<990`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Condition {
     subject: Subject,
@@ -89,7 +89,7 @@ impl Condition {
         self.subject
     }
 
-    /// Why `report` is no good by this condition, if it is not.
+    /// Why `report` fails by this condition; none if it does not.
     pub(crate) fn failure(&self, report: &Report) -> Option<String> {
         let (name, _) = self.text.split_at(self.text.find(['<', '>'])?);
         let Some(value) = self.subject.of(report) else {

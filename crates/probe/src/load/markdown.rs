@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
+use super::figures::micros;
 use super::report::{Report, Times};
-use super::text::micros;
 use super::verdict::{self, Verdict};
 
 /// The whole file.

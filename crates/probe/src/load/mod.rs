@@ -10,7 +10,8 @@
 //! when a request is due, `alarm` waits to the microsecond, `drive` sends within its `time_limit`,
 //! `tally` counts in `histogram`s, `sender` says whether this machine was the limit, `progress`
 //! shows. After: `report` is the result, `condition` and `verdict` judge it, `text`, `table`,
-//! `chart`, `junit` and `markdown` write it, `outcome` puts them where they belong.
+//! `chart`, `junit` and `markdown` write it with its `figures`, `outcome` puts them where they
+//! belong.
 
 mod addresses;
 mod alarm;
@@ -19,6 +20,7 @@ mod chart;
 mod condition;
 mod descriptors;
 mod drive;
+mod figures;
 pub(crate) mod histogram;
 mod junit;
 mod markdown;
@@ -45,10 +47,10 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use args::LoadArgs;
+pub(crate) use args::LoadArgs;
 pub(crate) use values::{size, time};
 
-use crate::client::{Resolver, Tls};
+use crate::client::{Proxies, Resolver, Tls};
 use crate::output::complain;
 use crate::stop::Stop;
 use alarm::Alarm;
@@ -60,7 +62,7 @@ use sender::{CpuTime, Sender};
 use tally::Tally;
 
 /// The exit code if nothing was sent because the arguments can not be used.
-pub const EXIT_USAGE: u8 = 2;
+pub(crate) const EXIT_USAGE: u8 = 2;
 
 /// The program name in messages.
 const NAME: &str = "heartbeat-probe load";
@@ -68,7 +70,7 @@ const NAME: &str = "heartbeat-probe load";
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The command line of `load`.
-pub fn command() -> Command {
+pub(crate) fn command() -> Command {
     LoadArgs::augment_args(Command::new("load").bin_name(NAME)).next_line_help(true)
 }
 
@@ -77,7 +79,7 @@ pub fn command() -> Command {
 /// The exit code is 0 if every request was sent and answered as it should be, 1 if one was not or
 /// none was sent at all, 3 if a condition of `--fail-if` holds, and [`EXIT_USAGE`] if the
 /// arguments, a file or a certificate can not be used.
-pub async fn run(args: LoadArgs) -> ExitCode {
+pub(crate) async fn run(args: LoadArgs) -> ExitCode {
     match try_run(&args).await {
         Ok(code) => code,
         Err((code, message)) => {
@@ -110,10 +112,13 @@ async fn try_run(args: &LoadArgs) -> Result<ExitCode, (u8, String)> {
 
 async fn prepare(args: &LoadArgs) -> Result<Drive, String> {
     let (servers, turns) = target::turns(args)?;
-    let tls = Tls::for_targets(&servers, args.ca_file.as_deref());
-    let tls = tls.map_err(|error| error.to_string())?;
+    let tls = Tls::for_targets(&servers, &args.tls()).map_err(|error| error.to_string())?;
+    let proxies = Proxies::of_process();
     let resolver = Resolver::new(args.resolve.clone());
-    let mut warnings = Vec::new();
+    let proxied = servers.iter().filter_map(|server| Some((server, proxies.for_target(server)?)));
+    let mut warnings: Vec<_> = proxied
+        .map(|(server, proxy)| format!("{server} is asked directly, not by the proxy {proxy}"))
+        .collect();
     let endpoints = addresses::endpoints(&servers, &resolver, tls.as_ref(), &mut warnings).await;
     for warning in warnings {
         complain(NAME, format!("warning: {warning}"));

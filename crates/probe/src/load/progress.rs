@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::drive::{Drive, locked};
+use super::figures::micros;
 use super::outcome::has_terminal;
-use super::text::{self, micros};
+use super::text;
 
 /// To the beginning of the line, and clears it: ECMA-48 EL.
 const LINE_START: &str = "\r\x1b[K";

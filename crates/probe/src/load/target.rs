@@ -240,7 +240,7 @@ mod tests {
         Answer {
             status: StatusCode::from_u16(status).unwrap(),
             headers,
-            told_length: Some(length),
+            content_length: Some(length),
             body_length: length,
             bytes_received: 0,
             bytes_sent: 0,

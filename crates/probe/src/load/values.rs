@@ -36,33 +36,15 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
 
 pub(super) fn time_or_zero(text: &str) -> Result<Duration, String> {
     let expected = || "expected digits and one of ms, s, m, h, as in 30s, up to 168h".to_owned();
-    let (digits, unit) = split(text);
-    let number: u64 = digits.parse().map_err(|_| expected())?;
-    let unit_ms = match unit {
-        "ms" => 1,
-        // WebV's times have no unit and are seconds.
-        "" | "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(expected()),
-    };
-    let time = number.checked_mul(unit_ms).map(Duration::from_millis);
+    // WebV's times have no unit and are seconds.
+    let time = heartbeat_units::time(text).or_else(|| heartbeat_units::time(&format!("{text}s")));
     time.filter(|time| *time <= TIME_MAX).ok_or_else(expected)
 }
 
 pub(crate) fn size(text: &str) -> Result<u64, String> {
-    let expected = || "expected digits and an optional K, M or G".to_owned();
-    let (digits, unit) = split(text);
-    let number: u64 = digits.parse().map_err(|_| expected())?;
-    let unit: u64 = match unit {
-        "" => 1,
-        "K" | "k" => 1 << 10,
-        "M" | "m" => 1 << 20,
-        "G" | "g" => 1 << 30,
-        _ => return Err(expected()),
-    };
-    let size = number.checked_mul(unit).filter(|size| *size <= SIZE_MAX);
-    size.ok_or_else(|| "expected at most 1024G".to_owned())
+    heartbeat_units::size(text)
+        .filter(|size| *size <= SIZE_MAX)
+        .ok_or_else(|| "expected digits and an optional K, M or G, at most 1024G".to_owned())
 }
 
 pub(super) fn header(text: &str) -> Result<(String, String), String> {
@@ -94,11 +76,6 @@ pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     })
 }
 
-fn split(text: &str) -> (&str, &str) {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    text.split_at(end)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,7 +85,7 @@ mod tests {
         assert_eq!(time("30"), Ok(Duration::from_secs(30)));
         assert_eq!(time("168h"), Ok(TIME_MAX));
         assert_eq!(time_or_zero("0"), Ok(Duration::ZERO));
-        for wrong in ["", "s", "0s", "1d", "-1s", "1.5s", "169h", "99999999999999999999h"] {
+        for wrong in ["", "s", "0s", "1d", "-1s", "+1", "1.5s", "169h", "99999999999999999999h"] {
             assert!(time(wrong).is_err(), "{wrong}");
         }
     }

@@ -7,7 +7,7 @@ use super::sender::is_missed;
 /// The exit code of a load with a failed or an unsent request, or none at all, or one that missed
 /// its rate because this machine was the limit.
 pub(crate) const EXIT_FAILED: u8 = 1;
-/// The exit code of a result that meets a condition of `--fail-if`, whatever else is wrong.
+/// The exit code of a result that meets a condition of `--fail-if`, even if something else is wrong too.
 pub(crate) const EXIT_CONDITION: u8 = 3;
 
 /// A rule or a condition, and whether a result keeps it.
@@ -15,7 +15,7 @@ pub(crate) const EXIT_CONDITION: u8 = 3;
 pub(crate) struct Verdict {
     /// The rule that has to hold, or the condition that must not.
     pub(crate) name: String,
-    /// Why it is no good, if it is not.
+    /// Why it failed; none if it did not.
     pub(crate) failure: Option<String>,
     code: u8,
 }

@@ -1,4 +1,4 @@
-//! What is told once: the start and the end of a run without end.
+//! The events of a loop that are logged once: its start and its end.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use crate::log::object;
 use crate::settings::{LogFormat, RunLoop, Settings};
 
 /// The message at the start; None where nothing is logged.
-pub fn startup(settings: &Settings, run_loop: &RunLoop, now: Timestamp) -> Option<String> {
+pub(crate) fn startup(settings: &Settings, run_loop: &RunLoop, now: Timestamp) -> Option<String> {
     let servers: Vec<_> = settings.servers.iter().map(|server| server.as_str()).collect();
     let (host, files) = (servers.join(" "), settings.files.join(" "));
     let milliseconds = run_loop.interval.as_secs_f64() * 1000.0;
@@ -66,13 +66,13 @@ pub fn startup(settings: &Settings, run_loop: &RunLoop, now: Timestamp) -> Optio
 }
 
 /// The message at the end; the formats of columns have none.
-pub fn shutdown(format: LogFormat, now: Timestamp) -> Option<String> {
+pub(crate) fn shutdown(format: LogFormat, now: Timestamp) -> Option<String> {
     let json = matches!(format, LogFormat::Json | LogFormat::JsonCamel);
     json.then(|| object(format, json!({"Date": date(now), "EventType": "Shutdown"})))
 }
 
 /// The message that `lines` are missing from the log; None where none is, or nothing is logged.
-pub fn dropped(format: LogFormat, lines: u64, now: Timestamp) -> Option<String> {
+pub(crate) fn dropped(format: LogFormat, lines: u64, now: Timestamp) -> Option<String> {
     match format {
         _ if lines == 0 => None,
         LogFormat::None => None,

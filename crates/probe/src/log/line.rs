@@ -10,7 +10,7 @@ use crate::record::Record;
 use crate::settings::LogFormat;
 
 /// A request as `log` formats it, without the last line feed; None if it formats nothing.
-pub fn line(log: &Log, record: &Record) -> Option<String> {
+pub(crate) fn line(log: &Log, record: &Record) -> Option<String> {
     match log.format {
         LogFormat::TsvMin => Some(tsv(log, record, &short_columns(record))),
         LogFormat::Tsv => Some(tsv(log, record, &all_columns(log, record))),

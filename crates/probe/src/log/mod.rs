@@ -1,11 +1,13 @@
 //! The log on standard output, in WebV's formats.
 
 mod events;
+#[cfg(test)]
+mod formats;
 mod line;
 
 pub(crate) use events::date;
-pub use events::{dropped, shutdown, startup};
-pub use line::line;
+pub(crate) use events::{dropped, shutdown, startup};
+pub(crate) use line::line;
 
 use serde_json::{Map, Value};
 
@@ -14,7 +16,7 @@ use crate::settings::{LogFormat, Settings};
 
 /// Which requests are logged, and how.
 #[derive(Clone, Debug)]
-pub struct Log {
+pub(crate) struct Log {
     /// Of the lines.
     pub format: LogFormat,
     /// Whether successes are logged.
@@ -29,7 +31,7 @@ pub struct Log {
 
 impl Log {
     /// As the settings say.
-    pub fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
         Self {
             format: settings.log_format,
             verbose: settings.verbose,
@@ -40,11 +42,11 @@ impl Log {
     }
 
     /// The line of a request, if it is one to be logged.
-    pub fn line(&self, record: &Record) -> Option<String> {
+    pub(crate) fn line(&self, record: &Record) -> Option<String> {
         if self.wants(record) { line(self, record) } else { None }
     }
 
-    // An answer that is as expected is logged only if asked for, whatever its status.
+    // An answer that is as expected is logged only with --verbose, even if its status is an error.
     fn wants(&self, record: &Record) -> bool {
         self.verbose || !record.verdict.is_valid()
     }

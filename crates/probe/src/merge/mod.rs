@@ -25,7 +25,7 @@ const NAME: &str = "heartbeat-probe merge";
 
 /// Puts the results of several `load --json` into one and shows it
 #[derive(Args, Clone, Debug)]
-pub struct MergeArgs {
+pub(crate) struct MergeArgs {
     /// Results of `load --json`; standard input for none, and for -
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -39,12 +39,12 @@ pub struct MergeArgs {
 }
 
 /// The command line of `merge`.
-pub fn command() -> Command {
+pub(crate) fn command() -> Command {
     MergeArgs::augment_args(Command::new("merge").bin_name(NAME)).next_line_help(true)
 }
 
 /// Merges, prints, and returns the exit code of the merged result, which is that of `load`.
-pub fn run(args: MergeArgs) -> ExitCode {
+pub(crate) fn run(args: MergeArgs) -> ExitCode {
     match try_run(args) {
         Ok(code) => code,
         Err(message) => {

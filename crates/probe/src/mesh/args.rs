@@ -1,4 +1,4 @@
-//! Owns the command line of `mesh`, and what is wrong with it.
+//! The command line of `mesh`, and what is wrong with it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::load::{size, time};
 
 /// Asks the neighbours of this node again and again, and shows what the paths to them are like
 #[derive(Args, Clone, Debug)]
-pub struct MeshArgs {
+pub(crate) struct MeshArgs {
     /// The headless Service (or any DNS name) whose addresses are the nodes, and the port of their
     /// servers
     #[arg(value_name = "NAME[:PORT]", value_parser = service)]

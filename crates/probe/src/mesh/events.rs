@@ -1,4 +1,4 @@
-//! Owns what is logged: one line for each change, none while nothing changes.
+//! What is logged: one line for each change, none while nothing changes.
 
 use std::net::IpAddr;
 

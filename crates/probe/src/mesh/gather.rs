@@ -1,4 +1,4 @@
-//! Owns the view of the whole cluster: the reports of all nodes, asked for when somebody looks.
+//! The view of the whole cluster: the reports of all nodes, asked for when somebody looks.
 //!
 //! It runs on a thread of its own, so that a page costs the probes none of their time, and asks
 //! only addresses that the name service has named.

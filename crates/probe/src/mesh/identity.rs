@@ -1,4 +1,4 @@
-//! Owns who a neighbour says it is. Must not trust it: names are bounded and printable.
+//! Who a neighbour says it is. Must not trust it: names are bounded and printable.
 
 use serde::Deserialize;
 

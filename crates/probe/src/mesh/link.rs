@@ -1,4 +1,4 @@
-//! Owns one connection to a neighbour, and what both kernels say about its path.
+//! One connection to a neighbour, and what both kernels say about its path.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,4 +1,4 @@
-//! Owns the look-ups: who is behind the name, and who of them this node asks.
+//! The look-ups: who is behind the name, and who of them this node asks.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};

@@ -1,58 +1,19 @@
-//! Owns what Prometheus is told about the mesh. Series of a neighbour exist as long as it is one:
+//! What Prometheus is told about the mesh. Series of a neighbour exist as long as it is one:
 //! they are made out of the state at each scrape, so that none is left behind.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{
-    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-};
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+use super::durations::Durations;
 use super::neighbour::{Neighbour, Reach};
 use super::state::{Mesh, State};
-use super::turns::{Ask, Direction};
+use super::turns::Direction;
 use crate::fault::Fault;
 use crate::metrics;
-
-/// How long requests take, by size, and by whether they stay within the zone: not by neighbour,
-/// whose histograms would be hundreds of series.
-#[derive(Clone)]
-pub(crate) struct Durations(HistogramVec);
-
-impl Durations {
-    /// Nothing is measured yet.
-    ///
-    /// # Errors
-    ///
-    /// A name that can not be one, which is a defect of this program.
-    pub(crate) fn new() -> prometheus::Result<Self> {
-        let opts = HistogramOpts::new(
-            "heartbeat_mesh_request_duration_seconds",
-            "Requests to neighbours, from the request on an open connection to the last byte.",
-        );
-        Ok(Self(HistogramVec::new(opts.buckets(SECONDS.to_vec()), &["size", "same_zone"])?))
-    }
-
-    /// Takes one in.
-    pub(crate) fn observe(
-        &self,
-        ask: Ask,
-        own_zone: Option<&str>,
-        zone: Option<&str>,
-        duration: Duration,
-    ) {
-        let same_zone = match (own_zone, zone) {
-            (Some(own), Some(other)) if own == other => "true",
-            (Some(_), Some(_)) => "false",
-            _ => "unknown",
-        };
-        let seconds = duration.as_secs_f64();
-        self.0.with_label_values(&[ask.key().as_str(), same_zone]).observe(seconds);
-    }
-}
 
 /// The page of metrics.
 pub(crate) struct Page {
@@ -72,7 +33,7 @@ impl Page {
     ) -> prometheus::Result<Self> {
         let registry = Registry::new();
         registry.register(Box::new(MeshCollector(Arc::clone(mesh))))?;
-        registry.register(Box::new(durations.0.clone()))?;
+        registry.register(Box::new(durations.collector()))?;
         registry.register(Box::new(lines_dropped.clone()))?;
         metrics::register_program(&registry)?;
         Ok(Self { registry })
@@ -237,5 +198,3 @@ fn names<'a>(neighbours: impl Iterator<Item = &'a Neighbour>) -> Vec<String> {
 }
 
 const PEER: [&str; 2] = ["peer", "zone"];
-/// From a fast switch to a request that is about to be given up.
-const SECONDS: [f64; 10] = [0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0];

@@ -8,6 +8,7 @@
 mod alone;
 mod args;
 pub mod dns;
+mod durations;
 mod events;
 mod gather;
 mod identity;
@@ -15,7 +16,7 @@ mod link;
 mod members;
 mod metrics;
 mod neighbour;
-pub mod report;
+pub(crate) mod report;
 pub mod ring;
 mod samples;
 mod site;
@@ -30,7 +31,7 @@ use std::sync::Arc;
 use clap::{Args, Command};
 use prometheus::IntCounter;
 
-pub use args::MeshArgs;
+pub(crate) use args::MeshArgs;
 pub(crate) use neighbour::LEAVING;
 
 use crate::output::{Full, Output, complain, print};
@@ -44,15 +45,13 @@ use site::MeshSite;
 use state::Mesh;
 use watch::WatchSettings;
 
-/// The exit code where nothing was asked, because what is asked for can not be.
-pub const EXIT_USAGE: u8 = 2;
 /// What a shell reports for SIGINT.
 const EXIT_SECOND_SIGNAL: i32 = 130;
 /// Who complains.
 const NAME: &str = "heartbeat-probe mesh";
 
 /// The command line of `mesh`.
-pub fn command() -> Command {
+pub(crate) fn command() -> Command {
     MeshArgs::augment_args(Command::new("mesh").bin_name("heartbeat-probe mesh"))
 }
 
@@ -61,7 +60,7 @@ pub fn command() -> Command {
 ///
 /// The exit code is 0 after a signal. After `--duration` it is 0 if every path is well and 1 if one
 /// is not, or if there is none.
-pub async fn run(args: MeshArgs) -> ExitCode {
+pub(crate) async fn run(args: MeshArgs) -> ExitCode {
     match watch(args).await {
         Ok(code) => code,
         Err(message) => {
@@ -87,7 +86,7 @@ async fn watch(args: MeshArgs) -> Result<ExitCode, String> {
     let format = if args.json { LogFormat::Json } else { LogFormat::TsvMin };
     let output =
         Output::start(format, Full::Drop(dropped.clone())).map_err(|error| words(&error))?;
-    let durations = metrics::Durations::new().map_err(|error| words(&error))?;
+    let durations = durations::Durations::new().map_err(|error| words(&error))?;
     let own = Own { node: args.node.clone(), zone: args.zone.clone(), address: args.own_address };
     let events = Events::new(output.clone(), args.json);
     let mesh = Arc::new(Mesh::new(own, args.asks(), durations.clone(), events));

@@ -1,4 +1,4 @@
-//! Owns what this node knows of one neighbour. Must not do I/O.
+//! What this node knows of one neighbour. Must not do I/O.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};

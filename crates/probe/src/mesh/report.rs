@@ -1,4 +1,4 @@
-//! Owns the shapes of `/mesh.json` and `/cluster.json`: written by this prober, read from others.
+//! The shapes of `/mesh.json` and `/cluster.json`: written by this prober, read from others.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use super::identity::clean;
 
 /// What one node knows of its neighbours.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NodeReport {
+pub(crate) struct NodeReport {
     /// The node itself.
     #[serde(rename = "self")]
     pub own: Own,
@@ -22,7 +22,7 @@ pub struct NodeReport {
 
 /// A node, and its report or the reason why there is none.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ClusterNode {
+pub(crate) struct ClusterNode {
     /// The node.
     #[serde(rename = "self")]
     pub own: Own,
@@ -36,14 +36,14 @@ pub struct ClusterNode {
 
 /// All nodes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct ClusterReport {
+pub(crate) struct ClusterReport {
     /// In no order.
     pub nodes: Vec<ClusterNode>,
 }
 
 /// Who a node is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Own {
+pub(crate) struct Own {
     /// Its name.
     #[serde(default)]
     pub node: Option<String>,
@@ -57,7 +57,7 @@ pub struct Own {
 
 /// A neighbour as a node sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// Its name, if it has told one.
     pub node: Option<String>,
     /// Its zone, if it has told one.
@@ -92,11 +92,11 @@ pub struct Peer {
 
 /// Quantiles by size, in the order in which the sizes are asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Latencies(pub Vec<(String, Latency)>);
+pub(crate) struct Latencies(pub Vec<(String, Latency)>);
 
 /// Quantiles in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Latency {
+pub(crate) struct Latency {
     /// The median.
     pub p50: u64,
     /// 99 of 100 are shorter.
@@ -106,7 +106,7 @@ pub struct Latency {
 impl NodeReport {
     /// Reads what the prober at `address` has answered; none if it is no such report. Everything
     /// that could be large or strange is bounded.
-    pub fn read(body: &[u8], address: IpAddr) -> Option<Self> {
+    pub(crate) fn read(body: &[u8], address: IpAddr) -> Option<Self> {
         let mut report: Self = serde_json::from_slice(body).ok()?;
         if report.peers.len() > NEIGHBORS_MAX {
             return None;
@@ -132,24 +132,24 @@ impl From<NodeReport> for ClusterNode {
 
 impl Own {
     /// What it is called: its name, else its address.
-    pub fn label(&self) -> String {
+    pub(crate) fn label(&self) -> String {
         label(self.node.as_deref(), self.address)
     }
 }
 
 impl Peer {
     /// What it is called: its name, else its address.
-    pub fn label(&self) -> String {
+    pub(crate) fn label(&self) -> String {
         label(self.node.as_deref(), Some(self.address))
     }
 
     /// The quantiles of the smallest size that was asked for: what a round trip costs.
-    pub fn smallest(&self) -> Option<Latency> {
+    pub(crate) fn smallest(&self) -> Option<Latency> {
         self.latency_us.0.first().map(|(_, latency)| *latency)
     }
 
     /// The share of segments that were sent again lately, if there were enough to tell.
-    pub fn loss(&self) -> Option<f64> {
+    pub(crate) fn loss(&self) -> Option<f64> {
         let (again, sent) = (self.retransmitted?, self.sent?);
         (sent >= SEGMENTS_MIN).then(|| again as f64 / sent as f64)
     }

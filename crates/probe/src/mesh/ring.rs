@@ -1,4 +1,4 @@
-//! Owns who asks whom: every address has a place on a ring, and asks those that follow it.
+//! Who asks whom: every address has a place on a ring, and asks those that follow it.
 //!
 //! All nodes see the same addresses and hash them alike, so that they agree without a word. Each is
 //! asked by as many as it asks, and one that joins or leaves changes the edges of its predecessors

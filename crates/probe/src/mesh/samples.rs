@@ -1,4 +1,4 @@
-//! Owns what is remembered of many measurements: a bounded number of the latest.
+//! What is remembered of many measurements: a bounded number of the latest.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

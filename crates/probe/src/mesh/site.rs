@@ -1,4 +1,4 @@
-//! Owns what is served on the prober's port, and by which path.
+//! What is served on the prober's port, and by which path.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Owns what this node knows: who its neighbours are, and what was measured of them.
+//! What this node knows: who its neighbours are, and what was measured of them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -8,9 +8,9 @@ use std::time::Instant;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+use super::durations::Durations;
 use super::events::{Event, Events};
 use super::identity::Identity;
-use super::metrics::Durations;
 use super::neighbour::{Neighbour, Outcome, Reach};
 use super::report::{ClusterNode, NodeReport, Own};
 use super::ring::Ring;

@@ -1,4 +1,4 @@
-//! Owns the result after `--duration`: a table for a person, an object for a program.
+//! The result after `--duration`: a table for a person, an object for a program.
 
 use std::fmt::Write;
 

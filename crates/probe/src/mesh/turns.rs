@@ -1,4 +1,4 @@
-//! Owns what is asked of a neighbour next.
+//! What is asked of a neighbour next.
 
 use std::time::Duration;
 

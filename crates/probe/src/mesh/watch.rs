@@ -1,4 +1,4 @@
-//! Owns the asking of one neighbour: one request at a time, in turn, until it is a neighbour no
+//! The asking of one neighbour: one request at a time, in turn, until it is a neighbour no
 //! more.
 
 use std::net::SocketAddr;

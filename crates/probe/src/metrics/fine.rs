@@ -1,6 +1,6 @@
 //! What WebV does not tell: microseconds, phases, kinds of errors, bytes.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus::{
@@ -9,14 +9,18 @@ use prometheus::{
 };
 
 use crate::fault::Fault;
+use crate::metrics::native::NativeHistogram;
 use crate::metrics::path::{PathMetrics, ServerPath};
-use crate::metrics::registered;
+use crate::metrics::protobuf::NativeSeries;
+use crate::metrics::registry::{PHASE_SECONDS, registered};
 use crate::record::Record;
 use crate::testfile::Case;
 
 /// The families, for all servers.
 pub(super) struct Fine {
     durations: HistogramVec,
+    // The same durations, for scrapers that collect native histograms.
+    native: Mutex<NativeSeries>,
     phases: HistogramVec,
     received: IntCounterVec,
     sent: IntCounterVec,
@@ -36,7 +40,7 @@ pub(super) struct FineServer {
     labels: Vec<String>,
     // By request and by status class: a series is there once it has a value, and found without
     // looking for its labels again.
-    durations: Vec<[OnceLock<Histogram>; STATUS_CLASSES.len()]>,
+    durations: Vec<[OnceLock<DurationSeries>; STATUS_CLASSES.len()]>,
     phases: [OnceLock<Histogram>; PHASES.len()],
     path: ServerPath,
     received: IntCounter,
@@ -45,8 +49,14 @@ pub(super) struct FineServer {
     in_flight: IntGauge,
 }
 
+/// The durations of one request and status class, in both forms.
+struct DurationSeries {
+    classic: Histogram,
+    native: Arc<Mutex<NativeHistogram>>,
+}
+
 /// Counts a request as unanswered until it is dropped.
-pub struct InFlight(IntGauge);
+pub(crate) struct InFlight(IntGauge);
 
 /// The label of each request: its tag, or its path with the prefix and without the query. Of paths
 /// only [`PATHS_MAX`] have labels of their own, as each is a series for every bucket.
@@ -96,11 +106,12 @@ impl Fine {
         let errors = registered(registry, IntCounterVec::new(errors, &["kind"])?)?;
         Ok(Self {
             durations: histogram(
-                "heartbeat_probe_request_duration_seconds",
+                DURATIONS,
                 "Whole requests, opening a connection included.",
                 buckets,
                 &with(&["path", "status"]),
             )?,
+            native: Mutex::default(),
             phases: histogram(
                 "heartbeat_probe_phase_duration_seconds",
                 "Parts of requests, also of failed ones, as far as they came.",
@@ -134,6 +145,13 @@ impl Fine {
     }
 }
 
+impl Fine {
+    /// The durations as native histograms.
+    pub(super) fn native(&self) -> MutexGuard<'_, NativeSeries> {
+        self.native.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl FineServer {
     pub(super) fn new(all: Arc<Fine>, labels: &[String]) -> Self {
         Self {
@@ -151,11 +169,10 @@ impl FineServer {
 
     pub(super) fn observe(&self, index: usize, record: &Record) {
         let class = status_class(record);
-        let duration = self.durations[index][class].get_or_init(|| {
-            let labels = self.with(&[&self.all.paths[index], STATUS_CLASSES[class]]);
-            self.all.durations.with_label_values(&labels)
-        });
-        duration.observe(record.took.duration.as_secs_f64());
+        let series = self.durations[index][class].get_or_init(|| self.durations(index, class));
+        let seconds = record.took.duration.as_secs_f64();
+        series.classic.observe(seconds);
+        series.native.lock().unwrap_or_else(PoisonError::into_inner).observe(seconds);
         self.path.observe(&record.took.phases.path);
         self.received.inc_by(record.bytes_received);
         self.sent.inc_by(record.bytes_sent);
@@ -191,6 +208,7 @@ impl FineServer {
             for (class, series) in STATUS_CLASSES.iter().zip(classes) {
                 if series.get().is_some() {
                     let _ = all.durations.remove_label_values(&self.with(&[path, class]));
+                    all.native().remove(&self.native_key(path, class));
                 }
             }
         }
@@ -217,6 +235,20 @@ impl FineServer {
         }
     }
 
+    fn durations(&self, index: usize, class: usize) -> DurationSeries {
+        let (path, class) = (&self.all.paths[index], STATUS_CLASSES[class]);
+        let classic = self.all.durations.with_label_values(&self.with(&[path, class]));
+        let native = Arc::clone(self.all.native().entry(self.native_key(path, class)).or_default());
+        DurationSeries { classic, native }
+    }
+
+    // The values of address (if there is one), path, server, status.
+    fn native_key(&self, path: &str, class: &str) -> Vec<String> {
+        let mut key = self.labels[1..].to_vec();
+        key.extend([path.to_owned(), self.labels[0].clone(), class.to_owned()]);
+        key
+    }
+
     fn with<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
         self.labels.iter().map(String::as_str).chain(more.iter().copied()).collect()
     }
@@ -241,10 +273,10 @@ fn status_class(record: &Record) -> usize {
     }
 }
 
+/// The family that has native histograms, too.
+pub(super) const DURATIONS: &str = "heartbeat_probe_request_duration_seconds";
 const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 const PHASES: [&str; 5] = ["resolve", "connect", "tls", "first_byte", "transfer"];
-// One a decade from 10 us to 10 s: the server's own, so that both fit on one panel.
-pub(super) const PHASE_SECONDS: [f64; 7] = [0.000_01, 0.000_1, 0.001, 0.01, 0.1, 1.0, 10.0];
 const PATHS_MAX: usize = 64;
 const OTHER: &str = "other";
 

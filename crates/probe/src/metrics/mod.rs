@@ -1,16 +1,20 @@
-//! What Prometheus is told: WebV's two metrics, and finer ones beside them.
+//! The metrics for Prometheus: WebV's two, and finer ones beside them.
 
 mod fine;
+mod native;
 mod path;
+mod protobuf;
+mod registry;
 mod summary;
 mod webv;
 
 use std::sync::Arc;
 
-use prometheus::core::Collector;
-use prometheus::{Encoder, IntCounter, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{IntCounter, Registry};
 
-pub use fine::InFlight;
+pub(crate) use fine::InFlight;
+pub(crate) use protobuf::PROTOBUF_TYPE;
+pub(crate) use registry::{register_program, text};
 
 use crate::metrics::fine::{Fine, FineServer};
 use crate::metrics::webv::{Place, Webv};
@@ -21,7 +25,7 @@ use crate::testfile::Case;
 
 /// All metrics of the process.
 #[derive(Clone)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Registry,
     webv: Arc<Webv>,
     // None where WebV's are enough.
@@ -31,7 +35,7 @@ pub struct Metrics {
 }
 
 /// The metrics of one server, or of one address of it. Those of an address are forgotten with it.
-pub struct ServerMetrics {
+pub(crate) struct ServerMetrics {
     webv: Arc<Webv>,
     fine: Option<FineServer>,
     // The server, and its address where each is asked for itself.
@@ -45,7 +49,7 @@ impl Metrics {
     /// # Errors
     ///
     /// Names that collide, which is a defect of this program.
-    pub fn new(
+    pub(crate) fn new(
         settings: &Settings,
         run_loop: &RunLoop,
         cases: &[Arc<Case>],
@@ -75,7 +79,7 @@ impl Metrics {
     }
 
     /// The metrics of one server, or of one `address` of it.
-    pub fn server(&self, server: &str, address: Option<&str>) -> ServerMetrics {
+    pub(crate) fn server(&self, server: &str, address: Option<&str>) -> ServerMetrics {
         let mut labels = vec![server.to_owned()];
         if self.webv.has_addresses() {
             labels.push(address.unwrap_or_default().to_owned());
@@ -86,41 +90,33 @@ impl Metrics {
     }
 
     /// Counts lines of the log that were dropped.
-    pub fn lines_dropped(&self) -> IntCounter {
+    pub(crate) fn lines_dropped(&self) -> IntCounter {
         self.lines_dropped.clone()
     }
 
     /// The last hour, for the page that people read.
-    pub fn history(&self) -> Arc<History> {
+    pub(crate) fn history(&self) -> Arc<History> {
         Arc::clone(&self.history)
     }
 
+    /// The page in Prometheus' protobuf, with native histograms.
+    pub(crate) fn protobuf(&self) -> Vec<u8> {
+        let families = self.registry.gather();
+        match &self.fine {
+            Some(fine) => protobuf::page(&families, fine::DURATIONS, &fine.native()),
+            None => protobuf::page(&families, fine::DURATIONS, &protobuf::NativeSeries::new()),
+        }
+    }
+
     /// The page, in Prometheus' text format.
-    pub fn page(&self) -> Vec<u8> {
+    pub(crate) fn page(&self) -> Vec<u8> {
         text(&self.registry)
     }
 }
 
-/// Registers what every page tells of the program: its version and its process.
-pub(crate) fn register_program(registry: &Registry) -> prometheus::Result<()> {
-    let build = Opts::new("heartbeat_probe_build_info", "The version that runs.")
-        .const_label("version", env!("CARGO_PKG_VERSION"));
-    registered(registry, IntGauge::with_opts(build)?)?.set(1);
-    let process = prometheus::process_collector::ProcessCollector::for_self();
-    registry.register(Box::new(process))
-}
-
-/// What `registry` gathers, in Prometheus' text format.
-pub(crate) fn text(registry: &Registry) -> Vec<u8> {
-    let mut page = Vec::new();
-    // Writing to memory fails only for families without a name, and these have one.
-    let _ = TextEncoder::new().encode(&registry.gather(), &mut page);
-    page
-}
-
 impl ServerMetrics {
     /// Counts the request `index`.
-    pub fn observe(&self, index: usize, record: &Record) {
+    pub(crate) fn observe(&self, index: usize, record: &Record) {
         self.webv.observe(&self.labels, record);
         self.history.observe(record);
         if let Some(fine) = &self.fine {
@@ -129,14 +125,14 @@ impl ServerMetrics {
     }
 
     /// Counts requests that were due and not sent.
-    pub fn dropped(&self, ticks: u64) {
+    pub(crate) fn dropped(&self, ticks: u64) {
         if let Some(fine) = &self.fine {
             fine.dropped(ticks);
         }
     }
 
     /// Counts a request as unanswered as long as the result lives.
-    pub fn in_flight(&self) -> Option<InFlight> {
+    pub(crate) fn in_flight(&self) -> Option<InFlight> {
         self.fine.as_ref().map(FineServer::in_flight)
     }
 }
@@ -150,12 +146,4 @@ impl Drop for ServerMetrics {
             }
         }
     }
-}
-
-fn registered<C: Collector + Clone + 'static>(
-    registry: &Registry,
-    collector: C,
-) -> prometheus::Result<C> {
-    registry.register(Box::new(collector.clone()))?;
-    Ok(collector)
 }

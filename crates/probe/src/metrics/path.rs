@@ -4,8 +4,7 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
 };
 
-use super::fine::PHASE_SECONDS;
-use super::registered;
+use super::registry::{PHASE_SECONDS, registered};
 use crate::client::PathFacts;
 
 /// The metrics of all paths.

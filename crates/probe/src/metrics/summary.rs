@@ -132,7 +132,7 @@ impl Window {
         let mut all: Option<Histogram<u32>> = None;
         for (_, slot) in &self.slots {
             match &mut all {
-                // Histograms that resize themselves can be added whatever their sizes.
+                // Histograms that resize themselves can be added even if their sizes differ.
                 Some(all) => drop(all.add(slot)),
                 None => all = Some(slot.clone()),
             }

@@ -2,7 +2,7 @@
 
 use prometheus::{HistogramOpts, HistogramVec, Registry};
 
-use crate::metrics::registered;
+use crate::metrics::registry::registered;
 use crate::metrics::summary::Summary;
 use crate::record::Record;
 

@@ -1,4 +1,4 @@
-//! Owns what a measurement means: how bad it is, why, and what helps. Codes and words are those of
+//! What a measurement means: how bad it is, why, and what helps. Codes and words are those of
 //! `path`.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Owns what is remembered of the loop for the page: an hour of each server and path, bounded.
+//! What is remembered of the loop for the page: an hour of each server and path, bounded.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +10,7 @@ use crate::record::Record;
 
 /// The last hour of all servers and paths.
 #[derive(Debug)]
-pub struct History {
+pub(crate) struct History {
     began: Instant,
     servers: Mutex<Servers>,
 }
@@ -80,7 +80,7 @@ impl Default for History {
 
 impl History {
     /// Takes note of one request.
-    pub fn observe(&self, record: &Record) {
+    pub(crate) fn observe(&self, record: &Record) {
         self.observe_at(record, self.began.elapsed());
     }
 

@@ -1,4 +1,4 @@
-//! Owns the frame of every page, and the escaping of what comes from elsewhere.
+//! The frame of every page, and the escaping of what comes from elsewhere.
 
 use std::fmt::{self, Display, Write};
 

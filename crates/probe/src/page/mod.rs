@@ -11,11 +11,12 @@ mod node;
 mod pair;
 mod probes;
 mod sparkline;
-pub mod words;
+mod view;
+pub(crate) mod words;
 mod worst;
 
-pub use cluster::cluster;
-pub use history::History;
-pub use node::{NodeView, node};
-pub use pair::pair;
-pub use probes::probes;
+pub(crate) use cluster::cluster;
+pub(crate) use history::History;
+pub(crate) use node::{NodeView, node};
+pub(crate) use pair::pair;
+pub(crate) use probes::probes;

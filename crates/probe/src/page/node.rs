@@ -1,4 +1,4 @@
-//! Owns the page of one node of a mesh: its neighbours, the worst first.
+//! The page of one node of a mesh: its neighbours, the worst first.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use super::words;
 use crate::mesh::report::{NodeReport, Peer};
 
 /// What the page of a node shows.
-pub struct NodeView {
+pub(crate) struct NodeView {
     /// As `/mesh.json` has it.
     pub report: NodeReport,
     /// The latest durations of the smallest download in microseconds, by neighbour.
@@ -24,7 +24,7 @@ pub struct NodeView {
 }
 
 /// Renders the page.
-pub fn node(view: &NodeView) -> String {
+pub(crate) fn node(view: &NodeView) -> String {
     let report = &view.report;
     let usual = Usual::of_node(&report.own, &report.peers);
     let mut rows: Vec<_> =

@@ -1,4 +1,4 @@
-//! Owns the page of two nodes: what each sees of the other, and what helps.
+//! The page of two nodes: what each sees of the other, and what helps.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use super::words;
 use crate::mesh::report::{ClusterNode, ClusterReport, Peer};
 
 /// Renders what the nodes at `from` and `to` know of each other.
-pub fn pair(report: &ClusterReport, from: IpAddr, to: IpAddr) -> String {
+pub(crate) fn pair(report: &ClusterReport, from: IpAddr, to: IpAddr) -> String {
     let usual = Usual::of_cluster(report);
     let (first, second) = (name(report, from), name(report, to));
     let mut body = String::new();

@@ -1,4 +1,4 @@
-//! Owns the page of the loop: every server and path, the worst first.
+//! The page of the loop: every server and path, the worst first.
 
 use jiff::Timestamp;
 
@@ -8,7 +8,7 @@ use super::sparkline::{Point, sparkline};
 use super::words;
 
 /// Renders the last hour of the loop.
-pub fn probes(history: &History) -> String {
+pub(crate) fn probes(history: &History) -> String {
     let (mut rows, beyond) = history.rows();
     // The worst first; of those that are well, the slowest.
     rows.sort_by(|one, other| {

@@ -1,4 +1,4 @@
-//! Owns the small chart of a row: an SVG without axes.
+//! The small chart of a row: an SVG without axes.
 
 use super::html::add;
 

@@ -1,7 +1,7 @@
-//! Owns how figures are written for people: three digits and a unit.
+//! How figures are written for people: three digits and a unit.
 
 /// A time, out of microseconds.
-pub fn micros(micros: u64) -> String {
+pub(crate) fn micros(micros: u64) -> String {
     match micros {
         0..1000 => format!("{micros} µs"),
         1000..1_000_000 => format!("{} ms", three_digits(micros as f64 / 1e3)),
@@ -10,7 +10,7 @@ pub fn micros(micros: u64) -> String {
 }
 
 /// A rate, in bits.
-pub fn bits_per_second(bits: u64) -> String {
+pub(crate) fn bits_per_second(bits: u64) -> String {
     match bits {
         0..1000 => format!("{bits} bit/s"),
         1000..1_000_000 => format!("{} kbit/s", three_digits(bits as f64 / 1e3)),
@@ -20,7 +20,7 @@ pub fn bits_per_second(bits: u64) -> String {
 }
 
 /// A share of 1, in percent.
-pub fn share(share: f64) -> String {
+pub(crate) fn share(share: f64) -> String {
     let percent = share * 100.0;
     if percent == 0.0 {
         "0 %".to_owned()
@@ -34,14 +34,14 @@ pub fn share(share: f64) -> String {
 }
 
 /// A number of bytes, binary, as the server's options take it.
-pub fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")];
     let unit = UNITS.iter().find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit));
     unit.map_or_else(|| bytes.to_string(), |(unit, name)| format!("{}{name}", bytes / unit))
 }
 
 /// How long ago something was, out of seconds.
-pub fn ago(seconds: u64) -> String {
+pub(crate) fn ago(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s ago"),
         60..3600 => format!("{} min ago", seconds / 60),
@@ -50,12 +50,12 @@ pub fn ago(seconds: u64) -> String {
 }
 
 /// A number of things, with the plural where it is due.
-pub fn count(number: usize, one: &str, many: &str) -> String {
+pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {many}") }
 }
 
 /// The key of a size in JSON, in words: `65536-up` is `64K up`.
-pub fn size_key(key: &str) -> String {
+pub(crate) fn size_key(key: &str) -> String {
     let (digits, up) = key.strip_suffix("-up").map_or((key, ""), |digits| (digits, " up"));
     digits.parse().map_or_else(|_| key.to_owned(), |number| bytes(number) + up)
 }

@@ -1,13 +1,13 @@
-//! Owns the list of the worst paths. Where most paths to a node, or from it, have the same fault,
+//! The list of the worst paths. Where most paths to a node, or from it, have the same fault,
 //! they are one line: it is the node's.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use super::cluster::{Row, View, link};
 use super::health::{Level, findings};
 use super::html::{Escaped, add};
+use super::view::{Row, View, link};
 use super::words;
 use crate::mesh::report::Peer;
 

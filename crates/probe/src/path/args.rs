@@ -1,4 +1,4 @@
-//! Owns the command line of `path`.
+//! The command line of `path`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::load::{size, time};
 /// packet, loss, throughput, latency under load, and what proxies on the way do.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = AFTER_HELP)]
-pub struct PathArgs {
+pub(crate) struct PathArgs {
     /// The server, best a Heartbeat; a path before the size is its prefix
     #[arg(value_name = "URL")]
     pub(super) url: String,

@@ -1,4 +1,4 @@
-//! Owns bulk transfer in one direction: streams that ask again and again, on a thread of their own
+//! Bulk transfer in one direction: streams that ask again and again, on a thread of their own
 //! so that they do not delay what is measured beside them.
 //!
 //! What has arrived is read from the kernel's counters, the receiver's down and the acknowledged

@@ -1,4 +1,4 @@
-//! Owns the framing of answers: the head, and where the body ends. Must not read from a socket.
+//! The framing of answers: the head, and where the body ends. Must not read from a socket.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! Owns the latency of small requests while nothing else is under way: on an open connection, and
+//! The latency of small requests while nothing else is under way: on an open connection, and
 //! on new ones.
 
 use std::io;

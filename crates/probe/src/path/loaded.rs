@@ -1,4 +1,4 @@
-//! Owns the latency of small requests while eight streams run (draft-ietf-ippm-responsiveness).
+//! The latency of small requests while eight streams run (draft-ietf-ippm-responsiveness).
 //!
 //! The draft sends its probes on new connections and on those that carry the load. The latter takes
 //! HTTP/2; open connections that carry nothing else stand in for them. Round trips a minute are

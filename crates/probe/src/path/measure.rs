@@ -1,4 +1,4 @@
-//! Owns the order of the measurements, and how much time and how many bytes each may take.
+//! The order of the measurements, and how much time and how many bytes each may take.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Owns the questions about what stands between prober and server: whether it compresses, caps or
+//! The questions about what stands between prober and server: whether it compresses, caps or
 //! buffers bodies, changes their framing, handles `Expect`, or closes idle connections.
 
 use std::io;

@@ -28,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Command};
 
-pub use args::PathArgs;
+pub(crate) use args::PathArgs;
 
 use crate::client::{Target, trusted};
 use crate::load::EXIT_USAGE;
@@ -41,7 +41,7 @@ use trust::Trust;
 ///
 /// The exit code is 0 where nothing is wrong, 1 where there is a fault (with `--strict` also for a
 /// warning), and [`EXIT_USAGE`] where the arguments can not be used.
-pub async fn run(args: PathArgs) -> ExitCode {
+pub(crate) async fn run(args: PathArgs) -> ExitCode {
     let (target, trust) = match prepare(&args) {
         Ok(prepared) => prepared,
         Err(message) => {
@@ -74,7 +74,7 @@ pub async fn run(args: PathArgs) -> ExitCode {
 }
 
 /// The command line of `path`.
-pub fn command() -> Command {
+pub(crate) fn command() -> Command {
     PathArgs::augment_args(Command::new("path").bin_name("heartbeat-probe path"))
 }
 

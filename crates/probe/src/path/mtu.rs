@@ -1,4 +1,4 @@
-//! Owns the search for the largest packet that passes, down and up.
+//! The search for the largest packet that passes, down and up.
 //!
 //! TCP cuts its segments as large as both ends have announced. TCP_MAXSEG on the prober's own
 //! socket limits both directions, so the size of the packets of a connection is known to the byte:

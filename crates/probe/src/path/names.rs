@@ -1,4 +1,4 @@
-//! Owns the way from a name to addresses: asks for all, and connects to each.
+//! The way from a name to addresses: asks for all, and connects to each.
 
 use std::io;
 use std::net::SocketAddr;

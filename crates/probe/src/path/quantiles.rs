@@ -1,4 +1,4 @@
-//! Owns the statistics: quantiles, jitter, trimmed means, and how sure a share is.
+//! The statistics: quantiles, jitter, trimmed means, and how sure a share is.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Owns what is known about a path: the one object that `--json` prints, and what only the text
+//! What is known about a path: the one object that `--json` prints, and what only the text
 //! shows.
 //!
 //! What was not measured is null in JSON, never left out. Times are microseconds, rates bits a

@@ -1,4 +1,4 @@
-//! Owns what answers: whether it is a Heartbeat, below which prefix, and whether anything on the
+//! What answers: whether it is a Heartbeat, below which prefix, and whether anything on the
 //! way changes its answers.
 
 use std::io;

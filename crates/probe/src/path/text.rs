@@ -1,4 +1,4 @@
-//! Owns how a report reads on a terminal: at most 80 columns, a finding a line.
+//! How a report reads on a terminal: at most 80 columns, a finding a line.
 
 use std::fmt::Write;
 use std::time::Duration;

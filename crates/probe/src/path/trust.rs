@@ -1,4 +1,4 @@
-//! Owns TLS: goes on with a certificate that nobody trusts, and remembers that it did.
+//! TLS: goes on with a certificate that nobody trusts, and remembers that it did.
 //!
 //! A path is measured also where its certificate is wrong, and nothing secret is sent on it.
 
@@ -17,7 +17,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{
     ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
-use x509_parser::parse_x509_certificate;
+
+use crate::client::earliest_expiry;
 
 /// Opens TLS connections to one server.
 #[derive(Clone)]
@@ -83,9 +84,8 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let verdict = self.verifier.verify_server_cert(end_entity, intermediates, name, ocsp, now);
-        let expires = parse_x509_certificate(end_entity)
-            .ok()
-            .map(|(_, certificate)| certificate.validity().not_after.timestamp());
+        let expires = earliest_expiry(std::slice::from_ref(end_entity));
+        let expires = expires.and_then(|seconds| i64::try_from(seconds).ok());
         let refusal = verdict.err().map(|error| error.to_string());
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) =
             Certificate { expires, refusal };

@@ -1,4 +1,4 @@
-//! Owns the judgement: which figures are a finding, how bad it is, and what to do about it. Pure:
+//! The judgement: which figures are a finding, how bad it is, and what to do about it. Pure:
 //! it only reads the report.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Owns one HTTP/1.1 connection of which every byte and every socket option is known. Must not
+//! One HTTP/1.1 connection of which every byte and every socket option is known. Must not
 //! decide what is asked.
 //!
 //! The other client of this crate hides what matters here: interim answers, the case of field

@@ -14,7 +14,7 @@ use crate::testfile::{Case, PerfTargets, read, variables, yaml};
 
 /// What the files say.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// All requests, in the order of the files; never empty.
     pub cases: Vec<Case>,
     /// What is odd, but no error.
@@ -23,7 +23,7 @@ pub struct Loaded {
 
 /// Why a file can not be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileError {
+pub(crate) struct FileError {
     file: String,
     why: String,
 }
@@ -42,7 +42,7 @@ impl std::error::Error for FileError {}
 /// # Errors
 ///
 /// The first thing that is wrong, with its file and its place in there.
-pub fn load(files: &[String]) -> Result<Loaded, FileError> {
+pub(crate) fn load(files: &[String]) -> Result<Loaded, FileError> {
     let mut loaded = Loaded::default();
     let targets = perf_targets(Path::new(PERF_TARGETS), &mut loaded.warnings)?;
     for file in files {

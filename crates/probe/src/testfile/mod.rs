@@ -8,17 +8,17 @@ mod request;
 mod variables;
 mod yaml;
 
-pub use load::{FileError, Loaded, load};
-pub use perf_target::{PerfTarget, PerfTargets};
+pub(crate) use load::load;
+pub(crate) use perf_target::{PerfTarget, PerfTargets};
 
 use serde_json::Value;
 
 /// A request of a test file.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Case {
+pub(crate) struct Case {
     /// Begins with a slash.
     pub path: String,
-    /// The method, `GET` unless told.
+    /// The method; `GET` by default.
     pub verb: String,
     /// For grouping in the log.
     pub test_name: Option<String>,
@@ -40,7 +40,7 @@ pub struct Case {
 
 /// The body of a request of a test file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum CaseBody {
+pub(crate) enum CaseBody {
     /// None.
     #[default]
     Empty,
@@ -52,7 +52,7 @@ pub enum CaseBody {
 
 /// What an answer, or a part of one, must be.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Validation {
+pub(crate) struct Validation {
     /// The status.
     pub status_code: u16,
     /// How `Content-Type` begins; none for any.
@@ -81,7 +81,7 @@ pub struct Validation {
 
 /// A whole body.
 #[derive(Clone, Debug, PartialEq)]
-pub enum ExactMatch {
+pub(crate) enum ExactMatch {
     /// This text.
     Text(String),
     /// This JSON, however it is spaced and ordered.
@@ -90,7 +90,7 @@ pub enum ExactMatch {
 
 /// A field of a JSON object.
 #[derive(Clone, Debug, PartialEq)]
-pub struct JsonItem {
+pub(crate) struct JsonItem {
     /// Its name.
     pub field: String,
     /// None for any value.
@@ -101,7 +101,7 @@ pub struct JsonItem {
 
 /// A JSON array.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct JsonArray {
+pub(crate) struct JsonArray {
     /// So many elements.
     pub count: Option<u64>,
     /// At least so many.
@@ -118,7 +118,7 @@ pub struct JsonArray {
 
 /// An element of a JSON array.
 #[derive(Clone, Debug, PartialEq)]
-pub struct IndexItem {
+pub(crate) struct IndexItem {
     /// Counted from 0.
     pub index: u64,
     /// None for the element itself.
@@ -150,7 +150,7 @@ impl Default for Validation {
 
 impl Validation {
     /// Whether the text of the body is looked at.
-    pub fn reads_body(&self) -> bool {
+    pub(crate) fn reads_body(&self) -> bool {
         !self.contains.is_empty()
             || !self.not_contains.is_empty()
             || self.exact_match.is_some()
@@ -158,7 +158,7 @@ impl Validation {
     }
 
     /// Whether the body is parsed, so that it has to be kept.
-    pub fn parses_body(&self) -> bool {
+    pub(crate) fn parses_body(&self) -> bool {
         matches!(self.exact_match, Some(ExactMatch::Json(_)))
             || !self.json_object.is_empty()
             || self.json_array.is_some()

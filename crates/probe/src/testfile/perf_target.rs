@@ -4,19 +4,19 @@ use std::collections::HashMap;
 
 /// The target of a category of requests.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PerfTarget {
+pub(crate) struct PerfTarget {
     /// For the log.
     pub category: String,
-    /// The bounds of the first three quarters, in milliseconds; none if nobody told them.
+    /// The bounds of the first three quarters, in milliseconds; none if they are not given.
     pub quartiles: Option<[f64; 3]>,
 }
 
 /// Targets by category, out of `perfTargets.txt`.
-pub type PerfTargets = HashMap<String, PerfTarget>;
+pub(crate) type PerfTargets = HashMap<String, PerfTarget>;
 
 impl PerfTarget {
     /// 1 to 4 for a duration in milliseconds.
-    pub fn quartile(&self, milliseconds: f64) -> Option<u8> {
+    pub(crate) fn quartile(&self, milliseconds: f64) -> Option<u8> {
         let bounds = self.quartiles?;
         let quartile = (1..).zip(bounds).find(|(_, bound)| milliseconds <= *bound);
         Some(quartile.map_or(4, |(quartile, _)| quartile))

@@ -11,7 +11,7 @@ impl Case {
     /// # Errors
     ///
     /// A path or header that can not be written in HTTP.
-    pub fn request(&self, target: &Target, prefix: &str) -> Result<Request, RequestError> {
+    pub(crate) fn request(&self, target: &Target, prefix: &str) -> Result<Request, RequestError> {
         let mut headers = Vec::with_capacity(self.headers.len() + 1);
         headers.extend(self.content_type());
         headers.extend(self.headers.iter().cloned());
@@ -25,13 +25,13 @@ impl Case {
     }
 
     /// Says that a body of text is JSON where the file does not say what it is.
-    pub fn default_to_json(&mut self) {
+    pub(crate) fn default_to_json(&mut self) {
         if matches!(self.body, CaseBody::Text(_)) {
             self.content_media_type.get_or_insert_with(|| "application/json".to_owned());
         }
     }
 
-    // As .NET tells it for text: UTF-8, and plain where nobody says otherwise.
+    // As .NET writes it for text: UTF-8, and `text/plain` by default.
     fn content_type(&self) -> Option<(String, String)> {
         let media_type = self.content_media_type.as_deref().map(str::trim);
         let media_type = media_type.filter(|text| !text.is_empty());

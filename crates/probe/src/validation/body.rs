@@ -5,7 +5,6 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hyper::HeaderMap;
-use serde_json::Value;
 
 use crate::client::BodySink;
 use crate::pattern::PatternCheck;
@@ -17,7 +16,7 @@ use crate::validation::text::Decoder;
 /// How much of bodies is kept. Only JSON that is parsed is; what is searched, compared or counted
 /// needs no memory.
 #[derive(Clone, Debug)]
-pub struct BodyLimits {
+pub(crate) struct BodyLimits {
     body_max: usize,
     all_max: usize,
     used: Arc<AtomicUsize>,
@@ -26,7 +25,7 @@ pub struct BodyLimits {
 impl BodyLimits {
     /// Keeps up to `body_max` bytes of each body. All of them share the memory of the process,
     /// which is [`KEPT_MAX`], or one body where that is larger.
-    pub fn new(body_max: usize) -> Self {
+    pub(crate) fn new(body_max: usize) -> Self {
         static USED: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
         Self { body_max, all_max: KEPT_MAX.max(body_max), used: Arc::clone(&USED) }
     }
@@ -50,7 +49,7 @@ impl Default for BodyLimits {
 
 /// Takes a body and looks at it as its validation asks, which mostly is not at all.
 #[derive(Debug)]
-pub struct BodyCheck {
+pub(crate) struct BodyCheck {
     pattern: Option<PatternCheck>,
     text: Option<Box<TextCheck>>,
 }
@@ -78,12 +77,12 @@ struct Kept {
 
 impl BodyCheck {
     /// For one answer, with the limits that hold where nothing else is said.
-    pub fn new(validation: Option<&Validation>) -> Self {
+    pub(crate) fn new(validation: Option<&Validation>) -> Self {
         Self::within(&BodyLimits::default(), validation)
     }
 
     /// For one answer.
-    pub fn within(limits: &BodyLimits, validation: Option<&Validation>) -> Self {
+    pub(crate) fn within(limits: &BodyLimits, validation: Option<&Validation>) -> Self {
         let pattern = validation.is_some_and(|v| v.pattern).then(PatternCheck::default);
         let text = validation.filter(|validation| validation.reads_body());
         let text = text.map(|validation| Box::new(TextCheck::new(limits, validation)));
@@ -91,7 +90,7 @@ impl BodyCheck {
     }
 
     /// The first byte that is not the pattern's.
-    pub fn mismatch(&self) -> Option<u64> {
+    pub(crate) fn mismatch(&self) -> Option<u64> {
         self.pattern.as_ref().and_then(PatternCheck::mismatch)
     }
 
@@ -186,7 +185,7 @@ impl TextCheck {
         }
         if let Some(kept) = &self.kept {
             match &kept.refused {
-                None => parsed(&self.validation, &kept.text, &mut errors),
+                None => json::parsed(&self.validation, &kept.text, &mut errors),
                 Some(why) => errors.push(format!("Exception: {why}")),
             }
         }
@@ -249,49 +248,15 @@ impl Drop for Kept {
     }
 }
 
-/// The checks of a part of a body.
-pub(super) fn content(validation: &Validation, text: &str, errors: &mut Vec<String>) {
-    for part in &validation.contains {
-        if !text.contains(part.as_str()) {
-            errors.push(format!("Contains: {part}"));
-        }
-    }
-    for part in &validation.not_contains {
-        if text.contains(part.as_str()) {
-            errors.push(format!("NotContains: {part}"));
-        }
-    }
-    if let Some(ExactMatch::Text(expected)) = &validation.exact_match
-        && text != expected
-    {
-        errors.push(format!("ExactMatch: {text} : Expected: {expected}"));
-    }
-    parsed(validation, text, errors);
-}
-
-fn parsed(validation: &Validation, text: &str, errors: &mut Vec<String>) {
-    if let Some(ExactMatch::Json(expected)) = &validation.exact_match
-        && !is_json(text, expected)
-    {
-        errors.push(format!("ExactMatch: {text} : Expected: {expected}"));
-    }
-    json::object(&validation.json_object, text, errors);
-    if let Some(array) = &validation.json_array {
-        json::array(array, text, errors);
-    }
-}
-
-fn is_json(text: &str, expected: &Value) -> bool {
-    serde_json::from_str(text).is_ok_and(|actual| json::same(&actual, expected))
-}
-
 /// Of one body, unless the user says otherwise: far more than an API answers to a prober.
-pub const BODY_MAX: usize = 4 * 1024 * 1024;
+pub(crate) const BODY_MAX: usize = 4 * 1024 * 1024;
 /// Of all bodies that are on their way: a quarter of what a pod of 64 MiB may use.
-pub const KEPT_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const KEPT_MAX: usize = 16 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn limits(body_max: usize, all_max: usize) -> BodyLimits {

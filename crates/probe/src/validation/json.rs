@@ -1,11 +1,47 @@
-//! JSON bodies: fields of objects, elements of arrays.
+//! JSON bodies: fields of objects, elements of arrays, each with checks of its own.
 
 use serde_json::Value;
 
-use crate::testfile::{IndexItem, JsonArray, JsonItem, Validation};
-use crate::validation::body;
+use crate::testfile::{ExactMatch, IndexItem, JsonArray, JsonItem, Validation};
 
-pub(super) fn object(items: &[JsonItem], text: &str, errors: &mut Vec<String>) {
+/// The checks of a whole body that is parsed.
+pub(super) fn parsed(validation: &Validation, text: &str, errors: &mut Vec<String>) {
+    if let Some(ExactMatch::Json(expected)) = &validation.exact_match
+        && !is_json(text, expected)
+    {
+        errors.push(format!("ExactMatch: {text} : Expected: {expected}"));
+    }
+    object(&validation.json_object, text, errors);
+    if let Some(expected) = &validation.json_array {
+        array(expected, text, errors);
+    }
+}
+
+/// The checks of a part of a body.
+fn content(validation: &Validation, text: &str, errors: &mut Vec<String>) {
+    for part in &validation.contains {
+        if !text.contains(part.as_str()) {
+            errors.push(format!("Contains: {part}"));
+        }
+    }
+    for part in &validation.not_contains {
+        if text.contains(part.as_str()) {
+            errors.push(format!("NotContains: {part}"));
+        }
+    }
+    if let Some(ExactMatch::Text(expected)) = &validation.exact_match
+        && text != expected
+    {
+        errors.push(format!("ExactMatch: {text} : Expected: {expected}"));
+    }
+    parsed(validation, text, errors);
+}
+
+fn is_json(text: &str, expected: &Value) -> bool {
+    serde_json::from_str(text).is_ok_and(|actual| same(&actual, expected))
+}
+
+fn object(items: &[JsonItem], text: &str, errors: &mut Vec<String>) {
     if items.is_empty() {
         return;
     }
@@ -25,14 +61,14 @@ pub(super) fn object(items: &[JsonItem], text: &str, errors: &mut Vec<String>) {
             Some(_) if element.is_null() => {
                 errors.push(format!("json: Field is null: {}", item.field));
             }
-            Some(validation) => body::content(validation, &element.to_string(), errors),
+            Some(validation) => content(validation, &element.to_string(), errors),
             None => {}
         }
         compare(&item.field, element, item.value.as_ref(), errors);
     }
 }
 
-pub(super) fn array(expected: &JsonArray, text: &str, errors: &mut Vec<String>) {
+fn array(expected: &JsonArray, text: &str, errors: &mut Vec<String>) {
     let elements: Vec<Value> = match serde_json::from_str(text) {
         Ok(elements) => elements,
         Err(error) => return errors.push(format!("Exception: {error}")),
@@ -40,7 +76,7 @@ pub(super) fn array(expected: &JsonArray, text: &str, errors: &mut Vec<String>) 
     count(expected, elements.len() as u64, errors);
     for element in &elements {
         for validation in &expected.for_each {
-            body::content(validation, &element.to_string(), errors);
+            content(validation, &element.to_string(), errors);
         }
     }
     for validation in &expected.for_any {
@@ -74,7 +110,7 @@ fn any(validation: &Validation, elements: &[Value], errors: &mut Vec<String>) {
     let mut last = vec!["json: the array is empty".to_owned()];
     for element in elements {
         last.clear();
-        body::content(validation, &element.to_string(), &mut last);
+        content(validation, &element.to_string(), &mut last);
         if last.is_empty() {
             return;
         }
@@ -98,13 +134,13 @@ fn by_index(item: &IndexItem, element: &Value, errors: &mut Vec<String>) {
         },
     };
     match &item.validation {
-        Some(validation) => body::content(validation, &part.to_string(), errors),
+        Some(validation) => content(validation, &part.to_string(), errors),
         None => compare(field.unwrap_or_default(), part, item.value.as_ref(), errors),
     }
 }
 
 /// Whether two values are the same however they are written: fields in any order, 10 as 10.0.
-pub(super) fn same(one: &Value, other: &Value) -> bool {
+fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => {
             one == other || one.as_f64() == other.as_f64()

@@ -6,7 +6,7 @@ mod media_type;
 mod search;
 mod text;
 
-pub use body::{BODY_MAX, BodyCheck, BodyLimits, KEPT_MAX};
+pub(crate) use body::{BODY_MAX, BodyCheck, BodyLimits};
 
 use hyper::header::CONTENT_TYPE;
 
@@ -17,7 +17,7 @@ use media_type::MediaType;
 
 /// What came of a validation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// Whether the request counts as failed, and not only as invalid.
     pub failed: bool,
     /// What kind the first error is of; none where there is no error.
@@ -28,13 +28,13 @@ pub struct Verdict {
 
 impl Verdict {
     /// A request without an answer.
-    pub fn exception(error: &ClientError) -> Self {
+    pub(crate) fn exception(error: &ClientError) -> Self {
         let fault = Some(Fault::from(error));
         Self { failed: true, fault, errors: vec![format!("Exception: {error}")] }
     }
 
     /// Whether nothing is wrong.
-    pub fn is_valid(&self) -> bool {
+    pub(crate) fn is_valid(&self) -> bool {
         !self.failed && self.errors.is_empty()
     }
 
@@ -50,7 +50,12 @@ impl Verdict {
 }
 
 /// Validates an answer that took `milliseconds`, whose body went through `body`.
-pub fn validate(case: &Case, answer: &Answer, body: &BodyCheck, milliseconds: u64) -> Verdict {
+pub(crate) fn validate(
+    case: &Case,
+    answer: &Answer,
+    body: &BodyCheck,
+    milliseconds: u64,
+) -> Verdict {
     let mut verdict = Verdict::default();
     if let Some(validation) = &case.validation {
         response(validation, answer, body, milliseconds, &mut verdict);
@@ -105,7 +110,7 @@ fn response(
 
 fn lengths(validation: &Validation, answer: &Answer, verdict: &mut Verdict) {
     // The answer to HEAD has a length without a body.
-    let actual = answer.told_length.unwrap_or(answer.body_length);
+    let actual = answer.content_length.unwrap_or(answer.body_length);
     let mut expect = |wrong: bool, name: &str, bound: Option<u64>| {
         if let Some(bound) = bound.filter(|_| wrong) {
             verdict.add(Fault::Length, format!("{name}: {actual} Expected: {bound}"));

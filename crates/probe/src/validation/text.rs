@@ -9,7 +9,7 @@ use crate::validation::media_type::MediaType;
 /// Turns a body into text as it comes. What is no text becomes U+FFFD.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Decoder {
-    // None until the first bytes have told.
+    // None until the first bytes have been read.
     charset: Option<Charset>,
     named: Option<Charset>,
     // A character that is not complete yet, or the start of the body.

@@ -1,4 +1,4 @@
-//! Owns the settings of TLS: whom to trust, and as whom to speak.
+//! The settings of TLS: whom to trust, and as whom to speak.
 
 mod verify;
 mod words;
@@ -16,18 +16,18 @@ use tokio_rustls::rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
 use crate::client::Target;
 
-pub(super) use verify::earliest_expiry;
+pub(crate) use verify::earliest_expiry;
 pub(super) use words::words;
 
 /// The settings of every TLS connection.
 #[derive(Clone)]
-pub struct Tls {
+pub(crate) struct Tls {
     connector: TlsConnector,
 }
 
 /// What a user says about TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TlsSettings {
+pub(crate) struct TlsSettings {
     /// A PEM file of certificates to trust beside the system's: of authorities, and of servers.
     pub ca_file: Option<PathBuf>,
     /// Whether every certificate is taken.
@@ -38,12 +38,6 @@ pub struct TlsSettings {
     pub key: Option<PathBuf>,
 }
 
-impl From<Option<&Path>> for TlsSettings {
-    fn from(ca_file: Option<&Path>) -> Self {
-        Self { ca_file: ca_file.map(Path::to_owned), ..Self::default() }
-    }
-}
-
 impl Tls {
     /// What connections to `targets` need: nothing for http alone, as roots take memory and time,
     /// and not every system has any. Files that are named are read and checked in any case.
@@ -51,16 +45,15 @@ impl Tls {
     /// # Errors
     ///
     /// Those of [`Tls::new`].
-    pub fn for_targets<'a>(
+    pub(crate) fn for_targets<'a>(
         targets: impl IntoIterator<Item = &'a Target>,
-        settings: impl Into<TlsSettings>,
+        settings: &TlsSettings,
     ) -> Result<Option<Self>, TlsError> {
-        let settings = settings.into();
         let names_a_file = settings.ca_file.is_some() || settings.cert.is_some();
         if !names_a_file && !targets.into_iter().any(Target::is_https) {
             return Ok(None);
         }
-        Self::new(&settings).map(Some)
+        Self::new(settings).map(Some)
     }
 
     /// Trusts the system's roots, and beside them the certificates of the settings.
@@ -69,7 +62,7 @@ impl Tls {
     ///
     /// A file that can not be read or does not hold what it should; a system without any root,
     /// unless a file or the settings make up for it.
-    pub fn new(settings: &TlsSettings) -> Result<Self, TlsError> {
+    pub(crate) fn new(settings: &TlsSettings) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -107,7 +100,7 @@ impl fmt::Debug for Tls {
 
 /// Why TLS can not be set up.
 #[derive(Debug)]
-pub enum TlsError {
+pub(crate) enum TlsError {
     /// A file of certificates or keys can not be used.
     File {
         /// The option that names it.

@@ -175,7 +175,7 @@ fn is_self_issued(certificate: &CertificateDer<'_>) -> bool {
 }
 
 /// When the first of `certificates` expires, in seconds since the Unix epoch.
-pub(in crate::client) fn earliest_expiry(certificates: &[CertificateDer<'_>]) -> Option<u64> {
+pub(crate) fn earliest_expiry(certificates: &[CertificateDer<'_>]) -> Option<u64> {
     certificates.iter().filter_map(expiry).min()
 }
 

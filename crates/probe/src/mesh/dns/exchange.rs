@@ -1,4 +1,4 @@
-//! Owns one question to one server after the other: over UDP, and over TCP if the answer does not
+//! One question to one server after the other: over UDP, and over TCP if the answer does not
 //! fit into a datagram.
 
 use std::io;

@@ -1,4 +1,4 @@
-//! Owns what a query looks like, and what an answer means. Must not do I/O.
+//! What a query looks like, and what an answer means. Must not do I/O.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -1,4 +1,4 @@
-//! Owns what resolv.conf(5) says: servers, search domains, options. Must not do I/O.
+//! What resolv.conf(5) says: servers, search domains, options. Must not do I/O.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

@@ -1,0 +1,100 @@
+//! The whole program: which command is meant, arguments in, exit code out.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Args, Command, FromArgMatches};
+
+use crate::args;
+use crate::load::{self, LoadArgs};
+use crate::merge::{self, MergeArgs};
+use crate::mesh::{self, MeshArgs};
+use crate::path::{self, PathArgs};
+use crate::run;
+
+/// Runs the program with the arguments and the environment of this process.
+pub fn main() -> ExitCode {
+    // No accepted value holds U+FFFD, so text that is not UTF-8 is refused where it is read.
+    let text = |raw: OsString| raw.to_string_lossy().into_owned();
+    let words: Vec<String> = std::env::args_os().skip(1).map(text).collect();
+    // One thread: what is measured is the network, and the memory of a second one is saved.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(LOOKUP_THREADS_MAX)
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "heartbeat-probe: can not start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = if words.first().is_some_and(|word| word == LOAD) {
+        match parsed::<LoadArgs>(load::command(), words) {
+            Ok(args) => runtime.block_on(load::run(args)),
+            Err(code) => code,
+        }
+    } else if words.first().is_some_and(|word| word == MERGE) {
+        match parsed::<MergeArgs>(merge::command(), words) {
+            Ok(args) => merge::run(args),
+            Err(code) => code,
+        }
+    } else if words.first().is_some_and(|word| word == PATH) {
+        match parsed::<PathArgs>(path::command(), words) {
+            Ok(args) => runtime.block_on(path::run(args)),
+            Err(code) => code,
+        }
+    } else if words.first().is_some_and(|word| word == MESH) {
+        match parsed::<MeshArgs>(mesh::command(), words) {
+            Ok(args) => runtime.block_on(mesh::run(args)),
+            Err(code) => code,
+        }
+    } else {
+        let environment = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+        runtime.block_on(run::run(words, environment))
+    };
+    // Name look-ups run on threads that can not be interrupted; nobody waits for them here.
+    runtime.shutdown_background();
+    code
+}
+
+/// The command line with all commands of the program, for its man pages and completions.
+pub fn command() -> Command {
+    args::command()
+        .subcommand(LoadArgs::augment_args(Command::new(LOAD)))
+        .subcommand(MergeArgs::augment_args(Command::new(MERGE)))
+        .subcommand(PathArgs::augment_args(Command::new(PATH)))
+        .subcommand(MeshArgs::augment_args(Command::new(MESH)))
+}
+
+fn parsed<A: FromArgMatches>(command: Command, words: Vec<String>) -> Result<A, ExitCode> {
+    let name = command.get_bin_name().unwrap_or_default().to_owned();
+    let parsed =
+        command.try_get_matches_from(words).and_then(|matches| A::from_arg_matches(&matches));
+    parsed.map_err(|error| {
+        if !error.use_stderr() {
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        let _ = writeln!(io::stderr(), "{name}: {}; see --help", in_one_line(&error));
+        ExitCode::from(load::EXIT_USAGE)
+    })
+}
+
+/// What is wrong, without the usage and the hint that the parser adds.
+fn in_one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let end = ["\n\nUsage", "\n\nFor more"].iter().filter_map(|mark| text.find(mark)).min();
+    let wrong = text[..end.unwrap_or(text.len())].replace("\n\n  tip:", ";");
+    wrong.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+const LOAD: &str = "load";
+const MERGE: &str = "merge";
+const MESH: &str = "mesh";
+const PATH: &str = "path";
+// Only look-ups of names block. Where the name service is silent each takes a thread for half a
+// minute, and names of their own are as many as servers.
+const LOOKUP_THREADS_MAX: usize = 16;
