@@ -4,11 +4,11 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-use super::{Bench, LoadProcess, beside, idle, start, wrk, yardstick};
+use super::{Bench, LoadProcess, beside, idle, long_heads, start, wrk};
 use crate::client::Outcome;
 use crate::figure::{
-    BUSIEST, CLIENT_BUSY, CPU, CROSSING, ELAPSED, Figures, MESSAGE, P50, P99, P999, RATE, RESIDENT,
-    RESIDENT_GROWTH, Regime, SERVER_BUSY, START, Sample,
+    BUSIEST, CLIENT_BUSY, CPU, ELAPSED, Figures, P50, P99, P999, RATE, RESIDENT, RESIDENT_GROWTH,
+    SERVER_BUSY, START,
 };
 use crate::peer::{Peer, Work};
 use crate::scenario::{Ask, Shape};
@@ -17,33 +17,28 @@ use crate::scenario::{Ask, Shape};
 const SETTLE: Duration = Duration::from_millis(5);
 /// The same behind an upload: an answer may come before the server has read it all.
 const UPLOAD_SETTLE: Duration = Duration::from_millis(300);
-/// How often a measurement is repeated in which the machine changed under it.
-const ATTEMPTS: usize = 4;
 const MIB: f64 = (1 << 20) as f64;
 
-/// One measurement within one regime. `rate` is for those that have one.
-pub fn take_sample(peer: &Peer, ask: &Ask, rate: f64, bench: &Bench) -> io::Result<Sample> {
-    if matches!(ask, Ask::Start | Ask::Idle(_) | Ask::IdleConnections(_)) {
-        return Ok(Sample { regime: Regime::Any, figures: figures(peer, ask, rate, bench)? });
-    }
-    for _ in 0..ATTEMPTS {
-        let before = yardstick(&bench.server_cpus, &bench.client_cpus)?;
-        let mut figures = figures(peer, ask, rate, bench)?;
-        let after = yardstick(&bench.server_cpus, &bench.client_cpus)?;
-        let regime = Regime::of(before.crossing_ns);
-        figures.insert(MESSAGE.to_owned(), before.message_ns.max(after.message_ns));
-        figures.insert(CROSSING.to_owned(), before.crossing_ns.max(after.crossing_ns));
-        if regime == Regime::of(after.crossing_ns) {
-            return Ok(Sample { regime, figures });
-        }
-    }
-    Err(io::Error::other("the machine changed during every attempt"))
+/// What happens in a measurement besides the load.
+#[derive(Clone, Copy, Default)]
+struct Circumstances {
+    /// Requests a second; 0: as many as go.
+    rate: f64,
+    /// Long answers and scrapes.
+    noise: bool,
+    /// The client has the server's CPU.
+    same_cpu: bool,
 }
 
-fn figures(peer: &Peer, ask: &Ask, rate: f64, bench: &Bench) -> io::Result<Figures> {
+/// One measurement. `rate` is for those that have one.
+pub fn take_sample(peer: &Peer, ask: &Ask, rate: f64, bench: &Bench) -> io::Result<Figures> {
+    let usual = Circumstances::default();
     match ask {
-        Ask::Load(shape) | Ask::Balance(shape) => load(peer, shape, 0.0, false, bench),
-        Ask::Paced { shape, beside, .. } => load(peer, shape, rate, *beside, bench),
+        Ask::Load(shape) | Ask::Balance(shape) => load(peer, shape, usual, bench),
+        Ask::SameCpu(shape) => load(peer, shape, Circumstances { same_cpu: true, ..usual }, bench),
+        Ask::Paced { shape, beside, .. } => {
+            load(peer, shape, Circumstances { rate, noise: *beside, ..usual }, bench)
+        }
         Ask::Wrk(shape) => wrk::load(peer, shape, bench),
         Ask::Start => {
             let (_running, time) = start(peer, &Work::answers(17), bench)?;
@@ -51,6 +46,7 @@ fn figures(peer: &Peer, ask: &Ask, rate: f64, bench: &Bench) -> io::Result<Figur
         }
         Ask::Idle(threads) => idle::memory(peer, *threads, bench),
         Ask::IdleConnections(connections) => idle::connections(peer, *connections, bench),
+        Ask::LongHeads(connections) => long_heads::memory(peer, *connections, bench),
     }
 }
 
@@ -58,17 +54,18 @@ fn figures(peer: &Peer, ask: &Ask, rate: f64, bench: &Bench) -> io::Result<Figur
 fn load(
     peer: &Peer,
     shape: &Shape,
-    rate: f64,
-    with_noise: bool,
+    circumstances: Circumstances,
     bench: &Bench,
 ) -> io::Result<Figures> {
     let (running, start_time) = start(peer, &shape.work, bench)?;
-    let mut load = LoadProcess::start(&running, shape, bench.seconds, rate, &bench.client_cpus)?;
+    let cpus = if circumstances.same_cpu { &bench.server_cpus } else { &bench.client_cpus };
+    let mut load = LoadProcess::start(&running, shape, circumstances.rate, cpus, bench)?;
     let group = &running.group;
     let settle = if shape.work.upload > 0 { UPLOAD_SETTLE } else { SETTLE };
     thread::sleep(settle);
     let resident_before = group.resident_bytes() as f64 / MIB;
-    let noise = if with_noise { Some(beside::Noise::start(peer, &running, bench)?) } else { None };
+    let noise = circumstances.noise.then(|| beside::Noise::start(peer, &running, bench));
+    let noise = noise.transpose()?;
     let threads_before = group.thread_times();
     let cpu_before = group.cpu_time();
     let outcome = load.go()?;
