@@ -8,7 +8,9 @@ pub const RATE: &str = "requests_per_second";
 pub const CPU: &str = "cpu_us_per_request";
 /// The server's processor time by the time that passed: near 1 it was the limit.
 pub const SERVER_BUSY: &str = "server_busy";
-/// The same of the client.
+/// The time its threads waited for a CPU by the time that passed: above 0 where others were busy.
+pub const SERVER_WAITED: &str = "server_waited";
+/// As [`SERVER_BUSY`], of the client.
 pub const CLIENT_BUSY: &str = "client_busy";
 /// From the first request to the last answer, seconds.
 pub const ELAPSED: &str = "seconds";
@@ -40,6 +42,7 @@ pub fn heading(figure: &str) -> (&'static str, usize, &'static str) {
         RATE => ("requests/s", 0, "answers per second"),
         CPU => ("CPU us/request", 2, "server CPU time per request (us)"),
         SERVER_BUSY => ("server busy", 2, "server CPU time by elapsed time"),
+        SERVER_WAITED => ("server waited", 2, "server's wait for a CPU by elapsed time"),
         CLIENT_BUSY => ("client busy", 2, "client CPU time by elapsed time"),
         ELAPSED => ("seconds", 3, "elapsed time (s)"),
         P50 => ("p50 us", 1, "median latency (us)"),

@@ -3,7 +3,7 @@
 use crate::client::Mode;
 use crate::figure::{
     BUSIEST, CLIENT_BUSY, CONNECTION_BYTES, CPU, ELAPSED, P50, P99, P999, RATE, RESIDENT,
-    RESIDENT_GROWTH, RESIDENT_PEAK, SERVER_BUSY, START,
+    RESIDENT_GROWTH, RESIDENT_PEAK, SERVER_BUSY, SERVER_WAITED, START,
 };
 use crate::peer::{Link, Work};
 
@@ -94,11 +94,11 @@ const IDLE_CONNECTIONS: usize = 10_000;
 /// Connections with a long head, as the contract asks.
 const LONG_HEADS: usize = 6_000;
 
-const LOAD: &[&str] = &[CPU, RATE, SERVER_BUSY, CLIENT_BUSY, P50, P99];
-const PIPELINED: &[&str] = &[RATE, CPU, SERVER_BUSY, CLIENT_BUSY];
-const ONCE: &[&str] = &[ELAPSED, CPU, RESIDENT, RESIDENT_GROWTH];
-const UPLOAD: &[&str] = &[CPU, ELAPSED, RESIDENT, RESIDENT_GROWTH];
-const LATENCY: &[&str] = &[P99, P50, P999, RATE, CPU];
+const LOAD: &[&str] = &[CPU, RATE, SERVER_BUSY, SERVER_WAITED, CLIENT_BUSY, P50, P99];
+const PIPELINED: &[&str] = &[RATE, CPU, SERVER_BUSY, SERVER_WAITED, CLIENT_BUSY];
+const ONCE: &[&str] = &[ELAPSED, CPU, SERVER_WAITED, RESIDENT, RESIDENT_GROWTH];
+const UPLOAD: &[&str] = &[CPU, ELAPSED, SERVER_WAITED, RESIDENT, RESIDENT_GROWTH];
+const LATENCY: &[&str] = &[P99, P50, P999, SERVER_WAITED, RATE, CPU];
 const GROWTH: &[&str] = &[CPU, RATE, RESIDENT];
 
 /// All scenarios, in the order they run.

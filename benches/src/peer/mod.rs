@@ -295,11 +295,20 @@ impl Peer {
         Ok(version)
     }
 
+    /// Writes the files it sends, which takes longer than a start.
+    pub fn prepare(&self, work: &Work, shop: &Workshop) -> io::Result<()> {
+        let sends_files = matches!(self.kind, Kind::Nginx | Kind::H2o | Kind::Caddy);
+        if sends_files && work.bytes > INLINE_BYTES_MAX {
+            shop.file(work.bytes)?;
+        }
+        if self.kind == Kind::Nginx && work.long_answers {
+            shop.file(LONG_BYTES)?;
+        }
+        Ok(())
+    }
+
     /// Starts it on a free port, on these CPUs.
     pub fn start(&self, work: &Work, workshop: &Workshop, cpus: &[usize]) -> io::Result<Running> {
-        if self.kind == Kind::Nginx && work.long_answers {
-            workshop.file(LONG_BYTES)?;
-        }
         let address = free_address(work.link)?;
         let mut command = self.command(address, work, workshop)?;
         command.stdin(Stdio::null()).stderr(workshop.log_file(&self.name)?);

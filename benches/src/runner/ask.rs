@@ -8,9 +8,10 @@ use super::{Bench, LoadProcess, beside, idle, long_heads, start, wrk};
 use crate::client::Outcome;
 use crate::figure::{
     BUSIEST, CLIENT_BUSY, CPU, ELAPSED, Figures, P50, P99, P999, RATE, RESIDENT, RESIDENT_GROWTH,
-    SERVER_BUSY, START,
+    SERVER_BUSY, SERVER_WAITED, START,
 };
 use crate::peer::{Peer, Work};
+use crate::process::ThreadTime;
 use crate::scenario::{Ask, Shape};
 
 /// What a server may still have to do when its last answer has arrived.
@@ -73,13 +74,15 @@ fn load(
     thread::sleep(settle);
     let cpu = group.cpu_time().saturating_sub(cpu_before).as_secs_f64();
     let resident = group.resident_bytes() as f64 / MIB;
-    let busiest = busiest_share(&threads_before, &group.thread_times());
+    let threads = spent(&threads_before, &group.thread_times());
+    let waited: Duration = threads.iter().map(|thread| thread.waited).sum();
     let mut figures = figures_of(&outcome, cpu)?;
     figures.extend([
         (RESIDENT.to_owned(), resident),
         (RESIDENT_GROWTH.to_owned(), resident - resident_before),
         (START.to_owned(), start_time.as_secs_f64() * 1e3),
-        (BUSIEST.to_owned(), busiest),
+        (BUSIEST.to_owned(), busiest_share(&threads)),
+        (SERVER_WAITED.to_owned(), waited.as_secs_f64() / outcome.elapsed_s),
     ]);
     Ok(figures)
 }
@@ -104,13 +107,20 @@ fn figures_of(outcome: &Outcome, cpu_s: f64) -> io::Result<Figures> {
     Ok(figures.map(|(name, value)| (name.to_owned(), value)).into())
 }
 
-/// The part of the processor time between two looks that the busiest thread had.
-fn busiest_share(before: &[Duration], after: &[Duration]) -> f64 {
-    let before = before.iter().chain(std::iter::repeat(&Duration::ZERO));
-    let spent: Vec<Duration> =
-        after.iter().zip(before).map(|(after, before)| after.saturating_sub(*before)).collect();
-    let total: Duration = spent.iter().sum();
-    let busiest = spent.iter().max().copied().unwrap_or_default();
+/// What the threads ran and waited between two looks.
+fn spent(before: &[ThreadTime], after: &[ThreadTime]) -> Vec<ThreadTime> {
+    let before = before.iter().copied().chain(std::iter::repeat(ThreadTime::default()));
+    let since = |(after, before): (&ThreadTime, ThreadTime)| ThreadTime {
+        ran: after.ran.saturating_sub(before.ran),
+        waited: after.waited.saturating_sub(before.waited),
+    };
+    after.iter().zip(before).map(since).collect()
+}
+
+/// The part of the processor time that the busiest thread had.
+fn busiest_share(spent: &[ThreadTime]) -> f64 {
+    let total: Duration = spent.iter().map(|thread| thread.ran).sum();
+    let busiest = spent.iter().map(|thread| thread.ran).max().unwrap_or_default();
     if total.is_zero() { 1.0 } else { busiest.as_secs_f64() / total.as_secs_f64() }
 }
 
@@ -128,9 +138,10 @@ mod tests {
 
     #[test]
     fn the_busiest_thread_is_told_by_what_it_did_in_between() {
-        let ms = Duration::from_millis;
-        assert_eq!(busiest_share(&[ms(100), ms(1)], &[ms(101), ms(4)]), 0.75);
-        assert_eq!(busiest_share(&[], &[ms(2), ms(2)]), 0.5);
-        assert_eq!(busiest_share(&[ms(5)], &[ms(5)]), 1.0);
+        let ran = |ms| ThreadTime { ran: Duration::from_millis(ms), waited: Duration::ZERO };
+        let share = |before: &[_], after: &[_]| busiest_share(&spent(before, after));
+        assert_eq!(share(&[ran(100), ran(1)], &[ran(101), ran(4)]), 0.75);
+        assert_eq!(share(&[], &[ran(2), ran(2)]), 0.5);
+        assert_eq!(share(&[ran(5)], &[ran(5)]), 1.0);
     }
 }

@@ -26,7 +26,8 @@ impl LoadProcess {
         bench: &Bench,
     ) -> io::Result<Self> {
         let seconds = bench.seconds;
-        let mut command = Command::new(std::env::current_exe()?);
+        // Whatever has been built in the meantime.
+        let mut command = Command::new("/proc/self/exe");
         let address = server.address.to_string();
         command.arg("client").args(["--address", &address, "--path", &server.path]);
         let mode = if shape.mode == Mode::Read { "read" } else { "discard" };

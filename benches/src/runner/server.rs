@@ -18,6 +18,7 @@ const ASK_AGAIN: Duration = Duration::from_micros(100);
 
 /// Starts the server and waits for its first answer, which has to be right; how long that took.
 pub fn start(peer: &Peer, work: &Work, bench: &Bench) -> io::Result<(Running, Duration)> {
+    peer.prepare(work, &bench.workshop)?;
     let begin = Instant::now();
     let mut running = peer.start(work, &bench.workshop, bench.cpus_for(work.threads))?;
     loop {
