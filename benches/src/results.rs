@@ -111,6 +111,12 @@ impl Results {
         self.missing.extend(earlier.missing);
         self.missing.sort();
         self.missing.dedup();
+        // What one of the runs left out and another one measured is not missing.
+        let is_here = |name: &str| {
+            self.versions.contains_key(name) || self.scenarios.iter().any(|s| s.name == name)
+        };
+        let of_nobody = |line: &String| !is_here(line.split(' ').next().unwrap_or_default());
+        self.missing = self.missing.iter().filter(|line| of_nobody(line)).cloned().collect();
         self.note = self.note.or(earlier.note);
         self
     }
@@ -165,5 +171,16 @@ mod tests {
             both.scenarios.iter().map(|s| (s.name.as_str(), s.title.as_str())).collect();
         assert_eq!(found, [("a", "old"), ("b", "new")]);
         assert_eq!(both.note.as_deref(), Some("new"));
+    }
+
+    #[test]
+    fn what_only_one_of_two_runs_left_out_is_not_missing() {
+        let line = |name: &str| format!("{name} is left out: it does not run here");
+        let mut earlier = results(&["start"], None);
+        earlier.missing = vec![line("wrk"), line("h2o"), line("fortio")];
+        let mut later = results(&["wrk"], None);
+        later.versions.insert("h2o".to_owned(), "h2o 2.2.5".to_owned());
+        later.missing = vec![line("fortio")];
+        assert_eq!(later.added_to(earlier, &["start", "wrk"]).missing, [line("fortio")]);
     }
 }
