@@ -1,8 +1,6 @@
-//! Owns what is measured: the names of the figures, and a sample of them.
+//! Owns what is measured: the names of the figures, and how each is written.
 
 use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
 
 /// Answers a second.
 pub const RATE: &str = "requests_per_second";
@@ -10,7 +8,9 @@ pub const RATE: &str = "requests_per_second";
 pub const CPU: &str = "cpu_us_per_request";
 /// The server's processor time by the time that passed: near 1 it was the limit.
 pub const SERVER_BUSY: &str = "server_busy";
-/// The same of the client.
+/// The time its threads waited for a CPU by the time that passed: above 0 where others were busy.
+pub const SERVER_WAITED: &str = "server_waited";
+/// As [`SERVER_BUSY`], of the client.
 pub const CLIENT_BUSY: &str = "client_busy";
 /// From the first request to the last answer, seconds.
 pub const ELAPSED: &str = "seconds";
@@ -24,94 +24,36 @@ pub const P999: &str = "latency_p999_us";
 pub const RESIDENT: &str = "resident_mib";
 /// What the load left behind in it, mebibytes.
 pub const RESIDENT_GROWTH: &str = "resident_growth_mib";
+/// Resident memory while a load was at its height, mebibytes.
+pub const RESIDENT_PEAK: &str = "resident_peak_mib";
 /// Resident memory per idle connection, bytes.
 pub const CONNECTION_BYTES: &str = "bytes_per_connection";
 /// From the start of the process to the first answer, milliseconds.
 pub const START: &str = "start_ms";
 /// The part of the processor time that the busiest thread had.
 pub const BUSIEST: &str = "busiest_share";
-/// The yardstick of [`crate::runner::Yardstick::message_ns`].
-pub const MESSAGE: &str = "yardstick_message_ns";
-/// The yardstick of [`crate::runner::Yardstick::crossing_ns`].
-pub const CROSSING: &str = "yardstick_crossing_ns";
 
-/// Figures by their names.
+/// Figures by their names: what one measurement found.
 pub type Figures = BTreeMap<String, f64>;
 
-/// How far the two CPUs lie apart while something is measured. A hypervisor changes it at will,
-/// and figures of different regimes do not compare.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Regime {
-    /// They share a cache.
-    Near,
-    /// They do not.
-    Far,
-    /// It makes no difference to what is measured.
-    Any,
-}
-
-/// A cache line that goes to the other CPU and back in less time did not leave a shared cache:
-/// threads of one core take about 50 ns, different caches 200 ns and more.
-pub const NEAR_NS_MAX: f64 = 150.0;
-
-impl Regime {
-    /// All, in the order of the tables.
-    pub const ALL: [Self; 3] = [Self::Near, Self::Far, Self::Any];
-
-    /// By the time a cache line takes to cross and come back.
-    pub fn of(crossing_ns: f64) -> Self {
-        if crossing_ns <= NEAR_NS_MAX { Self::Near } else { Self::Far }
-    }
-
-    /// What the tables call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Near => "near",
-            Self::Far => "far",
-            Self::Any => "any",
-        }
-    }
-}
-
-/// One measurement.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Sample {
-    /// How far the CPUs lay apart.
-    pub regime: Regime,
-    /// What was found.
-    pub figures: Figures,
-}
-
-/// How a figure is written: its heading and its digits.
-pub fn heading(figure: &str) -> (&'static str, usize) {
+/// How a figure is written: its heading in a table, its digits, and its name at an axis.
+pub fn heading(figure: &str) -> (&'static str, usize, &'static str) {
     match figure {
-        RATE => ("requests/s", 0),
-        CPU => ("CPU us/request", 2),
-        SERVER_BUSY => ("server busy", 2),
-        CLIENT_BUSY => ("client busy", 2),
-        ELAPSED => ("seconds", 3),
-        P50 => ("p50 us", 1),
-        P99 => ("p99 us", 1),
-        P999 => ("p99.9 us", 1),
-        RESIDENT => ("resident MiB", 2),
-        RESIDENT_GROWTH => ("growth MiB", 2),
-        CONNECTION_BYTES => ("bytes/connection", 0),
-        START => ("start ms", 2),
-        BUSIEST => ("busiest thread", 2),
-        MESSAGE => ("message ns", 0),
-        CROSSING => ("crossing ns", 0),
-        _ => ("other", 2),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_limit_between_near_and_far_belongs_to_near() {
-        assert_eq!(Regime::of(NEAR_NS_MAX), Regime::Near);
-        assert_eq!(Regime::of(NEAR_NS_MAX + 0.1), Regime::Far);
+        RATE => ("requests/s", 0, "answers per second"),
+        CPU => ("CPU us/request", 2, "server CPU time per request (us)"),
+        SERVER_BUSY => ("server busy", 2, "server CPU time by elapsed time"),
+        SERVER_WAITED => ("server waited", 2, "server's wait for a CPU by elapsed time"),
+        CLIENT_BUSY => ("client busy", 2, "client CPU time by elapsed time"),
+        ELAPSED => ("seconds", 3, "elapsed time (s)"),
+        P50 => ("p50 us", 1, "median latency (us)"),
+        P99 => ("p99 us", 1, "99th percentile of latency (us)"),
+        P999 => ("p99.9 us", 1, "99.9th percentile of latency (us)"),
+        RESIDENT => ("resident MiB", 2, "resident memory (MiB)"),
+        RESIDENT_GROWTH => ("growth MiB", 2, "growth of resident memory (MiB)"),
+        RESIDENT_PEAK => ("peak MiB", 2, "resident memory at the peak (MiB)"),
+        CONNECTION_BYTES => ("bytes/connection", 0, "resident memory per connection (bytes)"),
+        START => ("start ms", 2, "start to first answer (ms)"),
+        BUSIEST => ("busiest thread", 2, "share of CPU time of the busiest thread"),
+        _ => ("other", 2, "other"),
     }
 }

@@ -4,13 +4,14 @@
 //! in turn and measures them; `client` is the load generator and `answer` its reader of HTTP;
 //! `figure`, `statistics` and `results` hold what was found, `targets` judges it, `report` writes
 //! it; `exchange` is a request without a socket, for the micro-benchmarks; `process` and `machine`
-//! read /proc, `sys` wraps system calls. `unsafe` is in `sys` alone.
+//! read /proc, `network` makes namespaces, `sys` wraps system calls. `unsafe` is in `sys` alone.
 
 pub mod answer;
 pub mod client;
 pub mod exchange;
 pub mod figure;
 pub mod machine;
+pub mod network;
 pub mod peer;
 pub mod process;
 pub mod report;

@@ -1,5 +1,6 @@
 //! Owns what is told of the machine a figure was taken on.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::process::{Command, Stdio};
 
@@ -14,7 +15,7 @@ pub struct Machine {
     pub cpu: String,
     /// CPUs of the machine; the runner itself keeps to one.
     pub cpus: usize,
-    /// Congestion control of new connections: BBR paces even loopback.
+    /// Congestion control of new connections in the network namespace of the calling thread.
     pub congestion_control: String,
 }
 
@@ -34,7 +35,8 @@ impl Machine {
 }
 
 /// The first line a command says on either output, where it runs and says one.
-pub fn first_line(program: &str, arguments: &[&str]) -> Option<String> {
+pub fn first_line(program: impl AsRef<OsStr>, arguments: &[&str]) -> Option<String> {
+    // wrk tells its version and fails.
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().ok()?;
     let said = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&said).into_owned();

@@ -53,8 +53,8 @@ impl Group {
         self.members().iter().filter_map(|&pid| resident_bytes(pid)).sum()
     }
 
-    /// Processor time of every thread of the group, by its number.
-    pub fn thread_times(&self) -> Vec<Duration> {
+    /// What every thread of the group had of a CPU, by its number.
+    pub fn thread_times(&self) -> Vec<ThreadTime> {
         let mut times = Vec::new();
         for pid in self.members() {
             let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
@@ -62,12 +62,20 @@ impl Group {
             paths.sort();
             for path in paths {
                 let text = fs::read_to_string(path.join("schedstat")).unwrap_or_default();
-                let ns = text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0);
-                times.push(Duration::from_nanos(ns));
+                times.push(thread_time(&text));
             }
         }
         times
     }
+}
+
+/// What a thread had of a CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThreadTime {
+    /// Time on one.
+    pub ran: Duration,
+    /// Time it could have run and waited for one.
+    pub waited: Duration,
 }
 
 impl Drop for Group {
@@ -95,6 +103,13 @@ fn group_in_stat(stat: &str) -> Option<i32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(2)?.parse().ok()
 }
 
+/// The first two numbers of /proc/PID/task/TID/schedstat, nanoseconds.
+fn thread_time(schedstat: &str) -> ThreadTime {
+    let mut numbers = schedstat.split_whitespace().map(|word| word.parse().unwrap_or(0));
+    let mut next = || Duration::from_nanos(numbers.next().unwrap_or(0));
+    ThreadTime { ran: next(), waited: next() }
+}
+
 fn resident_bytes(pid: i32) -> Option<u64> {
     let of = |file: &str, name: &str| {
         let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
@@ -120,6 +135,13 @@ mod tests {
     fn the_group_is_found_behind_a_name_with_parentheses_and_spaces() {
         assert_eq!(group_in_stat("7 (a) b (c) S 1 42 42 0 -1"), Some(42));
         assert_eq!(group_in_stat("nonsense"), None);
+    }
+
+    #[test]
+    fn a_thread_has_run_and_waited() {
+        let (ran, waited) = (Duration::from_nanos(5), Duration::from_nanos(7));
+        assert_eq!(thread_time("5 7 1\n"), ThreadTime { ran, waited });
+        assert_eq!(thread_time(""), ThreadTime::default());
     }
 
     #[test]

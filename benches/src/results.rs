@@ -1,23 +1,23 @@
-//! Owns what a run found, as it is written to results.json.
+//! Owns what a run found, as it is written to results.json, and the ratios taken from it.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::figure::{Regime, Sample};
+use crate::figure::Figures;
 use crate::machine::Machine;
 use crate::statistics::{Spread, spread};
 
-/// One run.
+/// One run, or several into the same folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Results {
     /// Where.
     pub machine: Machine,
-    /// The command that repeats it.
-    pub command: String,
+    /// What the reader has to know besides.
+    pub note: Option<String>,
     /// What each server says its version is.
     pub versions: BTreeMap<String, String>,
-    /// What could not be measured, a line each.
+    /// What was left out of all scenarios, a line each.
     pub missing: Vec<String>,
     /// What was found.
     pub scenarios: Vec<ScenarioResult>,
@@ -30,6 +30,10 @@ pub struct ScenarioResult {
     pub name: String,
     /// What it asks.
     pub title: String,
+    /// What differs between its cases, where that is a number.
+    pub axis: String,
+    /// The command that repeats it.
+    pub command: String,
     /// The figures that matter, in the order of the columns.
     pub columns: Vec<String>,
     /// One entry per case; a case is a size, a number of connections or the like.
@@ -50,22 +54,30 @@ pub struct Case {
 pub struct Row {
     /// The server.
     pub server: String,
-    /// One per round.
-    pub samples: Vec<Sample>,
-    /// Why there are no more.
+    /// What each round found, from the first on.
+    pub rounds: Vec<Figures>,
+    /// Why the rounds ended early.
     pub failure: Option<String>,
 }
 
 impl Row {
-    /// Median and spread of a figure within a regime.
-    pub fn figure(&self, figure: &str, regime: Regime) -> Option<Spread> {
-        let samples = self.samples.iter().filter(|sample| sample.regime == regime);
-        spread(samples.filter_map(|sample| sample.figures.get(figure).copied()))
+    /// Median and quartiles of a figure.
+    pub fn figure(&self, figure: &str) -> Option<Spread> {
+        spread(self.rounds.iter().filter_map(|round| round.get(figure).copied()))
     }
 
-    /// The regimes it was measured in.
-    pub fn has(&self, regime: Regime) -> bool {
-        self.samples.iter().any(|sample| sample.regime == regime)
+    /// Median and quartiles of what `combine` makes of a figure here and there, round by round.
+    pub fn paired(
+        &self,
+        other: &Self,
+        figure: &str,
+        combine: fn(f64, f64) -> f64,
+    ) -> Option<Spread> {
+        let pairs = self.rounds.iter().zip(&other.rounds);
+        spread(
+            pairs
+                .filter_map(|(here, there)| Some(combine(*here.get(figure)?, *there.get(figure)?))),
+        )
     }
 }
 
@@ -81,5 +93,94 @@ impl Results {
     pub fn case(&self, scenario: &str, label: &str) -> Option<&Case> {
         let scenario = self.scenarios.iter().find(|found| found.name == scenario)?;
         scenario.cases.iter().find(|case| case.label == label)
+    }
+
+    /// Puts these results into earlier ones: their scenarios replace those of the same name.
+    /// `order` names the scenarios in the order of the page.
+    #[must_use]
+    pub fn added_to(mut self, earlier: Self, order: &[&str]) -> Self {
+        let is_new = |name: &str| self.scenarios.iter().any(|scenario| scenario.name == name);
+        let kept: Vec<ScenarioResult> =
+            earlier.scenarios.into_iter().filter(|scenario| !is_new(&scenario.name)).collect();
+        self.scenarios.extend(kept);
+        let place = |name: &str| order.iter().position(|&known| known == name);
+        self.scenarios.sort_by_key(|scenario| place(&scenario.name));
+        for (server, version) in earlier.versions {
+            self.versions.entry(server).or_insert(version);
+        }
+        self.missing.extend(earlier.missing);
+        self.missing.sort();
+        self.missing.dedup();
+        // What one of the runs left out and another one measured is not missing.
+        let is_here = |name: &str| {
+            self.versions.contains_key(name) || self.scenarios.iter().any(|s| s.name == name)
+        };
+        let of_nobody = |line: &String| !is_here(line.split(' ').next().unwrap_or_default());
+        self.missing = self.missing.iter().filter(|line| of_nobody(line)).cloned().collect();
+        self.note = self.note.or(earlier.note);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(values: &[f64]) -> Row {
+        let round = |&value: &f64| Figures::from([("x".to_owned(), value)]);
+        Row { server: String::new(), rounds: values.iter().map(round).collect(), failure: None }
+    }
+
+    fn results(names: &[&str], note: Option<&str>) -> Results {
+        let scenario = |name: &&str| ScenarioResult {
+            name: (*name).to_owned(),
+            title: note.unwrap_or_default().to_owned(),
+            axis: String::new(),
+            command: String::new(),
+            columns: Vec::new(),
+            cases: Vec::new(),
+        };
+        Results {
+            machine: Machine::here(),
+            note: note.map(str::to_owned),
+            versions: BTreeMap::new(),
+            missing: Vec::new(),
+            scenarios: names.iter().map(scenario).collect(),
+        }
+    }
+
+    #[test]
+    fn a_ratio_is_of_figures_of_the_same_round() {
+        // The machine is four times slower in the second round: no ratio sees it.
+        let ratio = row(&[1.0, 4.0, 2.0]).paired(&row(&[2.0, 8.0, 4.0]), "x", |a, b| a / b);
+        assert_eq!(ratio, Some(Spread { lower: 0.5, median: 0.5, upper: 0.5 }));
+    }
+
+    #[test]
+    fn a_round_that_only_one_of_them_has_makes_no_ratio() {
+        let ratio = row(&[1.0, 9.0]).paired(&row(&[2.0]), "x", |a, b| a / b);
+        assert_eq!(ratio.map(|spread| spread.median), Some(0.5));
+        assert_eq!(row(&[1.0]).paired(&row(&[]), "x", |a, b| a / b), None);
+    }
+
+    #[test]
+    fn new_scenarios_replace_earlier_ones_of_their_name_and_keep_the_others() {
+        let both =
+            results(&["b"], Some("new")).added_to(results(&["b", "a"], Some("old")), &["a", "b"]);
+        let found: Vec<_> =
+            both.scenarios.iter().map(|s| (s.name.as_str(), s.title.as_str())).collect();
+        assert_eq!(found, [("a", "old"), ("b", "new")]);
+        assert_eq!(both.note.as_deref(), Some("new"));
+    }
+
+    #[test]
+    fn what_only_one_of_two_runs_left_out_is_not_missing() {
+        let line = |name: &str| format!("{name} is left out: it does not run here");
+        let mut earlier = results(&["start"], None);
+        earlier.missing = vec![line("wrk"), line("h2o"), line("fortio")];
+        let mut later = results(&["wrk"], None);
+        later.versions.insert("h2o".to_owned(), "h2o 2.2.5".to_owned());
+        later.missing = vec![line("fortio")];
+        assert_eq!(later.added_to(earlier, &["start", "wrk"]).missing, [line("fortio")]);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread;
@@ -9,6 +10,7 @@ use std::time::Instant;
 
 use clap::Args;
 use heartbeat_bench::machine::{Machine, first_line};
+use heartbeat_bench::network::Namespace;
 use heartbeat_bench::peer::{Peer, Workshop};
 use heartbeat_bench::report;
 use heartbeat_bench::results::Results;
@@ -34,14 +36,23 @@ pub(crate) struct RunOptions {
     #[arg(long)]
     program: Option<PathBuf>,
     /// How often each server is measured
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 9)]
     rounds: usize,
     /// How long one measurement takes
     #[arg(long, default_value_t = 0.5)]
     seconds: f64,
+    /// The congestion control of all connections, for this run alone (root) [default: the machine's]
+    #[arg(long)]
+    congestion: Option<String>,
+    /// What the page of results has to say of the circumstances
+    #[arg(long)]
+    note: Option<String>,
     /// A folder for results.json, results.md and plots; none are written unless given
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Keep the scenarios in that folder that this run does not measure
+    #[arg(long, requires = "out")]
+    add: bool,
 }
 
 pub(crate) fn list() {
@@ -56,12 +67,14 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), String> {
     if options.rounds == 0 || options.seconds.is_nan() || options.seconds < SECONDS_MIN {
         return Err(format!("--rounds from 1, --seconds from {SECONDS_MIN}"));
     }
+    let mut scenarios = scenarios(options)?;
     sys::block_ending_signals();
-    let bench = bench(options).map_err(|error| error.to_string())?;
+    let mut bench = bench(options).map_err(|error| error.to_string())?;
     end_children_with_us(bench.workshop.folder().to_owned());
     let mut versions = BTreeMap::new();
     let peers = peers(options, &bench, &mut versions)?;
-    let mut scenarios = scenarios(options)?;
+    bench.client_namespace = network(options, &bench).map_err(|error| error.to_string())?;
+    scenarios.retain(|scenario| scenario.name != "veth" || bench.client_namespace.is_some());
     if first_line("wrk", &["--version"]).is_none() {
         bench.miss("wrk is left out: it does not run here".to_owned());
         scenarios.retain(|scenario| scenario.name != "wrk");
@@ -76,19 +89,47 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), String> {
     }
     let results = Results {
         machine: Machine::here(),
-        command: std::env::args().collect::<Vec<_>>().join(" "),
+        note: options.note.clone(),
         versions,
         missing: bench.missing.lock().map(|m| m.iter().cloned().collect()).unwrap_or_default(),
         scenarios: found,
     };
-    let ours = peers.iter().filter(|peer| peer.is_heartbeat());
-    let heartbeats: Vec<String> = ours.map(|peer| peer.name.clone()).collect();
-    println!("{}", report::targets_table(&results, &heartbeats));
+    println!("{}", report::targets_table(&results, &peers));
     if let Some(folder) = &options.out {
-        report::write(&results, &heartbeats, folder).map_err(|error| error.to_string())?;
+        let written = write(results, &peers, options.add, folder);
+        written.map_err(|error| format!("{}: {error}", folder.display()))?;
         println!("written to {}", folder.display());
     }
     Ok(())
+}
+
+fn write(results: Results, peers: &[Peer], add: bool, folder: &Path) -> io::Result<()> {
+    let earlier = if add { report::read(folder)? } else { None };
+    let results = match earlier {
+        Some(earlier) => results.added_to(earlier, &report::order()),
+        None => results,
+    };
+    report::write(&results, peers, folder)
+}
+
+/// Puts the run into a network namespace of its own and makes another one for clients, as root;
+/// elsewhere both are done without. Peers that need the network to be built are built by now.
+fn network(options: &RunOptions, bench: &Bench) -> io::Result<Option<Namespace>> {
+    let congestion = options.congestion.as_deref();
+    let joined = Namespace::new(congestion).and_then(|own| {
+        let clients = Namespace::new(congestion)?;
+        own.enter()?;
+        clients.join_by_veth()?;
+        Ok(clients)
+    });
+    match joined {
+        Ok(clients) => Ok(Some(clients)),
+        Err(error) if congestion.is_none() => {
+            bench.miss(format!("veth is left out: no network namespaces here ({error})"));
+            Ok(None)
+        }
+        Err(error) => Err(io::Error::new(error.kind(), format!("--congestion: {error}"))),
+    }
 }
 
 /// A panic aborts and a signal ends, and neither runs destructors: what was started ends all the
@@ -108,7 +149,7 @@ fn end_children_with_us(folder: PathBuf) {
     });
 }
 
-fn bench(options: &RunOptions) -> std::io::Result<Bench> {
+fn bench(options: &RunOptions) -> io::Result<Bench> {
     sys::raise_open_files()?;
     let all_cpus = sys::allowed_cpus()?;
     let server_cpus = vec![all_cpus[0]];
@@ -121,6 +162,7 @@ fn bench(options: &RunOptions) -> std::io::Result<Bench> {
         all_cpus,
         server_cpus,
         client_cpus,
+        client_namespace: None,
         seconds: options.seconds,
         rounds: options.rounds,
         missing: Mutex::new(BTreeSet::new()),
@@ -140,7 +182,7 @@ fn peers(
     if peers.is_empty() {
         peers = Peer::all(&program);
     }
-    peers.retain(|peer| match peer.version() {
+    peers.retain(|peer| match peer.version(&bench.workshop) {
         Ok(version) => {
             versions.insert(peer.name.clone(), version);
             true

@@ -3,9 +3,9 @@
 use crate::client::Mode;
 use crate::figure::{
     BUSIEST, CLIENT_BUSY, CONNECTION_BYTES, CPU, ELAPSED, P50, P99, P999, RATE, RESIDENT,
-    RESIDENT_GROWTH, SERVER_BUSY, START,
+    RESIDENT_GROWTH, RESIDENT_PEAK, SERVER_BUSY, SERVER_WAITED, START,
 };
-use crate::peer::Work;
+use crate::peer::{Link, Work};
 
 /// One question asked of every server.
 pub struct Scenario {
@@ -15,8 +15,10 @@ pub struct Scenario {
     pub title: &'static str,
     /// Who is asked, where the command line names nobody.
     pub asked: Asked,
-    /// The figures that matter.
+    /// The figures that matter, the one to plot first.
     pub columns: &'static [&'static str],
+    /// What differs between its cases, where each label begins with a number of it.
+    pub axis: &'static str,
     /// Its cases on a machine with this many CPUs.
     pub cases: fn(usize) -> Vec<(String, Ask)>,
     /// Rounds at most: some figures hardly vary, some cases are many.
@@ -30,8 +32,10 @@ pub enum Asked {
     All,
     /// Heartbeat, nginx and the floor.
     Few,
-    /// Heartbeat, with the access log and without.
+    /// Heartbeat, with the access log and without, and nginx.
     Logging,
+    /// Heartbeat, as it is and in each of its send tiers, and nginx.
+    Tiers,
     /// Heartbeat.
     Ours,
 }
@@ -41,6 +45,8 @@ pub enum Asked {
 pub enum Ask {
     /// As many requests as go.
     Load(Shape),
+    /// The same from the server's own CPU: what a request costs both of them shows as latency.
+    SameCpu(Shape),
     /// The same by wrk, a client that everybody has.
     Wrk(Shape),
     /// As large a part of what the slowest of those asked can answer, each when it is due;
@@ -59,6 +65,8 @@ pub enum Ask {
     Idle(usize),
     /// One request on each of so many connections, then nothing.
     IdleConnections(usize),
+    /// So many connections at once send a head of 16 KB each, and nothing for a minute.
+    LongHeads(usize),
     /// Load on two workers: who does the work?
     Balance(Shape),
 }
@@ -83,10 +91,14 @@ const GIB: u64 = 1 << 30;
 const ROUNDS: usize = usize::MAX;
 /// Idle connections whose memory is measured, as the contract asks.
 const IDLE_CONNECTIONS: usize = 10_000;
+/// Connections with a long head, as the contract asks.
+const LONG_HEADS: usize = 6_000;
 
-const LOAD: &[&str] = &[CPU, RATE, SERVER_BUSY, CLIENT_BUSY, P50, P99];
-const ONCE: &[&str] = &[ELAPSED, CPU, RESIDENT, RESIDENT_GROWTH];
-const LATENCY: &[&str] = &[RATE, P50, P99, P999, CPU];
+const LOAD: &[&str] = &[CPU, RATE, SERVER_BUSY, SERVER_WAITED, CLIENT_BUSY, P50, P99];
+const PIPELINED: &[&str] = &[RATE, CPU, SERVER_BUSY, SERVER_WAITED, CLIENT_BUSY];
+const ONCE: &[&str] = &[ELAPSED, CPU, SERVER_WAITED, RESIDENT, RESIDENT_GROWTH];
+const UPLOAD: &[&str] = &[CPU, ELAPSED, SERVER_WAITED, RESIDENT, RESIDENT_GROWTH];
+const LATENCY: &[&str] = &[P99, P50, P999, SERVER_WAITED, RATE, CPU];
 const GROWTH: &[&str] = &[CPU, RATE, RESIDENT];
 
 /// All scenarios, in the order they run.
@@ -97,23 +109,65 @@ pub const SCENARIOS: &[Scenario] = &[
     load("1k-c64", "1 KB, keep-alive, 64 connections", |_| {
         one(Ask::Load(shape(KIB, 64, Mode::Read)))
     }),
+    Scenario {
+        asked: Asked::Few,
+        ..load("17b-c8", "17 B, keep-alive, 8 connections", |_| {
+            one(Ask::Load(shape(17, 8, Mode::Read)))
+        })
+    },
+    Scenario {
+        asked: Asked::Few,
+        ..load("17b-c1000", "17 B, keep-alive, 1,000 connections", |_| {
+            one(Ask::Load(shape(17, 1000, Mode::Read)))
+        })
+    },
+    Scenario {
+        asked: Asked::Few,
+        columns: LATENCY,
+        ..load("alone", "17 B, one connection, client on the server's CPU", |_| {
+            one(Ask::SameCpu(shape(17, 1, Mode::Read)))
+        })
+    },
+    Scenario {
+        columns: PIPELINED,
+        ..load("pipelined-16", "17 B, 16 requests in one segment, 64 connections", |_| {
+            one(Ask::Load(with_depth(shape(17, 64, Mode::Read), 16)))
+        })
+    },
+    Scenario {
+        columns: PIPELINED,
+        asked: Asked::Few,
+        ..load("pipelined-50000", "17 B, 50,000 requests in one go, one connection", |_| {
+            one(Ask::Load(with_depth(shape(17, 1, Mode::Read), 50_000)))
+        })
+    },
+    Scenario {
+        asked: Asked::Few,
+        ..load("16k-discard", "16 KB to 64 connections that discard", |_| {
+            one(Ask::Load(shape(16 * KIB, 64, Mode::Discard)))
+        })
+    },
     load("64k-discard", "64 KB to 64 connections that discard", |_| {
         one(Ask::Load(shape(64 * KIB, 64, Mode::Discard)))
     }),
-    load("1m-read", "1 MB to 64 connections that read", |_| {
-        one(Ask::Load(shape(MIB, 64, Mode::Read)))
-    }),
+    Scenario {
+        asked: Asked::Few,
+        ..load("1m-read", "1 MB to 64 connections that read", |_| {
+            one(Ask::Load(shape(MIB, 64, Mode::Read)))
+        })
+    },
     load("1m-discard", "1 MB to 64 connections that discard", |_| {
         one(Ask::Load(shape(MIB, 64, Mode::Discard)))
     }),
-    load("pipelined-16", "17 B, 16 requests in one segment, 64 connections", |_| {
-        let plain = shape(17, 64, Mode::Read);
-        one(Ask::Load(Shape { work: Work { depth: 16, ..plain.work }, ..plain }))
-    }),
-    load("short-lived", "17 B, a connection for each request, 64 at a time", |_| {
-        let plain = shape(17, 64, Mode::Read);
-        one(Ask::Load(Shape { work: Work { short_lived: true, ..plain.work }, ..plain }))
-    }),
+    Scenario {
+        asked: Asked::Tiers,
+        ..load("veth", "over a veth pair to 64 connections that discard", |_| {
+            sizes(&[64 * KIB, 256 * KIB, MIB], |n| {
+                let plain = shape(n, 64, Mode::Discard);
+                Ask::Load(Shape { work: Work { link: Link::Veth, ..plain.work }, ..plain })
+            })
+        })
+    },
     Scenario {
         columns: ONCE,
         ..load("1g", "1 GB to one connection that discards", |_| {
@@ -121,12 +175,18 @@ pub const SCENARIOS: &[Scenario] = &[
         })
     },
     Scenario {
-        columns: ONCE,
-        ..load("upload-1g", "1 GB from one connection, 17 B back", |_| {
-            let plain = shape(17, 1, Mode::Read);
-            let work = Work { upload: GIB, ..plain.work };
-            one(Ask::Load(Shape { work, requests: 1, ..plain }))
+        columns: UPLOAD,
+        ..load("upload-1g", "1 GB from one connection with Content-Length, 17 B back", |_| {
+            one(Ask::Load(upload(false)))
         })
+    },
+    Scenario {
+        columns: UPLOAD,
+        ..load(
+            "upload-1g-chunked",
+            "1 GB from one connection in chunks of 16 KiB, 17 B back",
+            |_| one(Ask::Load(upload(true))),
+        )
     },
     Scenario {
         asked: Asked::Logging,
@@ -136,7 +196,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         columns: &[RESIDENT, CONNECTION_BYTES],
-        rounds_max: 2,
+        rounds_max: 3,
         ..load("memory", "resident memory", |_| {
             vec![
                 ("idle, 1 worker".to_owned(), Ask::Idle(1)),
@@ -145,11 +205,28 @@ pub const SCENARIOS: &[Scenario] = &[
             ]
         })
     },
+    Scenario {
+        asked: Asked::Ours,
+        columns: &[RESIDENT, RESIDENT_PEAK],
+        rounds_max: 2,
+        ..load("long-heads", "a minute after 6,000 connections sent a head of 16 KB each", |_| {
+            one(Ask::LongHeads(LONG_HEADS))
+        })
+    },
     Scenario { columns: &[START], ..load("start", "start to first answer", |_| one(Ask::Start)) },
     Scenario {
         asked: Asked::Few,
+        ..load("short-lived", "17 B, a connection for each request, 64 at a time", |_| {
+            let plain = shape(17, 64, Mode::Read);
+            one(Ask::Load(Shape { work: Work { short_lived: true, ..plain.work }, ..plain }))
+        })
+    },
+    Scenario {
+        asked: Asked::Few,
         columns: LATENCY,
-        ..load("latency", "latency at half of the slowest one's rate, 17 B", |_| {
+        axis: "connections",
+        rounds_max: 5,
+        ..load("latency", "17 B, half of the requests that the slowest can answer", |_| {
             over("connections", &[1, 64, 1000], |n| Ask::Paced {
                 shape: shape(17, n, Mode::Read),
                 part: 0.5,
@@ -160,9 +237,10 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         asked: Asked::Logging,
         columns: LATENCY,
+        rounds_max: 5,
         ..load(
             "latency-noise",
-            "latency at a quarter of that rate, beside answers of 1 GB and scrapes",
+            "17 B, a quarter of that rate, beside answers of 1 GB and scrapes",
             |_| {
                 let mut shape = shape(17, 64, Mode::Read);
                 shape.work.long_answers = true;
@@ -175,6 +253,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         asked: Asked::Ours,
         columns: &[BUSIEST, RATE, CPU],
+        axis: "connections",
         rounds_max: 3,
         ..load("balance", "17 B, 2 workers: share of the busier one", |_| {
             over("connections", &[2, 4, 8, 16, 32, 64], |n| {
@@ -185,17 +264,20 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         asked: Asked::Few,
         columns: GROWTH,
-        rounds_max: 2,
-        ..load("growth-size", "bytes in an answer, 8 connections that discard", |_| {
-            let sizes = [1, 1 << 10, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 24, 1 << 27, 1 << 30];
-            over("bytes", &sizes, |n| Ask::Load(shape(n as u64, 8, Mode::Discard)))
+        axis: "bytes in an answer",
+        rounds_max: 3,
+        ..load("growth-size", "larger answers, 8 connections that discard", |_| {
+            let numbers =
+                [1, 1 << 10, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 24, 1 << 27, 1 << 30];
+            sizes(&numbers, |n| Ask::Load(shape(n, 8, Mode::Discard)))
         })
     },
     Scenario {
         asked: Asked::Few,
         columns: GROWTH,
-        rounds_max: 2,
-        ..load("growth-connections", "connections, 17 B", |_| {
+        axis: "connections",
+        rounds_max: 3,
+        ..load("growth-connections", "more connections, 17 B", |_| {
             over("connections", &[1, 4, 16, 64, 256, 1024, 4096, 9000], |n| {
                 Ask::Load(shape(17, n, Mode::Read))
             })
@@ -205,16 +287,17 @@ pub const SCENARIOS: &[Scenario] = &[
         asked: Asked::Few,
         columns: GROWTH,
         rounds_max: 3,
-        ..load("growth-workers", "workers, 17 B, 256 connections; the client shares a CPU", |n| {
+        ..load("growth-workers", "more workers, 17 B, 256 connections", |n| {
             let workers: Vec<usize> = (1..=n).collect();
             over("workers", &workers, |n| Ask::Load(with_threads(shape(17, 256, Mode::Read), n)))
         })
     },
     Scenario {
+        asked: Asked::Few,
         columns: &[CPU, RATE, SERVER_BUSY],
         rounds_max: 3,
         ..load("wrk", "the same asked by wrk, 64 connections", |_| {
-            over("bytes", &[17, 1 << 20], |n| Ask::Wrk(shape(n as u64, 64, Mode::Read)))
+            sizes(&[17, MIB], |n| Ask::Wrk(shape(n, 64, Mode::Read)))
         })
     },
 ];
@@ -229,13 +312,20 @@ const fn load(
     title: &'static str,
     cases: fn(usize) -> Vec<(String, Ask)>,
 ) -> Scenario {
-    Scenario { name, title, asked: Asked::All, columns: LOAD, cases, rounds_max: ROUNDS }
+    Scenario { name, title, asked: Asked::All, columns: LOAD, axis: "", cases, rounds_max: ROUNDS }
 }
 
 const fn shape(bytes: u64, connections: usize, mode: Mode) -> Shape {
-    let work =
-        Work { bytes, upload: 0, depth: 1, short_lived: false, threads: 1, long_answers: false };
-    Shape { work, connections, mode, requests: 0 }
+    Shape { work: Work::answers(bytes), connections, mode, requests: 0 }
+}
+
+fn upload(chunked: bool) -> Shape {
+    let plain = shape(17, 1, Mode::Read);
+    Shape { work: Work { upload: GIB, chunked, ..plain.work }, requests: 1, ..plain }
+}
+
+fn with_depth(shape: Shape, depth: u32) -> Shape {
+    Shape { work: Work { depth, ..shape.work }, ..shape }
 }
 
 fn with_threads(shape: Shape, threads: usize) -> Shape {
@@ -248,6 +338,26 @@ fn one(ask: Ask) -> Vec<(String, Ask)> {
 
 fn over(what: &str, numbers: &[usize], ask: impl Fn(usize) -> Ask) -> Vec<(String, Ask)> {
     numbers.iter().map(|&n| (format!("{n} {what}"), ask(n))).collect()
+}
+
+fn sizes(numbers: &[u64], ask: impl Fn(u64) -> Ask) -> Vec<(String, Ask)> {
+    numbers.iter().map(|&n| (size_label(n), ask(n))).collect()
+}
+
+const UNITS: [(&str, u64); 4] = [("GB", GIB), ("MB", MIB), ("KB", KIB), ("B", 1)];
+
+/// A size in its largest unit: 17 B, 64 KB.
+pub fn size_label(bytes: u64) -> String {
+    let unit = UNITS.iter().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
+    let (name, unit) = unit.unwrap_or(&("B", 1));
+    format!("{} {name}", bytes / unit)
+}
+
+/// The number that the label of a case begins with; of a size its bytes.
+pub fn number_of(label: &str) -> Option<f64> {
+    let (number, what) = label.split_once(' ')?;
+    let unit = UNITS.iter().find(|(name, _)| *name == what).map_or(1, |(_, unit)| *unit);
+    Some(number.parse::<f64>().ok()? * unit as f64)
 }
 
 #[cfg(test)]
@@ -266,5 +376,25 @@ mod tests {
             assert_eq!(labels.len(), cases.len(), "{}", scenario.name);
             assert_eq!(named(scenario.name).map(|found| found.title), Some(scenario.title));
         }
+    }
+
+    #[test]
+    fn where_there_is_an_axis_every_case_has_a_number() {
+        for scenario in SCENARIOS.iter().filter(|scenario| !scenario.axis.is_empty()) {
+            let cases = (scenario.cases)(2);
+            assert!(cases.iter().all(|(label, _)| number_of(label).is_some()), "{}", scenario.name);
+        }
+    }
+
+    #[test]
+    fn the_label_of_a_size_tells_the_size() {
+        assert_eq!(
+            [17, 1 << 10, 3 << 16, 1 << 20].map(size_label),
+            ["17 B", "1 KB", "192 KB", "1 MB"]
+        );
+        assert_eq!(number_of("192 KB"), Some(196_608.0));
+        assert_eq!(number_of("64 connections"), Some(64.0));
+        assert_eq!(number_of("idle, 1 worker"), None);
+        assert_eq!(number_of(""), None);
     }
 }

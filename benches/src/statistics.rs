@@ -1,30 +1,35 @@
-//! Owns what is made of repeated measurements: medians and spreads.
+//! Owns what is made of repeated measurements: medians and quartiles.
 
 use serde::{Deserialize, Serialize};
 
-/// The middle of several measurements, and how far they lay apart.
+/// The middle of several measurements, and where the middle half of them lies.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
-    /// The middle one, or the mean of the two in the middle.
+    /// A quarter of them is smaller.
+    pub lower: f64,
+    /// Half of them is smaller.
     pub median: f64,
-    /// The smallest.
-    pub min: f64,
-    /// The largest.
-    pub max: f64,
+    /// Three quarters of them are smaller.
+    pub upper: f64,
 }
 
 /// Of several measurements; none where there were none.
 pub fn spread(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
     let mut sorted: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
     sorted.sort_by(f64::total_cmp);
-    let (min, max) = (*sorted.first()?, *sorted.last()?);
-    let middle = sorted.len() / 2;
-    let median = if sorted.len() % 2 == 1 {
-        sorted[middle]
-    } else {
-        f64::midpoint(sorted[middle - 1], sorted[middle])
-    };
-    Some(Spread { median, min, max })
+    if sorted.is_empty() {
+        return None;
+    }
+    let [lower, median, upper] = [0.25, 0.5, 0.75].map(|part| quantile(&sorted, part));
+    Some(Spread { lower, median, upper })
+}
+
+/// Interpolates linearly between the two measurements next to it.
+fn quantile(sorted: &[f64], part: f64) -> f64 {
+    let position = (sorted.len() - 1) as f64 * part;
+    let below = sorted[position.floor() as usize];
+    let above = sorted[position.ceil() as usize];
+    below + (above - below) * position.fract()
 }
 
 #[cfg(test)]
@@ -32,14 +37,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_of_an_odd_number_is_the_middle_one() {
-        let spread = spread([9.0, 1.0, 5.0]).unwrap();
-        assert_eq!((spread.min, spread.median, spread.max), (1.0, 5.0, 9.0));
+    fn an_odd_number_of_measurements_has_a_middle_one_and_two_quartiles() {
+        let spread = spread([9.0, 1.0, 5.0, 100.0, 3.0]).unwrap();
+        assert_eq!((spread.lower, spread.median, spread.upper), (3.0, 5.0, 9.0));
     }
 
     #[test]
-    fn the_median_of_an_even_number_is_the_mean_of_the_middle_two() {
-        assert_eq!(spread([4.0, 1.0, 3.0, 100.0]).unwrap().median, 3.5);
+    fn between_two_measurements_it_interpolates() {
+        let spread = spread([4.0, 1.0, 3.0, 100.0]).unwrap();
+        assert_eq!((spread.lower, spread.median, spread.upper), (2.5, 3.5, 28.0));
+    }
+
+    #[test]
+    fn one_measurement_is_its_own_median_and_quartiles() {
+        let spread = spread([7.0]).unwrap();
+        assert_eq!((spread.lower, spread.median, spread.upper), (7.0, 7.0, 7.0));
     }
 
     #[test]

@@ -74,6 +74,24 @@ pub fn raise_open_files() -> io::Result<u64> {
     Ok(limit.rlim_max)
 }
 
+/// Gives the calling thread a network namespace of its own (unshare(2)).
+pub fn leave_network_namespace() -> io::Result<()> {
+    // SAFETY: unshare(2) takes no memory.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNET) }).map(|_| ())
+}
+
+/// Moves the calling thread into a network namespace (setns(2)).
+pub fn enter_network_namespace(namespace: RawFd) -> io::Result<()> {
+    // SAFETY: setns(2) takes no memory; a descriptor of anything else is EINVAL.
+    check(unsafe { libc::setns(namespace, libc::CLONE_NEWNET) }).map(|_| ())
+}
+
+/// Lets the command begin in a network namespace, whose descriptor has to be open until then.
+pub fn start_in_network_namespace(command: &mut Command, namespace: RawFd) {
+    // SAFETY: between fork and exec the closure makes one system call, which is async-signal-safe.
+    unsafe { command.pre_exec(move || enter_network_namespace(namespace)) };
+}
+
 /// Lets the calling thread run only where nobody else wants to (nice 19).
 pub fn be_nice() {
     // SAFETY: setpriority(2) takes no memory; a thread may always give way.

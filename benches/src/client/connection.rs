@@ -14,28 +14,69 @@ const READ_BYTES: usize = 64 << 10;
 /// What is read at a time where only the head is wanted: short, or it would be content.
 const HEAD_READ_BYTES: usize = 512;
 /// What is written of an upload at a time.
-pub(super) const UPLOAD_BYTES: usize = 256 << 10;
+const UPLOAD_BYTES: usize = 256 << 10;
+/// Bytes in a chunk of an upload that has chunks.
+const CHUNK_BYTES: usize = 16 << 10;
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// Reads of one connection before the others have their turn.
 const READS_IN_A_ROW: usize = 16;
 
 /// What all connections share: the request, and memory to read into and upload from.
 pub(super) struct Shared {
     pub(super) request: Vec<u8>,
-    pub(super) upload: u64,
+    pub(super) upload: Upload,
     pub(super) mode: Mode,
     buffer: Vec<u8>,
-    content: Vec<u8>,
+}
+
+/// The content of a request as it is sent: a piece again and again, and an end.
+pub(super) struct Upload {
+    piece: Vec<u8>,
+    /// What is sent of pieces in all.
+    pieces_bytes: u64,
+    end: &'static [u8],
+}
+
+impl Upload {
+    /// So many bytes and nothing else.
+    pub(super) fn at_length(bytes: u64) -> Self {
+        let piece = vec![b'x'; if bytes > 0 { UPLOAD_BYTES } else { 0 }];
+        Self { piece, pieces_bytes: bytes, end: b"" }
+    }
+
+    /// So many bytes, a multiple of [`CHUNK_BYTES`], in chunks.
+    pub(super) fn in_chunks(bytes: u64) -> Self {
+        let chunk =
+            [format!("{CHUNK_BYTES:x}\r\n").as_bytes(), &[b'x'; CHUNK_BYTES], b"\r\n"].concat();
+        let pieces_bytes = bytes / CHUNK_BYTES as u64 * chunk.len() as u64;
+        Self { piece: chunk.repeat(UPLOAD_BYTES / CHUNK_BYTES), pieces_bytes, end: LAST_CHUNK }
+    }
+
+    /// All that is sent.
+    fn bytes(&self) -> u64 {
+        self.pieces_bytes + self.end.len() as u64
+    }
+
+    /// The next bytes where so many are left.
+    fn next(&self, left: u64) -> &[u8] {
+        let end = self.end.len() as u64;
+        if left <= end {
+            return &self.end[(end - left) as usize..];
+        }
+        let at = (self.bytes() - left) % self.piece.len() as u64;
+        let rest = &self.piece[at as usize..];
+        &rest[..rest.len().min((left - end) as usize)]
+    }
 }
 
 impl Shared {
-    pub(super) fn new(request: Vec<u8>, upload: u64, mode: Mode, bytes: u64) -> Self {
+    pub(super) fn new(request: Vec<u8>, upload: Upload, mode: Mode, bytes: u64) -> Self {
         let buffer_bytes = match mode {
             Mode::Read => READ_BYTES,
             Mode::Discard if bytes <= HEAD_BYTES_MAX as u64 => HEAD_BYTES_MAX,
             Mode::Discard => HEAD_READ_BYTES,
         };
-        let content = vec![b'x'; if upload > 0 { UPLOAD_BYTES } else { 0 }];
-        Self { request, upload, mode, buffer: vec![0; buffer_bytes], content }
+        Self { request, upload, mode, buffer: vec![0; buffer_bytes] }
     }
 }
 
@@ -92,7 +133,7 @@ impl Connection {
         self.busy = true;
         self.since = since;
         self.unsent = shared.request.len();
-        self.upload_left = shared.upload;
+        self.upload_left = shared.upload.bytes();
         self.send(shared)
     }
 
@@ -105,12 +146,7 @@ impl Connection {
     pub(super) fn send(&mut self, shared: &Shared) -> io::Result<()> {
         while self.is_sending() {
             let rest = &shared.request[shared.request.len() - self.unsent..];
-            let bytes = if rest.is_empty() {
-                let wanted = self.upload_left.min(shared.content.len() as u64) as usize;
-                &shared.content[..wanted]
-            } else {
-                rest
-            };
+            let bytes = if rest.is_empty() { shared.upload.next(self.upload_left) } else { rest };
             let head = !rest.is_empty();
             match (&self.stream).write(bytes) {
                 Ok(n) if head => self.unsent -= n,
@@ -187,4 +223,42 @@ fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     stream.set_nonblocking(true)?;
     Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All of an upload, written at most `step` bytes at a time.
+    fn sent(upload: &Upload, step: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut left = upload.bytes();
+        while left > 0 {
+            let next = upload.next(left);
+            let written = &next[..next.len().min(step)];
+            out.extend_from_slice(written);
+            left -= written.len() as u64;
+        }
+        out
+    }
+
+    #[test]
+    fn an_upload_at_length_is_its_bytes_and_nothing_else() {
+        assert!(sent(&Upload::at_length(0), 1).is_empty());
+        for bytes in [1, UPLOAD_BYTES - 1, UPLOAD_BYTES, UPLOAD_BYTES + 1] {
+            assert_eq!(sent(&Upload::at_length(bytes as u64), 1000), vec![b'x'; bytes]);
+        }
+    }
+
+    #[test]
+    fn an_upload_in_chunks_is_the_same_however_it_is_written() {
+        let chunk = format!("4000\r\n{}\r\n", "x".repeat(CHUNK_BYTES));
+        // More chunks than a piece holds.
+        let chunks = UPLOAD_BYTES / CHUNK_BYTES + 3;
+        let expected = chunk.repeat(chunks) + "0\r\n\r\n";
+        let upload = Upload::in_chunks((chunks * CHUNK_BYTES) as u64);
+        for step in [7, CHUNK_BYTES, usize::MAX] {
+            assert!(sent(&upload, step) == expected.as_bytes(), "{step} bytes at a time");
+        }
+    }
 }

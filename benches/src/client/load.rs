@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use super::connection::{Connection, Shared};
+use super::connection::{Connection, Shared, Upload};
 use super::{ClientOptions, Latency, Outcome};
 use crate::answer::Expected;
 use crate::sys::{self, Epoll, Ready};
 
 /// How long answers may take that are still owed when the time is up.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Descriptors reported by one epoll_wait.
 const EVENTS_MAX: usize = 512;
 /// The longest latency that is told apart, in nanoseconds.
@@ -58,7 +58,12 @@ impl Load {
             connections.push(connection);
         }
         let request = request(options).repeat(options.depth as usize);
-        let shared = Shared::new(request, options.upload, options.mode, options.bytes);
+        let upload = if options.chunked {
+            Upload::in_chunks(options.upload)
+        } else {
+            Upload::at_length(options.upload)
+        };
+        let shared = Shared::new(request, upload, options.mode, options.bytes);
         Ok(Self { options: options.clone(), shared, epoll, connections })
     }
 
@@ -242,7 +247,9 @@ impl Measurement {
 fn request(options: &ClientOptions) -> Vec<u8> {
     let method = if options.upload > 0 { "POST" } else { "GET" };
     let mut head = format!("{method} {} HTTP/1.1\r\nHost: {}\r\n", options.path, options.address);
-    if options.upload > 0 {
+    if options.upload > 0 && options.chunked {
+        head += "Transfer-Encoding: chunked\r\n";
+    } else if options.upload > 0 {
         head += &format!("Content-Length: {}\r\n", options.upload);
     }
     if options.short_lived {
@@ -269,19 +276,22 @@ mod tests {
             rate: 0.0,
             depth: 1,
             upload: 0,
+            chunked: false,
             short_lived: false,
             requests: 0,
         }
     }
 
     #[test]
-    fn an_upload_announces_its_length_and_a_short_lived_connection_its_end() {
+    fn an_upload_announces_its_framing_and_a_short_lived_connection_its_end() {
         let plain = b"GET /heartbeat/17 HTTP/1.1\r\nHost: 127.0.0.1:80\r\n\r\n";
         assert_eq!(request(&options()), plain);
         let upload = request(&ClientOptions { upload: 5, ..options() });
         assert!(
             upload.starts_with(b"POST /") && upload.ends_with(b"\r\nContent-Length: 5\r\n\r\n")
         );
+        let chunked = request(&ClientOptions { upload: 5, chunked: true, ..options() });
+        assert!(chunked.ends_with(b"\r\nTransfer-Encoding: chunked\r\n\r\n"));
         let short = request(&ClientOptions { short_lived: true, ..options() });
         assert!(short.ends_with(b"\r\nConnection: close\r\n\r\n"));
     }

@@ -60,6 +60,9 @@ pub struct ClientOptions {
     /// Bytes of content in every request (POST)
     #[arg(long, default_value_t = 0)]
     pub upload: u64,
+    /// That content comes in chunks of 16 KiB
+    #[arg(long)]
+    pub chunked: bool,
     /// A new connection for every request
     #[arg(long)]
     pub short_lived: bool,

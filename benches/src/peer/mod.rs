@@ -8,6 +8,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::machine::first_line;
+use crate::network::{LOOPBACK_IP, VETH_IP};
 use crate::process::Group;
 pub use workshop::Workshop;
 
@@ -28,6 +30,8 @@ pub struct Work {
     pub bytes: u64,
     /// Bytes of content in each request.
     pub upload: u64,
+    /// That content comes in chunks.
+    pub chunked: bool,
     /// Requests in one segment.
     pub depth: u32,
     /// Every connection has one request and ends.
@@ -36,17 +40,47 @@ pub struct Work {
     pub threads: usize,
     /// Answers of 1 GB are asked for as well.
     pub long_answers: bool,
+    /// How clients come.
+    pub link: Link,
+}
+
+/// The path between a client and a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// The loopback interface.
+    Loopback,
+    /// A veth pair, from a network namespace of the client's own.
+    Veth,
 }
 
 impl Work {
     /// One worker that answers with so many bytes.
-    pub fn answers(bytes: u64) -> Self {
-        Self { bytes, upload: 0, depth: 1, short_lived: false, threads: 1, long_answers: false }
+    pub const fn answers(bytes: u64) -> Self {
+        Self {
+            bytes,
+            upload: 0,
+            chunked: false,
+            depth: 1,
+            short_lived: false,
+            threads: 1,
+            long_answers: false,
+            link: Link::Loopback,
+        }
     }
 }
 
 /// What is added to the name of a Heartbeat that logs.
 pub const LOGGING: &str = "+log";
+/// What is added to the name of a Heartbeat that copies large answers.
+pub const COPYING: &str = "+copy";
+
+/// How a Heartbeat waits for its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of the option")]
+pub enum Driver {
+    Uring,
+    Epoll,
+}
 
 /// One of the servers that are compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +107,10 @@ pub enum Kind {
     Fortio,
     /// The Go net/http server in peers/go.
     Go,
+    /// The Go fasthttp server in peers/fasthttp.
+    Fasthttp,
+    /// The may_minihttp server in peers/may.
+    May,
     /// The C epoll loop in peers/floor.c.
     Floor,
 }
@@ -90,10 +128,12 @@ pub struct Running {
 }
 
 /// The servers of a run that names none, those beside Heartbeat.
-pub const KNOWN: [(&str, Kind); 7] = [
+pub const KNOWN: [(&str, Kind); 9] = [
     ("nginx", Kind::Nginx),
     ("floor", Kind::Floor),
     ("go", Kind::Go),
+    ("may_minihttp", Kind::May),
+    ("fasthttp", Kind::Fasthttp),
     ("haproxy", Kind::Haproxy),
     ("h2o", Kind::H2o),
     ("caddy", Kind::Caddy),
@@ -146,14 +186,15 @@ impl Peer {
             Kind::Heartbeat { .. } | Kind::Go => true,
             // Answers by `return` are given to uploads too; files are not.
             Kind::Nginx => work.upload == 0 || work.bytes <= INLINE_BYTES_MAX,
-            Kind::H2o | Kind::Caddy => work.upload == 0,
-            Kind::Haproxy => work.upload == 0 && work.bytes <= INLINE_BYTES_MAX,
+            Kind::H2o | Kind::Caddy | Kind::Fasthttp => work.upload == 0,
+            Kind::Haproxy | Kind::May => work.upload == 0 && work.bytes <= INLINE_BYTES_MAX,
             Kind::Fortio => work.upload == 0 && work.bytes <= FORTIO_BYTES_MAX,
             Kind::Floor => {
                 work.upload == 0
                     && work.depth == 1
                     && work.bytes <= FLOOR_BYTES_MAX
                     && work.threads == 1
+                    && work.link == Link::Loopback
             }
         }
     }
@@ -168,6 +209,14 @@ impl Peer {
         if self.kind == Kind::Haproxy { config::HAPROXY_CONNECTIONS_MAX } else { usize::MAX }
     }
 
+    /// The driver of a Heartbeat.
+    pub fn driver(&self) -> Option<Driver> {
+        let Kind::Heartbeat { arguments, .. } = &self.kind else { return None };
+        let forced =
+            arguments.iter().any(|argument| argument == "epoll" || argument == "--io=epoll");
+        Some(if forced { Driver::Epoll } else { Driver::Uring })
+    }
+
     /// The same Heartbeat with its access log in a file.
     pub fn logging_to(&self, file: PathBuf) -> Self {
         let mut logging = self.clone();
@@ -178,35 +227,89 @@ impl Peer {
         logging
     }
 
-    /// Makes what it needs: programs that are built here, files to send.
-    pub fn prepare(&self, work: &Work, shop: &Workshop) -> io::Result<()> {
+    /// The same Heartbeat in every send tier that its driver has, by names like [`COPYING`].
+    pub fn in_every_tier(&self) -> Vec<Self> {
+        let tiers: &[&str] = match self.driver() {
+            None => &[],
+            Some(Driver::Uring) => &["copy", "splice", "registered", "zerocopy"],
+            // Registered buffers need a ring: elsewhere these tiers are `copy` by another name.
+            Some(Driver::Epoll) => &["copy", "splice"],
+        };
+        let with = |tier: &&str| {
+            let mut peer = self.clone();
+            if let Kind::Heartbeat { arguments, .. } = &mut peer.kind {
+                arguments.extend(["--send".to_owned(), (*tier).to_owned()]);
+            }
+            peer.name += &format!("+{tier}");
+            peer
+        };
+        tiers.iter().map(with).collect()
+    }
+
+    /// Builds it where it is built here, once a run, and says where it is.
+    fn built(&self, shop: &Workshop) -> io::Result<PathBuf> {
         match self.kind {
-            Kind::Go => shop.go_server().map(|_| ()),
-            Kind::Floor => shop.floor().map(|_| ()),
-            Kind::Nginx if work.long_answers => shop.file(LONG_BYTES).map(|_| ()),
-            _ => Ok(()),
+            Kind::Go => shop.go_program("go"),
+            Kind::Fasthttp => shop.go_program("fasthttp"),
+            Kind::May => shop.cargo_program("may"),
+            Kind::Floor => shop.floor(),
+            _ => Ok(PathBuf::new()),
         }
     }
 
-    /// Its version, or what is missing.
-    pub fn version(&self) -> Result<String, String> {
-        let (program, argument) = match &self.kind {
-            Kind::Heartbeat { program, .. } => (program.to_str().unwrap_or_default(), "--version"),
-            Kind::Nginx => ("nginx", "-v"),
-            Kind::Haproxy => ("haproxy", "-v"),
-            Kind::H2o => ("h2o", "--version"),
-            Kind::Caddy => ("caddy", "version"),
-            Kind::Fortio => ("fortio", "version"),
-            Kind::Go => ("go", "version"),
-            Kind::Floor => ("cc", "--version"),
+    /// Its version, or what is missing. What can be built here is built, and needs the network.
+    pub fn version(&self, shop: &Workshop) -> Result<String, String> {
+        let left_out = |why: String| format!("{} is left out: {why}", self.name);
+        let may = Workshop::sources("may/Cargo.toml");
+        let fasthttp = Workshop::sources("fasthttp");
+        let (program, arguments): (&Path, &[&str]) = match &self.kind {
+            Kind::Heartbeat { program, .. } => (program, &["--version"]),
+            Kind::Nginx => (Path::new("nginx"), &["-v"]),
+            Kind::Haproxy => (Path::new("haproxy"), &["-v"]),
+            Kind::H2o => (Path::new("h2o"), &["--version"]),
+            Kind::Caddy => (Path::new("caddy"), &["version"]),
+            Kind::Fortio => (Path::new("fortio"), &["version"]),
+            Kind::Go => (Path::new("go"), &["version"]),
+            Kind::Fasthttp => (
+                Path::new("go"),
+                &["-C", &fasthttp, "list", "-m", "-mod=mod", "github.com/valyala/fasthttp"],
+            ),
+            Kind::May => (
+                Path::new("cargo"),
+                &[
+                    "tree",
+                    "--quiet",
+                    "--manifest-path",
+                    &may,
+                    "--depth",
+                    "0",
+                    "--invert",
+                    "may_minihttp",
+                ],
+            ),
+            Kind::Floor => (Path::new("cc"), &["--version"]),
         };
-        crate::machine::first_line(program, &[argument])
-            .ok_or_else(|| format!("{} is left out: {program} does not run here", self.name))
+        let version = first_line(program, arguments)
+            .ok_or_else(|| left_out(format!("{} does not run here", program.display())))?;
+        self.built(shop).map_err(|error| left_out(error.to_string()))?;
+        Ok(version)
+    }
+
+    /// Writes the files it sends, which takes longer than a start.
+    pub fn prepare(&self, work: &Work, shop: &Workshop) -> io::Result<()> {
+        let sends_files = matches!(self.kind, Kind::Nginx | Kind::H2o | Kind::Caddy);
+        if sends_files && work.bytes > INLINE_BYTES_MAX {
+            shop.file(work.bytes)?;
+        }
+        if self.kind == Kind::Nginx && work.long_answers {
+            shop.file(LONG_BYTES)?;
+        }
+        Ok(())
     }
 
     /// Starts it on a free port, on these CPUs.
     pub fn start(&self, work: &Work, workshop: &Workshop, cpus: &[usize]) -> io::Result<Running> {
-        let address = free_address()?;
+        let address = free_address(work.link)?;
         let mut command = self.command(address, work, workshop)?;
         command.stdin(Stdio::null()).stderr(workshop.log_file(&self.name)?);
         match &self.kind {
@@ -236,7 +339,8 @@ impl Peer {
         Ok(match &self.kind {
             Kind::Heartbeat { program, arguments, log } => {
                 let mut command = Command::new(program);
-                command.args(["-a", "127.0.0.1", "-p", &port, "-t", &threads, "--max", "1G"]);
+                let ip = address.ip().to_string();
+                command.args(["-a", &ip, "-p", &port, "-t", &threads, "--max", "1G"]);
                 command.args(arguments).args(log.iter().map(|_| "--log"));
                 command
             }
@@ -269,13 +373,18 @@ impl Peer {
                 command.env("GOMAXPROCS", &threads);
                 command
             }
-            Kind::Go => {
-                let mut command = Command::new(shop.go_server()?);
+            Kind::Go | Kind::Fasthttp => {
+                let mut command = Command::new(self.built(shop)?);
                 command.args(["-a", &address.to_string()]).env("GOMAXPROCS", &threads);
                 command
             }
+            Kind::May => {
+                let mut command = Command::new(self.built(shop)?);
+                command.args([&address.to_string(), &work.bytes.to_string(), &threads]);
+                command
+            }
             Kind::Floor => {
-                let mut command = Command::new(shop.floor()?);
+                let mut command = Command::new(self.built(shop)?);
                 let ending = if work.short_lived { "close" } else { "keep" };
                 command.args([&port, &work.bytes.to_string(), ending]);
                 command
@@ -290,9 +399,13 @@ fn configured(program: &str, arguments: &[&str], file: PathBuf) -> Command {
     command
 }
 
-/// A port of the loopback interface that was free a moment ago.
-fn free_address() -> io::Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
+/// An address where a port was free a moment ago.
+fn free_address(link: Link) -> io::Result<SocketAddr> {
+    let ip = match link {
+        Link::Loopback => LOOPBACK_IP,
+        Link::Veth => VETH_IP,
+    };
+    TcpListener::bind((ip, 0))?.local_addr()
 }
 
 #[cfg(test)]
@@ -315,6 +428,16 @@ mod tests {
         assert_eq!(parse("nginx").map(|peer| peer.kind), Ok(Kind::Nginx));
         assert!(parse("heartbeat-epoll").is_ok_and(|peer| peer.is_heartbeat()));
         assert!(parse("apache").is_err_and(|text| text.contains("haproxy")));
+    }
+
+    #[test]
+    fn a_heartbeat_has_the_tiers_of_its_driver() {
+        let names = |word: &str| -> Vec<String> {
+            parse(word).unwrap().in_every_tier().into_iter().map(|peer| peer.name).collect()
+        };
+        assert_eq!(names("a=/x/y"), ["a+copy", "a+splice", "a+registered", "a+zerocopy"]);
+        assert_eq!(names("a=/x/y:--io,epoll"), ["a+copy", "a+splice"]);
+        assert!(names("nginx").is_empty());
     }
 
     #[test]

@@ -81,23 +81,42 @@ impl Workshop {
     pub(super) fn floor(&self) -> io::Result<PathBuf> {
         let program = self.folder.join("floor");
         if !program.exists() {
-            let source = sources().join("floor.c");
             let mut command = Command::new("cc");
-            command.args(["-O2", "-Wall", "-Wextra", "-o"]).arg(&program).arg(source);
-            build(command)?;
+            command.args(["-O2", "-Wall", "-Wextra", "-o"]).arg(&program);
+            build(command.arg(Self::sources("floor.c")))?;
         }
         Ok(program)
     }
 
-    /// The Go server, built once a run.
-    pub(super) fn go_server(&self) -> io::Result<PathBuf> {
-        let program = self.folder.join("go-server");
+    /// A server in Go, built once a run.
+    pub(super) fn go_program(&self, source: &str) -> io::Result<PathBuf> {
+        let program = self.folder.join(source);
         if !program.exists() {
             let mut command = Command::new("go");
-            command.current_dir(sources().join("go")).args(["build", "-o"]).arg(&program).arg(".");
-            build(command)?;
+            command.current_dir(Self::sources(source)).args(["build", "-o"]).arg(&program);
+            build(command.arg("."))?;
         }
         Ok(program)
+    }
+
+    /// A server in Rust, built once a run, beside this program so that the next run need not.
+    pub(super) fn cargo_program(&self, source: &str) -> io::Result<PathBuf> {
+        let program = self.folder.join(source);
+        if !program.exists() {
+            let own = std::env::current_exe()?;
+            let target = own.parent().unwrap_or(&self.folder).join("peers");
+            let manifest = Path::new(&Self::sources(source)).join("Cargo.toml");
+            let mut command = Command::new("cargo");
+            command.args(["build", "--release", "--locked", "--manifest-path"]).arg(manifest);
+            build(command.arg("--target-dir").arg(&target))?;
+            fs::copy(target.join("release").join(source), &program)?;
+        }
+        Ok(program)
+    }
+
+    /// Where the source of a peer lies.
+    pub(super) fn sources(name: &str) -> String {
+        format!("{}/peers/{name}", env!("CARGO_MANIFEST_DIR"))
     }
 }
 
@@ -108,17 +127,15 @@ impl Drop for Workshop {
     }
 }
 
-fn sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
-}
-
-fn build(mut command: Command) -> io::Result<()> {
+/// A failure is told by the last line of what the compiler said.
+fn build(command: &mut Command) -> io::Result<()> {
     let output = command.output()?;
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(io::Error::other(format!("{}: {said}", command.get_program().display())))
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.trim_end().lines().last().unwrap_or_default();
+    Err(io::Error::other(format!("{} cannot build it: {last}", command.get_program().display())))
 }
 
 /// Removes the folders of runs that are no longer alive.

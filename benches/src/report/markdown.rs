@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::figure::{CROSSING, P50, Regime, heading};
+use crate::figure::heading;
+use crate::peer::Peer;
 use crate::results::{Case, Results, Row, ScenarioResult};
-use crate::statistics::{Spread, spread};
-use crate::targets::{Bound, LATENCIES, LATENCY_FIGURE, Verdict, verdicts};
+use crate::statistics::Spread;
+use crate::targets::{Bound, Verdict, unjudged, verdicts};
 
 /// All results on one page; `plots` by the names of their scenarios.
-pub fn page(results: &Results, heartbeats: &[String], plots: &BTreeMap<String, String>) -> String {
+pub fn page(results: &Results, peers: &[Peer], plots: &BTreeMap<String, String>) -> String {
     let machine = &results.machine;
     let mut lines = vec![
         "# Measured".to_owned(),
@@ -17,21 +18,30 @@ pub fn page(results: &Results, heartbeats: &[String], plots: &BTreeMap<String, S
             "{}, {} CPUs ({}), congestion control {}.",
             machine.kernel, machine.cpus, machine.cpu, machine.congestion_control
         ),
-        String::new(),
-        "```".to_owned(),
-        results.command.clone(),
-        "```".to_owned(),
-        String::new(),
-        regimes_found(results),
-        String::new(),
     ];
+    lines.extend(results.note.clone());
+    lines.push(String::new());
+    lines.push(
+        "A figure is the median of its rounds, with the quartiles behind it. A ratio is taken \
+         within each round, whose measurements are neighbours in time; its median decides. \
+         *Within noise* means that the bound lies between the quartiles."
+            .to_owned(),
+    );
+    lines.push(String::new());
     let versions = results.versions.iter().map(|(name, version)| format!("- {name}: {version}"));
     lines.extend(versions);
-    lines.extend(results.missing.iter().map(|line| format!("- not measured: {line}")));
+    lines.extend(results.missing.iter().map(|line| format!("- {line}")));
     lines.push(String::new());
-    lines.push(targets_table(results, heartbeats));
+    lines.push(targets_table(results, peers));
+    let not_measured = unjudged(results, peers);
+    if !not_measured.is_empty() {
+        let named: Vec<String> =
+            not_measured.iter().map(|(what, server)| format!("{what} ({server})")).collect();
+        lines.push(format!("Not measured: {}.\n", named.join("; ")));
+    }
     for scenario in &results.scenarios {
         lines.push(format!("## {}: {}\n", scenario.name, scenario.title));
+        lines.push(format!("`{}`\n", scenario.command));
         if let Some(plot) = plots.get(&scenario.name) {
             lines.push(format!("![{}]({plot})\n", scenario.title));
         }
@@ -40,140 +50,87 @@ pub fn page(results: &Results, heartbeats: &[String], plots: &BTreeMap<String, S
     lines.join("\n")
 }
 
-fn regimes_found(results: &Results) -> String {
-    let rows = || results.scenarios.iter().flat_map(|s| &s.cases).flat_map(|case| &case.rows);
-    let told: Vec<String> = Regime::ALL
-        .into_iter()
-        .filter_map(|regime| {
-            let samples = rows().flat_map(|row| &row.samples).filter(|s| s.regime == regime);
-            let spread = spread(samples.filter_map(|s| s.figures.get(CROSSING).copied()))?;
-            let name = regime.name();
-            Some(format!("{name}: {} ns", range(&spread, 0)))
-        })
-        .collect();
-    format!(
-        "A cache line to the client's CPU and back took, {}. Medians are of one regime, with \
-         what they lie between.",
-        told.join("; ")
-    )
-}
-
 /// Every target and its verdict.
-pub fn targets_table(results: &Results, heartbeats: &[String]) -> String {
+pub fn targets_table(results: &Results, peers: &[Peer]) -> String {
     let mut out = String::from(
         "## Targets\n\n\
          The reference (the Go program) is stood in for by `go`, a net/http server that answers \
          the same way.\n\n\
-         | what | server | CPUs | figure | beside | ratio | target | verdict |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+         | what | server | figure | beside | ratio or difference | target | verdict |\n\
+         | --- | --- | --- | --- | --- | --- | --- |\n",
     );
-    for verdict in verdicts(results, heartbeats) {
+    for verdict in verdicts(results, peers) {
         out += &verdict_line(&verdict);
-    }
-    for (scenario, label) in LATENCIES {
-        let Some(case) = results.case(scenario, label) else { continue };
-        for server in heartbeats {
-            out += &latency_lines(scenario, case, server);
-        }
     }
     out
 }
 
 fn verdict_line(verdict: &Verdict) -> String {
-    let (beside, ratio) = match &verdict.theirs {
-        Some((name, figure)) => (format!("{name} {}", short(*figure)), short(verdict.judged)),
-        None => ("-".to_owned(), "-".to_owned()),
+    let (figure, beside, ratio) = match &verdict.theirs {
+        Some((name, theirs)) => (
+            short(verdict.ours.median),
+            format!("{name} {}", short(theirs.median)),
+            range(&verdict.judged, 2),
+        ),
+        None => (short_range(&verdict.judged), "-".to_owned(), "-".to_owned()),
     };
     let target = match verdict.bound {
         Bound::AtMost(limit) => format!("<= {}", short(limit)),
         Bound::AtLeast(limit) => format!(">= {}", short(limit)),
     };
+    let met = if verdict.is_met() { "met" } else { "**not met**" };
+    let noise = if verdict.is_within_noise() { ", within noise" } else { "" };
     format!(
-        "| {} | {} | {} | {} | {beside} | {ratio} | {target} | {} |\n",
-        verdict.what,
-        verdict.server,
-        verdict.regime.name(),
-        short(verdict.ours),
-        if verdict.bound.is_met(verdict.judged) { "met" } else { "**not met**" },
+        "| {} | {} | {figure} | {beside} | {ratio} | {target} | {met}{noise} |\n",
+        verdict.what, verdict.server,
     )
 }
 
-/// Latency, which has no target, beside nginx.
-fn latency_lines(scenario: &str, case: &Case, server: &str) -> String {
-    let mut out = String::new();
-    for regime in Regime::ALL {
-        for figure in [P50, LATENCY_FIGURE] {
-            let of = |name: &str| case.row(name)?.figure(figure, regime).map(|s| s.median);
-            if let (Some(ours), Some(theirs)) = (of(server), of("nginx")) {
-                out += &format!(
-                    "| {scenario}, {}: {} | {server} | {} | {} | nginx {} | {} | - | - |\n",
-                    case.label,
-                    heading(figure).0,
-                    regime.name(),
-                    short(ours),
-                    short(theirs),
-                    short(ours / theirs),
-                );
-            }
-        }
-    }
-    out
-}
-
-/// The figures of one scenario: a line for each server, case and regime; the first column also as
-/// a ratio to the first server.
+/// The figures of one scenario: a line for each server and case; the first column also as a ratio
+/// to the first server.
 pub fn scenario_table(scenario: &ScenarioResult) -> String {
     let with_cases = scenario.cases.iter().any(|case| !case.label.is_empty());
-    let regimes: Vec<Regime> = Regime::ALL
-        .into_iter()
-        .filter(|&regime| scenario.cases.iter().flat_map(|c| &c.rows).any(|row| row.has(regime)))
-        .collect();
-    let mut head = vec!["server".to_owned(), "CPUs".to_owned(), "rounds".to_owned()];
+    let mut head = vec!["server".to_owned(), "rounds".to_owned()];
     if with_cases {
         head.insert(0, "case".to_owned());
     }
     for (index, column) in scenario.columns.iter().enumerate() {
         head.push(heading(column).0.to_owned());
         if index == 0 {
-            head.push("by first".to_owned());
+            head.push("ratio to first".to_owned());
         }
     }
     let mut out = table_line(&head);
     out += &table_line(&vec!["---".to_owned(); head.len()]);
+    let mut failures = String::new();
     for case in &scenario.cases {
-        for &regime in &regimes {
-            for row in case.rows.iter().filter(|row| row.has(regime)) {
-                let mut cells = row_cells(case, row, regime, &scenario.columns);
+        for row in &case.rows {
+            if !row.rounds.is_empty() {
+                let mut cells = row_cells(case, row, &scenario.columns);
                 if with_cases {
                     cells.insert(0, case.label.clone());
                 }
                 out += &table_line(&cells);
             }
-        }
-        for row in &case.rows {
             if let Some(why) = &row.failure {
-                out += &format!("\n{} {}: failed: {why}\n", row.server, case.label);
+                failures += &format!("\n{} {}: failed: {why}\n", row.server, case.label);
             }
         }
     }
-    out
+    out + &failures
 }
 
-fn row_cells(case: &Case, row: &Row, regime: Regime, columns: &[String]) -> Vec<String> {
-    let samples = row.samples.iter().filter(|sample| sample.regime == regime).count();
-    let mut cells = vec![row.server.clone(), regime.name().to_owned(), samples.to_string()];
+fn row_cells(case: &Case, row: &Row, columns: &[String]) -> Vec<String> {
+    let mut cells = vec![row.server.clone(), row.rounds.len().to_string()];
     for (index, column) in columns.iter().enumerate() {
-        let (_, digits) = heading(column);
-        let figure = row.figure(column, regime);
+        let digits = heading(column).1;
+        let figure = row.figure(column);
         cells.push(figure.map_or("-".to_owned(), |spread| range(&spread, digits)));
         if index == 0 {
-            let first = case.rows.first().and_then(|first| first.figure(column, regime));
-            cells.push(match (figure, first) {
-                (Some(figure), Some(first)) if first.median > 0.0 => {
-                    format!("{:.2}", figure.median / first.median)
-                }
-                _ => "-".to_owned(),
-            });
+            let first = case.rows.first();
+            let ratio =
+                first.and_then(|first| row.paired(first, column, |here, there| here / there));
+            cells.push(ratio.map_or("-".to_owned(), |spread| range(&spread, 2)));
         }
     }
     cells
@@ -183,13 +140,17 @@ fn table_line(cells: &[String]) -> String {
     format!("| {} |\n", cells.join(" | "))
 }
 
-/// A median with what it lies between, where that is more than one number.
+/// A median with its quartiles, where they differ.
 fn range(spread: &Spread, digits: usize) -> String {
-    let Spread { median, min, max } = spread;
-    if min == max {
-        return format!("{median:.digits$}");
-    }
-    format!("{median:.digits$} ({min:.digits$}..{max:.digits$})")
+    let [lower, median, upper] =
+        [spread.lower, spread.median, spread.upper].map(|number| format!("{number:.digits$}"));
+    if lower == upper { median } else { format!("{median} ({lower}..{upper})") }
+}
+
+/// The same with as many digits as [`short`] gives.
+fn short_range(spread: &Spread) -> String {
+    let [lower, median, upper] = [spread.lower, spread.median, spread.upper].map(short);
+    if lower == upper { median } else { format!("{median} ({lower}..{upper})") }
 }
 
 /// Three digits, or all of a larger number.
@@ -204,66 +165,67 @@ fn short(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::{CPU, Figures, Sample};
+    use crate::figure::{CPU, Figures};
 
-    fn row(server: &str, regime: Regime, values: &[f64]) -> Row {
-        let sample =
-            |&value: &f64| Sample { regime, figures: Figures::from([(CPU.to_owned(), value)]) };
-        let samples = values.iter().map(sample).collect();
-        Row { server: server.to_owned(), samples, failure: None }
+    fn row(server: &str, values: &[f64]) -> Row {
+        let round = |&value: &f64| Figures::from([(CPU.to_owned(), value)]);
+        let rounds = values.iter().map(round).collect();
+        Row { server: server.to_owned(), rounds, failure: None }
     }
 
     fn scenario(rows: Vec<Row>) -> ScenarioResult {
         ScenarioResult {
             name: "x".to_owned(),
             title: String::new(),
+            axis: String::new(),
+            command: String::new(),
             columns: vec![CPU.to_owned()],
             cases: vec![Case { label: String::new(), rows }],
         }
     }
 
     #[test]
-    fn a_table_has_a_line_per_server_and_regime_with_the_ratio_to_the_first() {
-        let rows = vec![
-            row("a", Regime::Near, &[2.0, 4.0, 3.0]),
-            row("b", Regime::Near, &[6.0]),
-            row("c", Regime::Far, &[9.0]),
-        ];
+    fn a_table_has_a_line_per_server_with_the_paired_ratio_to_the_first() {
+        let rows = vec![row("a", &[2.0, 4.0, 8.0]), row("b", &[6.0, 4.0, 16.0])];
         let text = scenario_table(&scenario(rows));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines,
             [
-                "| server | CPUs | rounds | CPU us/request | by first |",
-                "| --- | --- | --- | --- | --- |",
-                "| a | near | 3 | 3.00 (2.00..4.00) | 1.00 |",
-                "| b | near | 1 | 6.00 | 2.00 |",
-                "| c | far | 1 | 9.00 | - |",
+                "| server | rounds | CPU us/request | ratio to first |",
+                "| --- | --- | --- | --- |",
+                "| a | 3 | 4.00 (3.00..6.00) | 1.00 |",
+                "| b | 3 | 6.00 (5.00..11.00) | 2.00 (1.50..2.50) |",
             ]
         );
     }
 
     #[test]
     fn what_failed_is_told_below() {
-        let mut failed = row("a", Regime::Near, &[]);
+        let mut failed = row("a", &[]);
         failed.failure = Some("it does not listen".to_owned());
-        assert!(scenario_table(&scenario(vec![failed])).contains("a : failed: it does not listen"));
+        let text = scenario_table(&scenario(vec![failed]));
+        assert!(text.ends_with("\na : failed: it does not listen\n"), "{text}");
     }
 
     #[test]
     fn a_verdict_tells_both_figures_the_ratio_and_the_bound() {
+        let even = |number| Spread { lower: number, median: number, upper: number };
         let verdict = Verdict {
             what: "w".to_owned(),
             server: "a".to_owned(),
-            regime: Regime::Near,
-            ours: 1.8,
-            theirs: Some(("nginx".to_owned(), 3.0)),
-            judged: 0.6,
+            ours: even(1.8),
+            theirs: Some(("nginx".to_owned(), even(3.0))),
+            judged: Spread { lower: 0.5, median: 0.6, upper: 0.7 },
             bound: Bound::AtMost(0.7),
         };
-        let line = "| w | a | near | 1.80 | nginx 3.00 | 0.60 | <= 0.70 | met |\n";
+        let line = "| w | a | 1.80 | nginx 3.00 | 0.60 (0.50..0.70) | <= 0.70 | met |\n";
         assert_eq!(verdict_line(&verdict), line);
-        let missed = Verdict { judged: 0.71, ..verdict };
-        assert!(verdict_line(&missed).ends_with("| **not met** |\n"));
+        let near = Verdict { bound: Bound::AtMost(0.65), ..verdict.clone() };
+        assert!(verdict_line(&near).ends_with("| <= 0.65 | met, within noise |\n"));
+        let missed = Verdict { bound: Bound::AtMost(0.55), ..verdict.clone() };
+        assert!(verdict_line(&missed).ends_with("| **not met**, within noise |\n"));
+        let clearly = Verdict { bound: Bound::AtLeast(0.71), ..verdict };
+        assert!(verdict_line(&clearly).ends_with("| **not met** |\n"));
     }
 }

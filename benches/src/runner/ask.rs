@@ -4,46 +4,42 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-use super::{Bench, LoadProcess, beside, idle, start, wrk, yardstick};
+use super::{Bench, LoadProcess, beside, idle, long_heads, start, wrk};
 use crate::client::Outcome;
 use crate::figure::{
-    BUSIEST, CLIENT_BUSY, CPU, CROSSING, ELAPSED, Figures, MESSAGE, P50, P99, P999, RATE, RESIDENT,
-    RESIDENT_GROWTH, Regime, SERVER_BUSY, START, Sample,
+    BUSIEST, CLIENT_BUSY, CPU, ELAPSED, Figures, P50, P99, P999, RATE, RESIDENT, RESIDENT_GROWTH,
+    SERVER_BUSY, SERVER_WAITED, START,
 };
 use crate::peer::{Peer, Work};
+use crate::process::ThreadTime;
 use crate::scenario::{Ask, Shape};
 
 /// What a server may still have to do when its last answer has arrived.
 const SETTLE: Duration = Duration::from_millis(5);
 /// The same behind an upload: an answer may come before the server has read it all.
 const UPLOAD_SETTLE: Duration = Duration::from_millis(300);
-/// How often a measurement is repeated in which the machine changed under it.
-const ATTEMPTS: usize = 4;
 const MIB: f64 = (1 << 20) as f64;
 
-/// One measurement within one regime. `rate` is for those that have one.
-pub fn take_sample(peer: &Peer, ask: &Ask, rate: f64, bench: &Bench) -> io::Result<Sample> {
-    if matches!(ask, Ask::Start | Ask::Idle(_) | Ask::IdleConnections(_)) {
-        return Ok(Sample { regime: Regime::Any, figures: figures(peer, ask, rate, bench)? });
-    }
-    for _ in 0..ATTEMPTS {
-        let before = yardstick(&bench.server_cpus, &bench.client_cpus)?;
-        let mut figures = figures(peer, ask, rate, bench)?;
-        let after = yardstick(&bench.server_cpus, &bench.client_cpus)?;
-        let regime = Regime::of(before.crossing_ns);
-        figures.insert(MESSAGE.to_owned(), before.message_ns.max(after.message_ns));
-        figures.insert(CROSSING.to_owned(), before.crossing_ns.max(after.crossing_ns));
-        if regime == Regime::of(after.crossing_ns) {
-            return Ok(Sample { regime, figures });
-        }
-    }
-    Err(io::Error::other("the machine changed during every attempt"))
+/// What happens in a measurement besides the load.
+#[derive(Clone, Copy, Default)]
+struct Circumstances {
+    /// Requests a second; 0: as many as go.
+    rate: f64,
+    /// Long answers and scrapes.
+    noise: bool,
+    /// The client has the server's CPU.
+    same_cpu: bool,
 }
 
-fn figures(peer: &Peer, ask: &Ask, rate: f64, bench: &Bench) -> io::Result<Figures> {
+/// One measurement. `rate` is for those that have one.
+pub fn take_sample(peer: &Peer, ask: &Ask, rate: f64, bench: &Bench) -> io::Result<Figures> {
+    let usual = Circumstances::default();
     match ask {
-        Ask::Load(shape) | Ask::Balance(shape) => load(peer, shape, 0.0, false, bench),
-        Ask::Paced { shape, beside, .. } => load(peer, shape, rate, *beside, bench),
+        Ask::Load(shape) | Ask::Balance(shape) => load(peer, shape, usual, bench),
+        Ask::SameCpu(shape) => load(peer, shape, Circumstances { same_cpu: true, ..usual }, bench),
+        Ask::Paced { shape, beside, .. } => {
+            load(peer, shape, Circumstances { rate, noise: *beside, ..usual }, bench)
+        }
         Ask::Wrk(shape) => wrk::load(peer, shape, bench),
         Ask::Start => {
             let (_running, time) = start(peer, &Work::answers(17), bench)?;
@@ -51,6 +47,7 @@ fn figures(peer: &Peer, ask: &Ask, rate: f64, bench: &Bench) -> io::Result<Figur
         }
         Ask::Idle(threads) => idle::memory(peer, *threads, bench),
         Ask::IdleConnections(connections) => idle::connections(peer, *connections, bench),
+        Ask::LongHeads(connections) => long_heads::memory(peer, *connections, bench),
     }
 }
 
@@ -58,17 +55,18 @@ fn figures(peer: &Peer, ask: &Ask, rate: f64, bench: &Bench) -> io::Result<Figur
 fn load(
     peer: &Peer,
     shape: &Shape,
-    rate: f64,
-    with_noise: bool,
+    circumstances: Circumstances,
     bench: &Bench,
 ) -> io::Result<Figures> {
     let (running, start_time) = start(peer, &shape.work, bench)?;
-    let mut load = LoadProcess::start(&running, shape, bench.seconds, rate, &bench.client_cpus)?;
+    let cpus = if circumstances.same_cpu { &bench.server_cpus } else { &bench.client_cpus };
+    let mut load = LoadProcess::start(&running, shape, circumstances.rate, cpus, bench)?;
     let group = &running.group;
     let settle = if shape.work.upload > 0 { UPLOAD_SETTLE } else { SETTLE };
     thread::sleep(settle);
     let resident_before = group.resident_bytes() as f64 / MIB;
-    let noise = if with_noise { Some(beside::Noise::start(peer, &running, bench)?) } else { None };
+    let noise = circumstances.noise.then(|| beside::Noise::start(peer, &running, bench));
+    let noise = noise.transpose()?;
     let threads_before = group.thread_times();
     let cpu_before = group.cpu_time();
     let outcome = load.go()?;
@@ -76,13 +74,15 @@ fn load(
     thread::sleep(settle);
     let cpu = group.cpu_time().saturating_sub(cpu_before).as_secs_f64();
     let resident = group.resident_bytes() as f64 / MIB;
-    let busiest = busiest_share(&threads_before, &group.thread_times());
+    let threads = spent(&threads_before, &group.thread_times());
+    let waited: Duration = threads.iter().map(|thread| thread.waited).sum();
     let mut figures = figures_of(&outcome, cpu)?;
     figures.extend([
         (RESIDENT.to_owned(), resident),
         (RESIDENT_GROWTH.to_owned(), resident - resident_before),
         (START.to_owned(), start_time.as_secs_f64() * 1e3),
-        (BUSIEST.to_owned(), busiest),
+        (BUSIEST.to_owned(), busiest_share(&threads)),
+        (SERVER_WAITED.to_owned(), waited.as_secs_f64() / outcome.elapsed_s),
     ]);
     Ok(figures)
 }
@@ -107,13 +107,20 @@ fn figures_of(outcome: &Outcome, cpu_s: f64) -> io::Result<Figures> {
     Ok(figures.map(|(name, value)| (name.to_owned(), value)).into())
 }
 
-/// The part of the processor time between two looks that the busiest thread had.
-fn busiest_share(before: &[Duration], after: &[Duration]) -> f64 {
-    let before = before.iter().chain(std::iter::repeat(&Duration::ZERO));
-    let spent: Vec<Duration> =
-        after.iter().zip(before).map(|(after, before)| after.saturating_sub(*before)).collect();
-    let total: Duration = spent.iter().sum();
-    let busiest = spent.iter().max().copied().unwrap_or_default();
+/// What the threads ran and waited between two looks.
+fn spent(before: &[ThreadTime], after: &[ThreadTime]) -> Vec<ThreadTime> {
+    let before = before.iter().copied().chain(std::iter::repeat(ThreadTime::default()));
+    let since = |(after, before): (&ThreadTime, ThreadTime)| ThreadTime {
+        ran: after.ran.saturating_sub(before.ran),
+        waited: after.waited.saturating_sub(before.waited),
+    };
+    after.iter().zip(before).map(since).collect()
+}
+
+/// The part of the processor time that the busiest thread had.
+fn busiest_share(spent: &[ThreadTime]) -> f64 {
+    let total: Duration = spent.iter().map(|thread| thread.ran).sum();
+    let busiest = spent.iter().map(|thread| thread.ran).max().unwrap_or_default();
     if total.is_zero() { 1.0 } else { busiest.as_secs_f64() / total.as_secs_f64() }
 }
 
@@ -131,9 +138,10 @@ mod tests {
 
     #[test]
     fn the_busiest_thread_is_told_by_what_it_did_in_between() {
-        let ms = Duration::from_millis;
-        assert_eq!(busiest_share(&[ms(100), ms(1)], &[ms(101), ms(4)]), 0.75);
-        assert_eq!(busiest_share(&[], &[ms(2), ms(2)]), 0.5);
-        assert_eq!(busiest_share(&[ms(5)], &[ms(5)]), 1.0);
+        let ran = |ms| ThreadTime { ran: Duration::from_millis(ms), waited: Duration::ZERO };
+        let share = |before: &[_], after: &[_]| busiest_share(&spent(before, after));
+        assert_eq!(share(&[ran(100), ran(1)], &[ran(101), ran(4)]), 0.75);
+        assert_eq!(share(&[], &[ran(2), ran(2)]), 0.5);
+        assert_eq!(share(&[ran(5)], &[ran(5)]), 1.0);
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn connections(peer: &Peer, connections: usize, bench: &Bench) -> io:
     let before = running.group.resident_bytes() as f64;
     let requests = connections as u64;
     let shape = Shape { work, connections, mode: Mode::Read, requests };
-    let mut load = LoadProcess::start(&running, &shape, bench.seconds, 0.0, &bench.client_cpus)?;
+    let mut load = LoadProcess::start(&running, &shape, 0.0, &bench.client_cpus, bench)?;
     let outcome = load.go()?;
     if outcome.errors > 0 || outcome.answers < requests {
         let reason = outcome.first_error.unwrap_or_default();

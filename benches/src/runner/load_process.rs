@@ -3,8 +3,9 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
+use super::Bench;
 use crate::client::{Mode, Outcome};
-use crate::peer::Running;
+use crate::peer::{Link, Running};
 use crate::process::Group;
 use crate::scenario::Shape;
 
@@ -16,15 +17,17 @@ pub struct LoadProcess {
 }
 
 impl LoadProcess {
-    /// Starts one, and waits until it is ready. `rate` 0 is a closed loop.
+    /// Starts one on these CPUs, and waits until it is ready. `rate` 0 is a closed loop.
     pub fn start(
         server: &Running,
         shape: &Shape,
-        seconds: f64,
         rate: f64,
         cpus: &[usize],
+        bench: &Bench,
     ) -> io::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
+        let seconds = bench.seconds;
+        // Whatever has been built in the meantime.
+        let mut command = Command::new("/proc/self/exe");
         let address = server.address.to_string();
         command.arg("client").args(["--address", &address, "--path", &server.path]);
         let mode = if shape.mode == Mode::Read { "read" } else { "discard" };
@@ -41,6 +44,11 @@ impl LoadProcess {
         ];
         command.args(numbers.iter().flat_map(|(name, value)| [name, value.as_str()]));
         command.args(shape.work.short_lived.then_some("--short-lived"));
+        command.args(shape.work.chunked.then_some("--chunked"));
+        if shape.work.link == Link::Veth {
+            let namespace = bench.client_namespace.as_ref();
+            namespace.ok_or_else(|| io::Error::other("there is no veth pair"))?.hold(&mut command);
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut group = Group::start(command, cpus)?;
         let (Some(to), Some(from)) = (group.child.stdin.take(), group.child.stdout.take()) else {

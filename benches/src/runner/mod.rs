@@ -4,20 +4,20 @@ mod ask;
 mod beside;
 mod idle;
 mod load_process;
+mod long_heads;
 mod rounds;
 mod server;
 mod wrk;
-mod yardstick;
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
+use crate::network::Namespace;
 use crate::peer::Workshop;
 pub use ask::take_sample;
 pub use load_process::LoadProcess;
 pub use rounds::run_scenario;
 pub use server::start;
-pub use yardstick::{Yardstick, yardstick};
 
 /// What all measurements of a run share.
 pub struct Bench {
@@ -29,16 +29,18 @@ pub struct Bench {
     pub server_cpus: Vec<usize>,
     /// The client's.
     pub client_cpus: Vec<usize>,
+    /// Where clients are that come over the veth pair, where there is one.
+    pub client_namespace: Option<Namespace>,
     /// How long one measurement takes.
     pub seconds: f64,
     /// How often each server is measured.
     pub rounds: usize,
-    /// What could not be measured, a line each.
+    /// What was left out, a line each.
     pub missing: Mutex<BTreeSet<String>>,
 }
 
 impl Bench {
-    /// Remembers what could not be measured, and says so the first time.
+    /// Remembers what was left out, and says so the first time.
     pub fn miss(&self, what: String) {
         let mut missing = self.missing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if missing.insert(what.clone()) {

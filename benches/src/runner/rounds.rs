@@ -1,11 +1,10 @@
-//! Owns the order of measurements: in each round every server has its turn, and each round begins
-//! with another one.
+//! Owns the order of measurements. In each round every server has its turn, so that the figures of
+//! one round are neighbours in time and their ratio holds on a machine that changes.
 
-use std::collections::BTreeMap;
 use std::io;
 
-use super::{Bench, take_sample, yardstick};
-use crate::figure::{RATE, Regime};
+use super::{Bench, take_sample};
+use crate::figure::RATE;
 use crate::peer::{Kind, Peer, Work};
 use crate::results::{Case, Row, ScenarioResult};
 use crate::scenario::{Ask, Asked, Scenario};
@@ -22,27 +21,22 @@ pub fn run_scenario(
     let rounds = bench.rounds.min(scenario.rounds_max);
     let cases = cases
         .into_iter()
-        .map(|(label, ask)| {
-            let rows = run_case(&ask, &peers, rounds, bench);
-            for row in &rows {
-                if let Some(why) = &row.failure {
-                    bench.miss(format!("{} {label}: {}: {why}", scenario.name, row.server));
-                }
-            }
-            Case { label, rows }
-        })
+        .map(|(label, ask)| Case { label, rows: run_case(&ask, &peers, rounds, bench) })
         .collect();
     ScenarioResult {
         name: scenario.name.to_owned(),
         title: scenario.title.to_owned(),
+        axis: scenario.axis.to_owned(),
+        command: std::env::args().collect::<Vec<_>>().join(" "),
         columns: scenario.columns.iter().map(|&column| column.to_owned()).collect(),
         cases,
     }
 }
 
+/// Heartbeat first, and then what it is compared with most.
 fn asked(asked: Asked, peers: &[Peer], everybody: bool, bench: &Bench) -> Vec<Peer> {
-    let ours = || peers.iter().filter(|peer| peer.is_heartbeat());
-    let nginx = |peer: &&Peer| peer.kind == Kind::Nginx;
+    let ours = || peers.iter().filter(|peer| peer.is_heartbeat()).cloned();
+    let nginx = || peers.iter().filter(|peer| peer.kind == Kind::Nginx).cloned();
     match asked {
         Asked::All => peers.to_vec(),
         Asked::Few => {
@@ -51,11 +45,15 @@ fn asked(asked: Asked, peers: &[Peer], everybody: bool, bench: &Bench) -> Vec<Pe
             };
             peers.iter().filter(few).cloned().collect()
         }
-        Asked::Ours => ours().cloned().collect(),
+        Asked::Ours => ours().collect(),
         Asked::Logging => {
             let logging = |peer: &Peer| peer.logging_to(bench.workshop.folder().join("access.log"));
-            let both = ours().flat_map(|peer| [peer.clone(), logging(peer)]);
-            both.chain(peers.iter().filter(nginx).cloned()).collect()
+            let both = ours().flat_map(|peer| [peer.clone(), logging(&peer)]);
+            both.chain(nginx()).collect()
+        }
+        Asked::Tiers => {
+            let tiers = ours().flat_map(|peer| [vec![peer.clone()], peer.in_every_tier()].concat());
+            tiers.chain(nginx()).collect()
         }
     }
 }
@@ -63,24 +61,23 @@ fn asked(asked: Asked, peers: &[Peer], everybody: bool, bench: &Bench) -> Vec<Pe
 fn run_case(ask: &Ask, peers: &[Peer], rounds: usize, bench: &Bench) -> Vec<Row> {
     let able: Vec<&Peer> = peers.iter().filter(|peer| can(peer, ask)).collect();
     let new_row =
-        |peer: &&Peer| Row { server: peer.name.clone(), samples: Vec::new(), failure: None };
+        |peer: &&Peer| Row { server: peer.name.clone(), rounds: Vec::new(), failure: None };
     let mut rows: Vec<Row> = able.iter().map(new_row).collect();
-    let mut rates = BTreeMap::new();
+    let mut slowest = None;
     for round in 0..rounds {
-        let rate = match rate(ask, &able, &mut rates, bench) {
+        let rate = match rate(ask, &able, &mut slowest, bench) {
             Ok(rate) => rate,
             Err(error) => {
                 rows.iter_mut().for_each(|row| row.failure = Some(error.to_string()));
                 break;
             }
         };
-        for turn in 0..able.len() {
-            let index = (turn + round) % able.len();
+        for index in order(able.len(), round) {
             if rows[index].failure.is_some() {
                 continue;
             }
             match take_sample(able[index], ask, rate, bench) {
-                Ok(sample) => rows[index].samples.push(sample),
+                Ok(figures) => rows[index].rounds.push(figures),
                 Err(error) => rows[index].failure = Some(error.to_string()),
             }
         }
@@ -88,37 +85,59 @@ fn run_case(ask: &Ask, peers: &[Peer], rounds: usize, bench: &Bench) -> Vec<Row>
     rows
 }
 
+/// Each round begins with another server, and every second one goes backwards: what drifts with
+/// time favours nobody.
+fn order(servers: usize, round: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..servers).map(|turn| (turn + round / 2) % servers).collect();
+    if round % 2 == 1 {
+        order.reverse();
+    }
+    order
+}
+
 fn can(peer: &Peer, ask: &Ask) -> bool {
     match ask {
-        Ask::Load(shape) | Ask::Wrk(shape) | Ask::Balance(shape) => peer.can(&shape.work),
+        Ask::Load(shape) | Ask::SameCpu(shape) | Ask::Wrk(shape) | Ask::Balance(shape) => {
+            peer.can(&shape.work)
+        }
         Ask::Paced { shape, beside, .. } => {
             peer.can(&shape.work) && (peer.has_long_answers() || !beside)
         }
         Ask::Idle(threads) => peer.can(&Work { threads: *threads, ..Work::answers(17) }),
         Ask::IdleConnections(connections) => *connections <= peer.connections_max(),
-        Ask::Start => true,
+        Ask::LongHeads(_) | Ask::Start => true,
     }
 }
 
-/// The rate for the machine as it is now: what all can answer twice over. 0 where none is needed.
-fn rate(
-    ask: &Ask,
-    peers: &[&Peer],
-    known: &mut BTreeMap<Regime, f64>,
-    bench: &Bench,
-) -> io::Result<f64> {
+/// The rate for the machine as it is now: a part of what the slowest can answer. The first round
+/// finds out which that is. 0 where none is needed.
+fn rate(ask: &Ask, peers: &[&Peer], slowest: &mut Option<usize>, bench: &Bench) -> io::Result<f64> {
     let Ask::Paced { shape, part, .. } = ask else { return Ok(0.0) };
-    let now = yardstick(&bench.server_cpus, &bench.client_cpus)?;
-    if let Some(&rate) = known.get(&Regime::of(now.crossing_ns)) {
-        return Ok(rate);
+    let rate_of = |peer: &Peer| -> io::Result<f64> {
+        let figures = take_sample(peer, &Ask::Load(*shape), 0.0, bench)?;
+        Ok(figures.get(RATE).copied().unwrap_or(0.0))
+    };
+    if let Some(index) = *slowest {
+        return Ok(rate_of(peers[index])? * part);
     }
-    let mut slowest = f64::INFINITY;
-    let mut regime = Regime::of(now.crossing_ns);
-    for peer in peers {
-        let sample = take_sample(peer, &Ask::Load(*shape), 0.0, bench)?;
-        slowest = slowest.min(sample.figures.get(RATE).copied().unwrap_or(0.0));
-        regime = regime.max(sample.regime);
+    let mut least = f64::INFINITY;
+    for (index, peer) in peers.iter().enumerate() {
+        let rate = rate_of(peer)?;
+        if rate < least {
+            least = rate;
+            *slowest = Some(index);
+        }
     }
-    known.insert(regime, slowest * part);
-    Ok(slowest * part)
+    Ok(least * part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_round_asks_everybody_and_drift_favours_nobody() {
+        let orders: Vec<Vec<usize>> = (0..4).map(|round| order(3, round)).collect();
+        assert_eq!(orders, [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1]]);
+    }
 }
