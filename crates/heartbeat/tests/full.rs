@@ -6,19 +6,23 @@ mod binary;
 use std::net::SocketAddr;
 
 use binary::{drivers, start};
-use heartbeat_testkit::{Client, Program, Signal, eventually, request};
+use heartbeat_testkit::{Client, Program, Signal, eventually, limit_own, request};
 
 /// More peers than the server answers at a time above its limit.
-const CROWD: usize = 80;
+const CROWD: usize = 300;
 
 /// No more operators than it answers at a time.
-const OPERATORS_SERVED: usize = 60;
+const OPERATORS_SERVED: usize = 250;
 
 /// Peers that fill the queue of a listener.
 const QUEUED: usize = 3000;
 
+/// Descriptors for these peers, of this program and of the server, which inherits the limit.
+const DESCRIPTORS: u64 = 8192;
+
 /// A server whose only place is taken, and the connection that has it.
 fn full(driver: &str, options: &[&str]) -> (Program, Client) {
+    limit_own(libc::RLIMIT_NOFILE, DESCRIPTORS);
     let limit = ["--threads", "1", "--max-connections", "1"];
     let program = start(driver, &[&limit, options].concat());
     let mut served = program.connect();
@@ -79,6 +83,7 @@ fn an_upload_above_the_maximum_that_waits_for_100_is_turned_down_at_once() {
 #[test]
 fn operators_that_stay_take_no_place_of_others() {
     for driver in drivers() {
+        limit_own(libc::RLIMIT_NOFILE, DESCRIPTORS);
         let program = start(driver, &["--threads", "1", "--admin-port", "0"]);
         let admin = program.admin_address();
         let mut operators: Vec<_> = (0..CROWD).map(|_| Client::connect(admin)).collect();

@@ -1,6 +1,7 @@
 //! Owns what the connections of one core share. Acts on nothing: `serve` runs it, `admission` gives
 //! it connections. Nothing here is shared with another worker but the [`Shared`].
 
+use std::cell::Cell;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,6 +26,15 @@ use crate::shared::Shared;
 use crate::shutdown::{Life, Stage};
 use crate::turns::Turns;
 
+/// Bytes of short answers between two looks at the memory limit: one in a few hundred answers, and
+/// little against what the limit keeps free.
+const LOOK_BYTES: usize = 128 * 1024;
+
+/// How long memory that is used up counts as used up. A thousand answers that wait for it would
+/// otherwise read the statistics of the cgroup, which the kernel first adds up, 50,000 times a
+/// second.
+const USED_UP_MS: u64 = 10;
+
 /// What the connections of a worker share.
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
@@ -43,6 +53,11 @@ pub(crate) struct Worker {
     pub(crate) turns: Turns,
     /// The stage of its end that the worker has reached.
     pub(crate) life: Life,
+    /// Bytes of short answers that may be sent before the memory limit is looked at again; 0 while
+    /// memory is used up.
+    sent_bytes_left: Cell<usize>,
+    /// Until when memory counts as used up without another look.
+    used_up_until_ms: Cell<u64>,
 }
 
 impl Worker {
@@ -68,6 +83,8 @@ impl Worker {
             balance: Balance::new(index),
             turns,
             life: Life::default(),
+            sent_bytes_left: Cell::new(0),
+            used_up_until_ms: Cell::new(0),
         }
     }
 
@@ -90,6 +107,39 @@ impl Worker {
         self.log.as_ref()
     }
 
+    /// Whether there is memory for another connection or a longer head.
+    pub(crate) fn has_memory(&self) -> bool {
+        self.memory() != Memory::UsedUp
+    }
+
+    /// What is left of the memory limit.
+    pub(crate) fn memory(&self) -> Memory {
+        let Some(gauge) = &self.shared.memory else { return Memory::Ample };
+        let now_ms = self.clock.now_ms();
+        if now_ms < self.used_up_until_ms.get() {
+            return Memory::UsedUp;
+        }
+        let memory = gauge.read();
+        if memory == Memory::UsedUp {
+            self.used_up_until_ms.set(now_ms + USED_UP_MS);
+        }
+        memory
+    }
+
+    /// Whether there is memory for short answers that nobody reads: the kernel keeps megabytes of
+    /// them for each connection.
+    pub(crate) fn has_memory_for_unread(&self) -> bool {
+        if self.sent_bytes_left.get() == 0 && self.has_memory() {
+            self.sent_bytes_left.set(LOOK_BYTES);
+        }
+        self.sent_bytes_left.get() > 0
+    }
+
+    /// Notes that this many bytes of short answers are about to be sent.
+    pub(crate) fn note_sending(&self, bytes: usize) {
+        self.sent_bytes_left.set(self.sent_bytes_left.get().saturating_sub(bytes));
+    }
+
     /// What the answers to requests depend on.
     pub(crate) fn facts(&self) -> Facts<'_> {
         Facts {
@@ -103,12 +153,6 @@ impl Worker {
     /// their EAGAIN.
     pub(crate) fn has_blocking_sockets(&self) -> bool {
         self.shared.report.driver == Driver::IoUring
-    }
-
-    /// Whether there is memory for another connection or a longer head.
-    pub(crate) fn has_memory(&self) -> bool {
-        let memory = self.shared.memory.as_ref();
-        memory.is_none_or(|gauge| gauge.read() != Memory::UsedUp)
     }
 
     /// Whether answers close their connections.

@@ -217,23 +217,43 @@ impl Socket {
     /// read.
     async fn wait_for_memory(&mut self) {
         loop {
-            let Some(gauge) = &self.worker.shared.memory else { return };
-            let memory = gauge.read();
+            let memory = self.worker.memory();
             if memory == Memory::Ample {
                 return;
             }
-            if !self.has_small_buffer {
-                self.has_small_buffer = true;
-                // Only a socket that is gone refuses it, which the write reports.
-                let _ = sys::set_send_buffer(self.raw(), SCARCE_SEND_BUFFER_BYTES);
-            }
-            if memory == Memory::Scarce {
+            self.make_send_buffer_small();
+            // The memory of a peer that has reset its connection is needed at once.
+            if memory == Memory::Scarce || sys::has_hung_up(self.raw()) {
                 return;
             }
-            self.turn.restart();
-            // Boxed: it is rare, and would add half again to what every session costs.
-            Box::pin(monoio::time::sleep(MEMORY_PAUSE)).await;
+            self.pause().await;
         }
+    }
+
+    /// If memory is used up, a short answer waits until its peer has read the ones before it.
+    async fn wait_for_reader(&mut self) {
+        while !self.worker.has_memory_for_unread() {
+            self.make_send_buffer_small();
+            let has_read = sys::unacknowledged_bytes(self.raw()).is_ok_and(|bytes| bytes == 0);
+            if has_read || sys::has_hung_up(self.raw()) {
+                return;
+            }
+            self.pause().await;
+        }
+    }
+
+    fn make_send_buffer_small(&mut self) {
+        if !self.has_small_buffer {
+            self.has_small_buffer = true;
+            // Only a socket that is gone refuses it, which the write reports.
+            let _ = sys::set_send_buffer(self.raw(), SCARCE_SEND_BUFFER_BYTES);
+        }
+    }
+
+    async fn pause(&mut self) {
+        self.turn.restart();
+        // Boxed: it is rare, and would add half again to what every session costs.
+        Box::pin(monoio::time::sleep(MEMORY_PAUSE)).await;
     }
 
     /// Writes through the event loop, which waits by itself until the socket accepts bytes.
@@ -280,6 +300,8 @@ impl Stream for Socket {
 
     async fn send(&mut self, bytes: Vec<u8>, from: usize) -> (io::Result<usize>, Vec<u8>) {
         self.take_turn().await;
+        self.wait_for_reader().await;
+        self.worker.note_sending(bytes.len() - from);
         let mut has_waited = false;
         loop {
             match sys::send_at_once(self.raw(), &bytes[from..]) {
@@ -361,6 +383,7 @@ impl Stream for Socket {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::path::Path;
     use std::pin::pin;
 
@@ -406,6 +429,50 @@ mod tests {
         let gauge = MemoryGauge::find(&root).unwrap();
         let current = root.join("sys/fs/cgroup/memory.current");
         runtime.block_on(send_within_a_limit(far, gauge, &current));
+        std::fs::remove_dir_all(root).unwrap();
+    }
+
+    /// Sends a short answer, while memory is used up, to a peer that has read all before, and to one
+    /// that has not, until that one resets its connection.
+    async fn send_near_the_limit(gauge: MemoryGauge) {
+        let worker = worker_within(Some(gauge));
+        let socket = |far: std::net::TcpStream| {
+            far.set_nonblocking(true).unwrap();
+            Socket::new(far, None, Rc::clone(&worker))
+        };
+        let answer = || b"x".repeat(100);
+        let (_reader, far) = sys::tcp_pair();
+        let (sent, _) = socket(far).send(answer(), 0).await;
+        assert_eq!(sent.unwrap(), 100);
+
+        let (hoarder, far) = sys::tcp_pair();
+        far.set_nonblocking(true).unwrap();
+        while (&far).write(&[0; 65_536]).is_ok() {}
+        let mut full = socket(far);
+        {
+            let sending = pin!(full.send(answer(), 0));
+            let waited = monoio::time::timeout(MEMORY_PAUSE * 5, sending).await;
+            assert!(waited.is_err(), "its answers are unread");
+        }
+        assert!(full.has_small_buffer);
+        socket2::SockRef::from(&hoarder).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(hoarder);
+        let (sent, _) = full.send(answer(), 0).await;
+        assert!(sent.is_err(), "the peer is gone");
+    }
+
+    #[test]
+    fn a_short_answer_near_the_memory_limit_waits_until_those_before_it_are_read() {
+        let root = cgroup::tree(
+            "unread",
+            &[
+                ("proc/self/cgroup", "0::/\n"),
+                ("sys/fs/cgroup/memory.max", "1000\n"),
+                ("sys/fs/cgroup/memory.current", "1000\n"),
+            ],
+        );
+        let Ok(EventLoop::Epoll(mut runtime)) = event_loop::build_epoll() else { panic!() };
+        runtime.block_on(send_near_the_limit(MemoryGauge::find(&root).unwrap()));
         std::fs::remove_dir_all(root).unwrap();
     }
 }

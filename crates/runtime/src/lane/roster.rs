@@ -118,9 +118,15 @@ impl Roster {
         let Some(Some(client)) = self.clients.get_mut(index as usize) else {
             return Verdict::Answered;
         };
+        // A session finds out whether this peer reads its answers.
+        if !worker.has_memory_for_unread() {
+            return Verdict::Unusual { used: 0 };
+        }
+        let before = outbox.bytes.len();
         let mut dialogue = Dialogue::new(worker, client.remote, client.port, client.is_fresh);
         let verdict = answer(&mut dialogue, input, outbox);
         client.is_fresh = dialogue.is_fresh;
+        worker.note_sending(outbox.bytes.len() - before);
         verdict
     }
 

@@ -298,6 +298,14 @@ pub(crate) fn wait_writable(descriptor: RawFd) -> io::Result<()> {
     check(unsafe { libc::poll(&raw mut poll, 1, -1) }).map(|_| ())
 }
 
+/// Whether a connection is over in both directions, by a reset for example (poll(2)).
+pub(crate) fn has_hung_up(socket: RawFd) -> bool {
+    let mut poll = libc::pollfd { fd: socket, events: 0, revents: 0 };
+    // SAFETY: the pollfd is live for the call, and its number is passed with it.
+    let polled = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    polled > 0 && poll.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0
+}
+
 /// Makes signals do nothing to this process (signal(2)).
 pub(crate) fn ignore_signals(signals: &[c_int]) {
     for signal in signals {
