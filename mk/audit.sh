@@ -58,7 +58,7 @@ else
     if "$deny" fetch db >"$log" 2>&1; then
         check "dependencies: cargo deny, advisories" "$deny" check advisories
     else
-        skip "dependencies: the advisories could not be fetched: $(tail -n 1 "$log")"
+        skip "dependencies: the advisories could not be fetched: $(grep . "$log" | tail -n 1)"
     fi
 fi
 

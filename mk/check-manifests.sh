@@ -101,6 +101,14 @@ if have "chart" helm-docs; then
     check "chart: its README is of its values" sh mk/chart-readme.sh --check
 fi
 
+binary=${HEARTBEAT:-dist/heartbeat}
+[ -x "$binary" ] || binary=
+if [ -z "$binary" ]; then
+    skip "chart: no dist/heartbeat for the commands of helm test (make static)"
+elif have "chart" helm py:yaml; then
+    check "chart: the commands of helm test reach a server over IPv4 and IPv6" python3 mk/check/helm_test.py "$binary"
+fi
+
 rendered() {
     cp manifests/gitops/argocd/applicationset.yaml "$work/rendered/"
     mkdir "$work/recent" "$work/indexed"
@@ -138,8 +146,6 @@ if have "alerts" promtool; then
     fi
 fi
 
-binary=${HEARTBEAT:-dist/heartbeat}
-[ -x "$binary" ] || binary=
 prober=${HEARTBEAT_PROBE:-dist/heartbeat-probe}
 [ -x "$prober" ] || prober=
 if have "monitoring" py:yaml; then

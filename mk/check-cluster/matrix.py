@@ -20,11 +20,14 @@ from pathlib import Path
 
 import life
 import yaml
-from cluster import Cluster, Refused, free_port, wait_for
+from cluster import Cluster, Refused, wait_for
 from kubelet import Nodes
 from resources import CLUSTER_WIDE, definitions, prerequisites
 
 ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "mk/check"))
+from helm_test import Failed, run_container  # noqa: E402
+
 MANIFESTS = ROOT / "manifests"
 CHART = MANIFESTS / "chart/heartbeat"
 IPV4, IPV6 = "10.96.0.0/16", "fd00:96::/108"
@@ -206,27 +209,10 @@ class Check:
             service = pod["metadata"]["name"].removesuffix("-test")
             address = self.cluster.request("GET", f"/api/v1/namespaces/{namespace}/services/{service}")["spec"]["clusterIP"]
             for container in pod["spec"]["containers"]:
-                run_test_container(container["args"], service, address, uri)
-
-
-def run_test_container(arguments, service, address, uri):
-    """Runs it as the kubelet does, which puts the addresses of Services into variables. Nothing leads from the Service's
-    address to a pod here: a server on loopback, of the same family, stands for it."""
-    loopback, port = ("[::1]" if ":" in address else "127.0.0.1"), free_port()
-    options = [f"--port={port}", f"--address={loopback.strip('[]')}", f"--uri={uri}", "--threads=1", "--drain-delay=0s"]
-    server = subprocess.Popen([BINARY, *options], stderr=subprocess.PIPE, text=True)
-    try:
-        while f":{port}" not in (line := server.stderr.readline()):
-            if not line:
-                raise Refused(f"the server for helm test did not start: {options}")
-        variable = f"{service.upper().replace('-', '_')}_PORT"
-        expanded = [word.replace(f"$({variable})", f"tcp://{loopback}:{port}") for word in arguments]
-        result = subprocess.run([BINARY, *expanded], capture_output=True, text=True)
-        if result.returncode:
-            raise Refused(f"helm test, {' '.join(expanded)}: {result.stderr.strip()}")
-    finally:
-        server.kill()
-        server.wait()
+                try:
+                    run_container(BINARY, container["args"], service, ":" in address, uri)
+                except Failed as error:
+                    raise Refused(str(error)) from error
 
 
 def upgrade_over_go_program(check, namespace):

@@ -97,12 +97,13 @@ pub(crate) fn command() -> Command {
         .about("Ask a running server whether it is well: exit code 0 if it answers 200, else 1")
         .arg(
             Arg::new(URL)
-                .help("http://IP[:PORT][/PATH] or tcp://IP:PORT; localhost will do for IP"),
+                .help("http://IP[:PORT][/PATH] or tcp://IP:PORT[/PATH]; localhost will do for IP"),
         )
         .after_help(
             "Without a URL it asks http://127.0.0.1:$HB_PORT/healthz, port 8080 if that is unset, \
              and then [::1].\ntcp:// is for the addresses of Kubernetes services, and asks for \
-             /healthz.\nAn answer may take 2 seconds. Names other than localhost are not resolved.",
+             /healthz unless it has a path.\nAn answer may take 2 seconds. Names other than \
+             localhost are not resolved.",
         );
     let version = Arg::new("version")
         .short('v')

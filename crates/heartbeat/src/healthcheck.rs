@@ -26,8 +26,8 @@ const SERVICE_SCHEME: &str = "tcp";
 
 const HEALTH_PATH: &str = "/healthz";
 
-const URL_FORM: &str = "expected http://IP[:PORT][/PATH] or tcp://IP:PORT, with localhost (::1, \
-                        then 127.0.0.1) or an address for IP; other names are not resolved";
+const URL_FORM: &str = "expected http://IP[:PORT][/PATH] or tcp://IP:PORT[/PATH], with localhost \
+                        (::1, then 127.0.0.1) or an address for IP; other names are not resolved";
 
 /// Checks the server at a URL, by default the one on this host.
 ///
@@ -94,8 +94,7 @@ impl<'u> Target<'u> {
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let path = match (is_service, path) {
             (true, "") => HEALTH_PATH,
-            (true, _) => return None,
-            (false, path) => path,
+            (_, path) => path,
         };
         // The last colon may be inside an IPv6 address, which then ends with a bracket.
         let (host, port) = match authority.rsplit_once(':') {
@@ -205,6 +204,7 @@ mod tests {
             ("http://[fd00::1]:65535/x", "[fd00::1]:65535", "/x"),
             ("tcp://10.0.0.1:8080", "10.0.0.1:8080", "/healthz"),
             ("TCP://[::1]:1", "[::1]:1", "/healthz"),
+            ("tcp://[fd00::1]:8080/a/healthz", "[fd00::1]:8080", "/a/healthz"),
         ];
         for (url, address, path) in cases {
             let target = Target::parse(url).unwrap();
@@ -240,8 +240,8 @@ mod tests {
             "127.0.0.1:8080",
             "https://127.0.0.1/",
             "ftp://127.0.0.1/",
-            "tcp://127.0.0.1:1/",
             "tcp://example.com:1",
+            "tcp://example.com:1/healthz",
             "tcp:127.0.0.1",
             "http://example.com/",
             "http://::1/",
