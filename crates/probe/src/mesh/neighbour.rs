@@ -375,6 +375,16 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_may_fill_a_packet_with_its_head_says_nothing_about_small_ones() {
+        let mut seen = Seen::new();
+        seen.good(0);
+        for index in [1, 2, 3] {
+            seen.bad(index, true, Reach::Up);
+        }
+        assert!(seen.neighbour.black_hole(Direction::Down));
+    }
+
+    #[test]
     fn one_large_upload_has_to_be_swallowed_twice() {
         let mut seen = Seen::new();
         seen.good(0);
@@ -393,7 +403,7 @@ mod tests {
             let mut seen = Seen::new();
             seen.good(0);
             if small_fails {
-                seen.bad(1, false, Reach::Up);
+                seen.bad(0, false, Reach::Up);
             }
             for index in [2, 3, 5, 2, 3, 5] {
                 seen.bad(index, swallowed, reach);
