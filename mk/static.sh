@@ -14,8 +14,10 @@ cat >"$no_unwind" <<'EOF'
 SECTIONS { /DISCARD/ : { *(.eh_frame) *(.eh_frame_hdr) *(.gcc_except_table .gcc_except_table.*) } }
 INSERT AFTER .text;
 EOF
-# Nothing unwinds: a panic aborts.
-export "CARGO_TARGET_$(echo "$name" | tr '[:lower:]' '[:upper:]')_RUSTFLAGS=-C force-unwind-tables=no"
+# Nothing unwinds: a panic aborts. Cargo forgets the profile's `strip` for a package whose optimization has a section of
+# its own, as the prober's has.
+flags='-C force-unwind-tables=no -C strip=symbols'
+export "CARGO_TARGET_$(echo "$name" | tr '[:lower:]' '[:upper:]')_RUSTFLAGS=$flags"
 for package; do
     # Bytes, with 1 MB = 1,048,576. Thousands of edge nodes pull the images, which hold little else.
     case $package in

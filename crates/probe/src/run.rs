@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::args::{self, Asked};
-use crate::client::{Proxies, Resolver, Route, Target, Tls};
+use crate::client::{HEADER_FIELDS_MAX, Proxies, Resolver, Route, Target, Tls};
 use crate::dry_run;
 use crate::log;
 use crate::metrics::Metrics;
@@ -67,7 +67,8 @@ async fn try_run(
     }
     let tls = Tls::for_targets(&settings.servers, &settings.tls).map_err(Failure::of)?;
     let resolver = Resolver::new(settings.resolve.clone());
-    let route = Route { resolver, address: None, proxy: None, tls };
+    let header_fields_max = Some(HEADER_FIELDS_MAX);
+    let route = Route { resolver, address: None, proxy: None, tls, header_fields_max };
     let mut stop = Stop::on_signals().map_err(Failure::of)?;
     let mut again = stop.clone();
     tokio::spawn(async move {

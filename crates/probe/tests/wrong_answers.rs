@@ -122,7 +122,8 @@ fn a_head_with_too_many_fields_is_told_in_words() {
     let stub = Stub::start(move |_| Reply::Raw(reply(999)));
     assert_eq!(errors_of(&stub.url(), r#"{"path": "/"}"#), [""; 0]);
     let stub = Stub::start(move |_| Reply::Raw(reply(1000)));
-    let told = "Exception: the head of the answer has more than 1000 fields or 64 KiB";
+    let told = "Exception: the head of the answer has more than 64 KiB or 1000 fields \
+        (100 in a load)";
     assert_eq!(errors_of(&stub.url(), r#"{"path": "/"}"#), [told]);
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Route {
     pub proxy: Option<Proxy>,
     /// Needed for https only.
     pub tls: Option<Tls>,
+    /// The most header fields of an answer; none is hyper's limit, which costs nothing.
+    pub header_fields_max: Option<usize>,
 }
 
 impl Route {

@@ -87,7 +87,7 @@ impl Connection {
                 authorization: proxy.authorization(),
             }),
         };
-        Self::on(stream, traffic, form).await
+        Self::on(stream, traffic, form, route.header_fields_max).await
     }
 
     /// The same over a TCP connection that the caller has opened, so that the caller can ask the
@@ -99,23 +99,27 @@ impl Connection {
     pub(crate) async fn over(tcp: TcpStream, close: bool) -> Result<Self, ClientError> {
         let traffic = Arc::new(Traffic::default());
         let stream = Stream::new(Transport::Plain(tcp), Arc::clone(&traffic));
-        Self::on(stream, traffic, RequestForm { close, proxied: None }).await
+        let form = RequestForm { close, proxied: None };
+        Self::on(stream, traffic, form, Some(HEADER_FIELDS_MAX)).await
     }
 
     async fn on(
         stream: Stream,
         traffic: Arc<Traffic>,
         form: RequestForm,
+        header_fields_max: Option<usize>,
     ) -> Result<Self, ClientError> {
-        let (sender, driver) = http1::Builder::new()
+        let mut builder = http1::Builder::new();
+        builder
             .max_buf_size(READ_BUFFER_MAX)
-            .max_headers(HEADER_FIELDS_MAX)
             // As most clients write and read them.
             .title_case_headers(true)
-            .allow_obsolete_multiline_headers_in_responses(true)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(ClientError::Http)?;
+            .allow_obsolete_multiline_headers_in_responses(true);
+        if let Some(most) = header_fields_max {
+            builder.max_headers(most);
+        }
+        let connected = builder.handshake(TokioIo::new(stream)).await;
+        let (sender, driver) = connected.map_err(ClientError::Http)?;
         let counters = Counters::default();
         Ok(Self { sender, driver: Some(driver), traffic, form, counters })
     }
@@ -229,6 +233,9 @@ async fn next_frame(
 // hyper reads into a buffer that grows up to this size: large enough to empty a socket in few
 // calls, small enough that a hundred connections stay within a few megabytes.
 pub(super) const READ_BUFFER_MAX: usize = 64 * 1024;
-/// The most header fields of an answer. hyper takes 100 by default, which some gateways exceed;
-/// WebV counts bytes alone. 64 bytes are set aside for each field while a head is parsed.
-pub(super) const HEADER_FIELDS_MAX: usize = 1000;
+/// The most header fields of an answer to a probe. WebV counts bytes alone, and some gateways add
+/// more than hyper's [`FIELDS_DEFAULT`].
+pub(crate) const HEADER_FIELDS_MAX: usize = 1000;
+/// hyper's limit if none is set. It keeps so many on the stack; a larger number is allocated, and
+/// given back, for each answer, which a load would feel.
+pub(super) const FIELDS_DEFAULT: usize = 100;

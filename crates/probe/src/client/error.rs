@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::client::connection::{HEADER_FIELDS_MAX, READ_BUFFER_MAX};
+use crate::client::connection::{FIELDS_DEFAULT, HEADER_FIELDS_MAX, READ_BUFFER_MAX};
 use crate::client::tls;
 
 /// What ended a request without a complete answer.
@@ -73,8 +73,12 @@ impl fmt::Display for ClientError {
                 write!(f, "the connection closed after {received} bytes of the body")
             }
             Self::Http(error) if error.is_parse_too_large() => {
-                let (fields, kib) = (HEADER_FIELDS_MAX, READ_BUFFER_MAX / 1024);
-                write!(f, "the head of the answer has more than {fields} fields or {kib} KiB")
+                let kib = READ_BUFFER_MAX / 1024;
+                write!(
+                    f,
+                    "the head of the answer has more than {kib} KiB or {HEADER_FIELDS_MAX} fields \
+                     ({FIELDS_DEFAULT} in a load)"
+                )
             }
             Self::Http(error) => {
                 write!(f, "{error}")?;

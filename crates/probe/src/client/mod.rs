@@ -17,7 +17,7 @@ mod target;
 mod tls;
 
 pub(crate) use connect::{Opening, Route};
-pub(crate) use connection::{Answer, Connection, Phases};
+pub(crate) use connection::{Answer, Connection, HEADER_FIELDS_MAX, Phases};
 pub(crate) use error::ClientError;
 pub(crate) use facts::PathFacts;
 pub(crate) use pool::{Client, ClientSettings};

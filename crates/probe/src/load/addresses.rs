@@ -31,8 +31,13 @@ pub(crate) async fn endpoints(
     tls: Option<&Tls>,
     warnings: &mut Vec<String>,
 ) -> Vec<Endpoint> {
-    let route =
-        |address| Route { resolver: resolver.clone(), address, proxy: None, tls: tls.cloned() };
+    let route = |address| Route {
+        resolver: resolver.clone(),
+        address,
+        proxy: None,
+        tls: tls.cloned(),
+        header_fields_max: None,
+    };
     let mut endpoints = Vec::new();
     for (server, target) in servers.iter().enumerate() {
         let found = addresses(target, resolver, warnings).await;

@@ -1,6 +1,6 @@
-//! The metrics in Prometheus' protobuf (`io.prometheus.client.MetricFamily`, each after its length),
-//! which can hold native histograms. The numbers of the fields are those of client_model's
-//! metrics.proto.
+//! The metrics in Prometheus' protobuf (`io.prometheus.client.MetricFamily`, each after its
+//! length), which can hold native histograms. The numbers of the fields are those of
+//! client_model's metrics.proto.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -172,6 +172,8 @@ impl<'w, S: Stream> Session<'w, S> {
             if let Ok(bytes) = result {
                 self.dialogue.discarded(bytes);
             }
+            // A short read finds the head of the next chunk, and copies little of its content.
+            self.input.release(&self.worker.buffers);
             result
         } else {
             let buffer = self.input.take(&self.worker.buffers);
