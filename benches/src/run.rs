@@ -82,7 +82,8 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), String> {
     let mut found = Vec::new();
     for scenario in scenarios {
         let begin = Instant::now();
-        let result = run_scenario(scenario, &peers, !options.server.is_empty(), &bench);
+        let mut result = run_scenario(scenario, &peers, !options.server.is_empty(), &bench);
+        result.command = repeating(options, scenario);
         println!("{} ({})\n\n{}", scenario.name, scenario.title, report::scenario_table(&result));
         eprintln!("{} took {:.0} s", scenario.name, begin.elapsed().as_secs_f64());
         found.push(result);
@@ -101,6 +102,16 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), String> {
         println!("written to {}", folder.display());
     }
     Ok(())
+}
+
+/// The command that measures one of the scenarios again.
+fn repeating(options: &RunOptions, scenario: &Scenario) -> String {
+    let mut words = vec!["heartbeat-bench run".to_owned()];
+    words.push(format!("--rounds {} --seconds {}", options.rounds, options.seconds));
+    words.extend(options.congestion.iter().map(|name| format!("--congestion {name}")));
+    words.extend(options.server.iter().map(|word| format!("--server {word}")));
+    words.push(format!("--scenario {}", scenario.name));
+    words.join(" ")
 }
 
 fn write(results: Results, peers: &[Peer], add: bool, folder: &Path) -> io::Result<()> {

@@ -140,8 +140,9 @@ fn table_line(cells: &[String]) -> String {
     format!("| {} |\n", cells.join(" | "))
 }
 
-/// A median with its quartiles, where they differ.
+/// A median with its quartiles, where they differ. Thousands have no digits behind the point.
 fn range(spread: &Spread, digits: usize) -> String {
+    let digits = if spread.median >= 1000.0 { 0 } else { digits };
     let [lower, median, upper] =
         [spread.lower, spread.median, spread.upper].map(|number| format!("{number:.digits$}"));
     if lower == upper { median } else { format!("{median} ({lower}..{upper})") }
@@ -198,6 +199,13 @@ mod tests {
                 "| b | 3 | 6.00 (5.00..11.00) | 2.00 (1.50..2.50) |",
             ]
         );
+    }
+
+    #[test]
+    fn thousands_have_no_digits_behind_the_point() {
+        let even = |number| Spread { lower: number, median: number, upper: number };
+        assert_eq!(range(&even(999.25), 2), "999.25");
+        assert_eq!(range(&even(1000.25), 2), "1000");
     }
 
     #[test]

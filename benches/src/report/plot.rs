@@ -19,7 +19,7 @@ use crate::statistics::Spread;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn Error>>;
 
-const WIDTH: u32 = 820;
+const WIDTH: u32 = 880;
 const FONT: &str = "sans-serif";
 const TEXT_SIZE: i32 = 14;
 const TITLE_SIZE: i32 = 17;
@@ -154,7 +154,8 @@ where
         .y_label_formatter(&short)
         .x_desc(&scenario.axis)
         .y_desc(heading(figure).2)
-        .label_style((FONT, 13))
+        .x_label_style((FONT, 11))
+        .y_label_style((FONT, 13))
         .axis_desc_style((FONT, TEXT_SIZE))
         .draw()?;
     // Ours last: it lies above the others.
@@ -231,13 +232,13 @@ fn text(side: HPos) -> TextStyle<'static> {
     (FONT, TEXT_SIZE).into_font().color(&BLACK).pos(Pos::new(side, VPos::Center))
 }
 
-/// A number as it is written at an axis: 0.5, 20, 3 k, 40 M.
+/// A number as it is written at an axis: 0.5, 20, 4096, 30 k, 40 M.
 fn short(number: &f64) -> String {
     let rounded = |n: f64| (n * 1e3).round() / 1e3;
     match *number {
         n if n >= 1e9 => format!("{} G", rounded(n / 1e9)),
         n if n >= 1e6 => format!("{} M", rounded(n / 1e6)),
-        n if n >= 1e3 => format!("{} k", rounded(n / 1e3)),
+        n if n >= 1e4 => format!("{} k", rounded(n / 1e3)),
         n => rounded(n).to_string(),
     }
 }
@@ -250,8 +251,8 @@ mod tests {
 
     #[test]
     fn numbers_at_an_axis_are_short() {
-        let written = [0.5, 0.1 + 0.2, 20.0, 3e3, 4e7, 1e9].map(|number| short(&number));
-        assert_eq!(written, ["0.5", "0.3", "20", "3 k", "40 M", "1 G"]);
+        let written = [0.5, 0.1 + 0.2, 4096.0, 3e4, 4e7, 1e9].map(|number| short(&number));
+        assert_eq!(written, ["0.5", "0.3", "4096", "30 k", "40 M", "1 G"]);
     }
 
     #[test]

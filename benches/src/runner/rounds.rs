@@ -27,7 +27,7 @@ pub fn run_scenario(
         name: scenario.name.to_owned(),
         title: scenario.title.to_owned(),
         axis: scenario.axis.to_owned(),
-        command: std::env::args().collect::<Vec<_>>().join(" "),
+        command: String::new(),
         columns: scenario.columns.iter().map(|&column| column.to_owned()).collect(),
         cases,
     }
