@@ -47,7 +47,18 @@ pub(super) async fn search(
     rtt: Duration,
 ) -> io::Result<Search> {
     let patience = HANG + rtt * 4;
-    let natural = trial(to, site, direction, None, patience).await?;
+    let mut natural = trial(to, site, direction, None, patience).await?;
+    // On the way up nothing but the packets of the prober may be large: the certificates of a
+    // server fill packets, and disappear in a black hole of the other direction. A sender fills at
+    // most half of the window (Linux's tcp_bound_to_half_wnd).
+    let keeps_small = natural == Trial::Silent && direction == Direction::Up && to.trust.is_some();
+    let receive_buffer = keeps_small.then_some(SMALL_WINDOW_BYTES);
+    let to = &Destination { shape: Shape { receive_buffer, ..to.shape }, ..to.clone() };
+    // A handshake through a small window takes more round trips.
+    let patience = if keeps_small { patience + rtt * SMALL_WINDOW_ROUNDS } else { patience };
+    if keeps_small {
+        natural = trial(to, site, direction, None, patience).await?;
+    }
     if let Trial::Passed { packet, mss, path_mtu } = natural {
         return Ok(Search { packets: passed(packet, mss, path_mtu), lost: None });
     }
@@ -148,12 +159,7 @@ async fn trial(
     mss: Option<u32>,
     patience: Duration,
 ) -> io::Result<Trial> {
-    // On the way up nothing but the packets of the prober may be large: the certificates of a
-    // server fill packets, and would disappear in a black hole of the other direction. A sender
-    // fills at most half of the window (Linux's tcp_bound_to_half_wnd).
-    let keeps_small = direction == Direction::Up && to.trust.is_some();
-    let receive_buffer = keeps_small.then_some(SMALL_WINDOW_BYTES);
-    let to = Destination { shape: Shape { mss, receive_buffer, ..Shape::default() }, ..to.clone() };
+    let to = Destination { shape: Shape { mss, ..to.shape }, ..to.clone() };
     // A lost SYN says nothing about large packets: it is given its own time. TLS is not, as its
     // certificates fill packets.
     let open = if to.trust.is_none() { CONNECT_TIME_MAX } else { HANDSHAKE + patience };
@@ -275,6 +281,8 @@ const RCV_MSS_HINT: u32 = 536;
 const PACKET_MIN: u32 = 576;
 /// So that segments have at most 1,260 bytes, whatever part of the buffer the kernel announces.
 const SMALL_WINDOW_BYTES: usize = 1400;
+/// Certificates of six kilobytes in segments of half a window.
+const SMALL_WINDOW_ROUNDS: u32 = 10;
 /// A lost segment is sent again after about 200, 600 and 1,400 ms: three of four may be lost.
 const HANG: Duration = Duration::from_millis(1500);
 /// A SYN is sent again after one second.
