@@ -8,6 +8,9 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+// The program's allocator.
+use heartbeat_allocator as _;
+
 use crate::args::Asked;
 use crate::failure::Failure;
 use crate::settings::Settings;
@@ -23,7 +26,6 @@ mod settings;
 mod values;
 
 fn main() -> ExitCode {
-    heartbeat_allocator::give_back_at_once();
     run().unwrap_or_else(|failure| {
         notice::print(&format!("heartbeat: {failure}\n"));
         failure.exit_code()
