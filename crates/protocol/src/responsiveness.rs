@@ -3,6 +3,8 @@
 //!
 //! The downloads are the smallest and the largest payload of the site, and the upload goes to the
 //! smallest one. The draft asks for a large download of 8 GB; here it has the maximum of the site.
+//! Each URL has two names: the present one of the draft, and the one of its first versions, without
+//! which goresponsiveness refuses a configuration.
 
 use crate::limits::AUTHORITY_BYTES_MAX;
 use crate::{Request, Site};
@@ -25,7 +27,9 @@ pub(crate) fn configuration(request: &Request<'_>, site: &Site) -> Option<Box<st
     let (min, max) = (site.min(), site.max());
     let json = format!(
         "{{\"version\":1,\"urls\":{{\"small_download_url\":\"{base}{min}\",\
-         \"large_download_url\":\"{base}{max}\",\"upload_url\":\"{base}{min}\"}}}}\n"
+         \"large_download_url\":\"{base}{max}\",\"upload_url\":\"{base}{min}\",\
+         \"small_https_download_url\":\"{base}{min}\",\
+         \"large_https_download_url\":\"{base}{max}\",\"https_upload_url\":\"{base}{min}\"}}}}\n"
     );
     Some(json.into_boxed_str())
 }

@@ -332,7 +332,10 @@ fn the_responsiveness_configuration_names_urls_that_work() {
         "{\"version\":1,\"urls\":{\
          \"small_download_url\":\"http://edge-7.example:8080/heartbeat/1\",\
          \"large_download_url\":\"http://edge-7.example:8080/heartbeat/8388608\",\
-         \"upload_url\":\"http://edge-7.example:8080/heartbeat/1\"}}\n"
+         \"upload_url\":\"http://edge-7.example:8080/heartbeat/1\",\
+         \"small_https_download_url\":\"http://edge-7.example:8080/heartbeat/1\",\
+         \"large_https_download_url\":\"http://edge-7.example:8080/heartbeat/8388608\",\
+         \"https_upload_url\":\"http://edge-7.example:8080/heartbeat/1\"}}\n"
     );
     assert_eq!(get(&site, "/heartbeat/1").content_bytes, 1);
     assert_eq!(get(&site, "/heartbeat/8388608").content_bytes, 8 << 20);
@@ -383,7 +386,7 @@ fn the_responsiveness_authority_is_the_validated_one() {
         let routed = route(&request, Port::Main, &site, &FACTS);
         let Content::Text { text, .. } = routed.response().content else { panic!("no text") };
         let quotes = text.bytes().filter(|byte| *byte == b'"').count();
-        assert!(quotes == 16 && !text.contains(['\\', '<', '>', ' ']), "{text}");
+        assert!(quotes == 28 && !text.contains(['\\', '<', '>', ' ']), "{text}");
     }
 }
 
