@@ -77,6 +77,7 @@ fn a_quick_look_leaves_out_what_takes_long_and_says_so() {
     assert_eq!((codes.len(), code), (0, 0));
     assert_eq!(report["throughput_bps"]["down_8"], Value::Null);
     assert_eq!(report["rpm"], serde_json::json!({"down": null, "up": null}));
+    assert_eq!(report["skipped"]["throughput, latency under load"], "--quick");
     let text = path(&url(Manners::default()), &["--quick"]);
     assert!(text.out.contains("throughput, latency under load: --quick"), "{}", text.out);
     assert!(text.out.contains("ok         Nothing is wrong"), "{}", text.out);

@@ -29,6 +29,8 @@ pub(super) struct Report {
     pub(super) rpm: Both<Option<u64>>,
     pub(super) middle: Middle,
     pub(super) findings: Vec<Finding>,
+    /// What was left out, and why.
+    pub(super) skipped: BTreeMap<&'static str, String>,
     #[serde(skip)]
     pub(super) beside: Beside,
 }
@@ -220,8 +222,6 @@ pub(super) struct Beside {
     /// Segments of all later measurements are no larger than this, because of a black hole.
     pub(super) clamped: Option<u32>,
     pub(super) idle: Option<Idle>,
-    /// What was left out, and why.
-    pub(super) skipped: BTreeMap<&'static str, String>,
 }
 
 /// The phases of a new connection.
@@ -242,7 +242,7 @@ pub(super) struct Idle {
 impl Report {
     /// Notes that something was not measured.
     pub(super) fn skip(&mut self, what: &'static str, why: impl std::fmt::Display) {
-        self.beside.skipped.entry(what).or_insert_with(|| why.to_string());
+        self.skipped.entry(what).or_insert_with(|| why.to_string());
     }
 
     pub(super) fn is_heartbeat(&self) -> bool {

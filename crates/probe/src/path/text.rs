@@ -21,9 +21,9 @@ pub(super) fn render(report: &Report) -> String {
             text.push_str(&(line.trim_end().to_owned() + "\n"));
         }
     }
-    if !report.beside.skipped.is_empty() {
+    if !report.skipped.is_empty() {
         text.push('\n');
-        for (what, why) in &report.beside.skipped {
+        for (what, why) in &report.skipped {
             push(&mut text, "skipped", &format!("{what}: {why}"));
         }
     }
