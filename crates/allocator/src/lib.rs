@@ -3,7 +3,7 @@
 
 use std::ffi::c_long;
 
-use libmimalloc_sys::{mi_option_set, mi_option_t};
+use libmimalloc_sys::{mi_collect, mi_option_set, mi_option_t};
 use mimalloc::MiMalloc;
 
 /// Smaller in memory than the allocators of the C libraries, and as fast under each of them.
@@ -49,3 +49,10 @@ static PREPARE: extern "C" fn() = {
     }
     prepare
 };
+
+/// Gives the pages back that the calling thread has freed, and that mimalloc keeps for its next
+/// allocations: the start of a program needs more than the rest of its life.
+pub fn give_back() {
+    // SAFETY: mi_collect takes a flag, and touches pages that are free.
+    unsafe { mi_collect(true) };
+}

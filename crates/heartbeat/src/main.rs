@@ -8,9 +8,6 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-// The program's allocator.
-use heartbeat_allocator as _;
-
 use crate::args::Asked;
 use crate::failure::Failure;
 use crate::settings::Settings;

@@ -30,6 +30,7 @@ pub(crate) fn serve(config: Config) -> Result<ExitCode, Failure> {
     raise_descriptor_limit();
     let Some(server) = start(&config, &signals)? else { return Ok(ExitCode::SUCCESS) };
     notice::print(&banner(&config, &server));
+    heartbeat_allocator::give_back();
     signals.wait();
     server.stop();
     notice::print(&drain_notice(config.drain_delay, config.drain_timeout));
