@@ -71,7 +71,7 @@ pub fn is_root() -> bool {
 /// Sets the soft limit of a resource of this process, and returns the previous one. A value above
 /// the hard limit is lowered to it.
 #[track_caller]
-pub fn limit_own(resource: libc::__rlimit_resource_t, soft: u64) -> u64 {
+pub fn limit_own(resource: Resource, soft: u64) -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: one rlimit is written, which is live for the call.
     check(unsafe { libc::getrlimit(resource, &raw mut limit) }).expect("getrlimit(2)");
