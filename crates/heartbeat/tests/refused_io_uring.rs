@@ -11,11 +11,15 @@ use std::process::Command;
 use binary::{not_tested, program, serving};
 use heartbeat_testkit::{Client, Program, Sandbox, Signal, command, failing};
 
+/// ENOMEM in the words of the C library.
+const NO_MEMORY: &str =
+    if cfg!(target_env = "musl") { "Out of memory" } else { "Cannot allocate memory" };
+
 /// What Docker and containerd answer, what Podman answers, and what old kernels answer.
 const ERRNOS: [(i32, &str, &str); 3] = [
     (libc::EPERM, "Operation not permitted", "seccomp"),
     (libc::ENOSYS, "Function not implemented", "seccomp"),
-    (libc::ENOMEM, "Cannot allocate memory", "RLIMIT_MEMLOCK"),
+    (libc::ENOMEM, NO_MEMORY, "RLIMIT_MEMLOCK"),
 ];
 
 /// Every size class, an upload, and the end.
@@ -195,7 +199,7 @@ fn too_little_locked_memory_means_copies_and_nothing_worse() {
         let server = Program::start(command);
         let (driver, send) = (server.told("driver"), server.told("send"));
         if driver.starts_with("epoll") {
-            assert_on_epoll(&server, "io_uring_setup", "Cannot allocate memory", "RLIMIT_MEMLOCK");
+            assert_on_epoll(&server, "io_uring_setup", NO_MEMORY, "RLIMIT_MEMLOCK");
         } else if send != best {
             assert!(send.starts_with("copy (") && send.contains("RLIMIT_MEMLOCK"), "{send}");
             assert!(server.warnings().is_empty(), "{}", server.banner());
