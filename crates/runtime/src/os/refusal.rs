@@ -59,9 +59,10 @@ impl Refusal {
                 "RLIMIT_NOFILE (ulimit -n) is used up; raise it, or ask for fewer threads"
             }
             Some(libc::ENFILE) => "the machine has no descriptor left; raise fs.file-max",
+            // The musl C library reports every refusal as EAGAIN.
             Some(libc::EAGAIN) if call == "clone" => {
-                "likely the limit of threads (ulimit -u, or the cgroup's pids.max); raise it, or \
-                 ask for fewer threads"
+                "likely the limit of threads (ulimit -u, or the cgroup's pids.max) or, in a static \
+                 program, a seccomp profile without clone; raise it, or ask for fewer threads"
             }
             Some(libc::ENOMEM) if is_ring => {
                 "likely RLIMIT_MEMLOCK (ulimit -l), which limits registered buffers and, on some \

@@ -187,6 +187,14 @@ impl Drop for Registration {
     }
 }
 
+/// Waits for nothing on an epoll set as monoio does: through the C library, whose epoll_wait may be
+/// another system call than that of [`Epoll::wait`] (musl: epoll_pwait).
+pub(crate) fn try_c_library_wait(set: RawFd) -> io::Result<()> {
+    let mut event = libc::epoll_event { events: 0, u64: 0 };
+    // SAFETY: the kernel writes one event at most, which is live for the call.
+    check(unsafe { libc::epoll_wait(set, &raw mut event, 1, 0) }).map(drop)
+}
+
 impl AsRawFd for Epoll {
     fn as_raw_fd(&self) -> RawFd {
         self.set.as_raw_fd()
