@@ -69,25 +69,20 @@ pub(crate) fn render(shared: &Shared) -> String {
         sum(&|worker| &worker.zerocopy_copied),
         sum(&|worker| &worker.zerocopy_not_copied),
     );
-    gauge(
-        &mut text,
-        "heartbeat_connections",
-        "Connections at the moment.",
-        [&shared.connections, &shared.above_limit, &shared.operators]
-            .iter()
-            .map(|count| count.load(Ordering::Relaxed))
-            .sum::<usize>() as f64,
-    );
-    let is_draining = !shared.is_ready.load(Ordering::Relaxed);
-    gauge(
-        &mut text,
-        "heartbeat_draining",
-        "1 from the moment a drain begins.",
-        f64::from(u8::from(is_draining)),
-    );
-    gauge(&mut text, "heartbeat_threads", "Worker threads.", workers.len() as f64);
+    state(&mut text, shared);
     of_process(&mut text, shared);
     text
+}
+
+/// What holds at the moment.
+fn state(text: &mut String, shared: &Shared) {
+    let connections = [&shared.connections, &shared.above_limit, &shared.operators];
+    let connections: usize = connections.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+    gauge(text, "heartbeat_connections", "Connections at the moment.", connections as f64);
+    let is_draining = !shared.is_ready.load(Ordering::Relaxed);
+    let (name, help) = ("heartbeat_draining", "1 from the moment a drain begins.");
+    gauge(text, name, help, f64::from(u8::from(is_draining)));
+    gauge(text, "heartbeat_threads", "Worker threads.", shared.counters.len() as f64);
 }
 
 fn family(text: &mut String, name: &str, kind: &str, help: &str) {

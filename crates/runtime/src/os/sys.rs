@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
-use rustix::event::epoll::{self, EventData, EventFlags, EventVec};
+use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, sockopt};
 use rustix::pipe::SpliceFlags;
 use rustix::process::CpuSet;
@@ -128,7 +128,7 @@ const INVALID_FLAG: c_int = 1;
 /// An epoll set whose sockets are edge-triggered and watched for input.
 pub(crate) struct Epoll {
     set: Rc<OwnedFd>,
-    events: EventVec,
+    events: Vec<libc::epoll_event>,
 }
 
 /// The entry of a socket in an [`Epoll`] set, which it removes when it is dropped. It must be
@@ -151,7 +151,7 @@ impl Epoll {
     /// An empty set, which reports at most `events_max` sockets at a time (epoll_create1(2)).
     pub(crate) fn new(events_max: usize) -> io::Result<Self> {
         let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        Ok(Self { set: Rc::new(set), events: EventVec::with_capacity(events_max) })
+        Ok(Self { set: Rc::new(set), events: Vec::with_capacity(events_max) })
     }
 
     /// Adds a socket. Input that is there already is reported at once (epoll_ctl(2)).
@@ -164,17 +164,24 @@ impl Epoll {
 
     /// Replaces `ready` by the sockets that are ready now, without waiting (epoll_wait(2)). EINTR
     /// counts as none.
+    ///
+    /// The call is that of the C library, as in monoio: musl makes epoll_pwait(2) of it. So whoever
+    /// waits here has proved monoio's wait as well.
     pub(crate) fn wait(&mut self, ready: &mut Vec<Ready>) -> io::Result<()> {
-        const ENDED: EventFlags = EventFlags::RDHUP.union(EventFlags::HUP).union(EventFlags::ERR);
+        const ENDED: c_int = libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR;
         ready.clear();
-        match epoll::wait(&self.set, &mut self.events, 0) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::INTR) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-        ready.extend(self.events.iter().map(|epoll::Event { flags, data }| Ready {
-            socket: data.u64() as RawFd,
-            has_ended: flags.intersects(ENDED),
+        let (set, room) = (self.set.as_raw_fd(), self.events.capacity() as c_int);
+        // SAFETY: the kernel writes `room` events at most, which is the capacity of the buffer.
+        let count = match check(unsafe { libc::epoll_wait(set, self.events.as_mut_ptr(), room, 0) })
+        {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            result => result?,
+        };
+        // SAFETY: the kernel has written the first `count` events.
+        unsafe { self.events.set_len(count as usize) };
+        ready.extend(self.events.iter().map(|event| Ready {
+            socket: event.u64 as RawFd,
+            has_ended: event.events as c_int & ENDED != 0,
         }));
         Ok(())
     }
@@ -185,14 +192,6 @@ impl Drop for Registration {
         // It fails only if the socket is not in the set any more.
         let _ = lend(self.socket, |socket| epoll::delete(&self.set, socket));
     }
-}
-
-/// Waits for nothing on an epoll set as monoio does: through the C library, whose epoll_wait may be
-/// another system call than that of [`Epoll::wait`] (musl: epoll_pwait).
-pub(crate) fn try_c_library_wait(set: RawFd) -> io::Result<()> {
-    let mut event = libc::epoll_event { events: 0, u64: 0 };
-    // SAFETY: the kernel writes one event at most, which is live for the call.
-    check(unsafe { libc::epoll_wait(set, &raw mut event, 1, 0) }).map(drop)
 }
 
 impl AsRawFd for Epoll {
