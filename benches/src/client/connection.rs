@@ -57,7 +57,7 @@ impl Upload {
         self.pieces_bytes + self.end.len() as u64
     }
 
-    /// The next bytes where so many are left.
+    /// The next bytes to send, if `left` bytes of the request have not been sent.
     fn next(&self, left: u64) -> &[u8] {
         let end = self.end.len() as u64;
         if left <= end {

@@ -127,7 +127,7 @@ impl Drop for Workshop {
     }
 }
 
-/// A failure is told by the last line of what the compiler said.
+/// Runs a compiler. The error holds the last line that it has written.
 fn build(command: &mut Command) -> io::Result<()> {
     let output = command.output()?;
     if output.status.success() {

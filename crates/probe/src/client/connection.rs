@@ -236,6 +236,6 @@ pub(super) const READ_BUFFER_MAX: usize = 64 * 1024;
 /// The most header fields of an answer to a probe. WebV counts bytes alone, and some gateways add
 /// more than hyper's [`FIELDS_DEFAULT`].
 pub(crate) const HEADER_FIELDS_MAX: usize = 1000;
-/// hyper's limit if none is set. It keeps so many on the stack; a larger number is allocated, and
-/// given back, for each answer, which a load would feel.
+/// The limit that hyper has by default. Up to it, hyper reads the header fields on the stack. With a
+/// larger limit it allocates memory for each answer, which would slow a load down.
 pub(super) const FIELDS_DEFAULT: usize = 100;

@@ -1,5 +1,5 @@
-//! What Prometheus is told about the mesh. Series of a neighbour exist as long as it is one:
-//! they are made out of the state at each scrape, so that none is left behind.
+//! The metrics of the mesh. Each scrape makes them out of the present state, so the series of a
+//! node end when it is no longer a neighbour.
 
 use std::collections::HashMap;
 use std::sync::Arc;

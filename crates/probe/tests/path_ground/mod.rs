@@ -78,7 +78,7 @@ impl Ground {
         format!("http://{}", real::start(ip, 0, self.way_to_far()))
     }
 
-    /// Starts a server in `far` that is no Heartbeat: one page of so many bytes.
+    /// Starts a server in `far` that is not Heartbeat. It has one page, of `bytes` bytes.
     pub(crate) fn serve_page(&self, address: &str, bytes: u64) -> String {
         let manners = Manners { foreign: Some(bytes), ..Manners::default() };
         format!("http://{}", path_twin::start(&format!("{address}:0"), manners, self.way_to_far()))
