@@ -5,23 +5,19 @@
 // Outside of test functions, too, a failure here is a failure of the test.
 #![allow(clippy::unwrap_used)]
 
+mod authority;
 mod process;
 mod real;
 mod stub;
 
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use process::{Folder, free_port, run};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::CertificateParams;
 use serde_json::Value;
 use stub::{Reply, Stub, answer};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// A proxy that runs until the end of the test.
 struct Proxy {
@@ -169,24 +165,13 @@ fn caddy_is_named() {
 
 /// A Heartbeat behind TLS, and the file of the authority that signed its certificate.
 fn secured(days: i64) -> (Stub, Folder, String) {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     let now = std::time::SystemTime::now();
     let end = now + Duration::from_secs(u64::try_from(days * 86_400 + 3600).unwrap());
     params.not_before = now.into();
     params.not_after = end.into();
-    let certificate = params.signed_by(&key, &authority).unwrap();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
-    let stub = Stub::start_with(Some(TlsAcceptor::from(Arc::new(config))), |seen| {
+    let (acceptor, authority) = authority::acceptor("authority of a proxy", &params);
+    let stub = Stub::start_with(Some(acceptor), |seen| {
         let path = seen.path.split('?').next().unwrap();
         let size = path.strip_prefix("/heartbeat/").and_then(|size| size.parse().ok());
         match size {
@@ -199,7 +184,7 @@ fn secured(days: i64) -> (Stub, Folder, String) {
         }
     });
     let folder = Folder::new();
-    let file = folder.file("ca.pem", &authority.pem());
+    let file = folder.file("ca.pem", &authority);
     (stub, folder, file)
 }
 

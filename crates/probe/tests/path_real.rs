@@ -7,6 +7,7 @@
 // Outside of test functions, too, a failure here is a failure of the test.
 #![allow(clippy::unwrap_used)]
 
+mod authority;
 mod path_ground;
 mod path_tls;
 mod path_twin;

@@ -3,6 +3,7 @@
 // Outside of test functions, too, a failure here is a failure of the test.
 #![allow(clippy::unwrap_used)]
 
+mod authority;
 mod process;
 mod stub;
 
@@ -10,9 +11,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use process::{Background, Folder, Outcome, free_port, program, run, wait_for};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
-};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
 use stub::{Reply, Stub, answer};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
@@ -31,7 +30,7 @@ fn self_signed(params: CertificateParams) -> Site {
     let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap();
     let builder = server().with_no_client_auth();
-    let stub = serving(builder.with_single_cert(vec![certificate.der().clone()], der(&key)));
+    let stub = serving_with(builder.with_single_cert(vec![certificate.der().clone()], der(&key)));
     Site { authority: certificate.pem(), stub }
 }
 
@@ -52,22 +51,18 @@ fn der(key: &KeyPair) -> PrivateKeyDer<'static> {
     PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()))
 }
 
-fn serving(config: Result<ServerConfig, rustls::Error>) -> Stub {
-    let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+fn serving_with(config: Result<ServerConfig, rustls::Error>) -> Stub {
+    serving(TlsAcceptor::from(Arc::new(config.unwrap())))
+}
+
+fn serving(acceptor: TlsAcceptor) -> Stub {
     Stub::start_with(Some(acceptor), |_| Reply::Raw(answer(200, "application/json", "{}")))
 }
 
 fn site(name: &str) -> Site {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name.push(DnType::CommonName, format!("authority of {name}"));
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, &authority).unwrap();
-    let builder = server().with_no_client_auth();
-    let stub = serving(builder.with_single_cert(vec![certificate.der().clone()], der(&key)));
-    Site { authority: authority.pem(), stub }
+    let (acceptor, authority) = authority::acceptor(&format!("authority of {name}"), &params);
+    Site { authority, stub: serving(acceptor) }
 }
 
 fn ask(site: &Site, ca: Option<&str>) -> Outcome {
@@ -202,7 +197,7 @@ fn a_server_that_wants_a_certificate_gets_that_of_cert_and_key() {
     let key = KeyPair::generate().unwrap();
     let own = authority_for("localhost").self_signed(&key).unwrap();
     let builder = server().with_client_cert_verifier(verifier.build().unwrap());
-    let stub = serving(builder.with_single_cert(vec![own.der().clone()], der(&key)));
+    let stub = serving_with(builder.with_single_cert(vec![own.der().clone()], der(&key)));
     let site = Site { authority: own.pem(), stub };
     let folder = Folder::new();
     let (cert, key) = (certificate.pem(), client.serialize_pem());

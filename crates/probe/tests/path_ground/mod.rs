@@ -13,6 +13,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::process::CpuSet;
+
 use crate::path_twin::{self, Manners};
 use crate::real;
 
@@ -31,6 +33,17 @@ pub(crate) const FAR_IPV6: &str = "[fd77:3::2]";
 /// What it is reached as through a tunnel.
 pub(crate) const FAR_INSIDE: &str = "10.78.0.2";
 
+/// Keeps this thread, and the programs and threads that it starts, on one CPU. A veth pair passes a
+/// packet on by the CPU that sends it, so those of two CPUs overtake each other. TCP takes that for
+/// loss, and sends segments again that no path has lost.
+fn stay_on_one_cpu() {
+    let all = rustix::process::sched_getaffinity(None).unwrap();
+    let first = (0..CpuSet::MAX_CPU).find(|&cpu| all.is_set(cpu)).unwrap();
+    let mut one = CpuSet::new();
+    one.set(first);
+    rustix::process::sched_setaffinity(None, &one).unwrap();
+}
+
 impl Ground {
     /// Builds the row; none, and a line that says so, where this machine does not let us.
     pub(crate) fn new() -> Option<Self> {
@@ -47,6 +60,7 @@ impl Ground {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("path-{}-{number}", std::process::id());
+        stay_on_one_cpu();
         let ground = Self { prefix, relay: None, _turn };
         if !is_run("ip", &["netns", "add", &ground.name("near")]) {
             eprintln!("LEFT OUT: this test needs root, to add network namespaces");

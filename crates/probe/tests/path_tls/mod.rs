@@ -5,17 +5,14 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::CertificateParams;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
+use crate::authority;
 use crate::path_ground::Ground;
 use crate::real;
 
@@ -33,7 +30,11 @@ impl Drop for Secured {
 
 /// Ends TLS in `far`, and passes everything on to a server there.
 pub(crate) fn serve(ground: &Ground, address: &str) -> Secured {
-    let (acceptor, authority) = acceptor(address);
+    // With so many names the certificate has some five kilobytes.
+    let others = (0..200).map(|number| format!("name-{number:03}.heartbeat.test"));
+    let names: Vec<_> = std::iter::once(address.to_owned()).chain(others).collect();
+    let params = CertificateParams::new(names).unwrap();
+    let (acceptor, authority) = authority::acceptor("authority of a path", &params);
     let server = real::start([127, 0, 0, 1].into(), 0, ground.way_to_far());
     let enter = ground.way_to_far();
     let (tell, told) = mpsc::channel();
@@ -63,26 +64,6 @@ async fn pass_on(stream: TcpStream, acceptor: TlsAcceptor, server: SocketAddr) -
     onward.set_nodelay(true).ok()?;
     copy_bidirectional(&mut stream, &mut onward).await.ok()?;
     Some(())
-}
-
-/// With so many names that the certificate has some five kilobytes.
-fn acceptor(address: &str) -> (TlsAcceptor, String) {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let others = (0..200).map(|number| format!("name-{number:03}.heartbeat.test"));
-    let names: Vec<_> = std::iter::once(address.to_owned()).chain(others).collect();
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(names).unwrap();
-    let certificate = params.signed_by(&key, &authority).unwrap();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
-    (TlsAcceptor::from(Arc::new(config)), authority.pem())
 }
 
 fn ca_file(port: u16) -> PathBuf {
