@@ -137,6 +137,14 @@ fn a_heartbeat_that_does_not_tell_is_measured_without_its_account() {
 }
 
 #[test]
+fn a_proxy_that_fails_when_a_body_it_asked_for_does_not_come_is_spared() {
+    let (report, codes, code) = json(&url(Manners { fragile: true, ..Manners::default() }), &[]);
+    assert_eq!((codes.len(), code), (0, 0));
+    assert_eq!(report["middle"]["body_max"], 100 << 20);
+    assert!(report["latency_us"]["p50"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
 fn a_cap_on_bodies_is_found_when_the_length_is_told() {
     let manners = Manners { told_body_max: Some(1 << 20), ..Manners::default() };
     let (report, codes, code) = json(&url(manners), &[]);

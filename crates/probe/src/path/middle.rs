@@ -124,14 +124,21 @@ async fn compresses(to: &Destination, site: &Site) -> io::Result<bool> {
     Ok(coded || fewer)
 }
 
+/// Whether the server or a proxy asks for the body. It is sent in any case (RFC 9110 10.1.1): proxies
+/// written in Go have ended, or crashed, where a client left between the two answers.
 async fn expect(to: &Destination, site: &Site) -> io::Result<bool> {
     let mut wire = Wire::open(to).await?;
     let head = to.post(&site.path(SMALL_BYTES), SMALL_BYTES, EXPECT);
     wire.write(head.as_bytes()).await?;
-    let handled = match tokio::time::timeout(CONTINUE_TIME_MAX, wire.head()).await {
-        Ok(head) => head?.status == 100,
-        Err(_) => false,
+    let first = match tokio::time::timeout(REFUSAL_TIME_MAX, wire.head()).await {
+        Ok(head) => Some(head?),
+        Err(_) => None,
     };
+    let handled = first.as_ref().is_some_and(|head| head.status == 100);
+    if first.is_none_or(|head| head.is_interim()) {
+        wire.write_pattern(SMALL_BYTES).await?;
+        wire.final_head().await?;
+    }
     Ok(handled)
 }
 
@@ -152,21 +159,24 @@ async fn buffers_uploads(to: &Destination, site: &Site) -> io::Result<Option<boo
 
 /// The largest body that is not refused for its length alone, of 1, 10 and 100 MB.
 async fn body_max(to: &Destination, site: &Site) -> io::Result<u64> {
-    let mut accepted = 0;
-    for body in BODIES {
-        let mut wire = Wire::open(to).await?;
-        let head = to.post(&site.path(SMALL_BYTES), body, EXPECT);
-        wire.write(head.as_bytes()).await?;
-        // Who sends nothing waits for the body.
-        if let Ok(head) = tokio::time::timeout(CONTINUE_TIME_MAX, wire.head()).await
-            && head?.status == TOO_LARGE
-        {
-            return Ok(accepted);
-        }
-        wire.reset_on_drop()?;
-        accepted = body;
-    }
-    Ok(accepted)
+    let [small, medium, large] = BODIES.map(|body| refuses(to, site, body));
+    let refusals = tokio::try_join!(small, medium, large)?;
+    let refusals: [bool; BODIES.len()] = refusals.into();
+    let taken = BODIES.into_iter().zip(refusals).take_while(|(_, refuses)| !refuses);
+    Ok(taken.last().map_or(0, |(body, _)| body))
+}
+
+/// Announces a body without `Expect`, for the reason that [`expect`] gives, and sends nothing of it:
+/// who says nothing waits for the body.
+async fn refuses(to: &Destination, site: &Site, body: u64) -> io::Result<bool> {
+    let mut wire = Wire::open(to).await?;
+    wire.write(to.post(&site.path(SMALL_BYTES), body, "").as_bytes()).await?;
+    let refuses = match tokio::time::timeout(REFUSAL_TIME_MAX, wire.head()).await {
+        Ok(head) => head?.status == TOO_LARGE,
+        Err(_) => false,
+    };
+    wire.reset_on_drop()?;
+    Ok(refuses)
 }
 
 async fn within<T>(future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
@@ -185,7 +195,8 @@ const UPLOAD_PAUSE: Duration = Duration::from_millis(400);
 pub(super) const BODIES: [u64; 3] = [1 << 20, 10 << 20, 100 << 20];
 /// A body that takes longer to send is not sent.
 const BODY_SECONDS_MAX: f64 = 0.7;
-const CONTINUE_TIME_MAX: Duration = Duration::from_millis(700);
+/// How long an answer to a head alone is waited for.
+const REFUSAL_TIME_MAX: Duration = Duration::from_millis(700);
 const QUESTION_TIME_MAX: Duration = Duration::from_secs(4);
 
 #[cfg(test)]

@@ -7,7 +7,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use heartbeat_tcp_info::tcp_info;
@@ -31,6 +32,9 @@ pub(crate) struct Manners {
     pub(crate) fields: &'static str,
     /// It answers chunked.
     pub(crate) chunked: bool,
+    /// It answers nobody any more once a client has left after a `100 Continue` (Caddy 2.6, of which
+    /// the process ends: golang/go#65123).
+    pub(crate) fragile: bool,
 }
 
 /// Serves on a thread of its own until the process ends; `enter` is called on it first, to go
@@ -47,12 +51,17 @@ pub(crate) fn start(
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = TcpListener::bind(address).await.unwrap();
+            let broken = Arc::new(AtomicBool::new(false));
             tell.send(listener.local_addr().unwrap()).unwrap();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 stream.set_nodelay(true).unwrap();
+                if broken.load(Ordering::Relaxed) {
+                    continue;
+                }
+                let broken = Arc::clone(&broken);
                 tokio::spawn(async move {
-                    let mut peer = Peer { stream, input: Vec::new(), manners };
+                    let mut peer = Peer { stream, input: Vec::new(), manners, broken };
                     while let Ok(true) = peer.turn().await {}
                 });
             }
@@ -65,6 +74,7 @@ struct Peer {
     stream: TcpStream,
     input: Vec<u8>,
     manners: Manners,
+    broken: Arc<AtomicBool>,
 }
 
 struct Request {
@@ -90,7 +100,11 @@ impl Peer {
         if request.expects {
             self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
-        if !self.receive(request.length).await? {
+        let received = self.receive(request.length).await;
+        if received.is_err() && request.expects && self.manners.fragile {
+            self.broken.store(true, Ordering::Relaxed);
+        }
+        if !received? {
             self.refuse(413).await?;
             return Ok(false);
         }
