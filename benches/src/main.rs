@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use heartbeat_bench::client::{self, ClientOptions};
 use heartbeat_bench::exchange;
+use heartbeat_command_line::Stop;
 
 /// Measures Heartbeat side by side with what could be put in its place.
 #[derive(Parser)]
@@ -37,7 +38,11 @@ enum What {
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return Stop::from(error).end("heartbeat-bench"),
+    };
+    let result = match arguments.command {
         What::Run(options) => run::run(&options),
         What::List => {
             run::list();

@@ -1,12 +1,12 @@
-//! Owns the command line: its options, the page of `--help`, the line about a wrong command line.
+//! Owns the command line: its options, and the page of `--help`.
 //! Values stay text here; `settings` parses them.
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, Id};
+use heartbeat_command_line::Stop;
 
 use crate::dashes::double_dashes;
-use crate::failure::{Failure, quoted};
+use crate::failure::Failure;
 
 /// The options that are booleans. Their value is optional and follows an equals sign.
 const SWITCHES: [&str; 4] = ["log", "log-tcp", "responsiveness", "aliases"];
@@ -50,11 +50,9 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Asked, Fa
     let matches = match command.try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => {
-            return match error.kind() {
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-                    Ok(Asked::Print(error.render().to_string()))
-                }
-                _ => Err(misuse(&error)),
+            return match Stop::from(error) {
+                Stop::Page(page) => Ok(Asked::Print(page)),
+                Stop::Misuse(misuse) => Err(misuse.into()),
             };
         }
     };
@@ -146,44 +144,6 @@ fn options() -> impl Iterator<Item = Arg> {
         // Whatever follows is the value, as in Go: `--min -1` is about -1, not about an option.
         option.allow_hyphen_values(true)
     })
-}
-
-/// One line instead of clap's page about a wrong command line.
-fn misuse(error: &clap::Error) -> Failure {
-    let text = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => text.as_str(),
-        Some(ContextValue::Strings(texts)) => texts.first().map_or("", String::as_str),
-        _ => "",
-    };
-    let argument = text(ContextKind::InvalidArg);
-    let hint = |kind| match text(kind) {
-        "" => "see --help".to_owned(),
-        suggestion => format!("did you mean {suggestion}?"),
-    };
-    match error.kind() {
-        ErrorKind::UnknownArgument if argument.starts_with('-') => Failure::usage(
-            argument,
-            format_args!("no such option here; {}", hint(ContextKind::SuggestedArg)),
-        ),
-        ErrorKind::UnknownArgument => {
-            Failure::usage(quoted(argument), "no such command or argument here; see --help")
-        }
-        ErrorKind::InvalidSubcommand => Failure::usage(
-            quoted(text(ContextKind::InvalidSubcommand)),
-            format_args!("no such command; {}", hint(ContextKind::SuggestedSubcommand)),
-        ),
-        // clap itself refuses only a missing value, and then names the option `--port <N>`.
-        ErrorKind::InvalidValue => Failure::usage(
-            argument.split(' ').next().unwrap_or(argument),
-            "expected a value; see --help",
-        ),
-        ErrorKind::TooManyValues => Failure::usage(
-            format_args!("{argument}={}", text(ContextKind::InvalidValue)),
-            "expected no value",
-        ),
-        // These options lead to no other kind; if one does, clap's first line has to do.
-        _ => Failure::usage(error.render().to_string().lines().next().unwrap_or("?"), "see --help"),
-    }
 }
 
 /// Letter, name, what the value is, default, help. An empty default means the runtime picks one.

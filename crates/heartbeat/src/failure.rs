@@ -1,10 +1,10 @@
 //! Owns how the program fails: one line on standard error and an exit code.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::process::ExitCode;
 
-/// The command line is wrong. Go's flag package and many other programs use this code for that.
-const USAGE: u8 = 2;
+use heartbeat_command_line::{Misuse, OneLine, Stop};
+
 /// The command line is right, but the work failed.
 const FAULT: u8 = 1;
 
@@ -18,7 +18,7 @@ pub(crate) struct Failure {
 impl Failure {
     /// A wrong command line: `subject` names what is wrong, `allowed` says what is allowed instead.
     pub(crate) fn usage(subject: impl fmt::Display, allowed: impl fmt::Display) -> Self {
-        Self { line: format!("{subject}: not allowed: {allowed}"), code: USAGE }
+        Misuse::new(subject, allowed).into()
     }
 
     /// Work that failed: `subject` names it.
@@ -32,17 +32,16 @@ impl Failure {
     }
 }
 
+impl From<Misuse> for Failure {
+    fn from(misuse: Misuse) -> Self {
+        Self { line: misuse.to_string(), code: Stop::EXIT_MISUSE }
+    }
+}
+
 /// Always a single line, whatever was typed.
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.line.chars() {
-            if character.is_control() {
-                write!(formatter, "{}", character.escape_default())?;
-            } else {
-                formatter.write_char(character)?;
-            }
-        }
-        Ok(())
+        OneLine(&self.line).fmt(formatter)
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) type Parsed<T> = Result<T, String>;
 
 /// Bytes: digits and an optional binary K, M or G, in either case.
 pub(crate) fn size_bytes(text: &str) -> Parsed<u64> {
-    heartbeat_units::size(text)
+    heartbeat_command_line::size(text)
         .filter(|bytes| (1..=PAYLOAD_BYTES_MAX).contains(bytes))
         .ok_or_else(|| "expected digits with an optional K, M or G, from 1 to 1G".to_owned())
 }
@@ -133,7 +133,7 @@ pub(crate) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Parsed<T> {
 }
 
 fn duration(text: &str) -> Option<Duration> {
-    heartbeat_units::time(text).filter(|duration| *duration <= DURATION_MAX)
+    heartbeat_command_line::time(text).filter(|duration| *duration <= DURATION_MAX)
 }
 
 fn count(text: &str, max: usize) -> Option<usize> {

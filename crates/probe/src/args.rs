@@ -4,6 +4,7 @@
 //! command line and the environment.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use heartbeat_command_line::{Misuse, Stop};
 
 /// One option.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +70,7 @@ pub(crate) struct Arguments {
 pub(crate) fn parse(
     words: impl IntoIterator<Item = String>,
     environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<Asked, String> {
+) -> Result<Asked, Misuse> {
     let words = unbundled(words);
     // WebV accepts it at any position, also beside unknown options.
     if words.iter().any(|word| word == "--version" || word == "-V") {
@@ -80,10 +81,10 @@ pub(crate) fn parse(
             let environment = environment.into_iter().collect();
             Ok(Asked::Probe(Arguments { matches, environment }))
         }
-        Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {
-            Ok(Asked::Print(error.to_string()))
-        }
-        Err(error) => Err(with_history(&error, &words)),
+        Err(error) => match Stop::from(error) {
+            Stop::Page(page) => Ok(Asked::Print(page)),
+            Stop::Misuse(misuse) => Err(with_history(misuse, &words)),
+        },
     }
 }
 
@@ -178,21 +179,13 @@ fn unbundled(words: impl IntoIterator<Item = String>) -> Vec<String> {
     words.into_iter().flat_map(split).collect()
 }
 
-fn with_history(error: &clap::Error, words: &[String]) -> String {
-    let text = error.to_string();
-    let text = text.strip_prefix("error: ").unwrap_or(&text);
-    // What follows are a usage and a hint, in as many lines as the whole help has.
-    let end = ["\n\nUsage", "\n\nFor more"].iter().filter_map(|mark| text.find(mark)).min();
-    let first = text[..end.unwrap_or(text.len())].trim_end().replace("\n\n", "\n");
-    let unknown = error.kind() == clap::error::ErrorKind::UnknownArgument;
+/// Says what became of an option that older releases of WebV had.
+fn with_history(misuse: Misuse, words: &[String]) -> Misuse {
     let gone = words.iter().find_map(|word| {
         let word = word.split(['=', ':']).next()?;
-        REMOVED.iter().find(|(names, _)| unknown && names.contains(&word))
+        REMOVED.iter().find(|(names, _)| names.contains(&word))
     });
-    match gone {
-        Some((names, why)) => format!("{}: {why}", names[0]),
-        None => format!("{first}\nTry --help for the options."),
-    }
+    gone.map_or(misuse, |(names, why)| Misuse::new(names[0], why))
 }
 
 const fn opt(long: &'static str, short: Option<char>, kind: Kind, help: &'static str) -> Opt {

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Args, Command, FromArgMatches};
+use heartbeat_command_line::Stop;
 
 use crate::args;
 use crate::load::{self, LoadArgs};
@@ -72,23 +73,7 @@ fn parsed<A: FromArgMatches>(command: Command, words: Vec<String>) -> Result<A, 
     let name = command.get_bin_name().unwrap_or_default().to_owned();
     let parsed =
         command.try_get_matches_from(words).and_then(|matches| A::from_arg_matches(&matches));
-    parsed.map_err(|error| {
-        if !error.use_stderr() {
-            let _ = error.print();
-            return ExitCode::SUCCESS;
-        }
-        let _ = writeln!(io::stderr(), "{name}: {}; see --help", in_one_line(&error));
-        ExitCode::from(load::EXIT_USAGE)
-    })
-}
-
-/// What is wrong, without the usage and the hint that the parser adds.
-fn in_one_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let text = text.strip_prefix("error: ").unwrap_or(&text);
-    let end = ["\n\nUsage", "\n\nFor more"].iter().filter_map(|mark| text.find(mark)).min();
-    let wrong = text[..end.unwrap_or(text.len())].replace("\n\n  tip:", ";");
-    wrong.split_whitespace().collect::<Vec<_>>().join(" ")
+    parsed.map_err(|error| Stop::from(error).end(&name))
 }
 
 const LOAD: &str = "load";

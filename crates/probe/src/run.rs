@@ -58,8 +58,10 @@ async fn try_run(
         }
         Asked::Probe(arguments) => arguments,
     };
-    let settings =
-        Settings::new(&arguments).map_err(|lines| Failure { lines, code: EXIT_REFUSED })?;
+    let settings = Settings::new(&arguments).map_err(|misuses| Failure {
+        lines: misuses.iter().map(ToString::to_string).collect(),
+        code: EXIT_REFUSED,
+    })?;
     let cases = cases(&settings)?;
     if settings.dry_run {
         print(&dry_run::page(&settings));

@@ -1,9 +1,11 @@
 //! The settings of a run: checked values, and which of them go together.
 
-use std::fmt;
+use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use heartbeat_command_line::Misuse;
 
 use crate::args::{Arguments, Given, Origin};
 use crate::client::{FixedAddress, Target, TlsSettings};
@@ -168,7 +170,7 @@ impl Settings {
     /// # Errors
     ///
     /// A line for each invalid value and for each pair of options that conflict.
-    pub(crate) fn new(arguments: &Arguments) -> Result<Self, Vec<String>> {
+    pub(crate) fn new(arguments: &Arguments) -> Result<Self, Vec<Misuse>> {
         let mut reader = Reader { arguments, errors: Vec::new() };
         let settings = reader.settings();
         if reader.errors.is_empty() { Ok(settings) } else { Err(reader.errors) }
@@ -177,7 +179,7 @@ impl Settings {
 
 struct Reader<'a> {
     arguments: &'a Arguments,
-    errors: Vec<String>,
+    errors: Vec<Misuse>,
 }
 
 impl Reader<'_> {
@@ -259,7 +261,7 @@ impl Reader<'_> {
             ("random", random),
         ] {
             if used {
-                self.errors.push(format!("--run-loop must be true to use --{long}"));
+                self.refuse_typed(format_args!("--{long}"), "expected with --run-loop only");
             }
         }
         None
@@ -278,7 +280,7 @@ impl Reader<'_> {
         let (sleep, rate) = (self.given("sleep"), self.given("rate"));
         let origin = |given: &Option<Given>| given.as_ref().map(|given| given.origin);
         if rate.is_some() && origin(&rate) == origin(&sleep) {
-            self.errors.push("--rate conflicts with --sleep".to_owned());
+            self.refuse_typed("--rate with --sleep", ONE_OF_THEM);
         }
         if rate.is_some() && origin(&sleep) != Some(Origin::CommandLine) {
             let rate = self.rate(rate);
@@ -299,7 +301,7 @@ impl Reader<'_> {
             Ok(rate) if RATES.contains(&rate) => rate,
             _ => {
                 let (least, most) = (RATES.start(), RATES.end());
-                self.refuse(&given, &format!("must be a number from {least} to {most}"));
+                self.refuse(&given, &format!("expected a number from {least} to {most}"));
                 1.0
             }
         }
@@ -311,7 +313,7 @@ impl Reader<'_> {
         for text in texts {
             match Target::parse(&text) {
                 Ok(target) => servers.push(target),
-                Err(error) => self.errors.push(format!("--server: {error}")),
+                Err(error) => self.refuse_typed(format_args!("--server {text}"), error.expected()),
             }
         }
         servers
@@ -326,7 +328,7 @@ impl Reader<'_> {
             key: path(self, "key"),
         };
         if settings.key.is_some() && settings.cert.is_none() {
-            self.errors.push("--key needs --cert".to_owned());
+            self.refuse_typed("--key", "expected with --cert only");
         }
         settings
     }
@@ -339,7 +341,7 @@ impl Reader<'_> {
         let rising = bounds.windows(2).all(|pair| pair[0] < pair[1]);
         let positive = bounds.iter().all(|bound| bound.is_finite() && *bound > 0.0);
         if bounds.len() != count || count > BUCKETS_MAX || !rising || !positive {
-            let why = format!("must be at most {BUCKETS_MAX} rising numbers of seconds above 0");
+            let why = format!("expected at most {BUCKETS_MAX} rising numbers of seconds above 0");
             self.refuse(&given, &why);
         }
         bounds
@@ -357,7 +359,7 @@ impl Reader<'_> {
         for text in &given.words {
             match FixedAddress::parse(text) {
                 Ok(address) => fixed.push(address),
-                Err(error) => self.errors.push(format!("--resolve: {error}")),
+                Err(error) => self.refuse_typed(format_args!("--resolve {text}"), error),
             }
         }
         fixed
@@ -367,27 +369,24 @@ impl Reader<'_> {
         let text = self.text("url-prefix").unwrap_or_default();
         let trimmed = text.trim_matches('/');
         if trimmed.contains(['?', '#']) || trimmed.contains(char::is_whitespace) {
-            self.errors.push(format!("--url-prefix {text}: must be a path"));
+            self.refuse_typed(format_args!("--url-prefix {text}"), "expected a path");
         }
         if trimmed.is_empty() { String::new() } else { format!("/{trimmed}") }
     }
 
     fn check(&mut self, settings: &Settings) {
-        let mut refuse = |wrong: bool, why: &str| {
-            if wrong {
-                self.errors.push(why.to_owned());
-            }
-        };
-        let none = settings.log_format == LogFormat::None;
-        refuse(settings.verbose && none, "--verbose conflicts with --log-format None");
-        let summary = settings.summary != SummaryFormat::None;
-        refuse(summary && settings.run_loop.is_some(), "--summary conflicts with --run-loop");
+        if settings.verbose && settings.log_format == LogFormat::None {
+            self.refuse_typed("--verbose with --log-format None", ONE_OF_THEM);
+        }
+        if settings.summary != SummaryFormat::None && settings.run_loop.is_some() {
+            self.refuse_typed("--summary with --run-loop", ONE_OF_THEM);
+        }
     }
 
     fn list(&mut self, long: &str) -> Vec<String> {
         let words = self.given(long).map(|given| given.words).unwrap_or_default();
         if words.is_empty() {
-            self.errors.push(format!("--{long} must be provided"));
+            self.errors.push(Misuse::missing(format_args!("--{long}")));
         }
         words
     }
@@ -403,7 +402,7 @@ impl Reader<'_> {
             "true" | "1" => true,
             "false" | "0" => false,
             _ => {
-                self.refuse(&given, "must be true or false");
+                self.refuse(&given, "expected true or false");
                 false
             }
         }
@@ -414,7 +413,7 @@ impl Reader<'_> {
         let number = given.words[0].parse().ok().filter(|number| allowed.contains(number));
         if number.is_none() {
             let (least, most) = (allowed.start(), allowed.end());
-            self.refuse(&given, &format!("must be a whole number from {least} to {most}"));
+            self.refuse(&given, &format!("expected a whole number from {least} to {most}"));
         }
         number
     }
@@ -429,7 +428,7 @@ impl Reader<'_> {
         let found = names.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
         if found.is_none() {
             let names: Vec<_> = names.iter().map(|(name, _)| *name).collect();
-            self.refuse(&given, &format!("must be one of {}", names.join(", ")));
+            self.refuse(&given, &format!("expected one of {}", names.join(", ")));
         }
         found.map(|(_, format)| *format)
     }
@@ -438,15 +437,20 @@ impl Reader<'_> {
         self.arguments.given(long)
     }
 
-    fn refuse(&mut self, given: &Given, why: &str) {
-        let value = given.words.join(" ");
-        self.errors.push(match given.origin {
-            Origin::CommandLine => format!("{} {value}: {why}", given.name),
-            Origin::Environment => format!("{}={value} in the environment: {why}", given.name),
-        });
+    fn refuse(&mut self, given: &Given, allowed: &str) {
+        let (name, value) = (&given.name, given.words.join(" "));
+        match given.origin {
+            Origin::CommandLine => self.refuse_typed(format_args!("{name} {value}"), allowed),
+            Origin::Environment => self.refuse_typed(format_args!("{name}={value}"), allowed),
+        }
+    }
+
+    fn refuse_typed(&mut self, typed: impl Display, allowed: impl Display) {
+        self.errors.push(Misuse::new(typed, allowed));
     }
 }
 
+const ONE_OF_THEM: &str = "expected one of them, not both";
 // What WebV's 32-bit milliseconds hold: 24 days.
 const MILLISECONDS_MAX: u64 = i32::MAX as u64;
 // WebV's 32-bit seconds.

@@ -58,11 +58,11 @@ fn help_names_every_option() {
 
 #[test]
 fn servers_and_files_are_required() {
-    refused(&[], "--server must be provided");
-    refused(&["-s", "localhost"], "--files must be provided");
+    refused(&[], "--server: missing");
+    refused(&["-s", "localhost"], "--files: missing");
     let outcome = run(&Folder::new(), &["-s", "-f", "a.json"]);
     assert_eq!((outcome.code, outcome.err.matches("--help").count()), (1, 1), "{outcome:?}");
-    refused(&["-f", "a.json"], "--server must be provided");
+    refused(&["-f", "a.json"], "--server: missing");
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn an_empty_variable_is_not_set_and_a_wrong_one_is_told() {
         let folder = Folder::new();
         let outcome = finish(program(&folder).args(GOOD).env(name, value));
         assert_eq!(outcome.code, 1);
-        let message = format!("{name}={value} in the environment: must be");
+        let message = format!("{name}={value}: not allowed: expected");
         assert!(outcome.err.contains(&message), "{}", outcome.err);
     }
 }
@@ -212,7 +212,7 @@ fn numbers_have_their_bounds() {
         ("--sleep", "1.5", "1"),
     ] {
         let wrong = [option, wrong];
-        refused_beside_good(&wrong, &format!("{} {}: must be", wrong[0], wrong[1]));
+        refused_beside_good(&wrong, &format!("{} {}: not allowed: expected", wrong[0], wrong[1]));
         dry(&[&GOOD[..], &[option, right]].concat(), &[]);
     }
     for (option, wrong, right) in [
@@ -226,7 +226,8 @@ fn numbers_have_their_bounds() {
         ("--rate", "NaN", "0.5"),
     ] {
         let looping = [&GOOD[..], &["-r"]].concat();
-        refused(&[&looping[..], &[option, wrong]].concat(), &format!("{option} {wrong}: must be"));
+        let message = format!("{option} {wrong}: not allowed: expected");
+        refused(&[&looping[..], &[option, wrong]].concat(), &message);
         dry(&[&looping[..], &[option, right]].concat(), &[]);
     }
 }
@@ -286,26 +287,30 @@ fn compat_chooses_the_defaults() {
         let page = dry(&[&GOOD[..], more, &["--compat", compat]].concat(), &[]);
         assert_eq!(row(&page, "Log Format"), format);
     }
-    refused_beside_good(&["--compat", "6"], "--compat 6: must be a whole number from 7 to 8");
+    refused_beside_good(
+        &["--compat", "6"],
+        "--compat 6: not allowed: expected a whole number from 7 to 8",
+    );
 }
 
 #[test]
 fn options_of_the_loop_need_it() {
-    refused_beside_good(&["--metrics", "webv"], "--run-loop must be true to use --metrics");
-    refused_beside_good(&["--resolve-all"], "--run-loop must be true to use --resolve-all");
+    let message = |option: &str| format!("{option}: not allowed: expected with --run-loop only");
+    refused_beside_good(&["--metrics", "webv"], &message("--metrics"));
     for option in ["--buckets", "--port", "--duration", "--max-concurrent", "--rate"] {
-        let message = format!("--run-loop must be true to use {option}");
-        refused_beside_good(&[option, "5"], &message);
+        refused_beside_good(&[option, "5"], &message(option));
     }
-    refused_beside_good(&["--random"], "--run-loop must be true to use --random");
+    for option in ["--resolve-all", "--random"] {
+        refused_beside_good(&[option], &message(option));
+    }
     dry(&[&GOOD[..], &["--random", "false", "--duration", "0"]].concat(), &[]);
 }
 
 #[test]
 fn what_does_not_go_together_is_refused() {
-    refused_beside_good(&["-v", "-g", "None"], "--verbose conflicts with --log-format None");
-    refused_beside_good(&["-r", "--summary", "Tsv"], "--summary conflicts with --run-loop");
-    refused_beside_good(&["-r", "--rate", "5", "-l", "5"], "--rate conflicts with --sleep");
+    refused_beside_good(&["-v", "-g", "None"], "--verbose with --log-format None: not allowed");
+    refused_beside_good(&["-r", "--summary", "Tsv"], "--summary with --run-loop: not allowed");
+    refused_beside_good(&["-r", "--rate", "5", "-l", "5"], "--rate with --sleep: not allowed");
     dry(&[&GOOD[..], &["-r", "--summary", "None"]].concat(), &[]);
     // Across the two origins the command line wins.
     let looping = [&GOOD[..], &["-r"]].concat();
@@ -321,8 +326,8 @@ fn formats_are_known_by_name_in_any_case() {
         let page = dry(&[&GOOD[..], &["-g", name]].concat(), &[]);
         assert!(row(&page, "Log Format").eq_ignore_ascii_case(name));
     }
-    refused_beside_good(&["-g", "ndjson"], "must be one of TsvMin, Tsv, Json, JsonCamel, None");
-    refused_beside_good(&["--summary", "x"], "must be one of None, Tsv, Json, JsonCamel, Xml");
+    refused_beside_good(&["-g", "ndjson"], "expected one of TsvMin, Tsv, Json, JsonCamel, None");
+    refused_beside_good(&["--summary", "x"], "expected one of None, Tsv, Json, JsonCamel, Xml");
 }
 
 #[test]
@@ -345,8 +350,37 @@ fn options_that_webv_removed_are_errors() {
 
 #[test]
 fn servers_that_are_none_are_refused() {
-    refused(&["-s", "ftp://x", "-f", "f"], "'ftp://x' is no server: the scheme must be");
-    refused(&["-s", "http://x:99999", "-f", "f"], "is no server");
+    refused(&["-s", "ftp://x", "-f", "f"], "--server ftp://x: not allowed: expected http or https");
+    refused(&["-s", "http://x:99999", "-f", "f"], "expected a port");
+}
+
+#[test]
+fn every_command_says_in_one_form_what_is_wrong() {
+    for (words, line) in [
+        (
+            &["--serv", "x"][..],
+            ": --serv: not allowed: no such option here; did you mean --server?",
+        ),
+        (&["x"], ": x: not allowed: no such command or argument here; see --help"),
+        (&["-s", "x", "-f", "f", "--key", "k"], ": --key: not allowed: expected with --cert only"),
+        (&["load"], " load: <URL>...: missing; see --help"),
+        (&["load", "a", "-c", "0"], " load: --connections 0: not allowed: expected 1 to 20000"),
+        (&["load", "a", "--json=3"], " load: --json=3: not allowed: expected no value"),
+        (&["merge", "--no"], " merge: --no: not allowed: no such option here; see --help"),
+        (
+            &["path", "a", "--duration", "4s"],
+            " path: --duration 4s: not allowed: expected 5s to 10m",
+        ),
+        (&["path", "ftp://a"], " path: ftp://a: not allowed: expected http or https as the scheme"),
+        (
+            &["mesh", "a", "--neighbors", "0"],
+            " mesh: --neighbors 0: not allowed: expected 1 to 100",
+        ),
+    ] {
+        let outcome = run(&Folder::new(), words);
+        assert_eq!(outcome.err, format!("heartbeat-probe{line}\n"), "{words:?}");
+        assert_eq!(outcome.out, "", "{words:?}");
+    }
 }
 
 #[test]

@@ -267,7 +267,7 @@ fn what_can_not_be_used_is_refused_in_a_line_with_code_2() {
     let good = folder.file("good.json", r#"{"requests": [{"path": "/"}]}"#);
     for (line, word) in [
         (&["http://a/1", "--rate", "0"][..], "--rate"),
-        (&["http://a/1", "--rat", "1"], "'--rate'"),
+        (&["http://a/1", "--rat", "1"], "did you mean --rate?"),
         (&["http://a/1", "--fail-if", "p99"], "expected < or >"),
         (&["ftp://a/1"], "scheme"),
         (&["http://localhost:1/x", "--files", &good], "without a path"),

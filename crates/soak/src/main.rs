@@ -20,6 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use heartbeat_command_line::Stop;
 
 use crate::options::Options;
 use crate::tally::Tally;
@@ -35,7 +36,10 @@ const LOOK: Duration = Duration::from_millis(250);
 const GROWTH_KIB_MAX: u64 = 2048;
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(error) => return Stop::from(error).end("heartbeat-soak"),
+    };
     println!("seed {}, {} clients, sizes {}", options.seed, options.clients, options.sizes());
     let mut errors = 0;
     for driver in options.drivers() {

@@ -81,7 +81,7 @@ impl Options {
 }
 
 fn size(text: &str) -> Result<usize, String> {
-    let size = heartbeat_units::size(text).and_then(|size| usize::try_from(size).ok());
+    let size = heartbeat_command_line::size(text).and_then(|size| usize::try_from(size).ok());
     size.filter(|size| (1..=SIZE_MAX).contains(size))
         .ok_or_else(|| "expected digits with an optional K or M, from 1 to 1M".to_owned())
 }

@@ -150,7 +150,7 @@ impl FixedAddress {
     ///
     /// Text that is not of this form.
     pub(crate) fn parse(text: &str) -> Result<Self, FixedAddressError> {
-        let refuse = || FixedAddressError(text.to_owned());
+        let refuse = || FixedAddressError;
         let (host, rest) = split_host(text).ok_or_else(refuse)?;
         let (port, addresses) = rest.split_once(':').ok_or_else(refuse)?;
         let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(refuse)?;
@@ -179,11 +179,11 @@ fn split_host(text: &str) -> Option<(&str, &str)> {
 
 /// Text that sets no address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FixedAddressError(String);
+pub(crate) struct FixedAddressError;
 
 impl fmt::Display for FixedAddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "'{}' is not HOST:PORT:ADDRESS", self.0)
+        f.write_str("expected HOST:PORT:ADDRESS")
     }
 }
 

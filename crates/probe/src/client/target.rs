@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use heartbeat_command_line::Misuse;
 use hyper::Uri;
 use hyper::header::HeaderValue;
 use hyper::http::uri::Authority;
@@ -28,32 +29,32 @@ impl Target {
     /// Text that is no URL, another scheme, a user name, a query.
     pub(crate) fn parse(server: &str) -> Result<Self, TargetError> {
         let text = with_scheme(server.trim());
-        let refuse = |why| TargetError { server: server.to_owned(), why };
-        let uri: Uri = text.parse().map_err(|_| refuse("not a URL"))?;
+        let refuse = |expected| TargetError { server: server.to_owned(), expected };
+        let uri: Uri = text.parse().map_err(|_| refuse("expected a URL"))?;
         let https = match uri.scheme_str() {
             Some("http") => false,
             Some("https") => true,
-            _ => return Err(refuse("the scheme must be http or https")),
+            _ => return Err(refuse("expected http or https as the scheme")),
         };
-        let authority = uri.authority().ok_or_else(|| refuse("no host"))?;
+        let authority = uri.authority().ok_or_else(|| refuse("expected a host"))?;
         if authority.as_str().contains('@') {
-            return Err(refuse("a user name is not supported"));
+            return Err(refuse("expected no user name"));
         }
         if uri.query().is_some() {
-            return Err(refuse("a base URL has no query"));
+            return Err(refuse("expected no query"));
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         // `authority.port()` is None for text it can not read as one, and the text stays behind.
         let named_port = authority.as_str().len() > authority.host().len();
         let port = match authority.port_u16() {
-            Some(0) => return Err(refuse("port 0 can not be connected to")),
+            Some(0) => return Err(refuse(PORTS)),
             Some(port) => port,
-            None if named_port => return Err(refuse("the port must be 1 to 65535")),
+            None if named_port => return Err(refuse(PORTS)),
             None if https => HTTPS_PORT,
             None => HTTP_PORT,
         };
         if host.is_empty() {
-            return Err(refuse("no host"));
+            return Err(refuse("expected a host"));
         }
         let path = uri.path().trim_end_matches('/').to_owned();
         let authority = authority.clone();
@@ -114,12 +115,19 @@ impl fmt::Display for Target {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TargetError {
     server: String,
-    why: &'static str,
+    expected: &'static str,
+}
+
+impl TargetError {
+    /// What is allowed instead.
+    pub(crate) fn expected(&self) -> &'static str {
+        self.expected
+    }
 }
 
 impl fmt::Display for TargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "'{}' is no server: {}", self.server, self.why)
+        Misuse::new(&self.server, self.expected).fmt(f)
     }
 }
 
@@ -139,6 +147,7 @@ fn with_scheme(server: &str) -> String {
     }
 }
 
+const PORTS: &str = "expected a port from 1 to 65535";
 const HTTP_PORT: u16 = 80;
 const HTTPS_PORT: u16 = 443;
 

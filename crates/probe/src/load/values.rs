@@ -37,12 +37,13 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
 pub(super) fn time_or_zero(text: &str) -> Result<Duration, String> {
     let expected = || "expected digits and one of ms, s, m, h, as in 30s, up to 168h".to_owned();
     // WebV's times have no unit and are seconds.
-    let time = heartbeat_units::time(text).or_else(|| heartbeat_units::time(&format!("{text}s")));
+    let time = heartbeat_command_line::time(text)
+        .or_else(|| heartbeat_command_line::time(&format!("{text}s")));
     time.filter(|time| *time <= TIME_MAX).ok_or_else(expected)
 }
 
 pub(crate) fn size(text: &str) -> Result<u64, String> {
-    heartbeat_units::size(text)
+    heartbeat_command_line::size(text)
         .filter(|size| *size <= SIZE_MAX)
         .ok_or_else(|| "expected digits and an optional K, M or G, at most 1024G".to_owned())
 }

@@ -1,7 +1,4 @@
-//! The sizes and times that the command lines of all programs of Heartbeat take. Bounds and
-//! messages are those of each option.
-
-#![forbid(unsafe_code)]
+//! The sizes and times that the command lines take. Bounds and messages are those of each option.
 
 use std::time::Duration;
 
