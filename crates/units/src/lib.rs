@@ -1,5 +1,5 @@
-//! The sizes and times that the command lines of all programs of Heartbeat take. Bounds and
-//! messages are those of each option.
+//! Parses the sizes and times that all programs of Heartbeat have on their command lines. The
+//! callers have the bounds and the error messages, which differ between options.
 
 #![forbid(unsafe_code)]
 
@@ -41,7 +41,7 @@ fn split(text: &str) -> (&str, &str) {
 mod tests {
     use super::*;
 
-    /// Neither a size nor a time.
+    /// Texts that are neither a size nor a time.
     const NEVER: [&str; 13] =
         ["", " ", "K", "-1", "+1", "1.5", "1e3", "0x10", "1_000", " 1s", "1s ", "1\n", "\u{fffd}"];
 
