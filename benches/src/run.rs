@@ -41,8 +41,7 @@ pub(crate) struct RunOptions {
     /// How long one measurement takes
     #[arg(long, default_value_t = 0.5)]
     seconds: f64,
-    /// The congestion control of all connections, for this run alone (root) [default: the
-    /// machine's]
+    /// The congestion control of all connections, for this run alone (root) [default: the machine's]
     #[arg(long)]
     congestion: Option<String>,
     /// What the page of results has to say of the circumstances

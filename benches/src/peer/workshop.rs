@@ -17,7 +17,7 @@ pub struct Workshop {
 }
 
 impl Workshop {
-    /// A folder below /dev/shm, or below the folder for temporary files where there is none.
+    /// Makes a folder below /dev/shm, or, if there is none, below the folder for temporary files.
     pub fn open() -> io::Result<Self> {
         let memory = Path::new("/dev/shm");
         let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };

@@ -61,7 +61,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Asked, Fa
     let Some(check) = matches.subcommand_matches(HEALTHCHECK) else {
         return Ok(Asked::Serve(matches));
     };
-    // clap could reject this too, but would then report every unknown word as such a conflict.
+    // clap could refuse this too, but would then report every unknown word as such a conflict.
     let is_typed = |id: &&Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
     if let Some(option) = matches.ids().find(is_typed) {
         return Err(Failure::usage(

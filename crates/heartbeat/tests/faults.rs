@@ -91,7 +91,7 @@ fn assert_not_held_up(program: &Program) {
 }
 
 #[test]
-fn thousands_of_resets_within_an_answer_leave_nothing() {
+fn thousands_of_resets_within_an_answer_leave_nothing_behind() {
     for driver in drivers() {
         let mut program = start(driver, &["--threads", "2"]);
         let baseline = Baseline::of(&program);
@@ -187,7 +187,7 @@ fn trickle(peers: &mut [Client]) {
 }
 
 #[test]
-fn trickled_heads_get_a_408_and_hold_up_nobody() {
+fn slow_heads_get_a_408_and_delay_no_client() {
     for driver in drivers() {
         // The timeout is longer than this test waits, so that a worker that waits for one of the
         // slow peers is noticed.
@@ -215,7 +215,7 @@ fn trickled_heads_get_a_408_and_hold_up_nobody() {
 }
 
 #[test]
-fn slow_readers_of_a_gigabyte_hold_up_nobody_and_hold_no_memory() {
+fn slow_readers_of_a_gigabyte_delay_no_client_and_hold_no_memory() {
     for driver in drivers() {
         let mut program = start(driver, &["--threads", "2", "--max", "1G"]);
         let baseline = Baseline::of(&program);
@@ -348,7 +348,7 @@ fn a_stalled_body_is_ended_in_both_directions() {
 const LEAVING: usize = 5000;
 
 #[test]
-fn thousands_of_peers_that_leave_at_once_hold_up_nobody() {
+fn thousands_of_peers_that_leave_at_once_delay_no_client() {
     for driver in drivers() {
         let program = start(driver, &["--threads", "1"]);
         let mut peers = Vec::new();

@@ -15,7 +15,7 @@ pub struct ServerTiming {
     pub rtt_us: Option<u32>,
     /// Variation of the round-trip time.
     pub rttvar_us: Option<u32>,
-    /// Shortest round-trip time measured so far.
+    /// Shortest round-trip time of the last minutes.
     pub min_rtt_us: Option<u32>,
     /// Segments retransmitted on this connection so far.
     pub retransmits: Option<u32>,

@@ -237,7 +237,7 @@ impl Client {
         bytes - here
     }
 
-    /// Reads as many bytes, which must be these.
+    /// Reads as many bytes as `bytes` has, which must be the same.
     #[track_caller]
     pub fn expect(&mut self, bytes: &[u8]) {
         let got = self.take(bytes.len());
