@@ -1,4 +1,4 @@
-//! The protocol's share of a request: parse, route, encode, the ranges of the payload.
+//! Times the protocol's part of a request: parse, route, encode, the ranges of the payload.
 
 use std::hint::black_box;
 

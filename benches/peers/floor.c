@@ -1,6 +1,6 @@
-/* The floor: what an epoll loop costs that receives, does not look, and sends a constant.
+/* The floor: an epoll loop that receives requests, does not parse them, and sends a constant.
  * floor PORT BYTES keep|close
- * One request a segment, no pipelining, no uploads: the client of the benchmarks keeps to that. */
+ * It needs one request per segment, no pipelining and no uploads. The benchmarks keep to that. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -18,7 +18,7 @@ enum { EVENTS_MAX = 512, REQUEST_BYTES_MAX = 8192, HEAD_BYTES_MAX = 256, DESCRIP
 
 static char *answer;
 static size_t answer_bytes;
-/* What of the answer each descriptor was sent already; answer_bytes where nothing is owed. */
+/* By descriptor: bytes of the answer that have been sent; answer_bytes if no answer is due. */
 static size_t sent[DESCRIPTORS_MAX];
 static int closes;
 

@@ -1,10 +1,10 @@
-//! Owns the reading of HTTP/1.1 answers: where each ends, whether it is the one expected. Must not
-//! know sockets.
+//! Owns the reading of HTTP/1.1 answers: where each ends, and whether it is the expected one. Must
+//! not know sockets.
 //!
-//! It understands what the peers here send: Content-Length or chunks. A head equal to the last one
-//! is recognised by comparison, so that reading costs the client next to nothing.
+//! It understands what the peers here send: Content-Length or chunks. A head that equals the last
+//! one is recognized by comparison, so that it takes the client hardly any time.
 
-/// What an answer has to be to count.
+/// What an answer must have to count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
     /// The status.
@@ -26,16 +26,16 @@ pub enum Wrong {
     HeadTooLong,
 }
 
-/// The longest head that is read: peers here send less than half a kilobyte.
+/// The longest head that is read. The peers here send less than half a kilobyte.
 pub const HEAD_BYTES_MAX: usize = 8192;
 
-/// Reads answers out of bytes as they come.
+/// Reads answers from bytes in the pieces in which they arrive.
 pub struct AnswerReader {
     expected: Expected,
     state: State,
-    /// The part of a head that came without its end.
+    /// The beginning of a head whose end has not arrived.
     partial: Vec<u8>,
-    /// The last whole head, and the content length it told.
+    /// The last whole head, and its Content-Length.
     known_head: Vec<u8>,
     known_length: Option<u64>,
 }
@@ -47,25 +47,25 @@ enum State {
     Chunks { decoder: Chunks, total: u64 },
 }
 
-/// Where a chunked body stands.
+/// How far a chunked body has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Chunks {
     /// In the size line: the size so far, and whether its digits have ended.
     Size { size: u64, ended: bool },
     /// In a chunk's data, this many bytes before its end.
     Data { left: u64 },
-    /// In the line end behind a chunk's data.
+    /// In the line end after a chunk's data.
     DataEnd,
-    /// In the lines behind the last chunk: bytes of the present line.
+    /// In the lines after the last chunk: bytes of the current line so far.
     Trailer { line: u64 },
 }
 
 /// How far [`AnswerReader::feed`] came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fed {
-    /// Bytes taken from the front of the input: all, unless an answer ended before.
+    /// How many bytes at the front of the input were read: all, unless an answer ended before.
     pub consumed: usize,
-    /// An answer ended with the last of them.
+    /// Whether an answer ended with the last of them.
     pub complete: bool,
 }
 
@@ -81,13 +81,13 @@ impl AnswerReader {
         }
     }
 
-    /// Forgets an answer that was begun, for a new connection.
+    /// Forgets an answer that has begun, because the next bytes come from a new connection.
     pub fn restart(&mut self) {
         self.state = State::Head;
         self.partial.clear();
     }
 
-    /// How many bytes of content come in a row before anything else, as far as it is known.
+    /// How many bytes of content are known to come next, with no framing in between.
     pub fn content_ahead(&self) -> u64 {
         match self.state {
             State::Content { left } => left,
@@ -96,8 +96,8 @@ impl AnswerReader {
         }
     }
 
-    /// Counts content that was thrown away unseen, at most [`content_ahead`](Self::content_ahead).
-    /// True where an answer ended with it.
+    /// Counts content that the caller discarded, at most [`content_ahead`](Self::content_ahead).
+    /// Returns whether an answer ended with it.
     pub fn skip(&mut self, bytes: u64) -> bool {
         assert!(bytes <= self.content_ahead(), "skipped beyond the content");
         match &mut self.state {
@@ -122,7 +122,7 @@ impl AnswerReader {
         false
     }
 
-    /// Takes bytes up to the end of the present answer.
+    /// Reads bytes up to the end of the current answer.
     pub fn feed(&mut self, input: &[u8]) -> Result<Fed, Wrong> {
         let mut at = 0;
         if self.state == State::Head {
@@ -150,7 +150,7 @@ impl AnswerReader {
         Ok(Fed { consumed: at, complete: false })
     }
 
-    /// Takes the rest of a head; how many bytes that were, unless its end is yet to come.
+    /// Reads the rest of a head. Returns how many bytes it had, or none if its end has not arrived.
     fn feed_head(&mut self, input: &[u8]) -> Result<Option<usize>, Wrong> {
         if self.partial.is_empty()
             && !self.known_head.is_empty()
@@ -192,7 +192,7 @@ impl AnswerReader {
         Ok(())
     }
 
-    /// Takes one byte that is not content. True where the answer ended with it.
+    /// Reads one byte of chunked framing. Returns whether the answer ended with it.
     fn feed_chunk_byte(&mut self, byte: u8) -> Result<bool, Wrong> {
         let State::Chunks { decoder, total } = &mut self.state else {
             return Err(Wrong::Framing);
@@ -228,7 +228,7 @@ impl AnswerReader {
 
 struct Head {
     status: u16,
-    /// None where the body is chunked.
+    /// None if the body is chunked.
     content_length: Option<u64>,
 }
 
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_same_answers_under_every_split_in_three() {
+    fn reads_the_same_answers_however_they_are_cut_in_three() {
         let twice: Vec<u8> = [SEVENTEEN, CHUNKED, SEVENTEEN, SEVENTEEN].concat();
         for first in 0..twice.len() {
             for second in first..twice.len() {
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn content_that_is_skipped_unseen_counts_like_content_that_is_read() {
+    fn content_that_is_skipped_counts_like_content_that_is_read() {
         let head = SEVENTEEN.len() - 17;
         let mut reader = AnswerReader::new(expected(17));
         assert_eq!(reader.feed(&SEVENTEEN[..head + 2]).map(|fed| fed.complete), Ok(false));
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_another_length_told_or_chunked() {
+    fn refuses_another_length_by_content_length_or_by_chunks() {
         assert_eq!(
             answers(&mut AnswerReader::new(expected(18)), &[SEVENTEEN]),
             Err(Wrong::Length(17))

@@ -8,7 +8,7 @@ use heartbeat_protocol::{
     route,
 };
 
-/// The block a server repeats: as large as Heartbeat's.
+/// Length of the block that the payload repeats, in bytes. The server's own block has 32 KiB.
 pub const BLOCK_BYTES: usize = 16 << 10;
 
 /// Requests as clients send them.
@@ -33,7 +33,7 @@ pub const REQUESTS: &[(&str, &str)] = &[
     ("1 MB with its ranges", "GET /heartbeat/1048576 HTTP/1.1\r\nHost: x\r\n\r\n"),
 ];
 
-/// A connection that is asked the same again and again.
+/// A connection that gets the same request again and again.
 pub struct Exchange {
     connection: Connection,
     site: Site,
@@ -42,7 +42,7 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// A fresh one.
+    /// A new connection.
     pub fn new() -> Self {
         Self {
             connection: Connection::new(),
@@ -52,8 +52,8 @@ impl Exchange {
         }
     }
 
-    /// One request, parsed, routed and answered; how many bytes its answer has, the payload
-    /// counted by its ranges.
+    /// Parses, routes and answers one request. Returns how many bytes its answer has; those of the
+    /// payload are the sum of its ranges.
     pub fn perform(&mut self, request: &[u8]) -> u64 {
         let facts = Facts { ready: true, version: "0\n", version_json: "{}\n" };
         self.out.clear();
@@ -86,7 +86,7 @@ pub fn chunked_body(chunks: usize, chunk_bytes: usize) -> Vec<u8> {
     (chunk.repeat(chunks) + "0\r\n\r\n").into_bytes()
 }
 
-/// Decodes a whole body; how many bytes of content it has.
+/// Decodes a whole body. Returns how many bytes of content it has.
 pub fn decode_chunked(mut body: &[u8]) -> u64 {
     let mut decoder = ChunkedDecoder::new();
     let mut content = 0;
@@ -102,12 +102,13 @@ pub fn decode_chunked(mut body: &[u8]) -> u64 {
     }
 }
 
-/// The ranges of a payload, counted.
+/// The number of ranges of a payload.
 pub fn count_segments(bytes: u64) -> usize {
     Payload { bytes }.segments(0, BLOCK_BYTES).count()
 }
 
-/// What callgrind counts, by number: the requests, then a chunked body.
+/// Performs one case `times` times, for callgrind: a request of [`REQUESTS`] by its index, or a
+/// chunked body for any other number.
 pub fn repeat(case: usize, times: u64) -> u64 {
     let mut exchange = Exchange::new();
     let body = chunked_body(64, 1024);
@@ -121,8 +122,8 @@ pub fn repeat(case: usize, times: u64) -> u64 {
     bytes
 }
 
-/// Instructions per request, by running this program under callgrind twice: what both runs have
-/// in common falls out of the difference.
+/// Prints the instructions per request. This program runs under callgrind twice for each case, and
+/// the difference of the two counts leaves out what both runs have in common.
 pub fn count_instructions() -> Result<(), String> {
     const FEW: u64 = 1_000;
     const MANY: u64 = 3_000;
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_callgrind_says_is_understood() {
+    fn the_count_in_the_output_of_callgrind_is_found() {
         assert_eq!(collected("==1== Events : Ir\n==1== Collected : 4567\n"), Some(4567.0));
         assert_eq!(collected("==1== no\n"), None);
     }

@@ -6,37 +6,39 @@ use std::collections::BTreeMap;
 pub const RATE: &str = "requests_per_second";
 /// User and system time of all of the server's processes per answer, microseconds.
 pub const CPU: &str = "cpu_us_per_request";
-/// The server's processor time by the time that passed: near 1 it was the limit.
+/// The server's CPU time divided by the elapsed time. Near 1, the server was the limit.
 pub const SERVER_BUSY: &str = "server_busy";
-/// The time its threads waited for a CPU by the time that passed: above 0 where others were busy.
+/// The time that the server's threads waited for a CPU divided by the elapsed time. It is above 0
+/// if other threads had the CPU.
 pub const SERVER_WAITED: &str = "server_waited";
-/// As [`SERVER_BUSY`], of the client.
+/// The client's CPU time divided by the elapsed time.
 pub const CLIENT_BUSY: &str = "client_busy";
 /// From the first request to the last answer, seconds.
 pub const ELAPSED: &str = "seconds";
 /// Median latency, microseconds.
 pub const P50: &str = "latency_p50_us";
-/// The latency one answer of a hundred exceeds, microseconds.
+/// The latency that one answer in a hundred exceeds, microseconds.
 pub const P99: &str = "latency_p99_us";
-/// The latency one answer of a thousand exceeds, microseconds.
+/// The latency that one answer in a thousand exceeds, microseconds.
 pub const P999: &str = "latency_p999_us";
 /// Resident memory of all of the server's processes, mebibytes.
 pub const RESIDENT: &str = "resident_mib";
-/// What the load left behind in it, mebibytes.
+/// How much resident memory has grown by a load, mebibytes.
 pub const RESIDENT_GROWTH: &str = "resident_growth_mib";
-/// Resident memory while a load was at its height, mebibytes.
+/// Resident memory at the peak of a load, mebibytes.
 pub const RESIDENT_PEAK: &str = "resident_peak_mib";
 /// Resident memory per idle connection, bytes.
 pub const CONNECTION_BYTES: &str = "bytes_per_connection";
 /// From the start of the process to the first answer, milliseconds.
 pub const START: &str = "start_ms";
-/// The part of the processor time that the busiest thread had.
+/// The busiest thread's share of the CPU time of all threads.
 pub const BUSIEST: &str = "busiest_share";
 
-/// Figures by their names: what one measurement found.
+/// The figures of one measurement, by their names.
 pub type Figures = BTreeMap<String, f64>;
 
-/// How a figure is written: its heading in a table, its digits, and its name at an axis.
+/// How a figure is written: its heading in a table, its digits after the point, and its name at an
+/// axis.
 pub fn heading(figure: &str) -> (&'static str, usize, &'static str) {
     match figure {
         RATE => ("requests/s", 0, "answers per second"),

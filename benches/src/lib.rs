@@ -1,10 +1,14 @@
-//! Side-by-side measurements of Heartbeat and what could be put in its place.
+//! Side-by-side measurements of Heartbeat and of servers that could replace it.
 //!
-//! `scenario` says what is asked of the servers, `peer` how each is started, `runner` starts them
-//! in turn and measures them; `client` is the load generator and `answer` its reader of HTTP;
-//! `figure`, `statistics` and `results` hold what was found, `targets` judges it, `report` writes
-//! it; `exchange` is a request without a socket, for the micro-benchmarks; `process` and `machine`
-//! read /proc, `network` makes namespaces, `sys` wraps system calls. `unsafe` is in `sys` alone.
+//! - `scenario` lists what the servers are asked for, `peer` how each is started; `runner` starts
+//!   them in turn and measures them.
+//! - `client` is the load generator, and `answer` its reader of HTTP.
+//! - `figure`, `statistics` and `results` hold the results, `targets` judges them, `report` writes
+//!   them.
+//! - `exchange` is a request without a socket, for the micro-benchmarks.
+//! - `process` and `machine` read /proc, `network` makes namespaces, `sys` wraps system calls.
+//!
+//! Only `sys` has `unsafe` code.
 
 pub mod answer;
 pub mod client;

@@ -1,4 +1,4 @@
-//! Owns what is told of the machine a figure was taken on.
+//! Owns the description of the machine on which a figure was measured.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,14 +13,14 @@ pub struct Machine {
     pub kernel: String,
     /// Model of the CPU.
     pub cpu: String,
-    /// CPUs of the machine; the runner itself keeps to one.
+    /// CPUs of the machine. The runner itself uses one of them.
     pub cpus: usize,
     /// Congestion control of new connections in the network namespace of the calling thread.
     pub congestion_control: String,
 }
 
 impl Machine {
-    /// This one.
+    /// The machine on which this program runs.
     pub fn here() -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
         let cpu_info = read("/proc/cpuinfo");
@@ -34,9 +34,10 @@ impl Machine {
     }
 }
 
-/// The first line a command says on either output, where it runs and says one.
+/// The first line that a command writes to standard output, or else to standard error. None if the
+/// command can not be run or writes nothing.
 pub fn first_line(program: impl AsRef<OsStr>, arguments: &[&str]) -> Option<String> {
-    // wrk tells its version and fails.
+    // The exit code is ignored, because wrk prints its version and fails.
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().ok()?;
     let said = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&said).into_owned();

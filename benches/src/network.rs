@@ -1,6 +1,6 @@
 //! Owns the network namespaces of a run, as root: one for the run itself, so that it may choose the
-//! congestion control, and one at the other end of a veth pair. Nobody else has a name for them, so
-//! the kernel removes them, and the pair with them, when the run ends in whatever way.
+//! congestion control, and one at the other end of a veth pair. They have no name outside the run,
+//! so the kernel removes them and the pair, however the run ends.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,9 +14,9 @@ use crate::sys;
 /// The addresses of the pair, from the block for benchmarks (RFC 2544).
 const SERVER_ADDRESS: &str = "198.18.0.1/30";
 const CLIENT_ADDRESS: &str = "198.18.0.2/30";
-/// Where a server listens that is asked over the pair.
+/// The address of a server whose clients come over the pair.
 pub const VETH_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1));
-/// Where a server listens that is asked over loopback.
+/// The address of a server whose clients come over loopback.
 pub const LOOPBACK_IP: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const SERVER_DEVICE: &str = "hbbench0";
 const CLIENT_DEVICE: &str = "hbbench1";
@@ -28,9 +28,9 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// A new one, with this congestion control or that of the machine.
+    /// A new namespace, with this congestion control or that of the machine.
     pub fn new(congestion: Option<&str>) -> io::Result<Self> {
-        // The namespace is that of the one thread which left the old one.
+        // A thread of its own makes the namespace, so that the caller stays in the old one.
         let made = thread::scope(|scope| {
             scope
                 .spawn(|| -> io::Result<File> {
@@ -51,12 +51,12 @@ impl Namespace {
         Ok(Self { descriptor: file.into() })
     }
 
-    /// Moves the calling thread, and what it starts from now on, into it.
+    /// Moves the calling thread into the namespace, and with it what the thread starts from now on.
     pub fn enter(&self) -> io::Result<()> {
         sys::enter_network_namespace(self.descriptor.as_raw_fd())
     }
 
-    /// Starts a command inside.
+    /// Makes a command start inside the namespace.
     pub fn hold(&self, command: &mut Command) {
         sys::start_in_network_namespace(command, self.descriptor.as_raw_fd());
     }

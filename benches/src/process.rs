@@ -1,5 +1,5 @@
-//! Owns the processes the benchmarks start: each in a group of its own, on the CPUs it is given,
-//! ended with whoever started it; and what /proc tells of them.
+//! Owns the processes that the benchmarks start: each in a process group of its own, on given CPUs,
+//! and killed when its parent ends. Owns what /proc reports of them.
 
 use std::fs;
 use std::io;
@@ -33,7 +33,7 @@ impl Group {
         self.child.id() as i32
     }
 
-    /// The exit status, where it has ended by itself.
+    /// The exit status, if the process has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
@@ -48,12 +48,13 @@ impl Group {
         self.members().iter().filter_map(|&pid| sys::process_cpu_time(pid).ok()).sum()
     }
 
-    /// Resident memory of all processes of the group, bytes; pages they share count once (Pss).
+    /// Resident memory of all processes of the group, bytes. Pages that they share count once
+    /// (Pss).
     pub fn resident_bytes(&self) -> u64 {
         self.members().iter().filter_map(|&pid| resident_bytes(pid)).sum()
     }
 
-    /// What every thread of the group had of a CPU, by its number.
+    /// The CPU time of every thread of the group, in the order of their paths in /proc.
     pub fn thread_times(&self) -> Vec<ThreadTime> {
         let mut times = Vec::new();
         for pid in self.members() {
@@ -69,24 +70,24 @@ impl Group {
     }
 }
 
-/// What a thread had of a CPU.
+/// The CPU time of a thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ThreadTime {
-    /// Time on one.
+    /// Time in which it ran on a CPU.
     pub ran: Duration,
-    /// Time it could have run and waited for one.
+    /// Time in which it was runnable and waited for a CPU.
     pub waited: Duration,
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
         sys::kill_group(self.id());
-        // It was killed: there is nothing to wait for, and no error to learn from.
+        // The process was killed, so the wait is short and its status says nothing.
         let _ = self.child.wait();
     }
 }
 
-/// Every process whose group this is (proc_pid_stat(5)).
+/// Every process in this group (proc_pid_stat(5)).
 fn members(group: i32) -> Vec<i32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -132,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_group_is_found_behind_a_name_with_parentheses_and_spaces() {
+    fn the_group_is_found_after_a_name_with_parentheses_and_spaces() {
         assert_eq!(group_in_stat("7 (a) b (c) S 1 42 42 0 -1"), Some(42));
         assert_eq!(group_in_stat("nonsense"), None);
     }
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_told_in_bytes() {
+    fn memory_is_read_in_bytes() {
         let text = "Name:\tx\nVmRSS:\t    1234 kB\nVmSwap: 0 kB\n";
         assert_eq!(kibibytes_in(text, "VmRSS:"), Some(1234 * 1024));
         assert_eq!(kibibytes_in(text, "Pss:"), None);

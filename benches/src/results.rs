@@ -1,4 +1,4 @@
-//! Owns what a run found, as it is written to results.json, and the ratios taken from it.
+//! Owns the results of a run, as they are written to results.json, and the ratios between them.
 
 use std::collections::BTreeMap;
 
@@ -8,29 +8,29 @@ use crate::figure::Figures;
 use crate::machine::Machine;
 use crate::statistics::{Spread, spread};
 
-/// One run, or several into the same folder.
+/// The results of one run, or of several runs that wrote to the same folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Results {
-    /// Where.
+    /// The machine of the run.
     pub machine: Machine,
-    /// What the reader has to know besides.
+    /// A sentence about the circumstances, for the page of results.
     pub note: Option<String>,
-    /// What each server says its version is.
+    /// The version that each server reports.
     pub versions: BTreeMap<String, String>,
     /// What was left out of all scenarios, a line each.
     pub missing: Vec<String>,
-    /// What was found.
+    /// The results of each scenario.
     pub scenarios: Vec<ScenarioResult>,
 }
 
-/// What was found in one scenario.
+/// The results of one scenario.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScenarioResult {
     /// Its name.
     pub name: String,
-    /// What it asks.
+    /// What it measures.
     pub title: String,
-    /// What differs between its cases, where that is a number.
+    /// The number that differs between its cases; empty if there is no such number.
     pub axis: String,
     /// The command that repeats it.
     pub command: String,
@@ -43,9 +43,9 @@ pub struct ScenarioResult {
 /// One case of a scenario.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Case {
-    /// What makes it this one; empty where there is one only.
+    /// What distinguishes it from the other cases; empty if it is the only one.
     pub label: String,
-    /// A server each.
+    /// One row per server.
     pub rows: Vec<Row>,
 }
 
@@ -54,9 +54,9 @@ pub struct Case {
 pub struct Row {
     /// The server.
     pub server: String,
-    /// What each round found, from the first on.
+    /// The figures of each round, from the first on.
     pub rounds: Vec<Figures>,
-    /// Why the rounds ended early.
+    /// Why the rounds ended early, if they did.
     pub failure: Option<String>,
 }
 
@@ -66,7 +66,8 @@ impl Row {
         spread(self.rounds.iter().filter_map(|round| round.get(figure).copied()))
     }
 
-    /// Median and quartiles of what `combine` makes of a figure here and there, round by round.
+    /// Median and quartiles of `combine(a, b)`, where `a` is a figure of this row and `b` the same
+    /// figure of the other row in the same round.
     pub fn paired(
         &self,
         other: &Self,
@@ -95,8 +96,8 @@ impl Results {
         scenario.cases.iter().find(|case| case.label == label)
     }
 
-    /// Puts these results into earlier ones: their scenarios replace those of the same name.
-    /// `order` names the scenarios in the order of the page.
+    /// Adds these results to earlier ones. Scenarios of these results replace earlier ones of the
+    /// same name. `order` names the scenarios in the order of the page.
     #[must_use]
     pub fn added_to(mut self, earlier: Self, order: &[&str]) -> Self {
         let is_new = |name: &str| self.scenarios.iter().any(|scenario| scenario.name == name);
@@ -111,7 +112,7 @@ impl Results {
         self.missing.extend(earlier.missing);
         self.missing.sort();
         self.missing.dedup();
-        // What one of the runs left out and another one measured is not missing.
+        // What one of the runs has left out is not missing if another one has measured it.
         let is_here = |name: &str| {
             self.versions.contains_key(name) || self.scenarios.iter().any(|s| s.name == name)
         };
@@ -151,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_ratio_is_of_figures_of_the_same_round() {
-        // The machine is four times slower in the second round: no ratio sees it.
+        // The machine is four times slower in the second round, and the ratios do not change.
         let ratio = row(&[1.0, 4.0, 2.0]).paired(&row(&[2.0, 8.0, 4.0]), "x", |a, b| a / b);
         assert_eq!(ratio, Some(Spread { lower: 0.5, median: 0.5, upper: 0.5 }));
     }

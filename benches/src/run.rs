@@ -18,7 +18,7 @@ use heartbeat_bench::runner::{Bench, run_scenario};
 use heartbeat_bench::scenario::{SCENARIOS, Scenario, named};
 use heartbeat_bench::sys;
 
-/// Shorter measurements are mostly warming up.
+/// The shortest measurement in seconds. A shorter one would measure little but its beginning.
 const SECONDS_MIN: f64 = 0.05;
 
 /// Options of `run`.
@@ -123,8 +123,8 @@ fn write(results: Results, peers: &[Peer], add: bool, folder: &Path) -> io::Resu
     report::write(&results, peers, folder)
 }
 
-/// Puts the run into a network namespace of its own and makes another one for clients, as root;
-/// elsewhere both are done without. Peers that need the network to be built are built by now.
+/// Moves the run into a network namespace of its own, and makes another one for clients, if the run
+/// has the right to do so. Peers whose build needs the network must have been built before.
 fn network(options: &RunOptions, bench: &Bench) -> io::Result<Option<Namespace>> {
     let congestion = options.congestion.as_deref();
     let joined = Namespace::new(congestion).and_then(|own| {
@@ -143,8 +143,8 @@ fn network(options: &RunOptions, bench: &Bench) -> io::Result<Option<Namespace>>
     }
 }
 
-/// A panic aborts and a signal ends, and neither runs destructors: what was started ends all the
-/// same, and the scratch folder goes.
+/// Kills what the run has started if a panic or a signal ends it, because neither runs destructors.
+/// After a signal the scratch folder is removed as well.
 fn end_children_with_us(folder: PathBuf) {
     let told = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -165,7 +165,8 @@ fn bench(options: &RunOptions) -> io::Result<Bench> {
     let all_cpus = sys::allowed_cpus()?;
     let server_cpus = vec![all_cpus[0]];
     let client_cpus = vec![all_cpus[all_cpus.len() - 1]];
-    // This program stays out of the server's way, and so do the children it gives no CPUs.
+    // This program, and the children that get no CPUs of their own, run on the client's CPU, so
+    // that they do not disturb the server.
     sys::pin(&client_cpus)?;
     let workshop = Workshop::open()?;
     Ok(Bench {
@@ -217,7 +218,7 @@ fn scenarios(options: &RunOptions) -> Result<Vec<&'static Scenario>, String> {
     options.scenario.iter().map(of).collect()
 }
 
-/// The release build beside this program.
+/// The `heartbeat` in the folder of this program.
 fn own_heartbeat() -> PathBuf {
     let own = std::env::current_exe().unwrap_or_default();
     own.parent().unwrap_or(Path::new(".")).join("heartbeat")

@@ -1,4 +1,4 @@
-//! Owns what is asked of the servers: one entry per scenario.
+//! Owns the scenarios: what the servers are asked for, and which figures matter.
 
 use crate::client::Mode;
 use crate::figure::{
@@ -7,30 +7,30 @@ use crate::figure::{
 };
 use crate::peer::{Link, Work};
 
-/// One question asked of every server.
+/// One question about the servers.
 pub struct Scenario {
-    /// What the command line calls it.
+    /// Its name on the command line.
     pub name: &'static str,
-    /// What it asks, for the tables.
+    /// What it measures, for the tables.
     pub title: &'static str,
-    /// Who is asked, where the command line names nobody.
+    /// The servers that it measures.
     pub asked: Asked,
-    /// The figures that matter, the one to plot first.
+    /// The figures that matter. The first one is plotted.
     pub columns: &'static [&'static str],
-    /// What differs between its cases, where each label begins with a number of it.
+    /// The number with which the labels of its cases begin; empty if there is no such number.
     pub axis: &'static str,
     /// Its cases on a machine with this many CPUs.
     pub cases: fn(usize) -> Vec<(String, Ask)>,
-    /// Rounds at most: some figures hardly vary, some cases are many.
+    /// Most rounds. There are fewer if the figures hardly vary or if there are many cases.
     pub rounds_max: usize,
 }
 
-/// Who is asked.
+/// The servers that a scenario measures, out of those of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// Every server that can.
+    /// Every server that can do the work.
     All,
-    /// Heartbeat, nginx and the floor.
+    /// Heartbeat, nginx and the floor; every server if the command line names servers.
     Few,
     /// Heartbeat, with the access log and without, and nginx.
     Logging,
@@ -40,38 +40,39 @@ pub enum Asked {
     Ours,
 }
 
-/// How a case asks.
+/// What a case does with a server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Ask {
-    /// As many requests as go.
+    /// Sends as many requests as the server answers.
     Load(Shape),
-    /// The same from the server's own CPU: what a request costs both of them shows as latency.
+    /// The same, with the client on the server's CPU: the CPU time of both shows as latency.
     SameCpu(Shape),
-    /// The same by wrk, a client that everybody has.
+    /// The same with wrk, a client that many people have.
     Wrk(Shape),
-    /// As large a part of what the slowest of those asked can answer, each when it is due;
-    /// `beside` answers of 1 GB and scrapes, or alone.
+    /// Sends each request when it is due. The rate is a part of what the slowest of the measured
+    /// servers can answer.
     Paced {
-        /// What.
+        /// The load.
         shape: Shape,
         /// The part.
         part: f64,
-        /// Whether others ask as well.
+        /// Whether other clients request answers of 1 GB and scrapes at the same time.
         beside: bool,
     },
-    /// Nothing but the first request.
+    /// Sends only the first request, and measures the time of the start.
     Start,
-    /// Nothing: how much memory that takes with this many workers.
+    /// Sends only the first request, and measures the memory with this many workers.
     Idle(usize),
-    /// One request on each of so many connections, then nothing.
+    /// Sends one request on each of this many connections, and measures the memory of those.
     IdleConnections(usize),
-    /// So many connections at once send a head of 16 KB each, and nothing for a minute.
+    /// Sends a head of 16 KB on each of this many connections, then nothing for a minute, and
+    /// measures the memory.
     LongHeads(usize),
-    /// Load on two workers: who does the work?
+    /// Load on two workers: measures how it is shared.
     Balance(Shape),
 }
 
-/// What the load generator does, and so the server.
+/// What the load generator sends, and what the server is started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// What the server is started for.
@@ -80,14 +81,14 @@ pub struct Shape {
     pub connections: usize,
     /// What the client does with content.
     pub mode: Mode,
-    /// Requests after which a measurement ends, 0 where time ends it.
+    /// Requests after which a measurement ends; 0 if only time ends it.
     pub requests: u64,
 }
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
-/// Rounds where there is no reason for fewer.
+/// The maximum of a scenario that has no reason for fewer rounds than the run.
 const ROUNDS: usize = usize::MAX;
 /// Idle connections whose memory is measured, as the contract asks.
 const IDLE_CONNECTIONS: usize = 10_000;
@@ -244,7 +245,7 @@ pub const SCENARIOS: &[Scenario] = &[
             |_| {
                 let mut shape = shape(17, 64, Mode::Read);
                 shape.work.long_answers = true;
-                // Long answers take what time they can get.
+                // Only a quarter of the rate, because long answers take all the time they can get.
                 let paced = |beside| Ask::Paced { shape, part: 0.25, beside };
                 vec![("alone".to_owned(), paced(false)), ("beside".to_owned(), paced(true))]
             },
@@ -353,7 +354,7 @@ pub fn size_label(bytes: u64) -> String {
     format!("{} {name}", bytes / unit)
 }
 
-/// The number that the label of a case begins with; of a size its bytes.
+/// The number that the label of a case begins with. A size is returned in bytes.
 pub fn number_of(label: &str) -> Option<f64> {
     let (number, what) = label.split_once(' ')?;
     let unit = UNITS.iter().find(|(name, _)| *name == what).map_or(1, |(_, unit)| *unit);
@@ -367,7 +368,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_scenario_and_every_case_of_one_has_a_name_of_its_own() {
+    fn scenarios_have_different_names_and_their_cases_different_labels() {
         let names: HashSet<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
         assert_eq!(names.len(), SCENARIOS.len());
         for scenario in SCENARIOS {
@@ -379,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_an_axis_every_case_has_a_number() {
+    fn every_case_has_a_number_if_there_is_an_axis() {
         for scenario in SCENARIOS.iter().filter(|scenario| !scenario.axis.is_empty()) {
             let cases = (scenario.cases)(2);
             assert!(cases.iter().all(|(label, _)| number_of(label).is_some()), "{}", scenario.name);
@@ -387,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn the_label_of_a_size_tells_the_size() {
+    fn a_size_can_be_read_back_from_its_label() {
         assert_eq!(
             [17, 1 << 10, 3 << 16, 1 << 20].map(size_label),
             ["17 B", "1 KB", "192 KB", "1 MB"]

@@ -1,19 +1,19 @@
-//! Owns what is made of repeated measurements: medians and quartiles.
+//! Owns the statistics of repeated measurements: medians and quartiles.
 
 use serde::{Deserialize, Serialize};
 
-/// The middle of several measurements, and where the middle half of them lies.
+/// The median and the quartiles of several measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
-    /// A quarter of them is smaller.
+    /// The lower quartile.
     pub lower: f64,
-    /// Half of them is smaller.
+    /// The median.
     pub median: f64,
-    /// Three quarters of them are smaller.
+    /// The upper quartile.
     pub upper: f64,
 }
 
-/// Of several measurements; none where there were none.
+/// The spread of the finite ones of these values; none if there are none.
 pub fn spread(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
     let mut sorted: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
     sorted.sort_by(f64::total_cmp);
@@ -24,7 +24,7 @@ pub fn spread(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
     Some(Spread { lower, median, upper })
 }
 
-/// Interpolates linearly between the two measurements next to it.
+/// The quantile `part` of sorted values. Interpolates linearly between the two nearest of them.
 fn quantile(sorted: &[f64], part: f64) -> f64 {
     let position = (sorted.len() - 1) as f64 * part;
     let below = sorted[position.floor() as usize];
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn of_nothing_there_is_no_median() {
+    fn no_measurements_have_no_median() {
         assert_eq!(spread([]), None);
         assert_eq!(spread([f64::NAN, f64::INFINITY]), None);
     }

@@ -1,5 +1,5 @@
-//! Owns the system calls that no dependency wraps, each as a safe function. The one file of the
-//! benchmarks with `unsafe`. Must not decide anything.
+//! Owns the system calls that no dependency wraps, each as a safe function. It is the only file of
+//! the benchmarks with `unsafe`. Must not decide anything.
 
 use std::ffi::c_int;
 use std::io;
@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-/// Turns the -1 of a system call into the errno it left.
+/// Turns the -1 of a failed system call into an error with its errno.
 fn check(result: c_int) -> io::Result<c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
@@ -25,7 +25,7 @@ pub fn allowed_cpus() -> io::Result<Vec<usize>> {
     Ok((0..bits).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) }).collect())
 }
 
-/// Binds the calling thread, and what it starts from now on, to these CPUs.
+/// Binds the calling thread to these CPUs, and with it what the thread starts from now on.
 pub fn pin(cpus: &[usize]) -> io::Result<()> {
     // SAFETY: a `cpu_set_t` is an array of integers, for which all zeros is a value.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
@@ -39,8 +39,8 @@ pub fn pin(cpus: &[usize]) -> io::Result<()> {
         .map(|_| ())
 }
 
-/// User and system time of a whole process, its finished threads included, in nanoseconds of
-/// resolution (clock_getcpuclockid(3)).
+/// User and system time of a whole process, with the threads that have ended. The resolution is
+/// nanoseconds (clock_getcpuclockid(3)).
 pub fn process_cpu_time(pid: i32) -> io::Result<Duration> {
     let mut clock = 0;
     // SAFETY: one clockid_t is written, which is live for the call.
@@ -63,7 +63,7 @@ fn clock_time(clock: libc::clockid_t) -> io::Result<Duration> {
     Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
 }
 
-/// Lifts the soft limit of open files to the hard one and says how many that is.
+/// Raises the soft limit of open files to the hard one, and returns it.
 pub fn raise_open_files() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: one rlimit is written, which is live for the call.
@@ -86,20 +86,20 @@ pub fn enter_network_namespace(namespace: RawFd) -> io::Result<()> {
     check(unsafe { libc::setns(namespace, libc::CLONE_NEWNET) }).map(|_| ())
 }
 
-/// Lets the command begin in a network namespace, whose descriptor has to be open until then.
+/// Makes the command start in a network namespace, whose descriptor must be open until then.
 pub fn start_in_network_namespace(command: &mut Command, namespace: RawFd) {
     // SAFETY: between fork and exec the closure makes one system call, which is async-signal-safe.
     unsafe { command.pre_exec(move || enter_network_namespace(namespace)) };
 }
 
-/// Lets the calling thread run only where nobody else wants to (nice 19).
+/// Gives the calling thread the lowest priority (nice 19).
 pub fn be_nice() {
-    // SAFETY: setpriority(2) takes no memory; a thread may always give way.
+    // SAFETY: setpriority(2) takes no memory. A thread may always lower its priority.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
 }
 
-/// Throws away up to `bytes_max` bytes that have arrived on a TCP socket, without copying them
-/// (MSG_TRUNC, tcp(7)). Zero is the peer's end.
+/// Discards up to `bytes_max` bytes that have arrived on a TCP socket, without copying them
+/// (MSG_TRUNC, tcp(7)). Returns how many; 0 if the peer has ended the connection.
 pub fn discard(socket: RawFd, bytes_max: u64) -> io::Result<u64> {
     let wanted = usize::try_from(bytes_max.min(1 << 30)).unwrap_or(1 << 30);
     // SAFETY: with MSG_TRUNC on a TCP socket nothing is written to the buffer, so none is given.
@@ -113,14 +113,14 @@ pub struct Epoll {
     events: Vec<libc::epoll_event>,
 }
 
-/// One descriptor that is ready: the number it was added with, and what it is ready for.
+/// One descriptor that is ready: the number with which it was added, and what it is ready for.
 #[derive(Clone, Copy, Debug)]
 pub struct Ready {
     /// The number given to [`Epoll::watch`].
     pub number: usize,
-    /// There is something to read, an end or an error.
+    /// There is data to read, an end or an error.
     pub readable: bool,
-    /// There is room to write.
+    /// A write would not block.
     pub writable: bool,
 }
 
@@ -134,7 +134,8 @@ impl Epoll {
         Ok(Self { descriptor, events: vec![libc::epoll_event { events: 0, u64: 0 }; events_max] })
     }
 
-    /// Adds a descriptor, or with `again` changes what it is watched for.
+    /// Adds a descriptor, or, with `again`, changes the events that it is watched for. With
+    /// `writes` it is watched for writing as well.
     pub fn watch(&self, fd: RawFd, number: usize, writes: bool, again: bool) -> io::Result<()> {
         let wanted = if writes { libc::EPOLLIN | libc::EPOLLOUT } else { libc::EPOLLIN };
         let mut event = libc::epoll_event { events: wanted as u32, u64: number as u64 };
@@ -146,7 +147,8 @@ impl Epoll {
         .map(|_| ())
     }
 
-    /// Waits up to `timeout_ms` (negative: for ever) and says how many are [`ready`](Self::ready).
+    /// Waits up to `timeout_ms` (negative: without a limit), and returns how many descriptors are
+    /// [`ready`](Self::ready).
     pub fn wait(&mut self, timeout_ms: c_int) -> io::Result<usize> {
         // SAFETY: the array is live and its length is passed with it.
         let n = unsafe {
@@ -163,7 +165,7 @@ impl Epoll {
         }
     }
 
-    /// The `index`th of what the last [`wait`](Self::wait) found.
+    /// The descriptor with this index among those that the last [`wait`](Self::wait) found ready.
     pub fn ready(&self, index: usize) -> Ready {
         let event = self.events[index];
         let ends = (libc::EPOLLIN | libc::EPOLLHUP | libc::EPOLLERR | libc::EPOLLRDHUP) as u32;
@@ -175,12 +177,12 @@ impl Epoll {
     }
 }
 
-/// How many process groups may be alive at once: a server, a client and what runs beside them.
+/// How many process groups may be alive at once. A measurement has two: a server and a client.
 const GROUPS_MAX: usize = 64;
 static GROUPS: [AtomicI32; GROUPS_MAX] = [const { AtomicI32::new(0) }; GROUPS_MAX];
 
-/// Puts what the command starts into a process group of its own, and lets the kernel end it when
-/// the calling thread ends in a way nobody can prepare for (PR_SET_PDEATHSIG).
+/// Makes the command start in a process group of its own. The kernel kills its process when the
+/// calling thread ends, whatever ends that (PR_SET_PDEATHSIG).
 pub fn tie_to_parent(command: &mut Command) {
     command.process_group(0);
     // SAFETY: between fork and exec the closure makes one system call, which is async-signal-safe.
@@ -191,7 +193,7 @@ pub fn tie_to_parent(command: &mut Command) {
     }
 }
 
-/// Remembers a process group, so that [`kill_groups`] ends it.
+/// Remembers a process group, so that [`kill_groups`] kills it.
 pub fn remember_group(group: i32) {
     let free = |slot: &&AtomicI32| {
         slot.compare_exchange(0, group, Ordering::SeqCst, Ordering::SeqCst).is_ok()
@@ -201,7 +203,7 @@ pub fn remember_group(group: i32) {
 
 /// Sends a signal to every process of a group.
 pub fn signal_group(group: i32, signal: c_int) {
-    // SAFETY: kill(2) takes no memory; a group that is gone is ESRCH.
+    // SAFETY: kill(2) takes no memory; for a group that does not exist it fails with ESRCH.
     unsafe { libc::kill(-group, signal) };
 }
 
@@ -234,15 +236,15 @@ fn ending_signals() -> libc::sigset_t {
     set
 }
 
-/// Keeps SIGINT, SIGTERM and SIGHUP for [`wait_for_ending_signal`]. To be called before any thread
-/// is started; commands are started with nothing blocked (std does that).
+/// Blocks SIGINT, SIGTERM and SIGHUP, so that [`wait_for_ending_signal`] gets them. Call it before
+/// any thread is started. Commands start with no signal blocked, because std unblocks them.
 pub fn block_ending_signals() {
     let set = ending_signals();
-    // SAFETY: the set is live and only read; where the old one goes may be null.
+    // SAFETY: the set is live and only read; the pointer for the old set may be null.
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
 }
 
-/// Waits for one of them, and says which.
+/// Waits for SIGINT, SIGTERM or SIGHUP, and returns the one that came.
 pub fn wait_for_ending_signal() -> c_int {
     let set = ending_signals();
     let mut signal = 0;

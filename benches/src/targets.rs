@@ -1,5 +1,5 @@
-//! Owns the targets of the contract: each is a figure of Heartbeat, alone or beside another's, and
-//! what it has to be.
+//! Owns the targets of the contract: each is a bound for a figure of Heartbeat, or for its ratio to
+//! another figure or difference from one.
 
 use crate::figure::{CONNECTION_BYTES, CPU, ELAPSED, P99, RATE, RESIDENT, RESIDENT_GROWTH, START};
 use crate::peer::{COPYING, Driver, LOGGING, Peer};
@@ -8,7 +8,7 @@ use crate::statistics::Spread;
 use Bound::{AtLeast, AtMost};
 use Driver::{Epoll, Uring};
 
-/// What a figure has to be.
+/// The bound of a number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Bound {
     /// At most this.
@@ -17,36 +17,36 @@ pub enum Bound {
     AtLeast(f64),
 }
 
-/// What is compared, round by round.
+/// What a figure is compared with, round by round.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Against {
-    /// Nothing: the figure itself has its bound.
+    /// With nothing: the figure itself has the bound.
     Itself,
-    /// The same figure of another server: the quotient has its bound.
+    /// With the same figure of another server: the ratio has the bound.
     Server(&'static str),
-    /// The same figure of the same Heartbeat by another name's ending: the quotient.
+    /// With the same figure of the Heartbeat whose name has this ending: the ratio has the bound.
     Ending(&'static str),
-    /// The same figure in another case: the difference has its bound.
+    /// With the same figure in another case: the difference has the bound.
     Case(&'static str),
 }
 
 /// One line of the contract.
 pub struct Target {
-    /// What is asked.
+    /// What is measured, for the tables.
     pub what: &'static str,
-    /// Of which drivers.
+    /// The drivers that have this target.
     pub drivers: &'static [Driver],
-    /// Where it is measured.
+    /// The scenario that measures it.
     pub scenario: &'static str,
-    /// And in which case.
+    /// The case of the scenario.
     pub case: &'static str,
-    /// Which figure.
+    /// The figure.
     pub figure: &'static str,
-    /// What the name of the Heartbeat that is judged ends with.
+    /// The ending of the name of the Heartbeat that is judged.
     pub ending: &'static str,
-    /// Beside what.
+    /// What the figure is compared with.
     pub against: Against,
-    /// What it has to be.
+    /// The bound.
     pub bound: Bound,
 }
 
@@ -133,25 +133,25 @@ pub const TARGETS: &[Target] = &[
     alone("start to first answer: ms", "start", START, AtMost(10.0)),
 ];
 
-/// A target and what was found.
+/// A target and what was measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
     /// The target's `what`.
     pub what: String,
-    /// Which Heartbeat.
+    /// The Heartbeat that is judged.
     pub server: String,
     /// Its figure.
     pub ours: Spread,
-    /// What it is compared with, and that one's figure.
+    /// The name and the figure of what it is compared with.
     pub theirs: Option<(String, Spread)>,
-    /// The number that has the bound, of each round.
+    /// The number that has the bound: one per round.
     pub judged: Spread,
     /// The bound.
     pub bound: Bound,
 }
 
 impl Bound {
-    /// Whether a number keeps it.
+    /// Whether a number keeps the bound.
     pub fn is_met(self, number: f64) -> bool {
         match self {
             AtMost(limit) => number <= limit,
@@ -166,7 +166,7 @@ impl Verdict {
         self.bound.is_met(self.judged.median)
     }
 
-    /// Whether the bound lies between the quartiles: another run may well decide otherwise.
+    /// Whether the bound lies between the quartiles, so that another run may decide otherwise.
     pub fn is_within_noise(&self) -> bool {
         self.bound.is_met(self.judged.lower) != self.bound.is_met(self.judged.upper)
     }
@@ -177,7 +177,7 @@ pub fn verdicts(results: &Results, peers: &[Peer]) -> Vec<Verdict> {
     judged(peers).filter_map(|(target, server)| verdict(results, target, server)).collect()
 }
 
-/// The targets that were not, by what is asked and the server.
+/// The targets that were not measured: their `what`, and the server.
 pub fn unjudged(results: &Results, peers: &[Peer]) -> Vec<(&'static str, String)> {
     let without =
         judged(peers).filter(|(target, server)| verdict(results, target, server).is_none());
@@ -286,14 +286,14 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_is_met_where_it_is_reached() {
+    fn a_bound_is_met_by_a_number_that_equals_it() {
         assert!(AtMost(0.7).is_met(0.7) && !AtMost(0.7).is_met(0.701));
         assert!(AtLeast(3.0).is_met(3.0) && !AtLeast(3.0).is_met(2.99));
     }
 
     #[test]
     fn a_verdict_is_of_the_ratios_of_the_rounds() {
-        // The ratio of the medians would be 3 / 3.
+        // The ratio of the medians would be 3 / 3, but the median of the ratios is 0.5.
         let rows = vec![
             row("heartbeat-uring", CPU, &[1.0, 3.0, 6.0]),
             row("nginx", CPU, &[2.0, 3.0, 40.0]),

@@ -1,6 +1,6 @@
-// A Go net/http server that answers /heartbeat/{n} the way the Go program of this name does: a
-// buffer of 1 KiB written as often as it takes, so that longer answers are chunked. Request bodies
-// are read to their end.
+// A Go net/http server that answers /heartbeat/{n} as the Go program of the same name does: it
+// writes a buffer of 1 KiB until n bytes are written, so that longer answers are chunked. It reads
+// request bodies to their end.
 package main
 
 import (

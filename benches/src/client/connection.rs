@@ -1,4 +1,5 @@
-//! Owns one connection of the load generator: what is still to be sent, what is still to come.
+//! Owns one connection of the load generator: what is still to be sent, and which answers are still
+//! to come.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,16 +10,17 @@ use super::Mode;
 use crate::answer::{AnswerReader, Expected, HEAD_BYTES_MAX};
 use crate::sys;
 
-/// What is read at a time where content is looked at.
+/// Most bytes of one read if content is read.
 const READ_BYTES: usize = 64 << 10;
-/// What is read at a time where only the head is wanted: short, or it would be content.
+/// Most bytes of one read if long content is discarded. It is little more than a head, because a
+/// longer read would copy content.
 const HEAD_READ_BYTES: usize = 512;
-/// What is written of an upload at a time.
+/// Most bytes of one write of an upload.
 const UPLOAD_BYTES: usize = 256 << 10;
 /// Bytes in a chunk of an upload that has chunks.
 const CHUNK_BYTES: usize = 16 << 10;
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-/// Reads of one connection before the others have their turn.
+/// Most reads of one connection before the others have their turn.
 const READS_IN_A_ROW: usize = 16;
 
 /// What all connections share: the request, and memory to read into and upload from.
@@ -29,22 +31,22 @@ pub(super) struct Shared {
     buffer: Vec<u8>,
 }
 
-/// The content of a request as it is sent: a piece again and again, and an end.
+/// The content of a request as it is sent: repetitions of a piece, and an end.
 pub(super) struct Upload {
     piece: Vec<u8>,
-    /// What is sent of pieces in all.
+    /// Bytes of all repetitions of the piece, of which the last may be cut off.
     pieces_bytes: u64,
     end: &'static [u8],
 }
 
 impl Upload {
-    /// So many bytes and nothing else.
+    /// This many bytes, without framing.
     pub(super) fn at_length(bytes: u64) -> Self {
         let piece = vec![b'x'; if bytes > 0 { UPLOAD_BYTES } else { 0 }];
         Self { piece, pieces_bytes: bytes, end: b"" }
     }
 
-    /// So many bytes, a multiple of [`CHUNK_BYTES`], in chunks.
+    /// This many bytes in chunks. The number must be a multiple of [`CHUNK_BYTES`].
     pub(super) fn in_chunks(bytes: u64) -> Self {
         let chunk =
             [format!("{CHUNK_BYTES:x}\r\n").as_bytes(), &[b'x'; CHUNK_BYTES], b"\r\n"].concat();
@@ -52,12 +54,12 @@ impl Upload {
         Self { piece: chunk.repeat(UPLOAD_BYTES / CHUNK_BYTES), pieces_bytes, end: LAST_CHUNK }
     }
 
-    /// All that is sent.
+    /// The number of bytes that are sent, framing included.
     fn bytes(&self) -> u64 {
         self.pieces_bytes + self.end.len() as u64
     }
 
-    /// The next bytes to send, if `left` bytes of the request have not been sent.
+    /// The next bytes to send, if `left` bytes of the upload have not been sent.
     fn next(&self, left: u64) -> &[u8] {
         let end = self.end.len() as u64;
         if left <= end {
@@ -80,20 +82,22 @@ impl Shared {
     }
 }
 
-/// One connection with the answers it waits for.
+/// One connection, and the answers that it waits for.
 pub(super) struct Connection {
     stream: TcpStream,
     reader: AnswerReader,
-    /// Bytes of the request, and of its content, still to be sent.
+    /// Bytes of the heads that are still to be sent.
     unsent: usize,
+    /// Bytes of the upload that are still to be sent.
     upload_left: u64,
-    /// Answers that have yet to come.
+    /// Answers that are still to come.
     pub(super) owed: u32,
-    /// From the request to the end of its answer, and of itself if it is short-lived.
+    /// True from a request until the end of its answer, or, on a short-lived connection, until the
+    /// end of the connection.
     pub(super) busy: bool,
-    /// When the requests were sent, or were due.
+    /// When the requests were sent, or, in an open loop, were due.
     pub(super) since: Instant,
-    /// Whether epoll was asked for room to write.
+    /// Whether epoll watches the connection for writing.
     pub(super) watched_for_room: bool,
 }
 
@@ -115,7 +119,7 @@ impl Connection {
         self.stream.as_raw_fd()
     }
 
-    /// Takes a new connection in place of the old one, which is closed.
+    /// Closes the connection, and opens a new one in its place.
     pub(super) fn reopen(&mut self, address: SocketAddr) -> io::Result<()> {
         self.stream = connect(address)?;
         self.reader.restart();
@@ -137,12 +141,12 @@ impl Connection {
         self.send(shared)
     }
 
-    /// Whether a part of the request waits for room.
+    /// Whether a part of the request is still to be sent.
     pub(super) fn is_sending(&self) -> bool {
         self.unsent > 0 || self.upload_left > 0
     }
 
-    /// Sends as much as there is room for.
+    /// Sends as much as the socket takes without blocking.
     pub(super) fn send(&mut self, shared: &Shared) -> io::Result<()> {
         while self.is_sending() {
             let rest = &shared.request[shared.request.len() - self.unsent..];
@@ -159,7 +163,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Receives what has come; how many answers ended with it.
+    /// Receives what has arrived. Returns how many answers ended with it.
     pub(super) fn receive(&mut self, shared: &mut Shared) -> io::Result<u32> {
         let mut complete = 0;
         for _ in 0..READS_IN_A_ROW {
@@ -206,7 +210,7 @@ impl Connection {
         Ok(complete)
     }
 
-    /// Receives until the peer's end, which it announced.
+    /// Returns whether the server has closed the connection, as its answer announced.
     pub(super) fn receive_end(&mut self) -> io::Result<bool> {
         let mut rest = [0; 64];
         match (&self.stream).read(&mut rest) {
@@ -243,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upload_at_length_is_its_bytes_and_nothing_else() {
+    fn an_upload_with_content_length_is_its_bytes_and_nothing_else() {
         assert!(sent(&Upload::at_length(0), 1).is_empty());
         for bytes in [1, UPLOAD_BYTES - 1, UPLOAD_BYTES, UPLOAD_BYTES + 1] {
             assert_eq!(sent(&Upload::at_length(bytes as u64), 1000), vec![b'x'; bytes]);
@@ -253,7 +257,7 @@ mod tests {
     #[test]
     fn an_upload_in_chunks_is_the_same_however_it_is_written() {
         let chunk = format!("4000\r\n{}\r\n", "x".repeat(CHUNK_BYTES));
-        // More chunks than a piece holds.
+        // These are more chunks than a piece holds.
         let chunks = UPLOAD_BYTES / CHUNK_BYTES + 3;
         let expected = chunk.repeat(chunks) + "0\r\n\r\n";
         let upload = Upload::in_chunks((chunks * CHUNK_BYTES) as u64);

@@ -11,16 +11,16 @@ use super::{ClientOptions, Latency, Outcome};
 use crate::answer::Expected;
 use crate::sys::{self, Epoll, Ready};
 
-/// How long answers may take that are still owed when the time is up.
+/// How long the client waits for missing answers after the end of a measurement.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Descriptors reported by one epoll_wait.
 const EVENTS_MAX: usize = 512;
-/// The longest latency that is told apart, in nanoseconds.
+/// The longest latency that the histogram records, in nanoseconds. A longer one counts as this.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
-/// After this many errors a measurement ends: it has failed.
+/// After this many errors a measurement has failed, and ends.
 const ERRORS_MAX: u64 = 100;
 
-/// Connections and what they are used for.
+/// The connections, and what they are used for.
 pub(super) struct Load {
     options: ClientOptions,
     shared: Shared,
@@ -28,16 +28,17 @@ pub(super) struct Load {
     connections: Vec<Connection>,
 }
 
-/// One measurement on its way.
+/// The state of one measurement.
 struct Measurement {
     start: Instant,
     end: Instant,
     /// Requests that may still be sent.
     budget: u64,
-    /// Requests due in an open loop so far.
+    /// Batches of requests that have been sent. In an open loop, their number decides when the next
+    /// one is due.
     due: u64,
     idle: VecDeque<usize>,
-    /// Connections with answers to come, or, where they are short-lived, an end.
+    /// Connections that wait for answers, or, if they are short-lived, for their end.
     busy: usize,
     answers: u64,
     errors: u64,
@@ -67,8 +68,8 @@ impl Load {
         Ok(Self { options: options.clone(), shared, epoll, connections })
     }
 
-    /// One measurement: sends for `time` or until `requests` (0: no limit) are sent, then waits
-    /// for what is owed.
+    /// Takes one measurement: sends for `time` or until `requests` (0: no limit) are sent, then
+    /// waits for the missing answers.
     pub(super) fn run(&mut self, time: Duration, requests: u64) -> io::Result<Outcome> {
         let cpu_before = sys::own_cpu_time()?;
         let latencies = Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3)
@@ -121,13 +122,13 @@ impl Load {
         Ok(m.outcome(last, sys::own_cpu_time()?.saturating_sub(cpu_before)))
     }
 
-    /// Whether an open loop owes requests that were due before the end.
+    /// Whether an open loop has not yet sent all requests that were due before the end.
     fn is_behind(&self, m: &Measurement) -> bool {
         let total = (self.options.rate * (m.end - m.start).as_secs_f64()) as u64;
         self.options.rate > 0.0 && m.due < total && m.errors < ERRORS_MAX
     }
 
-    /// Sends on idle connections what is due: in a closed loop, everything.
+    /// Sends on idle connections the requests that are due. In a closed loop, every request is due.
     fn send_due(&mut self, m: &mut Measurement, now: Instant) {
         while m.budget > 0 {
             let since = if self.options.rate > 0.0 {
@@ -151,7 +152,7 @@ impl Load {
         }
     }
 
-    /// Asks for room to write where a part of a request waits for it, and only there.
+    /// Watches a connection for writing if a part of a request could not be sent, and only then.
     fn watch_for_room(&mut self, number: usize) -> io::Result<()> {
         let connection = &mut self.connections[number];
         let wanted = connection.is_sending();
@@ -194,7 +195,7 @@ impl Load {
         Ok(())
     }
 
-    /// Counts an error and goes on with a new connection.
+    /// Counts an error, and continues with a new connection.
     fn fail(&mut self, number: usize, error: &io::Error, m: &mut Measurement) {
         m.errors += 1;
         m.first_error.get_or_insert_with(|| error.to_string());
@@ -209,12 +210,12 @@ impl Load {
         match reopened {
             Ok(()) if busy => m.idle.push_back(number),
             Ok(()) => {}
-            // Nobody answers any more: the measurement ends.
+            // The server does not accept connections any more: the measurement ends.
             Err(_) => m.errors = m.errors.max(ERRORS_MAX),
         }
     }
 
-    /// Replaces all connections, so that nothing is owed on any.
+    /// Replaces all connections, so that none waits for answers.
     fn reopen_all(&mut self) -> io::Result<()> {
         let options = ClientOptions { short_lived: false, ..self.options.clone() };
         let fresh = Self::connect(&options)?;

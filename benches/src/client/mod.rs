@@ -1,9 +1,10 @@
 //! The load generator: one thread, one epoll instance, its own process on its own CPU.
 //!
-//! It is told what to do by its arguments and when by lines on standard input: after it has
-//! connected and warmed up it writes `ready`; each `go` it reads is one measurement, answered by
-//! one line of JSON; the end of input ends it. Between `ready` and `go` nothing is in flight, so
-//! that the processor time of the server before and after belongs to exactly the requests counted.
+//! Its arguments say what it does, and lines on standard input when. After it has connected and
+//! warmed up, it writes `ready`. For each `go` that it reads it takes one measurement, and writes
+//! the outcome as one line of JSON. It ends at the end of its input. Before each `go` nothing is in
+//! flight, so that the server's CPU time during a measurement belongs to the counted requests
+//! alone.
 
 mod connection;
 mod load;
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::sys;
 use load::Load;
 
-/// What becomes of the content of an answer.
+/// What the client does with the content of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
     /// It is copied into a buffer of 64 KiB, as a client that looks at it has to.
@@ -71,20 +72,20 @@ pub struct ClientOptions {
     pub requests: u64,
 }
 
-/// What one measurement found.
+/// The outcome of one measurement.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Answers that were right.
     pub answers: u64,
-    /// Answers that were wrong or never came.
+    /// Answers that were wrong or did not come.
     pub errors: u64,
-    /// What the first error was.
+    /// The text of the first error.
     pub first_error: Option<String>,
     /// From the first request to the last answer.
     pub elapsed_s: f64,
     /// User and system time of the client.
     pub client_cpu_s: f64,
-    /// Latencies by quantile; in an open loop from when the request was due.
+    /// Quantiles of the latency. In an open loop a latency begins when the request was due.
     pub latency: Latency,
 }
 
@@ -103,7 +104,7 @@ pub fn run(options: &ClientOptions) -> io::Result<()> {
     sys::raise_open_files()?;
     let mut load = Load::connect(options)?;
     if options.warm_up > 0.0 {
-        // What goes wrong here goes wrong in the measurement as well, and is told there.
+        // An error here happens in the measurement as well, and is reported there.
         load.run(Duration::from_secs_f64(options.warm_up), options.requests)?;
     }
     say("ready")?;

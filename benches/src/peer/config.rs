@@ -1,17 +1,19 @@
-//! Owns the configurations of the peers: each as its documentation recommends for speed.
+//! Owns the configurations of the peers, each as the peer's documentation recommends for speed.
 
 use std::io;
 use std::net::SocketAddr;
 
 use super::{INLINE_BYTES_MAX, Work, Workshop};
 
-/// So many connections fit, and so many descriptors are asked for.
+/// Connections that nginx and h2o allow, and descriptors that nginx asks for.
 const CONNECTIONS_MAX: usize = 16_000;
 
-/// haproxy wants two descriptors for each, and starts only if it gets them.
+/// Connections that haproxy allows. It needs two descriptors for each, and starts only if it gets
+/// them.
 pub(super) const HAPROXY_CONNECTIONS_MAX: usize = 4_000;
 
-/// Small answers by `return`, longer ones by sendfile from files whose descriptors stay open.
+/// nginx: small answers by `return`, longer ones by sendfile from files whose descriptors stay
+/// open.
 pub(super) fn nginx(address: SocketAddr, work: &Work, shop: &Workshop) -> io::Result<String> {
     let folder = shop.folder().display();
     let inline = if work.bytes <= INLINE_BYTES_MAX {
@@ -45,7 +47,7 @@ http {{
     ))
 }
 
-/// Answers out of the configuration.
+/// haproxy: answers by `http-request return`, with the content in the configuration.
 pub(super) fn haproxy(address: SocketAddr, work: &Work) -> String {
     format!(
         "global
@@ -65,7 +67,7 @@ frontend all
     )
 }
 
-/// Files by h2o's own server of files.
+/// h2o: answers from files by `file.dir`.
 pub(super) fn h2o(address: SocketAddr, work: &Work, shop: &Workshop) -> io::Result<String> {
     Ok(format!(
         "num-threads: {}
@@ -88,7 +90,7 @@ hosts:
     ))
 }
 
-/// Small answers by `respond`, longer ones by the server of files.
+/// caddy: small answers by `respond`, longer ones by `file_server`.
 pub(super) fn caddy(address: SocketAddr, work: &Work, shop: &Workshop) -> io::Result<String> {
     let answer = if work.bytes <= INLINE_BYTES_MAX {
         format!("respond \"{}\" 200", pattern(work.bytes))
@@ -101,7 +103,7 @@ pub(super) fn caddy(address: SocketAddr, work: &Work, shop: &Workshop) -> io::Re
     ))
 }
 
-/// The bytes Heartbeat answers with.
+/// The payload of Heartbeat's answers.
 fn pattern(bytes: u64) -> String {
     "0123456789ABCDEF".chars().cycle().take(bytes as usize).collect()
 }

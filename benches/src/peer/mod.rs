@@ -1,4 +1,4 @@
-//! Owns the servers that are compared: what each can do, how it is started, what it asks for.
+//! Owns the servers that are compared: what each can do, and how it is built and started.
 
 mod config;
 mod workshop;
@@ -13,14 +13,16 @@ use crate::network::{LOOPBACK_IP, VETH_IP};
 use crate::process::Group;
 pub use workshop::Workshop;
 
-/// Above this nginx, haproxy and caddy answer from files: their configuration holds no more.
+/// Largest answer in a configuration file. Larger ones come from files with nginx and caddy;
+/// haproxy and may_minihttp are left out.
 const INLINE_BYTES_MAX: u64 = 1024;
-/// The floor sends one constant buffer; a longer one would measure the memory of this machine.
+/// Largest answer of the floor. It sends one constant buffer, and a longer buffer would measure the
+/// memory of the machine.
 const FLOOR_BYTES_MAX: u64 = 1 << 20;
-/// fortio cuts longer answers down.
+/// Largest answer of fortio, which truncates longer ones.
 const FORTIO_BYTES_MAX: u64 = 256 << 10;
 
-/// What a long answer beside a measurement has.
+/// Bytes of content in a long answer beside a measurement.
 pub const LONG_BYTES: u64 = 1 << 30;
 
 /// What a server is started for.
@@ -30,17 +32,17 @@ pub struct Work {
     pub bytes: u64,
     /// Bytes of content in each request.
     pub upload: u64,
-    /// That content comes in chunks.
+    /// Whether the content of requests comes in chunks.
     pub chunked: bool,
-    /// Requests in one segment.
+    /// Requests in one write of the client.
     pub depth: u32,
-    /// Every connection has one request and ends.
+    /// Whether every connection has one request and then ends.
     pub short_lived: bool,
-    /// Event loops, processes or threads.
+    /// Workers: event loops, processes or threads.
     pub threads: usize,
-    /// Answers of 1 GB are asked for as well.
+    /// Whether answers of 1 GB are requested as well.
     pub long_answers: bool,
-    /// How clients come.
+    /// The path between clients and the server.
     pub link: Link,
 }
 
@@ -54,7 +56,7 @@ pub enum Link {
 }
 
 impl Work {
-    /// One worker that answers with so many bytes.
+    /// One worker that answers with this many bytes.
     pub const fn answers(bytes: u64) -> Self {
         Self {
             bytes,
@@ -69,9 +71,9 @@ impl Work {
     }
 }
 
-/// What is added to the name of a Heartbeat that logs.
+/// The ending of the name of a Heartbeat that writes an access log.
 pub const LOGGING: &str = "+log";
-/// What is added to the name of a Heartbeat that copies large answers.
+/// The ending of the name of a Heartbeat that copies large answers.
 pub const COPYING: &str = "+copy";
 
 /// How a Heartbeat waits for its connections.
@@ -85,13 +87,13 @@ pub enum Driver {
 /// One of the servers that are compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// What the tables call it.
+    /// Its name in the tables.
     pub name: String,
-    /// What it is.
+    /// Which program it is.
     pub kind: Kind,
 }
 
-/// What a server is.
+/// The program of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are those of programs")]
 pub enum Kind {
@@ -119,15 +121,15 @@ pub enum Kind {
 pub struct Running {
     /// Its processes.
     pub group: Group,
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: SocketAddr,
-    /// The request-target that is answered with the bytes asked for.
+    /// The request-target for an answer of the size that is measured.
     pub path: String,
-    /// The one that is answered with [`LONG_BYTES`], where it can.
+    /// The request-target for an answer of [`LONG_BYTES`], if the server has one.
     pub long_path: Option<String>,
 }
 
-/// The servers of a run that names none, those beside Heartbeat.
+/// The servers beside Heartbeat that are measured if the command line names none.
 pub const KNOWN: [(&str, Kind); 9] = [
     ("nginx", Kind::Nginx),
     ("floor", Kind::Floor),
@@ -148,7 +150,7 @@ impl Peer {
         Self { name: name.to_owned(), kind: Kind::Heartbeat { program, arguments, log: None } }
     }
 
-    /// All of them, with both drivers of the Heartbeat in `program`.
+    /// All servers, with both drivers of the Heartbeat in `program`.
     pub fn all(program: &Path) -> Vec<Self> {
         let ours = [
             Self::heartbeat("heartbeat-uring", program, &["--io", "uring"]),
@@ -158,8 +160,8 @@ impl Peer {
         ours.into_iter().chain(others).collect()
     }
 
-    /// A server by a word of the command line: the name of a known one, or `NAME=PROGRAM` with
-    /// `:ARGUMENT,ARGUMENT` behind it for a Heartbeat.
+    /// The server that a word of the command line names: a known one by its name, or a Heartbeat by
+    /// `NAME=PROGRAM` or `NAME=PROGRAM:ARGUMENT,ARGUMENT`.
     pub fn parse(word: &str, program: &Path) -> Result<Self, String> {
         if let Some((name, rest)) = word.split_once('=') {
             let (path, arguments) = rest.split_once(':').unwrap_or((rest, ""));
@@ -175,16 +177,16 @@ impl Peer {
         })
     }
 
-    /// Whether it is one of ours.
+    /// Whether it is a Heartbeat.
     pub fn is_heartbeat(&self) -> bool {
         matches!(self.kind, Kind::Heartbeat { .. })
     }
 
-    /// Whether it can do this work: what can not be compared is left out.
+    /// Whether it can do this work. A server that can not is left out.
     pub fn can(&self, work: &Work) -> bool {
         match self.kind {
             Kind::Heartbeat { .. } | Kind::Go => true,
-            // Answers by `return` are given to uploads too; files are not.
+            // nginx answers an upload by `return`, but not with a file.
             Kind::Nginx => work.upload == 0 || work.bytes <= INLINE_BYTES_MAX,
             Kind::H2o | Kind::Caddy | Kind::Fasthttp => work.upload == 0,
             Kind::Haproxy | Kind::May => work.upload == 0 && work.bytes <= INLINE_BYTES_MAX,
@@ -199,12 +201,12 @@ impl Peer {
         }
     }
 
-    /// Whether it can give long answers beside others.
+    /// Whether it can send long answers beside small ones.
     pub fn has_long_answers(&self) -> bool {
         matches!(self.kind, Kind::Heartbeat { .. } | Kind::Nginx)
     }
 
-    /// How many connections it takes at once.
+    /// How many connections it allows at once.
     pub fn connections_max(&self) -> usize {
         if self.kind == Kind::Haproxy { config::HAPROXY_CONNECTIONS_MAX } else { usize::MAX }
     }
@@ -232,7 +234,7 @@ impl Peer {
         let tiers: &[&str] = match self.driver() {
             None => &[],
             Some(Driver::Uring) => &["copy", "splice", "registered", "zerocopy"],
-            // Registered buffers need a ring: elsewhere these tiers are `copy` by another name.
+            // The other tiers need a ring. On epoll they would be `copy` under another name.
             Some(Driver::Epoll) => &["copy", "splice"],
         };
         let with = |tier: &&str| {
@@ -246,7 +248,7 @@ impl Peer {
         tiers.iter().map(with).collect()
     }
 
-    /// Builds it where it is built here, once a run, and says where it is.
+    /// Builds it, once a run, if its source is in this project. Returns the path of the program.
     fn built(&self, shop: &Workshop) -> io::Result<PathBuf> {
         match self.kind {
             Kind::Go => shop.go_program("go"),
@@ -257,7 +259,8 @@ impl Peer {
         }
     }
 
-    /// Its version, or what is missing. What can be built here is built, and needs the network.
+    /// Its version, or a line that says what is missing. Builds it if its source is in this
+    /// project, which may need the network.
     pub fn version(&self, shop: &Workshop) -> Result<String, String> {
         let left_out = |why: String| format!("{} is left out: {why}", self.name);
         let may = Workshop::sources("may/Cargo.toml");
@@ -295,7 +298,7 @@ impl Peer {
         Ok(version)
     }
 
-    /// Writes the files it sends, which takes longer than a start.
+    /// Writes the files that it sends, so that the time of its start does not include that.
     pub fn prepare(&self, work: &Work, shop: &Workshop) -> io::Result<()> {
         let sends_files = matches!(self.kind, Kind::Nginx | Kind::H2o | Kind::Caddy);
         if sends_files && work.bytes > INLINE_BYTES_MAX {
@@ -399,7 +402,7 @@ fn configured(program: &str, arguments: &[&str], file: PathBuf) -> Command {
     command
 }
 
-/// An address where a port was free a moment ago.
+/// An address with a port that was free a moment ago.
 fn free_address(link: Link) -> io::Result<SocketAddr> {
     let ip = match link {
         Link::Loopback => LOOPBACK_IP,
@@ -441,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn the_floor_is_not_asked_for_what_it_does_not_do() {
+    fn the_floor_is_left_out_of_work_that_it_can_not_do() {
         let floor = parse("floor").unwrap();
         let plain = Work::answers(17);
         assert!(floor.can(&plain));

@@ -1,5 +1,6 @@
-//! Owns the scratch folder of a run: files to send, configurations, peers built from source. It
-//! lies in memory and is removed at the end; what a killed run left is removed by the next.
+//! Owns the scratch folder of a run: files to send, configurations, peers built from source. It is
+//! in memory if there is a /dev/shm, and is removed at the end. The next run removes the folder of
+//! a run that was killed.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const PREFIX: &str = "heartbeat-bench-";
-/// A multiple of the pattern, written as often as a file needs.
+/// Length of the pieces in which a file is written; a multiple of the pattern's length.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// The scratch folder.
@@ -16,7 +17,7 @@ pub struct Workshop {
 }
 
 impl Workshop {
-    /// A folder below /dev/shm, or below the folder for temporary files where there is none.
+    /// Makes a folder below /dev/shm, or, if there is none, below the folder for temporary files.
     pub fn open() -> io::Result<Self> {
         let memory = Path::new("/dev/shm");
         let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
@@ -31,7 +32,7 @@ impl Workshop {
         &self.folder
     }
 
-    /// Whether whoever runs this is root: some servers then want to be told a user.
+    /// Whether this program runs as root. h2o then needs a user in its configuration.
     pub(super) fn is_root(&self) -> bool {
         use std::os::unix::fs::MetadataExt;
         fs::metadata(&self.folder).is_ok_and(|metadata| metadata.uid() == 0)
@@ -44,7 +45,7 @@ impl Workshop {
         Ok(path)
     }
 
-    /// A file for what a server says.
+    /// A file for the output of a server.
     pub(super) fn log_file(&self, name: &str) -> io::Result<File> {
         File::options().create(true).append(true).open(self.log_path(name))
     }
@@ -53,13 +54,14 @@ impl Workshop {
         self.folder.join(format!("{}.log", name.replace('/', "-")))
     }
 
-    /// The last line a server said.
+    /// The last line of a server's output.
     pub fn last_words(&self, name: &str) -> String {
         let text = fs::read_to_string(self.log_path(name)).unwrap_or_default();
         text.lines().last().unwrap_or("it said nothing").to_owned()
     }
 
-    /// Makes sure that below the folder returned, /heartbeat/N holds N bytes.
+    /// Writes the file /heartbeat/N with N bytes of the pattern, if it does not exist, below the
+    /// folder that is returned.
     pub(super) fn file(&self, bytes: u64) -> io::Result<PathBuf> {
         let root = self.folder.join("files");
         let path = root.join(format!("heartbeat/{bytes}"));
@@ -99,7 +101,7 @@ impl Workshop {
         Ok(program)
     }
 
-    /// A server in Rust, built once a run, beside this program so that the next run need not.
+    /// A server in Rust, built once a run. The build is kept beside this program for later runs.
     pub(super) fn cargo_program(&self, source: &str) -> io::Result<PathBuf> {
         let program = self.folder.join(source);
         if !program.exists() {
@@ -114,7 +116,7 @@ impl Workshop {
         Ok(program)
     }
 
-    /// Where the source of a peer lies.
+    /// The path of the source of a peer.
     pub(super) fn sources(name: &str) -> String {
         format!("{}/peers/{name}", env!("CARGO_MANIFEST_DIR"))
     }

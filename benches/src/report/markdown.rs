@@ -1,4 +1,4 @@
-//! Owns the tables.
+//! Owns the page of results and its tables, in Markdown.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::results::{Case, Results, Row, ScenarioResult};
 use crate::statistics::Spread;
 use crate::targets::{Bound, Verdict, unjudged, verdicts};
 
-/// All results on one page; `plots` by the names of their scenarios.
+/// All results on one page. `plots` has the files of plots by the names of their scenarios.
 pub fn page(results: &Results, peers: &[Peer], plots: &BTreeMap<String, String>) -> String {
     let machine = &results.machine;
     let mut lines = vec![
@@ -86,8 +86,8 @@ fn verdict_line(verdict: &Verdict) -> String {
     )
 }
 
-/// The figures of one scenario: a line for each server and case; the first column also as a ratio
-/// to the first server.
+/// The figures of one scenario: a line for each server and case. The first figure is also given as
+/// a ratio to that of the first server.
 pub fn scenario_table(scenario: &ScenarioResult) -> String {
     let with_cases = scenario.cases.iter().any(|case| !case.label.is_empty());
     let mut head = vec!["server".to_owned(), "rounds".to_owned()];
@@ -140,7 +140,7 @@ fn table_line(cells: &[String]) -> String {
     format!("| {} |\n", cells.join(" | "))
 }
 
-/// A median with its quartiles, where they differ. Thousands have no digits behind the point.
+/// A median, with its quartiles if they differ. From 1000 on there are no digits after the point.
 fn range(spread: &Spread, digits: usize) -> String {
     let digits = if spread.median >= 1000.0 { 0 } else { digits };
     let [lower, median, upper] =
@@ -148,13 +148,13 @@ fn range(spread: &Spread, digits: usize) -> String {
     if lower == upper { median } else { format!("{median} ({lower}..{upper})") }
 }
 
-/// The same with as many digits as [`short`] gives.
+/// The same with the digits of [`short`].
 fn short_range(spread: &Spread) -> String {
     let [lower, median, upper] = [spread.lower, spread.median, spread.upper].map(short);
     if lower == upper { median } else { format!("{median} ({lower}..{upper})") }
 }
 
-/// Three digits, or all of a larger number.
+/// A number with three digits, or with all digits before the point if there are more.
 fn short(number: f64) -> String {
     match number.abs() {
         n if n >= 100.0 => format!("{number:.0}"),
@@ -202,14 +202,14 @@ mod tests {
     }
 
     #[test]
-    fn thousands_have_no_digits_behind_the_point() {
+    fn thousands_have_no_digits_after_the_point() {
         let even = |number| Spread { lower: number, median: number, upper: number };
         assert_eq!(range(&even(999.25), 2), "999.25");
         assert_eq!(range(&even(1000.25), 2), "1000");
     }
 
     #[test]
-    fn what_failed_is_told_below() {
+    fn failures_are_listed_below_the_table() {
         let mut failed = row("a", &[]);
         failed.failure = Some("it does not listen".to_owned());
         let text = scenario_table(&scenario(vec![failed]));
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_tells_both_figures_the_ratio_and_the_bound() {
+    fn a_verdict_has_both_figures_the_ratio_and_the_bound() {
         let even = |number| Spread { lower: number, median: number, upper: number };
         let verdict = Verdict {
             what: "w".to_owned(),

@@ -1,4 +1,4 @@
-//! Owns how results are written: JSON for programs, Markdown for people, SVG for the eye.
+//! Owns how results are written: as JSON, as a page in Markdown, and as plots in SVG.
 
 mod markdown;
 mod plot;
@@ -14,7 +14,7 @@ pub use markdown::{page, scenario_table, targets_table};
 
 const JSON: &str = "results.json";
 
-/// What an earlier run has written into this folder, nothing where there was none.
+/// The results that an earlier run has written into this folder; none if there are none.
 pub fn read(folder: &Path) -> io::Result<Option<Results>> {
     match fs::read(folder.join(JSON)) {
         Ok(json) => Ok(Some(serde_json::from_slice(&json)?)),
@@ -23,8 +23,8 @@ pub fn read(folder: &Path) -> io::Result<Option<Results>> {
     }
 }
 
-/// Writes results.json, results.md and a plot for each scenario that has something to plot, and
-/// removes the plots of scenarios that are none of these.
+/// Writes results.json, results.md and a plot for each scenario that has something to plot. Removes
+/// all other plots from the folder.
 pub fn write(results: &Results, peers: &[Peer], folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let json = serde_json::to_string_pretty(results)?;

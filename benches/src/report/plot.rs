@@ -1,5 +1,5 @@
-//! Owns the plots: lines where the cases of a scenario grow along an axis, else a panel of bars for
-//! each case. Heartbeat is blue, whatever it is compared with is grey.
+//! Owns the plots: lines if the cases of a scenario are numbers on an axis, else a panel of bars
+//! for each case. Heartbeat is blue, the other servers are gray.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -23,16 +23,16 @@ const WIDTH: u32 = 880;
 const FONT: &str = "sans-serif";
 const TEXT_SIZE: i32 = 14;
 const TITLE_SIZE: i32 = 17;
-/// Above and below what the bars of a panel need: its label, its axis and that one's name.
+/// Height of a panel without its bars: its label, its axis and the name of the axis.
 const PANEL_EXTRA: u32 = 84;
 const BAR_HEIGHT: u32 = 24;
 const TITLE_HEIGHT: u32 = 34;
-/// Room for names, left of bars and right of lines.
+/// Width of the names, which are to the left of bars and to the right of lines.
 const NAMES_WIDTH: u32 = 190;
 const LINES_HEIGHT: u32 = 440;
-/// An axis has logarithmic steps from this quotient of its ends on.
+/// The vertical axis is logarithmic if the largest value is at least this many times the smallest.
 const LOGARITHMIC_FROM: f64 = 20.0;
-/// Logarithmic axes have no zero: this much of the range is left free at either end.
+/// Factor by which a logarithmic axis is extended at either end.
 const MARGIN: f64 = 1.3;
 const OURS: [RGBColor; 3] = [RGBColor(0, 90, 181), RGBColor(92, 163, 233), RGBColor(20, 50, 110)];
 const THEIRS: [RGBColor; 4] = [
@@ -42,14 +42,15 @@ const THEIRS: [RGBColor; 4] = [
     RGBColor(195, 195, 195),
 ];
 
-/// One server's line: its medians over the numbers of the cases.
+/// The line of one server: its medians by the numbers of the cases.
 struct Line {
     name: String,
     color: RGBColor,
     points: Vec<(f64, f64)>,
 }
 
-/// A plot of the first column of each scenario; their file names by the scenarios' names.
+/// Draws the first column of each scenario. Returns the files of the plots by the names of the
+/// scenarios.
 pub(super) fn draw_all(results: &Results, folder: &Path) -> io::Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
     for scenario in &results.scenarios {
@@ -158,7 +159,7 @@ where
         .y_label_style((FONT, 13))
         .axis_desc_style((FONT, TEXT_SIZE))
         .draw()?;
-    // Ours last: it lies above the others.
+    // The first server is drawn last, so that its line lies above the others.
     for line in lines.iter().rev() {
         let points = line.points.iter().copied();
         chart.draw_series(LineSeries::new(points.clone(), line.color.stroke_width(3)))?;
@@ -188,7 +189,7 @@ fn draw_panels(scenario: &ScenarioResult, figure: &str, path: &Path) -> Drawn {
     Ok(())
 }
 
-/// A bar per median, with a stroke between the quartiles.
+/// Draws a bar for each median, with a line from quartile to quartile.
 fn draw_bars(area: &Area<'_>, label: &str, bars: &[(&str, Spread)], figure: &str) -> Drawn {
     let (_, digits, axis) = heading(figure);
     let most = bars.iter().map(|(_, spread)| spread.upper).fold(0.0, f64::max);
@@ -232,7 +233,7 @@ fn text(side: HPos) -> TextStyle<'static> {
     (FONT, TEXT_SIZE).into_font().color(&BLACK).pos(Pos::new(side, VPos::Center))
 }
 
-/// A number as it is written at an axis: 0.5, 20, 4096, 30 k, 40 M.
+/// A number in the form of an axis: 0.5, 20, 4096, 30 k, 40 M.
 fn short(number: &f64) -> String {
     let rounded = |n: f64| (n * 1e3).round() / 1e3;
     match *number {

@@ -1,4 +1,4 @@
-//! Owns one measurement: a fresh server, asked, and what that cost it.
+//! Owns one measurement: starts a fresh server, puts a load on it, and takes the figures.
 
 use std::io;
 use std::thread;
@@ -14,24 +14,24 @@ use crate::peer::{Peer, Work};
 use crate::process::ThreadTime;
 use crate::scenario::{Ask, Shape};
 
-/// What a server may still have to do when its last answer has arrived.
+/// How long a server may still work after its last answer has arrived.
 const SETTLE: Duration = Duration::from_millis(5);
-/// The same behind an upload: an answer may come before the server has read it all.
+/// The same for uploads: a server may answer before it has read all of an upload.
 const UPLOAD_SETTLE: Duration = Duration::from_millis(300);
 const MIB: f64 = (1 << 20) as f64;
 
 /// What happens in a measurement besides the load.
 #[derive(Clone, Copy, Default)]
 struct Circumstances {
-    /// Requests a second; 0: as many as go.
+    /// Requests per second; 0 means as many as the server answers.
     rate: f64,
-    /// Long answers and scrapes.
+    /// Whether long answers and scrapes run beside the load.
     noise: bool,
-    /// The client has the server's CPU.
+    /// Whether the client runs on the server's CPU.
     same_cpu: bool,
 }
 
-/// One measurement. `rate` is for those that have one.
+/// Takes one measurement. `rate` is used by [`Ask::Paced`] alone.
 pub fn take_sample(peer: &Peer, ask: &Ask, rate: f64, bench: &Bench) -> io::Result<Figures> {
     let usual = Circumstances::default();
     match ask {
@@ -51,7 +51,7 @@ pub fn take_sample(peer: &Peer, ask: &Ask, rate: f64, bench: &Bench) -> io::Resu
     }
 }
 
-/// An answer that is wrong or does not come makes a measurement fail as a whole.
+/// Measures a load. One wrong or missing answer fails the whole measurement.
 fn load(
     peer: &Peer,
     shape: &Shape,
@@ -107,7 +107,7 @@ fn figures_of(outcome: &Outcome, cpu_s: f64) -> io::Result<Figures> {
     Ok(figures.map(|(name, value)| (name.to_owned(), value)).into())
 }
 
-/// What the threads ran and waited between two looks.
+/// The CPU time of each thread between two readings. A new thread has none in the first.
 fn spent(before: &[ThreadTime], after: &[ThreadTime]) -> Vec<ThreadTime> {
     let before = before.iter().copied().chain(std::iter::repeat(ThreadTime::default()));
     let since = |(after, before): (&ThreadTime, ThreadTime)| ThreadTime {
@@ -117,7 +117,7 @@ fn spent(before: &[ThreadTime], after: &[ThreadTime]) -> Vec<ThreadTime> {
     after.iter().zip(before).map(since).collect()
 }
 
-/// The part of the processor time that the busiest thread had.
+/// The busiest thread's share of the CPU time of all threads.
 fn busiest_share(spent: &[ThreadTime]) -> f64 {
     let total: Duration = spent.iter().map(|thread| thread.ran).sum();
     let busiest = spent.iter().map(|thread| thread.ran).max().unwrap_or_default();
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_busiest_thread_is_told_by_what_it_did_in_between() {
+    fn the_busiest_thread_is_found_by_its_time_between_the_readings() {
         let ran = |ms| ThreadTime { ran: Duration::from_millis(ms), waited: Duration::ZERO };
         let share = |before: &[_], after: &[_]| busiest_share(&spent(before, after));
         assert_eq!(share(&[ran(100), ran(1)], &[ran(101), ran(4)]), 0.75);

@@ -1,4 +1,4 @@
-//! Owns what happens beside a measurement of latency: long answers and scrapes.
+//! Owns the load beside a measurement of latency: long answers and scrapes.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,19 +11,20 @@ use super::Bench;
 use crate::peer::{Peer, Running};
 use crate::sys;
 
-/// A Prometheus scrapes every few seconds; this is much more often.
+/// The pause between two scrapes. A Prometheus scrapes far less often, every few seconds.
 const SCRAPE_EVERY: Duration = Duration::from_millis(100);
-/// What is thrown away of a long answer at a time.
+/// Most bytes of a long answer that are discarded at a time.
 const DISCARD_BYTES: u64 = 1 << 20;
 
-/// Runs until it is dropped.
+/// The threads of this load. They end when this is dropped.
 pub(super) struct Noise {
     ends: Arc<AtomicBool>,
     threads: Vec<JoinHandle<io::Result<()>>>,
 }
 
 impl Noise {
-    /// One connection that asks for 1 GB again and again, and, of a Heartbeat, one that scrapes.
+    /// Starts a connection that requests 1 GB again and again, if the server has such an answer,
+    /// and the scrapes, if the server is a Heartbeat.
     pub(super) fn start(peer: &Peer, running: &Running, bench: &Bench) -> io::Result<Self> {
         let ends = Arc::new(AtomicBool::new(false));
         let mut noise = Self { ends: ends.clone(), threads: Vec::new() };

@@ -1,4 +1,4 @@
-//! Owns what a server takes up while it has nothing to do.
+//! Owns the measurements of memory while a server has nothing to do.
 
 use std::io;
 use std::thread;
@@ -14,7 +14,7 @@ use crate::scenario::Shape;
 const REST: Duration = Duration::from_millis(500);
 const MIB: f64 = (1 << 20) as f64;
 
-/// Resident memory behind the first answer.
+/// Resident memory after the first answer.
 pub(super) fn memory(peer: &Peer, threads: usize, bench: &Bench) -> io::Result<Figures> {
     let work = Work { threads, ..Work::answers(17) };
     let (running, _) = start(peer, &work, bench)?;
@@ -23,7 +23,7 @@ pub(super) fn memory(peer: &Peer, threads: usize, bench: &Bench) -> io::Result<F
     Ok(Figures::from([(RESIDENT.to_owned(), resident / MIB)]))
 }
 
-/// What each connection adds that had one answer and is kept open.
+/// Resident memory that each connection adds. Each had one answer and is kept open.
 pub(super) fn connections(peer: &Peer, connections: usize, bench: &Bench) -> io::Result<Figures> {
     let work = Work::answers(17);
     let (running, _) = start(peer, &work, bench)?;

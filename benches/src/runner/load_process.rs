@@ -1,4 +1,4 @@
-//! Owns the load generator as a child: this program, started as `client`, told when to go.
+//! Owns the load generator in a child process: this program, started with the command `client`.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
@@ -17,7 +17,8 @@ pub struct LoadProcess {
 }
 
 impl LoadProcess {
-    /// Starts one on these CPUs, and waits until it is ready. `rate` 0 is a closed loop.
+    /// Starts a load generator on these CPUs, and waits until it is ready. A `rate` of 0 means a
+    /// closed loop.
     pub fn start(
         server: &Running,
         shape: &Shape,
@@ -26,7 +27,7 @@ impl LoadProcess {
         bench: &Bench,
     ) -> io::Result<Self> {
         let seconds = bench.seconds;
-        // Whatever has been built in the meantime.
+        // This very program, even if a build has replaced its file in the meantime.
         let mut command = Command::new("/proc/self/exe");
         let address = server.address.to_string();
         command.arg("client").args(["--address", &address, "--path", &server.path]);
@@ -61,7 +62,7 @@ impl LoadProcess {
         }
     }
 
-    /// One measurement.
+    /// Starts one measurement, and waits for its outcome.
     pub fn go(&mut self) -> io::Result<Outcome> {
         writeln!(self.to, "go")?;
         let line = self.line()?;

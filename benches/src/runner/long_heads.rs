@@ -13,18 +13,18 @@ use crate::peer::{Peer, Work};
 
 /// The longest head that Heartbeat reads.
 const HEAD_BYTES: usize = 16 << 10;
-/// Bytes of a field line: there are servers that read none above 8 KiB.
+/// Bytes of a field line. Some servers accept none above 8 KiB.
 const FIELD_BYTES: usize = 1000;
-/// How long a server may take to read what was sent, before its memory is read.
+/// How long a server may take to read what was sent, before its memory is measured.
 const SETTLE: Duration = Duration::from_millis(300);
-/// Within this time a server gives memory back.
+/// How long a server may take to give memory back.
 const REST: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(10);
 const HEAD_END: &[u8] = b"\r\n\r\n";
 const MIB: f64 = (1 << 20) as f64;
 
-/// Resident memory a minute after the last answer, with all connections still open, and before the
-/// first one, when every head has come but for its end.
+/// Resident memory at two moments: at the peak, when every head has arrived without its end, and a
+/// minute after the last answer, with all connections still open.
 pub(super) fn memory(peer: &Peer, connections: usize, bench: &Bench) -> io::Result<Figures> {
     let (running, _) = start(peer, &Work::answers(17), bench)?;
     let head = head(&running.path);
@@ -53,7 +53,7 @@ fn head(path: &str) -> Vec<u8> {
     let mut head = format!("GET {path} HTTP/1.1\r\nHost: x").into_bytes();
     while head.len() + HEAD_END.len() < HEAD_BYTES {
         let left = HEAD_BYTES - HEAD_END.len() - head.len();
-        // What would be left for the last line is too short for one: this line takes it.
+        // The last line takes all that is left, because the rest could be too short for a line.
         let bytes = if left < 2 * FIELD_BYTES { left } else { FIELD_BYTES };
         head.extend_from_slice(b"\r\nX: ");
         head.resize(head.len() + bytes - b"\r\nX: ".len(), b'x');

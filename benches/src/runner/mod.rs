@@ -1,4 +1,4 @@
-//! Starts servers in turn, asks them, and keeps what they cost.
+//! Starts the servers in turn, and measures them.
 
 mod ask;
 mod beside;
@@ -23,24 +23,24 @@ pub use server::start;
 pub struct Bench {
     /// The scratch folder.
     pub workshop: Workshop,
-    /// Every CPU there is.
+    /// Every CPU that this program may use.
     pub all_cpus: Vec<usize>,
-    /// The server's, as long as it has one worker.
+    /// The CPU of a server with one worker.
     pub server_cpus: Vec<usize>,
-    /// The client's.
+    /// The CPU of the client.
     pub client_cpus: Vec<usize>,
-    /// Where clients are that come over the veth pair, where there is one.
+    /// The namespace of clients that come over the veth pair; none if there is no pair.
     pub client_namespace: Option<Namespace>,
-    /// How long one measurement takes.
+    /// How long one measurement sends requests.
     pub seconds: f64,
-    /// How often each server is measured.
+    /// How many times each server is measured.
     pub rounds: usize,
     /// What was left out, a line each.
     pub missing: Mutex<BTreeSet<String>>,
 }
 
 impl Bench {
-    /// Remembers what was left out, and says so the first time.
+    /// Remembers what was left out, and prints each such line once.
     pub fn miss(&self, what: String) {
         let mut missing = self.missing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if missing.insert(what.clone()) {
@@ -48,7 +48,7 @@ impl Bench {
         }
     }
 
-    /// The CPUs of a server with so many workers.
+    /// The CPUs of a server with this many workers.
     fn cpus_for(&self, threads: usize) -> &[usize] {
         if threads > 1 { &self.all_cpus } else { &self.server_cpus }
     }

@@ -1,5 +1,5 @@
-//! Owns the order of measurements. In each round every server has its turn, so that the figures of
-//! one round are neighbours in time and their ratio holds on a machine that changes.
+//! Owns the order of the measurements. In each round every server has its turn, so that the figures
+//! of one round are close in time, and their ratio holds on a machine whose speed changes.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use crate::peer::{Kind, Peer, Work};
 use crate::results::{Case, Row, ScenarioResult};
 use crate::scenario::{Ask, Asked, Scenario};
 
-/// Runs all cases of a scenario. `everybody` asks those the scenario would leave out.
+/// Runs all cases of a scenario. With `everybody`, [`Asked::Few`] leaves out no server.
 pub fn run_scenario(
     scenario: &Scenario,
     peers: &[Peer],
@@ -33,7 +33,7 @@ pub fn run_scenario(
     }
 }
 
-/// Heartbeat first, and then what it is compared with most.
+/// The servers that a scenario measures, in the order of its tables.
 fn asked(asked: Asked, peers: &[Peer], everybody: bool, bench: &Bench) -> Vec<Peer> {
     let ours = || peers.iter().filter(|peer| peer.is_heartbeat()).cloned();
     let nginx = || peers.iter().filter(|peer| peer.kind == Kind::Nginx).cloned();
@@ -85,8 +85,8 @@ fn run_case(ask: &Ask, peers: &[Peer], rounds: usize, bench: &Bench) -> Vec<Row>
     rows
 }
 
-/// Each round begins with another server, and every second one goes backwards: what drifts with
-/// time favours nobody.
+/// The order of the servers in a round. Every second round begins with another server, and those in
+/// between repeat the round before backwards, so that a drift over time favors no server.
 fn order(servers: usize, round: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..servers).map(|turn| (turn + round / 2) % servers).collect();
     if round % 2 == 1 {
@@ -109,8 +109,8 @@ fn can(peer: &Peer, ask: &Ask) -> bool {
     }
 }
 
-/// The rate for the machine as it is now: a part of what the slowest can answer. The first round
-/// finds out which that is. 0 where none is needed.
+/// The rate for the current speed of the machine: a part of what the slowest server can answer. The
+/// first round finds out which server that is. It is 0 if the case has no rate.
 fn rate(ask: &Ask, peers: &[&Peer], slowest: &mut Option<usize>, bench: &Bench) -> io::Result<f64> {
     let Ask::Paced { shape, part, .. } = ask else { return Ok(0.0) };
     let rate_of = |peer: &Peer| -> io::Result<f64> {
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_round_asks_everybody_and_drift_favours_nobody() {
+    fn every_round_measures_every_server_and_drift_favors_none() {
         let orders: Vec<Vec<usize>> = (0..4).map(|round| order(3, round)).collect();
         assert_eq!(orders, [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1]]);
     }

@@ -1,4 +1,4 @@
-//! Owns the start of a server: it counts once it has answered right.
+//! Owns the start of a server, which is complete when the server has given a right answer.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,10 +13,11 @@ use crate::peer::{Peer, Running, Work};
 const START_PATIENCE: Duration = Duration::from_secs(10);
 /// How long one answer may take before anything is measured.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
-/// How often a server that does not listen yet is asked again.
+/// The pause before the next request to a server that does not listen yet.
 const ASK_AGAIN: Duration = Duration::from_micros(100);
 
-/// Starts the server and waits for its first answer, which has to be right; how long that took.
+/// Starts the server, and waits for its first answer, which must be right. Returns how long that
+/// took.
 pub fn start(peer: &Peer, work: &Work, bench: &Bench) -> io::Result<(Running, Duration)> {
     peer.prepare(work, &bench.workshop)?;
     let begin = Instant::now();
@@ -38,7 +39,7 @@ pub fn start(peer: &Peer, work: &Work, bench: &Bench) -> io::Result<(Running, Du
     }
 }
 
-/// One request on a connection of its own: the answer has to be a 200 of this many bytes.
+/// Sends one request on a new connection. The answer must be a 200 with this many bytes.
 fn ask(address: SocketAddr, path: &str, bytes: u64) -> io::Result<()> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(ANSWER_PATIENCE))?;

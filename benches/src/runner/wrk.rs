@@ -1,4 +1,4 @@
-//! Owns the cross-check by wrk: its figures come from a program everybody has.
+//! Owns the cross-check with wrk, a well-known load generator.
 
 use std::io;
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use crate::peer::Peer;
 use crate::process::Group;
 use crate::scenario::Shape;
 
-/// What wrk said.
+/// The figures that wrk has printed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Said {
     requests: f64,
@@ -19,7 +19,7 @@ struct Said {
 pub(super) fn load(peer: &Peer, shape: &Shape, bench: &Bench) -> io::Result<Figures> {
     let (running, _) = start(peer, &shape.work, bench)?;
     let mut command = Command::new("wrk");
-    // wrk counts in whole seconds.
+    // wrk accepts whole seconds only.
     let duration = format!("{}s", bench.seconds.ceil().max(1.0));
     command.args(["-t1", &format!("-c{}", shape.connections), "-d", &duration]);
     command.arg(format!("http://{}{}", running.address, running.path));
@@ -42,7 +42,8 @@ pub(super) fn load(peer: &Peer, shape: &Shape, bench: &Bench) -> io::Result<Figu
     Ok(figures.map(|(name, value)| (name.to_owned(), value)).into())
 }
 
-/// `  12345 requests in 1.00s, 2.00MB read`, errors if there were any, `Requests/sec:  12345.67`.
+/// Parses the output of wrk: `  12345 requests in 1.00s, 2.00MB read`, lines about errors if there
+/// were any, and `Requests/sec:  12345.67`.
 fn parse(text: &str) -> Result<Said, String> {
     if let Some(line) = text.lines().find(|l| l.contains("Non-2xx") || l.contains("errors:")) {
         return Err(format!("wrk: {}", line.trim()));
@@ -69,7 +70,7 @@ mod tests {
         \x20 20000 requests in 1.10s, 3.00MB read\nRequests/sec:  18181.81\nTransfer/sec: 2MB\n";
 
     #[test]
-    fn what_wrk_says_is_understood() {
+    fn the_figures_in_the_output_of_wrk_are_found() {
         assert_eq!(parse(TEXT), Ok(Said { requests: 20_000.0, rate: 18_181.81 }));
     }
 

@@ -1,12 +1,13 @@
-//! The allocator of the server, which pages it gets from the kernel, and when it gives them back. A
-//! crate of its own, because its settings are not safe code, and the program has none.
+//! The allocator of the server: which pages it gets from the kernel, and when it gives them back.
+//! It is a crate of its own, because its settings need unsafe code, which the program forbids.
 
 use std::ffi::c_long;
 
 use libmimalloc_sys::{mi_collect, mi_option_set, mi_option_t};
 use mimalloc::MiMalloc;
 
-/// Smaller in memory than the allocators of the C libraries, and as fast under each of them.
+/// mimalloc takes less memory than the allocators of the C libraries. With it the server is equally
+/// fast with each C library.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
@@ -16,23 +17,23 @@ const PURGE_DELAY: mi_option_t = 15;
 /// `mi_option_arena_reserve` of mimalloc.h, in KiB.
 const ARENA_RESERVE: mi_option_t = 23;
 
-/// Address space that mimalloc reserves at a time. It keeps a table of it, which takes memory even
-/// if nothing is allocated: 180 KiB for the 1 GiB that is the default, 32 KiB for this.
+/// Address space that mimalloc reserves at a time. Its table of that space takes memory even if
+/// nothing is allocated: 180 KiB for the default of 1 GiB, 32 KiB for this value.
 const ARENA_RESERVE_KIB: c_long = 64 * 1024;
 
 /// Prepares the process before anything is allocated.
 ///
-/// Transparent huge pages are refused: if the machine gives them to everybody (`always`, the default
-/// of many distributions), an idle server would hold 7.0 MB instead of 1.6, and a thousand
-/// connections 10 MB more. The feature `no_thp` of mimalloc does this no longer: mimalloc 3 ignores
-/// the name that it defines.
+/// Transparent huge pages are disabled. If the machine gives them to every process (`always`, the
+/// default of many distributions), an idle server would hold 7.0 MB instead of 1.6, and a thousand
+/// connections 10 MB more. The feature `no_thp` of mimalloc no longer does this: mimalloc 3 ignores
+/// the name that the feature defines.
 ///
-/// Pages go back to the kernel as soon as nothing is left in them. By default mimalloc waits a
-/// second, and then for another page to be freed: in a server that is idle after a spike none is,
-/// and its memory would stay with it.
+/// Pages go back to the kernel as soon as they are empty. By default mimalloc waits a second, and
+/// then until another page is freed. In a server that is idle after a spike no other page is freed,
+/// so the server would keep that memory.
 ///
-/// The C library calls the functions of this section before those without a priority, among them the
-/// one that sets up mimalloc.
+/// The C library calls the functions in this section (priority 101) before those without a
+/// priority, such as the one that sets up mimalloc.
 #[used]
 #[unsafe(link_section = ".init_array.00101")]
 static PREPARE: extern "C" fn() = {
@@ -50,8 +51,8 @@ static PREPARE: extern "C" fn() = {
     prepare
 };
 
-/// Gives the pages back that the calling thread has freed, and that mimalloc keeps for its next
-/// allocations: the start of a program needs more than the rest of its life.
+/// Gives back the pages that the calling thread has freed, and that mimalloc keeps for later
+/// allocations. Call it after the start, which needs more memory than the time after it.
 pub fn give_back() {
     // SAFETY: mi_collect takes a flag, and touches pages that are free.
     unsafe { mi_collect(true) };

@@ -1,4 +1,5 @@
-//! The sizes and times that the command lines take. Bounds and messages are those of each option.
+//! Parses the sizes and times that command lines have. The callers have the bounds and the error
+//! messages, which differ between options.
 
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ fn split(text: &str) -> (&str, &str) {
 mod tests {
     use super::*;
 
-    /// Neither a size nor a time.
+    /// Texts that are neither a size nor a time.
     const NEVER: [&str; 13] =
         ["", " ", "K", "-1", "+1", "1.5", "1e3", "0x10", "1_000", " 1s", "1s ", "1\n", "\u{fffd}"];
 

@@ -8,7 +8,7 @@ use heartbeat_command_line::Stop;
 use crate::dashes::double_dashes;
 use crate::failure::Failure;
 
-/// The options that are booleans. Their value is optional and follows an equals sign.
+/// The options that are booleans. Their value is optional and must follow an equals sign.
 const SWITCHES: [&str; 4] = ["log", "log-tcp", "responsiveness", "aliases"];
 
 /// The beginning of the environment variables of options.
@@ -30,13 +30,13 @@ SIGUSR1 and SIGUSR2 are ignored.";
 pub(crate) enum Asked {
     /// Serve, with these options.
     Serve(ArgMatches),
-    /// Ask a running server, at this URL if there is one, how it is.
+    /// Check the health of a running server, at this URL if one is given.
     Healthcheck(Option<String>, ArgMatches),
     /// Write this page to standard output.
     Print(String),
 }
 
-/// Reads a command line, the name of the program left out.
+/// Parses a command line without the name of the program.
 ///
 /// # Errors
 /// An option is unknown, has no value, or is not expected in its place.
@@ -75,7 +75,7 @@ pub(crate) fn variable(name: &str) -> String {
     format!("{VARIABLE_PREFIX}{}", name.replace('-', "_").to_ascii_uppercase())
 }
 
-/// Those of `variables` that begin like an option's and belong to none.
+/// Those of `variables` that begin with `HB_` and belong to no option, in alphabetical order.
 pub(crate) fn misspelt(variables: impl Iterator<Item = String>) -> Vec<String> {
     let is_option = |text: &str| OPTIONS.iter().any(|(_, name, ..)| variable(name) == text);
     let mut misspelt: Vec<_> =
@@ -124,8 +124,8 @@ pub(crate) fn command() -> Command {
         .after_help(ENVIRONMENT)
 }
 
-/// The rows of `--help` whose options have a value. One loop over a table, because a chain of
-/// calls for each of them costs 36 KB more.
+/// The options that have a value. They are built in one loop over a table, because a chain of calls
+/// for each option makes the binary 36 KB larger.
 fn options() -> impl Iterator<Item = Arg> {
     OPTIONS.into_iter().map(|(letter, name, value, default, help)| {
         let option = Arg::new(name)
@@ -141,12 +141,13 @@ fn options() -> impl Iterator<Item = Arg> {
                 .default_missing_value("true")
                 .hide_default_value(true);
         }
-        // Whatever follows is the value, as in Go: `--min -1` is about -1, not about an option.
+        // The next argument is always the value, as in Go: `--min -1` has the value -1.
         option.allow_hyphen_values(true)
     })
 }
 
-/// Letter, name, what the value is, default, help. An empty default means the runtime picks one.
+/// Letter, name, placeholder of the value, default, help. An empty default means the runtime picks
+/// one.
 #[rustfmt::skip]
 const OPTIONS: [(&str, &str, &str, &str, &str); 24] = [
     ("p", "port", "N", "8080", "TCP port; 0 picks a free one and prints it"),

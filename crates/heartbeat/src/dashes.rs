@@ -1,11 +1,11 @@
-//! Owns the single-dash long options of Go's flag package, which live manifests use: `-log`,
-//! `-min 1`, `-max=1024`.
+//! Owns the single-dash long options of Go's flag package, which manifests in production use:
+//! `-log`, `-min 1`, `-max=1024`.
 
 use clap::{Arg, Command};
 
 /// Adds the second dash to every long option that was typed with one.
 ///
-/// Values of options stay as they are, and so does everything behind a bare `--`. `command` must
+/// Values of options stay as they are, and so does everything after a bare `--`. `command` must
 /// have been built, so that it has the options that clap adds.
 pub(crate) fn double_dashes(
     command: &Command,

@@ -45,7 +45,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Makes an empty text visible.
+/// `text`, or two quotation marks if it is empty, so that the reader sees it.
 pub(crate) fn quoted(text: &str) -> &str {
     if text.is_empty() { "\"\"" } else { text }
 }
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_misuse_from_misfortune() {
+    fn a_wrong_command_line_exits_with_2_and_failed_work_with_1() {
         assert_eq!(Failure::usage("a", "b").exit_code(), ExitCode::from(2));
         assert_eq!(Failure::fault("a", "b").exit_code(), ExitCode::from(1));
     }

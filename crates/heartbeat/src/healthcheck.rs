@@ -108,13 +108,13 @@ impl<'u> Target<'u> {
         Some(Self { authority, addresses, path })
     }
 
-    /// Adds ::1 behind 127.0.0.1: a host may have no other loopback address.
+    /// Adds ::1 after 127.0.0.1, because a host may have no IPv4.
     fn try_ipv6_too(&mut self) {
         let port = self.addresses.first().map(SocketAddr::port);
         self.addresses.extend(port.map(|port| SocketAddr::from((Ipv6Addr::LOCALHOST, port))));
     }
 
-    /// The status that this target answers before `deadline`.
+    /// Sends the request, and returns the status of the answer if it comes before `deadline`.
     fn ask(&self, deadline: Instant) -> io::Result<u16> {
         let mut stream = self.connect(deadline)?;
         let slash = if self.path.starts_with('/') { "" } else { "/" };
@@ -133,7 +133,7 @@ impl<'u> Target<'u> {
         for address in &self.addresses {
             match TcpStream::connect_timeout(address, left(deadline)?) {
                 Ok(stream) => return Ok(stream),
-                // The error of the first address is reported: that is the usual one.
+                // The error of the first address is reported, because servers usually listen there.
                 Err(error) => refusal = refusal.or(Some(error)),
             }
         }
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn asks_for_a_url_where_the_port_is_unknown() {
+    fn asks_for_a_url_if_the_port_is_unknown() {
         assert_eq!(default_url(81), Ok("http://127.0.0.1:81/healthz".to_owned()));
         assert!(default_url(0).unwrap_err().to_string().contains("HB_PORT=0"));
     }

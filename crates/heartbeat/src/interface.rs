@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, UdpSocket};
 
 use rustix::net::netdevice::name_to_index;
 
-/// The index of a network interface, which may also be given as such a number. None if there is
-/// no such interface.
+/// The index of the network interface that `interface` names, or the number that `interface` is.
+/// None if it is neither.
 pub(crate) fn index(interface: &str) -> Option<u32> {
     // The request needs a socket of any kind (netdevice(7)).
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;

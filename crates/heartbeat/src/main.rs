@@ -30,7 +30,8 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode, Failure> {
-    // No accepted value holds U+FFFD, so text that is not UTF-8 is refused where it is read.
+    // Text that is not UTF-8 gets a U+FFFD here. No option accepts this character, so such a value
+    // is refused when its option is parsed.
     let text = |raw: OsString| raw.to_string_lossy().into_owned();
     let environment = |name: &str| std::env::var_os(name).map(text);
     match args::parse(std::env::args_os().skip(1).map(text))? {
@@ -49,7 +50,7 @@ fn run() -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Warns of variables that begin like an option's and belong to none.
+/// Warns of environment variables that begin with `HB_` and belong to no option.
 fn warn_of_misspelt_variables() {
     let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
     let misspelt = args::misspelt(names);

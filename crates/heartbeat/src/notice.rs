@@ -8,7 +8,7 @@ use std::time::Duration;
 /// How long a write may take. Only a stopped terminal or a full pipe takes longer.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Writes to standard error in one call. The program continues if that takes too long: neither its
+/// Writes to standard error. The program continues if that takes too long, so that neither its
 /// signals nor its end wait for a reader.
 pub(crate) fn print(text: &str) {
     let (done, is_done) = channel();

@@ -13,11 +13,11 @@ use crate::notice;
 /// How often the end of a drain is checked.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 
-/// How long the workers may take to end once they must, before the process ends without them.
+/// How long the workers may take to end after the drain, before the process ends without them.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a port in use is tried again, and how often. The kernel ends the rings of a killed
-/// process after the process itself, and the listeners end with the rings.
+/// How long and how often the start is repeated while the port is in use. The kernel frees the
+/// rings of a killed process after the process itself, and its listeners stay open until then.
 const PORT_PATIENCE: Duration = Duration::from_secs(2);
 const PORT_POLL: Duration = Duration::from_millis(20);
 
@@ -36,7 +36,7 @@ pub(crate) fn serve(config: Config) -> Result<ExitCode, Failure> {
     notice::print(&drain_notice(config.drain_delay, config.drain_timeout));
     let deadline = Instant::now() + config.drain_delay + config.drain_timeout;
     while !server.is_finished() && Instant::now() < deadline {
-        // If signals can not be waited for any more, nothing else could end the drain early.
+        // If the wait for signals fails, end the drain as well: no signal could end it later.
         if signals.wait_for(DRAIN_POLL).unwrap_or(true) {
             server.stop();
             notice::print("heartbeat: second signal: ending at once\n");
@@ -50,7 +50,7 @@ pub(crate) fn serve(config: Config) -> Result<ExitCode, Failure> {
     std::process::exit(0)
 }
 
-/// What the drain is about to do.
+/// The line that announces the drain.
 fn drain_notice(delay: Duration, timeout: Duration) -> String {
     let serving = match delay {
         Duration::ZERO => String::new(),
@@ -84,8 +84,8 @@ fn start(config: &Config, signals: &Signals) -> Result<Option<Server>, Failure> 
     }
 }
 
-/// Raises the soft limit of open descriptors to the hard one, as proc_pid_limits(5) shows it. A
-/// refusal leaves fewer connections.
+/// Raises the soft limit of open descriptors to the hard one, which proc_pid_limits(5) shows. If
+/// the kernel refuses this, the server allows fewer connections.
 fn raise_descriptor_limit() {
     let text = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("Max open files"));

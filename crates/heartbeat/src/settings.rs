@@ -1,5 +1,5 @@
-//! Owns the step from texts to a [`Config`]. The command line comes first, then the environment,
-//! then the default.
+//! Owns the step from texts to a [`Config`]. An option of the command line takes precedence over
+//! its environment variable, and that over the default.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -189,7 +189,7 @@ impl fmt::Display for Given {
     }
 }
 
-/// The revision that this was built from; the build sets the variable.
+/// The revision that the program was built from. The build sets the variable.
 fn revision() -> &'static str {
     match option_env!("HEARTBEAT_REVISION") {
         Some(revision) if !revision.is_empty() => revision,
@@ -197,8 +197,8 @@ fn revision() -> &'static str {
     }
 }
 
-/// Whether two listeners on one port would meet: one address is that of the other, or includes it.
-/// None and `::` are every address of both families.
+/// Whether two listeners on one port would conflict, because their addresses are the same or one
+/// includes the other. None and `::` include every address of both families.
 fn overlap(one: Option<Address>, other: Option<Address>) -> bool {
     let (Some(one), Some(other)) = (one, other) else { return true };
     let includes = |one: IpAddr, other: IpAddr| {
@@ -229,7 +229,7 @@ mod tests {
         .map_err(|failure| failure.to_string())
     }
 
-    /// The runtime needs no equality of its configurations; their debug form tells all fields.
+    /// [`Config`] does not implement `PartialEq`, but its debug form shows all fields.
     fn assert_same(left: &Config, right: &Config) {
         assert_eq!(format!("{left:?}"), format!("{right:?}"));
     }
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_every_option_from_either_place() {
+    fn takes_every_option_from_the_command_line_and_from_the_environment() {
         let secs = Duration::from_secs;
         let options = SiteOptions { admin_port: true, responsiveness: true, aliases: true };
         let admin_address = Address { ip: "127.0.0.1".parse().unwrap(), scope_id: 0 };
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn wants_another_door_for_operators() {
+    fn the_admin_listener_needs_another_port_or_another_address() {
         let admin = |line: &str| config(line, &[]).map(|config| config.admin);
         assert_eq!(admin("--admin-port 1"), Ok(Some(Admin { port: 1, address: None })));
         assert!(admin("-p 0 --admin-port 0").is_ok());
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn names_the_value_where_it_came_from() {
+    fn names_a_wrong_value_with_its_option_or_its_variable() {
         let size = "not allowed: expected digits with an optional K, M or G, from 1 to 1G";
         let cases = [
             ("--max 2T", vec![], format!("--max 2T: {size}")),

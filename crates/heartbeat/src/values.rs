@@ -1,4 +1,4 @@
-//! Owns what a value on the command line may look like. Pure: text in, value out.
+//! Owns the syntax of the values of options. Every parser is a pure function: text in, value out.
 //!
 //! A parser that refuses a text returns what it expected. The caller adds the option and the value.
 
@@ -8,7 +8,8 @@ use std::time::Duration;
 use heartbeat_protocol::limits::PAYLOAD_BYTES_MAX;
 use heartbeat_runtime::{Address, THREADS_MAX};
 
-/// Longest timeout or delay. Nobody needs more than a day, and sums of such times can not overflow.
+/// Longest timeout or delay. Nobody needs more than a day, and a sum of such times can not
+/// overflow.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The largest number of connections that is accepted: as many descriptors as Linux allows a
@@ -48,8 +49,9 @@ pub(crate) fn port(text: &str) -> Parsed<u16> {
         .ok_or_else(|| "expected a number from 0 to 65535".to_owned())
 }
 
-/// An address to listen on, IPv6 also in the brackets that it has in a URL. A link-local one is
-/// followed by its interface (RFC 4007 section 11), whose index `interface_index` looks up.
+/// An address to listen on. An IPv6 address may have the brackets that it has in a URL. A
+/// link-local address must have its interface after it (RFC 4007 section 11); `interface_index`
+/// looks up the index of that.
 pub(crate) fn address(
     text: &str,
     interface_index: impl Fn(&str) -> Option<u32>,
@@ -102,7 +104,7 @@ pub(crate) fn connections(text: &str) -> Parsed<usize> {
         .ok_or_else(|| format!("expected a number from 1 to {CONNECTIONS_MAX}"))
 }
 
-/// The name of a node or a zone. It needs no escaping in a label of a metric or in JSON.
+/// The name of a node or a zone. An allowed name needs no escaping in a metric's label or in JSON.
 pub(crate) fn name(text: &str) -> Parsed<String> {
     let is_allowed = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\';
     if text.len() > NAME_BYTES_MAX || !text.bytes().all(is_allowed) {
@@ -113,7 +115,7 @@ pub(crate) fn name(text: &str) -> Parsed<String> {
     Ok(text.to_owned())
 }
 
-/// A boolean as Go's flag package writes it: live manifests say `-log=true`.
+/// A boolean as Go's flag package writes it: manifests in production have `-log=true`.
 pub(crate) fn switch(text: &str) -> Parsed<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "t" | "1" => Ok(true),
@@ -142,7 +144,7 @@ fn count(text: &str, max: usize) -> Option<usize> {
         .filter(|count| (1..=max).contains(count))
 }
 
-/// Digits and nothing else: `str::parse` takes a plus sign as well.
+/// A number of digits and nothing else. `str::parse` alone would accept a plus sign.
 fn decimal(text: &str) -> Option<u64> {
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -154,7 +156,7 @@ fn decimal(text: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// No parser may take these.
+    /// No parser may accept these, except that of names.
     const NEVER: [&str; 12] =
         ["", " ", "-1", "+1", "1.5", "1e3", "0x10", "1_000", " 1", "1 ", "1\n", "\u{fffd}"];
 
@@ -312,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn names_the_choices_where_none_fits() {
+    fn names_the_choices_if_none_fits() {
         let choices = [("tsv", 1), ("json", 2)];
         assert_eq!(choice("json", &choices), Ok(2));
         assert_eq!(choice("JSON", &choices), Err("expected one of tsv, json".to_owned()));

@@ -1,5 +1,5 @@
-//! The access log as the one sees it who collects it: whole lines, and a server that does not wait
-//! for whoever reads them.
+//! The access log, seen by the program that collects it: every line is whole, and the server does
+//! not wait for a reader.
 
 mod binary;
 
@@ -24,14 +24,14 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 const DROPPED: &str = "heartbeat_log_lines_dropped_total";
 
-/// Requests of each client where lines of two workers meet.
+/// Requests of each client in the tests in which two workers write to one log.
 const REQUESTS: usize = 2000;
 const CLIENTS: usize = 4;
 
-/// Requests in one write.
+/// Requests in one write of a client.
 const PIPELINED: usize = 20;
 
-/// Answers that a log is not read for: many times what a pipe and a worker hold.
+/// Answers while nobody reads the log: many times the lines that a pipe and a worker can hold.
 const UNREAD: usize = 20_000;
 
 /// One line of a log.
@@ -45,7 +45,7 @@ struct Line {
     path: String,
 }
 
-/// RFC 3339, UTC, microseconds.
+/// Checks for a date of RFC 3339, in UTC, with microseconds.
 #[track_caller]
 fn check_date(text: &str) {
     let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
@@ -58,7 +58,7 @@ fn number(text: &str) -> u64 {
     text.parse().expect("a number")
 }
 
-/// A line of tab-separated values, without its end.
+/// Parses a line of tab-separated values, without its line feed.
 #[track_caller]
 fn parse_tsv(line: &str) -> Line {
     let columns: Vec<_> = line.split('\t').collect();
@@ -130,7 +130,7 @@ fn line(status: u64, bytes_out: u64, bytes_in: u64, verb: &str, path: &str) -> L
     Line { status, bytes_out, bytes_in, remote, verb: verb.to_owned(), path: path.to_owned() }
 }
 
-/// A file that nobody else writes to; it goes when this is dropped.
+/// A file for one test. It is removed when this is dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -143,7 +143,7 @@ impl Scratch {
         File::create(&self.0).expect("a temporary file").into()
     }
 
-    /// The whole lines that are there.
+    /// The lines that have been written so far. Each must be whole.
     #[track_caller]
     fn lines(&self) -> Vec<String> {
         let text = fs::read_to_string(&self.0).expect("UTF-8");
@@ -196,7 +196,8 @@ fn a_line_says_what_was_asked_and_answered() {
     }
 }
 
-/// Asks, pipelined, for as many bytes as the number of the request, so that each line tells which.
+/// Sends pipelined requests. Each asks for as many bytes as its number, so that its line in the log
+/// can be recognized.
 fn ask_all(program: &Program) {
     thread::scope(|scope| {
         for client in 0..CLIENTS {
@@ -217,7 +218,8 @@ fn ask_all(program: &Program) {
     });
 }
 
-/// Every request of [`ask_all`] has its line, those of a connection in their order.
+/// Checks that every request of [`ask_all`] has its line, and that the lines of each connection are
+/// in order.
 #[track_caller]
 fn check_all(lines: &[String]) {
     assert_eq!(lines.len(), CLIENTS * REQUESTS);
@@ -240,7 +242,7 @@ fn two_workers_write_every_line_whole_and_in_order_to_a_file() {
         let options = ["--threads", "2", "--log", "--drain-delay", "0s"];
         let mut program = start_with(driver, &options, scratch.create());
         ask_all(&program);
-        // The end of the program writes what is left.
+        // At its end the program writes the lines that are left.
         program.signal(Signal::Terminate);
         assert_eq!(program.expect_exit(), Some(0));
         check_all(&scratch.lines());
@@ -262,7 +264,8 @@ fn two_workers_write_every_line_whole_and_in_order_to_a_pipe() {
     }
 }
 
-/// Asks this often. A wait of 100 ms for each write would not finish in time.
+/// Sends `count` requests. A server that waited 100 ms for each write to its log would not answer
+/// [`UNREAD`] of them in time.
 fn ask(program: &Program, count: usize) {
     let deadline = Deadline::new();
     let mut peer = program.connect();
@@ -276,8 +279,8 @@ fn ask(program: &Program, count: usize) {
     }
 }
 
-/// Reads lines until so many requests are told, as answered or as dropped; returns how many were
-/// dropped by what the lines say.
+/// Reads lines until they account for this many requests, answered or dropped. Returns how many
+/// lines were dropped, as the log itself reports it. Counts in `told` the lines that it has read.
 fn read_until_told(stdout: ChildStdout, requests: u64, told: &AtomicUsize) -> u64 {
     let (mut answered, mut dropped) = (0, 0);
     let mut lines = BufReader::new(stdout).lines();
@@ -297,18 +300,18 @@ fn read_until_told(stdout: ChildStdout, requests: u64, told: &AtomicUsize) -> u6
 }
 
 #[test]
-fn a_stalled_pipe_holds_up_nobody_and_is_told_how_many_lines_it_missed() {
+fn a_stalled_pipe_delays_no_client_and_its_log_reports_how_many_lines_were_dropped() {
     for driver in drivers() {
         let options = ["--threads", "1", "--log"];
         let mut program = start_with(driver, &options, Stdio::piped());
         let stdout = program.take_stdout();
         ask(&program, UNREAD);
         eventually("lines are dropped", || program.metric(DROPPED) > 0.0);
-        // It serves on while its log is full.
+        // It continues to serve while its log is full.
         ask(&program, UNREAD);
         let counted = program.metric(DROPPED);
         assert!(counted > UNREAD as f64 / 2.0, "{counted}");
-        // Of the lines that ask for metrics some may have been dropped as well.
+        // Some lines of the requests for metrics may have been dropped as well.
         let told = AtomicUsize::new(0);
         let dropped = read_until_told(stdout, 2 * UNREAD as u64, &told);
         assert!(dropped as f64 >= counted, "{dropped} were told of {counted}");
@@ -317,7 +320,7 @@ fn a_stalled_pipe_holds_up_nobody_and_is_told_how_many_lines_it_missed() {
 }
 
 #[test]
-fn a_stalled_pipe_does_not_hold_up_the_end() {
+fn a_stalled_pipe_does_not_delay_the_exit() {
     for driver in drivers() {
         let options = ["--threads", "2", "--log", "--drain-delay", "0s"];
         let mut program = start_with(driver, &options, Stdio::piped());
@@ -340,7 +343,7 @@ fn stopped_terminal() -> (OwnedFd, File) {
 }
 
 #[test]
-fn a_stopped_terminal_holds_up_nobody_and_not_the_end() {
+fn a_stopped_terminal_delays_neither_clients_nor_the_exit() {
     for driver in drivers() {
         let (_unread, terminal) = stopped_terminal();
         let options = ["--threads", "1", "--log", "--drain-delay", "0s"];
@@ -360,7 +363,7 @@ fn free_address() -> SocketAddr {
 }
 
 #[test]
-fn a_stopped_terminal_for_all_output_holds_up_no_signal() {
+fn a_stopped_terminal_for_all_output_delays_no_signal() {
     for driver in drivers() {
         let (_unread, terminal) = stopped_terminal();
         let address = free_address();
@@ -415,7 +418,7 @@ fn a_slow_pipe_loses_nothing_that_a_worker_can_hold() {
 }
 
 #[test]
-fn a_closed_pipe_costs_the_lines_and_nothing_else() {
+fn a_closed_pipe_loses_lines_of_the_log_and_nothing_else() {
     for driver in drivers() {
         let options = ["--threads", "2", "--log", "--drain-delay", "0s"];
         let mut program = start_with(driver, &options, Stdio::piped());
@@ -429,7 +432,7 @@ fn a_closed_pipe_costs_the_lines_and_nothing_else() {
 }
 
 #[test]
-fn a_full_disk_costs_the_lines_and_nothing_else() {
+fn a_full_disk_loses_lines_of_the_log_and_nothing_else() {
     for driver in drivers() {
         let full = File::options().write(true).open("/dev/full").expect("/dev/full");
         let options = ["--threads", "2", "--log", "--drain-delay", "0s"];

@@ -1,4 +1,4 @@
-//! The built program, from the outside: what it refuses, what it prints, how it checks health.
+//! The command line of the built program: what it refuses, what it prints, how it checks health.
 
 mod binary;
 
@@ -17,7 +17,7 @@ fn heartbeat(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     finish(&mut command)
 }
 
-/// The one line that a failing run leaves, without its newline.
+/// The one line that a failing run writes to standard error, without its newline.
 fn line(output: &Output, code: i32) -> String {
     let stderr = String::from_utf8(output.stderr.clone()).expect("UTF-8");
     assert_eq!(output.status.code(), Some(code), "{stderr}");
@@ -35,7 +35,7 @@ fn assert_refused(arguments: &[&str], variables: &[(&str, &str)], subject: &str)
 }
 
 #[test]
-fn refuses_a_bad_value_of_any_option_from_either_place() {
+fn refuses_a_bad_value_of_any_option_and_of_any_variable() {
     let cases = [
         ("port", "65536"),
         ("port", "-1"),
@@ -92,7 +92,7 @@ fn refuses_a_bad_value_of_any_option_from_either_place() {
 }
 
 #[test]
-fn refuses_what_is_no_option() {
+fn refuses_unknown_options_and_arguments() {
     let cases: [(&[&str], &str); 14] = [
         (&["--frobnicate"], "--frobnicate"),
         (&["--frobnicate=1"], "--frobnicate"),
@@ -143,7 +143,7 @@ fn prints_version_and_help_whatever_the_environment() {
     assert!(String::from_utf8_lossy(&page.stdout).contains("heartbeat healthcheck [URL]"));
 }
 
-/// A server that hands its first connection to `answer`, once it has read a whole head.
+/// A server that reads a whole head on its first connection, and then passes both to `answer`.
 fn stub(answer: impl FnOnce(TcpStream, String) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -168,7 +168,7 @@ fn check(address: SocketAddr) -> Output {
 }
 
 #[test]
-fn healthcheck_tells_a_200_from_anything_else() {
+fn healthcheck_succeeds_with_a_200_and_fails_with_any_other_answer() {
     let output = check(stub_of("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nPass\n"));
     assert_eq!(output.status.code(), Some(0));
     assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
@@ -209,7 +209,7 @@ fn healthcheck_tries_both_addresses_of_localhost() {
 }
 
 #[test]
-fn healthcheck_fails_where_nobody_listens() {
+fn healthcheck_fails_if_nobody_listens() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert!(line(&check(address), 1).contains("refused"));
 }
@@ -226,12 +226,13 @@ fn healthcheck_refuses_urls_that_it_can_not_ask() {
 
 #[test]
 fn healthcheck_ends_in_time_whatever_the_server_does() {
-    // It says nothing for longer than this test waits.
+    // This server sends nothing for longer than this test waits.
     let silent = stub(|stream, _| {
         thread::sleep(2 * PATIENCE);
         drop(stream);
     });
-    // Far fewer bytes than the program would read, each well within any single timeout.
+    // This one sends a byte every 50 ms, well within the timeout of a read, and far fewer bytes in
+    // 2 seconds than the program would read.
     let dripping = stub(|mut stream, _| {
         for byte in b"HTTP/1.1 200 OK".iter().cycle() {
             if stream.write_all(&[*byte]).is_err() {

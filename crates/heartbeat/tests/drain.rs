@@ -1,4 +1,4 @@
-//! The end of the program: nobody is lost, everything is told, and it comes in time.
+//! The drain: no client loses an answer, `/readyz` and the metrics report it, and it ends in time.
 
 mod binary;
 
@@ -14,13 +14,13 @@ use heartbeat_testkit::{Client, Signal, eventually, request};
 /// Clients of each kind in a drain under load.
 const CLIENTS: usize = 4;
 
-/// Answers before the signal, and after it, that make a load.
+/// Answers before the signal is sent.
 const ANSWERS_BEFORE: usize = 400;
 
 /// Connections that wait in the queue of a listener.
 const QUEUED: usize = 200;
 
-/// A payload that no socket's buffers hold.
+/// A payload that is larger than the buffers of both sockets.
 const LONG: u64 = 64 << 20;
 
 /// What a client in a drain has seen.
@@ -49,7 +49,7 @@ fn connect(address: SocketAddr) -> Option<Client> {
     }
 }
 
-/// Asks on each connection until an answer says that it is the last one.
+/// Sends requests on each connection until an answer announces that it is the last one.
 fn keep_asking(address: SocketAddr, seen: &Seen) -> io::Result<()> {
     while let Some(mut peer) = connect(address) {
         loop {
@@ -65,7 +65,7 @@ fn keep_asking(address: SocketAddr, seen: &Seen) -> io::Result<()> {
     Ok(())
 }
 
-/// Asks once on each connection.
+/// Sends one request on each connection.
 fn ask_anew(address: SocketAddr, seen: &Seen) -> io::Result<()> {
     let request = "GET /heartbeat/1024 HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
     while let Some(mut peer) = connect(address) {
@@ -103,7 +103,8 @@ fn connections_queued_when_the_drain_begins_are_all_answered() {
     for driver in drivers() {
         let options = ["--threads", "2", "--drain-delay", "0s"];
         let mut program = start(driver, &options);
-        // It stands still while they connect and ask, and wakes up to the end.
+        // The process is stopped while the peers connect and send, and SIGTERM waits for it when it
+        // continues.
         program.signal(Signal::Stop);
         let mut peers: Vec<_> = (0..QUEUED).map(|_| program.connect()).collect();
         for peer in &mut peers {
@@ -121,7 +122,7 @@ fn connections_queued_when_the_drain_begins_are_all_answered() {
 }
 
 #[test]
-fn a_drain_is_told_at_once_and_serves_during_its_delay() {
+fn a_drain_is_reported_at_once_and_requests_are_served_during_its_delay() {
     for driver in drivers() {
         let options = ["--threads", "2", "--drain-delay", "30s"];
         let program = start(driver, &options);
@@ -130,7 +131,7 @@ fn a_drain_is_told_at_once_and_serves_during_its_delay() {
         assert_eq!(program.get_text("/readyz").0.status, 200);
         program.signal(Signal::Terminate);
         eventually("not ready", || program.get_text("/readyz").0.status == 503);
-        // Each worker learns of it by itself, within moments.
+        // Each worker notices the drain by itself, a moment later.
         let all_close = |path: &str| (0..16).all(|_| program.get_text(path).0.closes());
         eventually("every answer closes", || all_close("/heartbeat/17"));
         for path in ["/heartbeat/17", "/heartbeat/65536", "/heartbeat/0", "/no", "/metrics", "/"] {
@@ -151,7 +152,7 @@ fn a_drain_is_told_at_once_and_serves_during_its_delay() {
 #[test]
 fn an_idle_connection_ends_without_a_reset() {
     for driver in drivers() {
-        // Each of them is longer than this test waits for the end.
+        // Both timeouts are longer than this test waits for the end.
         let options = ["--header-timeout", "10m", "--drain-timeout", "10m"];
         let mut program = start(driver, &options);
         let mut idle: Vec<_> = (0..20).map(|_| program.connect()).collect();
@@ -178,7 +179,7 @@ fn a_slow_reader_gets_all_of_its_answer() {
         program.signal(Signal::Terminate);
         eventually("nobody listens", || connect(program.address()).is_none());
         for _ in 0..16 {
-            // A sixteenth is a multiple of the pattern's length.
+            // Each part is a multiple of the pattern's length, so that it begins with the pattern.
             peer.payload(bytes / 16);
             thread::sleep(Duration::from_millis(20));
         }
@@ -188,7 +189,7 @@ fn a_slow_reader_gets_all_of_its_answer() {
 }
 
 #[test]
-fn a_reader_that_stalls_is_cut_at_the_drain_timeout() {
+fn a_reader_that_stalls_is_cut_off_at_the_drain_timeout() {
     for driver in drivers() {
         // The stall timeout is longer than this test waits for the end.
         let options = ["--max", "1G", "--stall-timeout", "10m", "--drain-timeout", "700ms"];
@@ -222,7 +223,7 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
-fn an_interrupt_drains_like_a_termination() {
+fn sigint_drains_as_sigterm_does() {
     for driver in drivers() {
         let mut program = start(driver, &["--drain-delay", "300ms"]);
         program.signal(Signal::Interrupt);

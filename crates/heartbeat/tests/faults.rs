@@ -1,5 +1,5 @@
-//! What peers and kernels do to a server that nobody visits: it goes on answering, and afterwards
-//! nothing of it is left.
+//! Peers that misbehave and resources that run out: the server continues to answer, and afterwards
+//! it holds no more descriptors and memory than before.
 
 mod binary;
 
@@ -10,26 +10,26 @@ use std::time::Duration;
 use binary::{drivers, serving, start};
 use heartbeat_testkit::{Client, Deadline, PATIENCE, Program, eventually, request};
 
-/// Resets within an answer, of all clients together.
+/// Connections that are reset within an answer, by all clients together.
 const RESETS: usize = 2000;
 
-/// Clients at a time that misbehave.
+/// Clients that misbehave at the same time.
 const CLIENTS: usize = 4;
 
 /// Clients that are slow at the same time.
 const SLOW_PEERS: usize = 200;
 const SLOW_READERS: usize = 24;
 
-/// Requests of the clients that are fast meanwhile.
+/// Requests of the fast clients that run beside the slow ones.
 const FAST_REQUESTS: usize = 1500;
 
-/// Resident memory that may stay, because an allocator keeps what it will need again.
+/// How much resident memory may grow, because an allocator keeps memory that it may need again.
 const MEMORY_KIB_MAX: u64 = 4096;
 
-/// A payload that no socket's buffers hold.
+/// A payload that is larger than the buffers of both sockets.
 const LONG: u64 = 64 << 20;
 
-/// What a program had open before something was done to it.
+/// The resources that a program held before a test.
 struct Baseline {
     descriptors: usize,
     resident_kib: u64,
@@ -51,7 +51,7 @@ impl Baseline {
         }
     }
 
-    /// It serves as before, and has no more open than before.
+    /// Checks that the program serves as before, and holds no more than before.
     #[track_caller]
     fn check(&self, program: &mut Program) {
         program.assert_is_running();
@@ -67,7 +67,7 @@ impl Baseline {
     }
 }
 
-/// Connections that the program counts, without the one that asks.
+/// Connections that the program counts, without the one that carries the scrape.
 fn connections(program: &Program) -> u64 {
     program.metric("heartbeat_connections") as u64 - 1
 }
@@ -76,9 +76,9 @@ fn ended(program: &Program, reason: &str) -> u64 {
     program.metric(&format!("heartbeat_connection_ends_total{{reason=\"{reason}\"}}")) as u64
 }
 
-/// Two connections ask again and again, and are answered while others are slow. A worker that
-/// waited for one of the slow peers would never finish; one that lost 40 ms with each answer would
-/// not finish in time.
+/// Checks that two fast connections are answered while others are slow. A worker that waited for
+/// one of the slow peers would never answer them; one that lost 40 ms with each answer would not
+/// finish in time.
 #[track_caller]
 fn assert_not_held_up(program: &Program) {
     let deadline = Deadline::new();
@@ -91,7 +91,7 @@ fn assert_not_held_up(program: &Program) {
 }
 
 #[test]
-fn thousands_of_resets_within_an_answer_leave_nothing() {
+fn thousands_of_resets_within_an_answer_leave_nothing_behind() {
     for driver in drivers() {
         let mut program = start(driver, &["--threads", "2"]);
         let baseline = Baseline::of(&program);
@@ -104,7 +104,7 @@ fn thousands_of_resets_within_an_answer_leave_nothing() {
                         for _ in 0..=index % 3 {
                             peer.send(request("GET", "/heartbeat/1048576"));
                         }
-                        // A close with something unread is a reset.
+                        // A close with unread bytes sends a reset.
                         let part = (index * 7919 + client) % 100_000;
                         peer.stream().read_exact(&mut vec![0; part]).expect("an answer");
                     }
@@ -147,7 +147,7 @@ fn a_half_closed_peer_gets_the_answers_it_has_asked_for() {
 }
 
 #[test]
-fn garbage_costs_its_own_connection() {
+fn garbage_ends_its_own_connection_only() {
     for driver in drivers() {
         let mut program = start(driver, &["--threads", "2"]);
         let baseline = Baseline::of(&program);
@@ -187,9 +187,10 @@ fn trickle(peers: &mut [Client]) {
 }
 
 #[test]
-fn trickled_heads_get_a_408_and_hold_up_nobody() {
+fn slow_heads_get_a_408_and_delay_no_client() {
     for driver in drivers() {
-        // Longer than this test waits: a worker that waited for one of them would be noticed.
+        // The timeout is longer than this test waits, so that a worker that waits for one of the
+        // slow peers is noticed.
         let program = start(driver, &["--threads", "2", "--header-timeout", "10m"]);
         let mut peers = slow_peers(&program);
         thread::scope(|scope| {
@@ -214,7 +215,7 @@ fn trickled_heads_get_a_408_and_hold_up_nobody() {
 }
 
 #[test]
-fn slow_readers_of_a_gigabyte_hold_up_nobody_and_hold_no_memory() {
+fn slow_readers_of_a_gigabyte_delay_no_client_and_hold_no_memory() {
     for driver in drivers() {
         let mut program = start(driver, &["--threads", "2", "--max", "1G"]);
         let baseline = Baseline::of(&program);
@@ -244,18 +245,18 @@ fn without_descriptors_it_waits_and_resumes_when_they_return() {
     for driver in drivers() {
         let mut program = Program::start(serving(&["--threads", "2", "--io", driver]));
         let descriptors = program.descriptors();
-        // Lowered behind the back of the program, which keeps below the limit that it has seen.
+        // The program has read its limit at the start, and does not know this lower one.
         program.process().limit(libc::RLIMIT_NOFILE, 64);
         let mut peers: Vec<_> = (0..150).map(|_| program.connect()).collect();
         for peer in &mut peers {
             peer.send(request("GET", "/heartbeat/17"));
         }
-        // One above the limit may have been inherited.
+        // The program may have inherited a descriptor above the limit.
         eventually("no descriptor is left", || program.descriptors() >= 64);
         program.process().expect_sleeping_workers();
         program.assert_is_running();
         assert_eq!(program.workers(), 2);
-        // Whoever is served makes room for the next one, until all have been.
+        // Each peer that is served frees a descriptor for the next one.
         eventually("everyone is served", || {
             peers.retain_mut(|peer| {
                 let stream = peer.stream();
@@ -276,7 +277,7 @@ fn without_descriptors_it_waits_and_resumes_when_they_return() {
 }
 
 #[test]
-fn connections_above_the_maximum_are_told_so() {
+fn connections_above_the_maximum_get_a_503() {
     for driver in drivers() {
         let mut program = start(driver, &["--threads", "2", "--max-connections", "10"]);
         let mut served: Vec<_> = (0..10).map(|_| program.connect()).collect();
@@ -308,7 +309,7 @@ fn an_idle_connection_has_the_idle_timeout_and_not_that_of_a_head() {
         let mut silent = program.connect();
         let mut idle = program.connect();
         assert!(idle.get("/heartbeat/17").is_payload(17));
-        // The first head of a connection is awaited as long as any other head.
+        // A connection that has sent nothing has the time limit of a head.
         silent.expect_end();
         assert!(ended(&program, "idle_timeout") == 0);
         assert!(idle.get("/heartbeat/17").is_payload(17));
@@ -321,7 +322,7 @@ fn an_idle_connection_has_the_idle_timeout_and_not_that_of_a_head() {
 }
 
 #[test]
-fn a_body_that_stalls_ends_either_way() {
+fn a_stalled_body_is_ended_in_both_directions() {
     for driver in drivers() {
         let options = ["--threads", "1", "--max", "1G", "--stall-timeout", "500ms"];
         let mut program = start(driver, &options);
@@ -347,7 +348,7 @@ fn a_body_that_stalls_ends_either_way() {
 const LEAVING: usize = 5000;
 
 #[test]
-fn thousands_of_peers_that_leave_at_once_hold_up_nobody() {
+fn thousands_of_peers_that_leave_at_once_delay_no_client() {
     for driver in drivers() {
         let program = start(driver, &["--threads", "1"]);
         let mut peers = Vec::new();

@@ -1,5 +1,5 @@
-//! A server that is full: whatever the peers above its limit do, it still tells its health, and it
-//! serves again as soon as there is a place.
+//! A server with its maximum of connections: whatever the peers above the maximum do, it still
+//! answers health checks, and it serves again as soon as a connection has ended.
 
 mod binary;
 
@@ -8,19 +8,19 @@ use std::net::SocketAddr;
 use binary::{drivers, start};
 use heartbeat_testkit::{Client, Program, Signal, eventually, limit_own, request};
 
-/// More peers than the server answers at a time above its limit.
+/// More peers than the server answers at a time above its maximum.
 const CROWD: usize = 300;
 
-/// No more operators than it answers at a time.
+/// Operators that are all answered, because they are no more than it answers at a time.
 const OPERATORS_SERVED: usize = 250;
 
 /// Peers that fill the queue of a listener.
 const QUEUED: usize = 3000;
 
-/// Descriptors for these peers, of this program and of the server, which inherits the limit.
+/// Descriptors for these peers: the limit of this program, and of the server, which inherits it.
 const DESCRIPTORS: u64 = 8192;
 
-/// A server whose only place is taken, and the connection that has it.
+/// A server that allows one connection, and the connection that it serves.
 fn full(driver: &str, options: &[&str]) -> (Program, Client) {
     limit_own(libc::RLIMIT_NOFILE, DESCRIPTORS);
     let limit = ["--threads", "1", "--max-connections", "1"];
@@ -30,7 +30,7 @@ fn full(driver: &str, options: &[&str]) -> (Program, Client) {
     (program, served)
 }
 
-/// A kubelet that gets no answer ends the program.
+/// A kubelet that gets no answer would kill the program.
 #[track_caller]
 fn assert_tells_its_health(address: SocketAddr) {
     let (head, text) = Client::connect(address).get_text("/healthz");
@@ -38,7 +38,7 @@ fn assert_tells_its_health(address: SocketAddr) {
 }
 
 #[test]
-fn uploads_that_trickle_in_above_the_maximum_hold_up_no_health_check() {
+fn slow_uploads_above_the_maximum_delay_no_health_check() {
     for driver in drivers() {
         for head in [
             "POST /heartbeat/17 HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n",
@@ -53,7 +53,7 @@ fn uploads_that_trickle_in_above_the_maximum_hold_up_no_health_check() {
                 peer.send(head);
             }
             for peer in &mut crowd {
-                // Each byte would be progress, which a body has a time limit for, if it counted.
+                // If these bytes counted as progress, each would restart the stall timeout.
                 let _ = peer.try_send("x");
             }
             assert_tells_its_health(program.address());
@@ -87,7 +87,7 @@ fn operators_that_stay_take_no_place_of_others() {
         let program = start(driver, &["--threads", "1", "--admin-port", "0"]);
         let admin = program.admin_address();
         let mut operators: Vec<_> = (0..CROWD).map(|_| Client::connect(admin)).collect();
-        // They stay: the next ones are not even accepted.
+        // They keep their connections, and the others are not even accepted.
         for operator in operators.iter_mut().take(OPERATORS_SERVED) {
             operator.get_text("/healthz");
         }
@@ -105,11 +105,11 @@ fn operators_that_stay_take_no_place_of_others() {
 }
 
 #[test]
-fn a_queue_full_of_peers_above_the_maximum_holds_up_no_health_check() {
+fn a_queue_full_of_peers_above_the_maximum_delays_no_health_check() {
     for driver in drivers() {
         for ask in ["", "GET /heartbeat/17 HTTP/1.1\r\nHost: a\r\n\r\n"] {
             let (mut program, mut served) = full(driver, &[]);
-            // It stands still while they connect.
+            // The process is stopped while the peers connect.
             program.signal(Signal::Stop);
             let mut crowd: Vec<_> = (0..QUEUED).map(|_| program.connect()).collect();
             for peer in &mut crowd {

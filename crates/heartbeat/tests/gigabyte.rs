@@ -1,4 +1,4 @@
-//! A gigabyte either way, to the byte, out of the memory that a kilobyte takes.
+//! A gigabyte in either direction: exact to the byte, and without more memory than a small answer.
 
 mod binary;
 
@@ -7,7 +7,7 @@ use heartbeat_testkit::Program;
 
 const GIGABYTE: u64 = 1 << 30;
 
-/// What resident memory may move by while a gigabyte passes, in KiB.
+/// How much resident memory may grow while a gigabyte is transferred, in KiB.
 const MOVE_KIB: u64 = 1024;
 
 const KINDS: [[&str; 4]; 4] = [
@@ -17,7 +17,7 @@ const KINDS: [[&str; 4]; 4] = [
     ["--io", "epoll", "--send", "auto"],
 ];
 
-/// The memory of a program that had `before` KiB.
+/// Checks the peak of the memory of a program that had `before` KiB.
 #[track_caller]
 fn assert_memory_is_kept(server: &Program, before: u64, kind: &[&str]) {
     if is_emulated() {

@@ -1,4 +1,4 @@
-//! The life of the program: what it says as it starts, why it does not, and how it ends.
+//! The life of the program: what it prints at its start, why it fails to start, and how it ends.
 
 mod binary;
 
@@ -14,7 +14,7 @@ use heartbeat_testkit::{
 const DRIVERS: [&str; 2] = ["auto", "epoll"];
 
 #[test]
-fn the_banner_tells_what_runs_on_what_and_why() {
+fn the_banner_reports_the_configuration_and_why_it_has_its_driver_and_send_tier() {
     let server = Program::start(serving(&[
         "-uri",
         "/x",
@@ -51,7 +51,7 @@ fn the_banner_tells_what_runs_on_what_and_why() {
 }
 
 #[test]
-fn kernels_that_have_it_send_from_registered_buffers() {
+fn kernels_since_linux_6_15_send_from_registered_buffers_if_asked() {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("procfs");
     let mut numbers = release.split(|digit: char| !digit.is_ascii_digit()).map(str::parse::<u32>);
     let version = (numbers.next().unwrap().unwrap(), numbers.next().unwrap().unwrap());
@@ -96,7 +96,7 @@ fn a_taken_port_is_one_line_and_exit_1() {
 
 #[test]
 fn an_address_of_another_machine_is_one_line_and_exit_1() {
-    // RFC 5737 keeps it for documentation.
+    // RFC 5737 reserves this address for documentation.
     let (code, line) = failing(program(&["--port", "0", "--address", "192.0.2.1"]));
     assert_eq!(code, Some(1), "{line}");
     assert!(
@@ -121,7 +121,7 @@ fn either_signal_ends_it_with_exit_0() {
 }
 
 #[test]
-fn the_first_signal_serves_on_and_the_second_ends_at_once() {
+fn the_first_signal_begins_the_drain_and_the_second_ends_it_at_once() {
     for driver in DRIVERS {
         let mut server = Program::start(serving(&["--io", driver, "--drain-delay", "10m"]));
         let mut stuck = server.connect();
@@ -138,7 +138,7 @@ fn the_first_signal_serves_on_and_the_second_ends_at_once() {
 }
 
 #[test]
-fn the_health_check_of_the_program_asks_the_program() {
+fn the_healthcheck_command_checks_a_server_of_the_same_program() {
     let server = Program::start(serving(&[]));
     let port = server.address().port().to_string();
     let check = |port: &str| program(&["healthcheck"]).env("HB_PORT", port).status();
@@ -150,7 +150,7 @@ fn the_health_check_of_the_program_asks_the_program() {
 }
 
 #[test]
-fn running_out_of_descriptors_ends_nothing_and_spins_nowhere() {
+fn running_out_of_descriptors_ends_no_connection_and_lets_the_workers_sleep() {
     for driver in DRIVERS {
         let command = serving(&["--io", driver, "--threads", "1", "--max-connections", "1000"]);
         let mut server = Program::start(command.limit(libc::RLIMIT_NOFILE, 40));

@@ -1,4 +1,5 @@
-//! What connections that wait cost the program. The figures are printed: `--nocapture` shows them.
+//! How much memory the connections that wait cost. The figures are printed: `--nocapture` shows
+//! them.
 
 mod binary;
 
@@ -10,10 +11,10 @@ use heartbeat_testkit::{Client, PATIENCE, Program, comes_true_within, eventually
 /// Resident memory of an idle program in KiB. This is the debug profile: release takes less.
 const IDLE_KIB_MAX: u64 = 6 * 1024;
 
-/// What a kept connection may add, in bytes. The goal for a release is 2 KiB at ten thousand.
+/// What an idle connection may add, in bytes. The goal for a release is 2 KiB at ten thousand.
 const CONNECTION_BYTES_MAX: u64 = 2560;
 
-/// What does not depend on how many connections there are: spare buffers, tables that double.
+/// What may be added independently of the number of connections: spare buffers, tables that double.
 const SPARE_KIB_MAX: u64 = 1024;
 
 /// Descriptors that this program needs besides its connections.
@@ -26,7 +27,7 @@ const HEAD_BYTES: usize = 15_900;
 /// Resident memory after such a spike in KiB. This is the debug profile, as above.
 const AFTER_SPIKE_KIB_MAX: u64 = 8 * 1024;
 
-/// Raises this program's limit of descriptors to the most that it may, and returns it.
+/// Raises this program's soft limit of descriptors to the hard limit, and returns it.
 fn raise_descriptors() -> u64 {
     limit_own(libc::RLIMIT_NOFILE, u64::MAX);
     limit_own(libc::RLIMIT_NOFILE, u64::MAX)
@@ -72,7 +73,7 @@ fn an_idle_connection_costs_little_over_an_idle_program() {
 }
 
 #[test]
-fn no_huge_page_is_taken_from_a_machine_that_gives_them_to_everybody() {
+fn transparent_huge_pages_are_disabled() {
     for driver in drivers() {
         let program = start(driver, &["--threads", "1"]);
         let path = format!("/proc/{}/status", program.process().0);

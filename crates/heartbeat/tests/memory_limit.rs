@@ -1,5 +1,5 @@
-//! A program in a memory cgroup of 32 MiB, as in the default pod: connections alone never end it.
-//! Needs the right to make a cgroup; without it a warning says that nothing was tested.
+//! A program in a memory cgroup of 32 MiB, as in the default pod: connections alone never get it
+//! killed. Needs the right to make a cgroup; without it a warning says that nothing was tested.
 
 mod binary;
 
@@ -21,7 +21,7 @@ const LIMIT_BYTES: u64 = 32 << 20;
 const HEADS: usize = 4000;
 const HEAD_BYTES: usize = 15_900;
 
-/// Connections that say nothing: more than ended a program that nothing limited (11,444).
+/// Connections that send nothing. A program without a limit of connections was killed at 11,444.
 const SILENT: usize = 13_000;
 
 /// Connections from one address, so that a free port is found at once.
@@ -34,7 +34,7 @@ const DESCRIPTORS_RESERVED: usize = 64;
 struct Group(PathBuf);
 
 impl Group {
-    /// None, with a warning, if it can not be had here.
+    /// None, with a warning, if it can not be made here.
     fn new(name: &str) -> Option<Self> {
         let name = format!("heartbeat-test-{}-{name}", std::process::id());
         for (mount, limit) in
@@ -52,7 +52,7 @@ impl Group {
         None
     }
 
-    /// The program in this group: a shell enters it, and becomes the program.
+    /// Starts the program in this group: a shell enters the group, and then executes the program.
     fn start(&self, driver: &str) -> Program {
         let plain = serving(&["--io", driver, "--threads", "1"]);
         let mut command = Command::new("/bin/sh");
@@ -70,7 +70,7 @@ impl Drop for Group {
     }
 }
 
-/// It has not been ended, and serves as soon as the others have left.
+/// Checks that the program has not been killed, and serves as soon as the others have left.
 #[track_caller]
 fn assert_recovers(program: &mut Program) {
     program.assert_is_running();
@@ -100,7 +100,7 @@ fn long_heads_that_are_held_never_end_the_program() {
         let mut peers = Vec::new();
         for _ in 0..HEADS {
             let Ok(mut peer) = Client::try_connect(program.address()) else { break };
-            // Near the limit this is refused, and may meet a reset.
+            // Near the limit the server refuses the head, and the write may fail with a reset.
             let _ = peer.try_send(&head);
             peers.push(peer);
         }
@@ -134,7 +134,8 @@ fn silent_connections_never_end_the_program() {
     }
 }
 
-/// A connection that is not waited for: those above the limit stay in the listener's queue.
+/// Begins to connect, and does not wait for it: connections above the limit stay in the listener's
+/// queue.
 fn begin_to_connect(index: usize, address: &SocketAddrV4) -> Option<OwnedFd> {
     let socket =
         socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None).ok()?;

@@ -1,5 +1,5 @@
-//! The text of a scrape: held against the exposition format, against the contract's names, against
-//! what was really asked, and against Prometheus's own tool where there is one.
+//! The text of a scrape, checked against the exposition format, the names of the contract and the
+//! requests that were sent, and by Prometheus's own tool if it is installed.
 
 mod binary;
 
@@ -20,10 +20,10 @@ const CLIENTS: usize = 4;
 
 const DURATION: &str = "heartbeat_http_request_duration_seconds";
 
-/// What the kernel tells of paths, which is missing where it tells nothing.
+/// The metrics from TCP_INFO. They are missing if the kernel does not report it.
 const TCP_INFO_NAMES: [&str; 2] = ["heartbeat_tcp_rtt_seconds", "heartbeat_tcp_path_mtu_bytes"];
 
-/// What every scrape has.
+/// The families that every scrape has.
 const NAMES: [&str; 22] = [
     "heartbeat_build_info",
     "heartbeat_io_info",
@@ -122,7 +122,8 @@ fn parse_sample(line: &str) -> Sample {
     Sample { name: name.to_owned(), labels, value }
 }
 
-/// Buckets rise with their bounds up to +Inf, which is the count, and the sum goes with them.
+/// Checks that no bucket counts less than the one before, that the bucket +Inf equals the count,
+/// and that there is a sum.
 #[track_caller]
 fn check_histogram(family: &Family) {
     let mut sizes: BTreeMap<&str, Vec<&Sample>> = BTreeMap::new();
@@ -164,7 +165,7 @@ fn scrape(program: &Program) -> String {
     text
 }
 
-/// The value of a series, its labels in any order; none where it is not there.
+/// The value of a series, its labels in any order; none if there is no such series.
 fn value(families: &Families, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     let family =
         families.values().find(|family| family.samples.iter().any(|sample| sample.name == name))?;
@@ -268,8 +269,8 @@ fn the_sums_over_two_workers_are_exact() {
     }
 }
 
-/// An answer is counted when it is out, so that another worker may see that a moment later; but
-/// what is counted is exact.
+/// Checks the exact sums. They may be complete only a moment later, because a worker counts an
+/// answer after it has sent it, and another worker may answer the scrape.
 #[track_caller]
 fn check_sums(program: &Program) {
     let (clients, requests) = (CLIENTS as f64, (CLIENTS * REQUESTS) as f64);
@@ -282,7 +283,7 @@ fn check_sums(program: &Program) {
         families = parse(&scrape(program));
         scrapes += 1.0;
         total(&families, "heartbeat", "200") == Some(requests + clients)
-            // What names no size belongs to no route.
+            // A path below the prefix that names no size belongs to the route `other`.
             && total(&families, "other", "400") == Some(clients)
             && value(&families, "heartbeat_connections", &[]) == Some(1.0)
     });
@@ -297,7 +298,7 @@ fn check_sums(program: &Program) {
 
 /// `promtool` is in Debian's package prometheus.
 #[test]
-fn promtool_has_nothing_to_say() {
+fn promtool_finds_no_problem() {
     let promtool = |text: &str| {
         let mut command = Command::new("promtool");
         command.args(["check", "metrics"]).stdin(Stdio::piped());

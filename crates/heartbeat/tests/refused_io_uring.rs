@@ -1,5 +1,5 @@
-//! io_uring refused, by the kernel, a seccomp profile or a limit: the server serves on epoll and
-//! says why once, or says why it does not start.
+//! io_uring is refused by the kernel, a seccomp profile or a limit: the server serves on epoll and
+//! warns once why, or reports why it does not start.
 
 mod binary;
 
@@ -11,18 +11,18 @@ use std::process::Command;
 use binary::{not_tested, program, serving};
 use heartbeat_testkit::{Client, Program, Sandbox, Signal, command, failing};
 
-/// ENOMEM in the words of the C library.
+/// The C library's text for ENOMEM.
 const NO_MEMORY: &str =
     if cfg!(target_env = "musl") { "Out of memory" } else { "Cannot allocate memory" };
 
-/// What Docker and containerd answer, what Podman answers, and what old kernels answer.
+/// The errors of Docker and containerd, of Podman, and of old kernels: number, text, cause.
 const ERRNOS: [(i32, &str, &str); 3] = [
     (libc::EPERM, "Operation not permitted", "seccomp"),
     (libc::ENOSYS, "Function not implemented", "seccomp"),
     (libc::ENOMEM, NO_MEMORY, "RLIMIT_MEMLOCK"),
 ];
 
-/// Every size class, an upload, and the end.
+/// Checks answers of every size class, an upload, and the end of connections.
 #[track_caller]
 fn assert_serves(server: &Program) {
     let mut client = server.connect();
@@ -41,7 +41,8 @@ fn assert_serves(server: &Program) {
     client.finish();
 }
 
-/// It serves on epoll and warns in one line that names `cause` and what to do.
+/// Checks that the server serves on epoll, and warns in one line that names the refused call, the
+/// error and `cause`.
 #[track_caller]
 fn assert_on_epoll(server: &Program, call: &str, error: &str, cause: &str) {
     let warnings = server.warnings();
@@ -50,7 +51,7 @@ fn assert_on_epoll(server: &Program, call: &str, error: &str, cause: &str) {
     assert!(warnings[0].starts_with(&start), "{}\nis not\n{start}", warnings[0]);
     assert!(warnings[0].contains(cause), "{cause} in {}", warnings[0]);
     assert!(server.told("driver").starts_with("epoll ("), "{}", server.banner());
-    // Splice is as good on epoll; registered buffers, if they were asked for, are not to be had.
+    // epoll has the tier splice as well, but no registered buffers, even if they were asked for.
     let send = server.told("send").split(' ').next().unwrap_or_default().to_owned();
     assert!(["splice", "copy"].contains(&send.as_str()), "{}", server.banner());
     let json = version_json(server);
@@ -70,7 +71,7 @@ fn assert_ends_cleanly(mut server: Program) {
     assert_eq!(server.expect_exit(), Some(0), "{}", server.said());
 }
 
-/// Whether io_uring is to be had here at all, where nothing refuses it.
+/// Whether this machine has io_uring if the test does not refuse it.
 fn has_uring() -> bool {
     let has = Program::start(serving(&[])).told("driver").starts_with("io_uring");
     if !has {
@@ -92,7 +93,7 @@ fn a_refused_setup_means_epoll_for_all_workers_and_one_warning() {
 }
 
 #[test]
-fn a_refused_setup_is_a_failure_where_io_uring_is_insisted_on() {
+fn a_refused_setup_is_a_failure_if_io_uring_is_required() {
     for (errno, error, cause) in ERRNOS {
         for threads in ["1", "2"] {
             let arguments = ["--io", "uring", "--threads", threads];
@@ -106,7 +107,7 @@ fn a_refused_setup_is_a_failure_where_io_uring_is_insisted_on() {
 }
 
 #[test]
-fn epoll_asked_for_never_touches_io_uring_and_warns_of_nothing() {
+fn io_epoll_never_calls_io_uring_setup_and_warns_of_nothing() {
     for errno in [libc::EPERM, libc::ENOSYS] {
         let command = serving(&["--io", "epoll"]).refuse(libc::SYS_io_uring_setup, errno);
         let server = Program::start(command);
@@ -157,7 +158,8 @@ fn a_refused_registration_means_io_uring_without_registered_buffers() {
     }
 }
 
-/// A copy of the program that any user may execute, wherever the build keeps the other.
+/// A copy of the program that any user may execute, even if the build directory is closed to
+/// others.
 struct Copy(PathBuf);
 
 impl Copy {
@@ -183,8 +185,8 @@ impl Drop for Copy {
     }
 }
 
-/// On the way from nothing to enough: rings without registered buffers, or, where the kernel
-/// charges for the rings as well (Linux 6.14), epoll first.
+/// While the limit rises from nothing to enough, the server first has io_uring without registered
+/// buffers. If the kernel charges the rings to the limit as well (Linux 6.14), it first has epoll.
 #[test]
 fn too_little_locked_memory_means_copies_and_nothing_worse() {
     if !has_uring() {
@@ -212,7 +214,7 @@ fn too_little_locked_memory_means_copies_and_nothing_worse() {
 }
 
 #[test]
-fn tiers_asked_for_are_no_reason_to_fail() {
+fn a_send_tier_that_is_not_available_is_no_reason_to_fail() {
     let copy = Copy::new("tiers");
     for send in ["registered", "zerocopy"] {
         let command = copy.of(&serving(&["--send", send]));

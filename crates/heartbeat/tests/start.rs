@@ -14,11 +14,11 @@ use std::time::Duration;
 use binary::serving;
 use heartbeat_testkit::{Client, Launch, Sandbox, Signal, address_in, comes_true_within, request};
 
-/// How long a start may take. The contract says two seconds; this only tells an end from a hang,
-/// also on a busy machine.
+/// How long a start may take. The contract says two seconds; this limit only distinguishes an end
+/// from a hang, even on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long an answer is waited for before the server is asked again.
+/// How long one request waits for its answer before another one is sent.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 
 /// How many starts run at a time.
@@ -30,8 +30,8 @@ const REFUSALS: [(i32, &str); 2] =
 
 const DRIVERS: [&str; 2] = ["auto", "epoll"];
 
-/// Every system call of a start behind the beginning of `main`, as strace(1) lists them, and a few
-/// that a start may come to need.
+/// Every system call of a start after the beginning of `main`, as strace(1) lists them, and a few
+/// that a start may need in other circumstances.
 const CALLS: [(&str, libc::c_long); 38] = [
     ("accept4", libc::SYS_accept4),
     ("bind", libc::SYS_bind),
@@ -73,8 +73,8 @@ const CALLS: [(&str, libc::c_long); 38] = [
     ("timerfd_create", libc::SYS_timerfd_create),
 ];
 
-/// System calls without which the C library or Rust's standard library ends the process, most of
-/// them before `main`: there is nothing that the program could do or say, but it must not hang.
+/// System calls without which the C library or Rust's standard library ends the process, mostly
+/// before `main`. The program can then neither do nor say anything, but it must not hang.
 const CALLS_OF_LIBRARIES: [(&str, libc::c_long); 10] = [
     ("brk", libc::SYS_brk),
     ("futex", libc::SYS_futex),
@@ -98,7 +98,7 @@ enum Outcome {
     NotLoaded,
     /// A signal or another exit code ended it.
     Died(String),
-    /// It did neither in time.
+    /// It neither served nor exited in time.
     Hung(String),
 }
 
@@ -155,15 +155,14 @@ fn answers(address: SocketAddr) -> bool {
     asked.and_then(|()| client.try_head()).is_ok_and(|head| head.status == 200)
 }
 
-/// A row of a table: what it is called, how the program is started, and what is wrong with an
-/// outcome.
+/// A row of a table: its name, how the program is started, and which outcomes are wrong.
 struct Row {
     name: String,
     command: Command,
     wrong: Box<dyn Fn(&Outcome) -> bool + Send>,
 }
 
-/// Starts every row, some at a time, and panics with all that went wrong.
+/// Starts the program of every row, some at a time, and panics with a list of all wrong outcomes.
 fn check(rows: Vec<Row>) {
     let count = rows.len();
     let rows = Mutex::new(rows);
@@ -193,7 +192,7 @@ fn check(rows: Vec<Row>) {
     assert!(served > 0, "no start of {count} served");
 }
 
-/// The program with these options and a drain that ends well before [`START_LIMIT`].
+/// The program with these options. Its drain ends well before [`START_LIMIT`].
 fn start_with(driver: &str, threads: &str) -> Command {
     serving(&["--io", driver, "--threads", threads, "--drain-timeout", "500ms"])
 }
@@ -226,7 +225,7 @@ fn a_start_without_a_system_call_serves_or_says_why_not() {
         Outcome::Served | Outcome::NotLoaded => false,
         // A privilege is neither the cause nor the remedy: the port is above 1023.
         Outcome::Refused(line) => {
-            // The musl C library hides the error of a thread's start.
+            // The musl C library hides the error of clone(2) when it starts a thread.
             let is_hidden = cfg!(target_env = "musl") && line.contains("clone refused");
             !(line.contains(error) || is_hidden)
                 || !line.contains("seccomp")
@@ -237,7 +236,7 @@ fn a_start_without_a_system_call_serves_or_says_why_not() {
     check(rows_of(&CALLS, is_wrong));
 }
 
-/// Without `epoll_wait` there is an `epoll_pwait`; not every architecture has the former.
+/// Not every architecture has these calls: others have only `epoll_pwait` and `openat`.
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn a_start_without_a_system_call_of_this_architecture_serves_or_says_why_not() {
@@ -255,9 +254,9 @@ fn a_start_that_the_libraries_end_does_not_hang() {
     check(rows_of(&CALLS_OF_LIBRARIES, |outcome, _| matches!(outcome, Outcome::Hung(_))));
 }
 
-/// Nobody can be told, but the exit code is right.
+/// The program can not report the error, but its exit code must be right.
 #[test]
-fn a_start_that_can_not_write_serves_or_exits_with_1() {
+fn a_failed_start_that_can_not_write_exits_with_1() {
     let mut rows = rows_of(&[("write", libc::SYS_write)], |outcome, _| match outcome {
         Outcome::Hung(_) | Outcome::Served => true,
         Outcome::Died(told) => !told.starts_with("exit status: 1"),

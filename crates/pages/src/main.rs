@@ -1,5 +1,5 @@
-//! Writes the man pages and shell completions of both programs into a folder. They are made here
-//! and not by the programs, because every byte of those is pulled by every node.
+//! Writes the man pages and shell completions of both programs into a folder. The programs do not
+//! make them themselves, because every node pulls every byte of the programs.
 
 #![forbid(unsafe_code)]
 

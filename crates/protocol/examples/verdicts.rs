@@ -1,14 +1,20 @@
-//! Writes messages and how this crate reads them, one line each. `conformance/run.py` compares them
-//! with the verdicts of other implementations.
+//! Writes one line for each message: its bytes, and how this crate reads them. `conformance/run.py`
+//! compares these lines with the verdicts of other implementations.
 //!
 //! ```text
 //! verdicts MUTANTS    every vector, generated messages, and MUTANTS mutants of each of them
 //! ```
 //!
-//! The columns, separated by tabs: `vector`, `generated` or `mutant`; the name; the title of the
-//! file; the sections of the RFCs that it is based on; the lengths of the bodies of the requests
-//! that were read whole; how the connection ended: `idle`, `waits`, `close`, `unread`, or the name
-//! of the rejection; the statuses; the bytes in hexadecimal digits.
+//! The columns, separated by tabs:
+//!
+//! 1. `vector`, `generated` or `mutant`
+//! 2. the name
+//! 3. the title of the file
+//! 4. the sections of the RFCs that the message is based on
+//! 5. the lengths of the bodies of the requests that were read whole
+//! 6. how the connection ended: `idle`, `waits`, `close`, `unread`, or the name of the rejection
+//! 7. the statuses
+//! 8. the bytes in hexadecimal digits
 
 use std::io::{self, BufWriter, Write};
 

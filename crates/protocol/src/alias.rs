@@ -29,9 +29,9 @@ enum Size {
         name: &'static [u8],
         /// The value if the parameter is missing.
         default: u64,
-        /// Bytes that 1 stands for.
+        /// Bytes per unit, if the query names no unit.
         unit_bytes: u64,
-        /// The values of the parameter `unit`, and the bytes that each stands for.
+        /// The allowed values of the parameter `unit`, and the bytes of each.
         units: &'static [(&'static str, u64)],
     },
     /// The answer is always empty.
@@ -109,7 +109,7 @@ fn named_unit(value: &[u8], units: &[(&str, u64)]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// Length of the payload; none is 404, and none within is 400.
+    /// Length of the payload. None means 404, and `Some(None)` means 400.
     fn bytes(path: &str, query: &str) -> Option<Option<u64>> {
         let site = Site::new("/heartbeat/", 2, 8 * MIB).unwrap();
         let alias = Alias::find(path.as_bytes())?;

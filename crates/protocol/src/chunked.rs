@@ -1,5 +1,6 @@
-//! Owns the chunked transfer coding (RFC 9112 section 7.1). Reads it byte by byte and accepts only
-//! what the grammar allows, so that no two readers can disagree about where the body ends.
+//! Owns the chunked transfer coding (RFC 9112 section 7.1). Reads the framing byte by byte and
+//! accepts only what the grammar allows, so that no other parser can disagree about where the body
+//! ends.
 
 use crate::Rejection;
 use crate::fields::{is_field_byte, is_token_byte};
@@ -24,7 +25,7 @@ pub struct ChunkedDecoder {
 /// What [`ChunkedDecoder::decode`] found at the front of its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step<'i> {
-    /// Only framing. All of the input was read, and more is needed.
+    /// There was only framing. All of the input was read, and more is needed.
     NeedData,
     /// Content of a chunk; never empty.
     Data(&'i [u8]),
@@ -34,10 +35,9 @@ pub enum Step<'i> {
 
 /// What the next byte must be. The names are those of the grammar.
 ///
-/// The end of the line alone would end an extension, so that framing needs two of the states named
-/// `Extension`. The others hold the grammar, because the vectors demand it (`in_an_extension`): a
-/// server that takes an extension which the proxy in front of it reads in another way is what
-/// request smuggling needs.
+/// To find the end of an extension, two of the states named `Extension` would be enough. The others
+/// check its grammar, as the vectors demand (`in_an_extension`): request smuggling becomes possible
+/// if a server accepts an extension that the proxy in front of it reads differently.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
     #[default]
@@ -72,8 +72,8 @@ impl ChunkedDecoder {
         Self::default()
     }
 
-    /// Reads from the front of `input` until one run of content, the body or the input ends.
-    /// Returns how many bytes it read, and what they were.
+    /// Reads from the front of `input` up to the end of one run of content, of the body, or of the
+    /// input. Returns how many bytes it read, and what they were.
     ///
     /// # Errors
     /// The framing breaks its grammar ([`Rejection::Chunk`]) or exceeds a limit. The decoder must
@@ -189,7 +189,7 @@ impl ChunkedDecoder {
         Ok(next)
     }
 
-    /// The chunk-size line is complete.
+    /// Handles the end of a chunk-size line: counts the chunk, or goes on to the trailer section.
     fn chunk_begins(&mut self) -> Result<State, Rejection> {
         if self.chunk_bytes == 0 {
             return Ok(State::TrailerStart);

@@ -1,5 +1,5 @@
-//! Owns the state of one connection and every transition between its states; everything else in
-//! this crate is a pure function. Must not know sockets, time or what the answers say.
+//! Owns the state of one connection and every transition between its states. Must not know sockets,
+//! time or what the answers say.
 //!
 //! ```text
 //!         head complete       body read or given up       answer sent
@@ -52,8 +52,8 @@ enum Body {
 /// What [`Connection::receive`] found at the front of its input.
 #[derive(Debug)]
 pub struct Received<'i> {
-    /// Length of the front of the input that the connection needs no more, in bytes. The next
-    /// call gets the rest of the input again, followed by what has arrived since.
+    /// How many bytes at the front of the input the connection no longer needs. Pass the rest of
+    /// the input to the next call again, followed by what has arrived since.
     pub consumed: usize,
     /// What happened.
     pub event: Event<'i>,
@@ -64,7 +64,8 @@ pub struct Received<'i> {
 pub enum Event<'i> {
     /// More bytes are needed.
     NeedData,
-    /// The peer waits for [`crate::CONTINUE`] before it sends the body. Send it, then receive.
+    /// The peer waits for [`crate::CONTINUE`] before it sends the body. Send it, then call
+    /// [`Connection::receive`] again.
     ExpectsContinue,
     /// A head is complete. The body follows as events, then [`Event::EndOfMessage`].
     Request(Request<'i>),
@@ -72,7 +73,8 @@ pub enum Event<'i> {
     Data(&'i [u8]),
     /// No more of this request will be read. Answer it.
     EndOfMessage,
-    /// The message is malformed. Answer it with [`Response::rejection`].
+    /// The message is malformed, exceeds a limit or is not supported. Answer it with
+    /// [`Response::rejection`].
     Rejected(Rejection),
     /// The connection is closed; it reads nothing more.
     Closed,
@@ -94,7 +96,7 @@ pub enum CloseReason {
     Peer,
     /// The server asked for it: [`Connection::close_after_answer`].
     Server,
-    /// The message was malformed.
+    /// The message was rejected.
     Rejected,
     /// The body of the request was not read to its end.
     BodyUnread,
@@ -119,8 +121,8 @@ impl Connection {
         }
     }
 
-    /// Whether no request has begun to arrive and none waits for its answer: the connection may be
-    /// closed without loss (RFC 9112 section 9.5).
+    /// Whether no request has begun to arrive and none waits for its answer. If so, the connection
+    /// may be closed without loss (RFC 9112 section 9.5).
     ///
     /// Empty lines before a request do not begin one. A connection that is idle before and after
     /// [`Connection::receive`] has made no progress, and its idle timer must not be restarted.
@@ -148,8 +150,8 @@ impl Connection {
     /// Call this after [`Event::Request`] and before the next event.
     pub fn refuse(&mut self) {
         let State::Body(body) = &self.state else { return };
-        // A peer that waits for 100 may send the body after a refusal or may not: the server can
-        // not know which (RFC 9110 section 10.1.1).
+        // After a refusal, a peer that waits for 100 may send the body or leave it out, and the
+        // server can not know which (RFC 9110 section 10.1.1).
         let unread = match body {
             Body::Length(0) => {
                 self.state = State::Answer;
@@ -167,7 +169,8 @@ impl Connection {
     }
 
     /// Length of the content that comes next without framing in between, in bytes; 0 if anything
-    /// else may come. The caller may discard that content and report it to [`Connection::skip`].
+    /// else may come. Instead of calling [`Connection::receive`], the caller may discard this
+    /// content and report its length to [`Connection::skip`].
     #[must_use]
     pub fn content_ahead(&self) -> u64 {
         let bytes = match &self.state {
@@ -222,7 +225,7 @@ impl Connection {
             self.closing = Some(CloseReason::Server);
         }
         if self.is_in_body() {
-            // The rest of the body would be read as the next request.
+            // On an open connection the rest of the body would be read as the next request.
             self.closing.get_or_insert(CloseReason::BodyUnread);
         }
         let persistence = self.persistence();

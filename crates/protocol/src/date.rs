@@ -1,5 +1,5 @@
 //! Owns the two formats of dates: IMF-fixdate for the Date field line (RFC 9110 section 5.6.7) and
-//! RFC 3339. Both are made from seconds since the epoch. Must not read a clock: the caller does.
+//! RFC 3339. Both are made from seconds since the epoch. Must not read a clock: the caller has it.
 
 /// Bytes of an IMF-fixdate.
 const IMF_FIXDATE_BYTES: usize = 29;
@@ -23,8 +23,8 @@ pub struct DateLine {
 }
 
 impl DateLine {
-    /// The line for `unix_seconds` since 1970-01-01 UTC. A later time than the end of the year 9999
-    /// becomes that end.
+    /// The line for `unix_seconds` since 1970-01-01 UTC. A time after the year 9999 becomes the
+    /// last second of that year.
     #[must_use]
     pub fn new(unix_seconds: u64) -> Self {
         let mut bytes = *b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
@@ -56,8 +56,8 @@ impl DateLine {
     }
 }
 
-/// `unix_seconds` since 1970-01-01 UTC as RFC 3339 writes it, up to the seconds and without an
-/// offset: `2026-11-22T10:00:00`.
+/// `unix_seconds` since 1970-01-01 UTC in the format of RFC 3339, without a fraction of a second
+/// and without an offset: `2026-11-22T10:00:00`. Its last second is that of the year 9999.
 #[must_use]
 pub fn rfc3339_seconds(unix_seconds: u64) -> String {
     let seconds = unix_seconds.min(SECONDS_MAX);
@@ -73,7 +73,8 @@ fn put_two(out: &mut [u8], value: u64) {
 }
 
 /// Year, month (1..=12) and day (1..=31) of a day counted from 1970-01-01, in the Gregorian
-/// calendar. Years are counted from 1 March of the year 0, so that a leap day ends its year.
+/// calendar. The calculation lets years begin on 1 March, so that a leap day is the last of its
+/// year.
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
     const DAYS_TO_EPOCH: u64 = 719_468;
     const DAYS_OF_ERA: u64 = 146_097;

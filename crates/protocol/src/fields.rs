@@ -3,7 +3,7 @@
 
 use std::net::Ipv6Addr;
 
-/// Whether `byte` may stand in a token (RFC 9110 section 5.6.2).
+/// Whether `byte` is allowed in a token (RFC 9110 section 5.6.2).
 pub(crate) fn is_token_byte(byte: u8) -> bool {
     TOKEN[byte as usize]
 }
@@ -13,8 +13,8 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|byte| is_token_byte(*byte))
 }
 
-/// Whether `byte` may stand in a field value or a quoted string's text: HTAB, SP, VCHAR, obs-text
-/// (RFC 9110 section 5.5).
+/// Whether `byte` is allowed in a field value: HTAB, SP, VCHAR, obs-text (RFC 9110 section 5.5). In
+/// a quoted-string, `"` and `\` have a meaning of their own.
 pub(crate) fn is_field_byte(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
@@ -38,8 +38,8 @@ pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
 
 /// A Content-Length value: decimal digits of a 64-bit number and nothing else.
 ///
-/// Leading zeros are refused although the grammar allows them: some peers read them as octal
-/// (RFC 9110 section 8.6, RFC 9112 section 11.2).
+/// Leading zeros are rejected although the grammar allows them, because some peers read such a
+/// number as octal (RFC 9110 section 8.6, RFC 9112 section 11.2).
 pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
     match value {
         [b'0'] => Some(0),
@@ -76,7 +76,7 @@ impl ConnectionOptions {
     }
 }
 
-/// What the Transfer-Encoding field lines of one message say, joined as one list.
+/// The Transfer-Encoding field lines of one message, read as one list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TransferCodings {
     /// There was a Transfer-Encoding field line, whatever its value.
@@ -103,8 +103,8 @@ impl TransferCodings {
     /// Adds one field line.
     pub(crate) fn add(&mut self, value: &[u8]) {
         self.present = true;
-        // Empty members are legal, but readers disagree about a line that has no other: some take
-        // the last line, some the first.
+        // Empty members are legal. But parsers disagree about a message in which one line has only
+        // empty members: some use the first line, some the last.
         self.malformed |= list_members(value).next().is_none();
         for coding in list_members(value) {
             let chunked = coding.eq_ignore_ascii_case(b"chunked");
@@ -115,8 +115,8 @@ impl TransferCodings {
         }
     }
 
-    /// This server supports `chunked`, exactly once, and nothing else (RFC 9112 section 6.1).
-    /// Whatever repeats `chunked`, or puts a coding after it, is malformed; any other coding is
+    /// This server supports `chunked`, exactly once, and nothing else (RFC 9112 section 6.1). A
+    /// list that repeats `chunked`, or has a coding after it, is malformed; any other coding is
     /// unknown.
     pub(crate) fn verdict(self) -> TransferVerdict {
         if self.malformed || self.chunked > 1 || (self.chunked == 1 && !self.chunked_last) {
@@ -150,9 +150,9 @@ impl Expectations {
 /// Whether `value` is a host with an optional port: the value of Host, and the authority of an
 /// absolute-form target (RFC 9110 section 7.2, RFC 3986 section 3.2.2).
 ///
-/// Userinfo is refused (RFC 9110 section 4.2.4), and so is an empty host (section 4.2.1). A comma
-/// is legal in a reg-name, but it is what two Host lines look like after an intermediary has
-/// joined them. The comma of an IPvFuture literal is inside brackets and can not come from there.
+/// Userinfo is rejected (RFC 9110 section 4.2.4), and so is an empty host (section 4.2.1). A comma
+/// is legal in a reg-name, but rejected: an intermediary may have joined two Host lines with it. A
+/// comma inside the brackets of an IPvFuture literal can not come from such a join, and is allowed.
 pub(crate) fn is_host(value: &[u8]) -> bool {
     let plain = value.iter().position(|byte| !PLAIN_HOST[*byte as usize]).unwrap_or(value.len());
     match &value[plain..] {
@@ -162,8 +162,8 @@ pub(crate) fn is_host(value: &[u8]) -> bool {
     }
 }
 
-/// The same as [`is_host`], for every value: also for one with other bytes than letters, digits,
-/// `-` and `.`.
+/// Gives the same verdict as [`is_host`] on every value, without the shortcut for hosts that have
+/// only letters, digits, `-` and `.`.
 fn is_unusual_host(value: &[u8]) -> bool {
     let (host, port) = match value {
         [b'[', rest @ ..] => {
@@ -202,7 +202,7 @@ fn is_ip_literal(address: &[u8]) -> bool {
 }
 
 /// Whether a part of a URI holds a percent-encoded control byte. This server does not decode it,
-/// but a proxy in front of it or a reader of its log may (RFC 3986 section 7.3).
+/// but a proxy in front of it or a program that reads its log may (RFC 3986 section 7.3).
 pub(crate) fn hides_control_byte(part: &[u8]) -> bool {
     let is_control =
         |digits: &[u8]| matches!(digits, [b'0' | b'1', _, ..] | [b'7', b'F' | b'f', ..]);

@@ -40,8 +40,8 @@ pub(crate) fn decide(version: Version, fields: &FramingFields<'_>) -> Result<Fra
             TransferVerdict::UnknownCoding => Err(Rejection::TransferCodingUnknown),
         };
     }
-    // 5. An invalid Content-Length is unrecoverable. A repeated one is refused as well: the RFC
-    // allows a server to accept equal values, but does not ask for it.
+    // 5. An invalid Content-Length is unrecoverable. A repeated one is rejected as well: the RFC
+    // allows a server to accept equal values, but does not require it.
     if fields.content_length_repeated {
         return Err(Rejection::ContentLength);
     }

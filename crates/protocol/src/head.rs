@@ -1,5 +1,5 @@
-//! Owns the parsing of a request head: from bytes to a head, or to the reason why there is none.
-//! The only file that names httparse, which splits the field lines.
+//! Owns the parsing of a request head: from bytes to a head, or to the reason why it is rejected.
+//! The only file that uses httparse, which splits the field lines.
 //!
 //! The verdict depends on the bytes alone, and not on how they arrive. Lines are judged in their
 //! order. A complete line is judged at once, and so is a bare CR: a peer that sends garbage gets
@@ -11,8 +11,8 @@ use crate::limits::{FIELD_LINES_MAX, HEAD_BYTES_MAX, LEADING_EMPTY_LINES_MAX};
 use crate::request_line::{RequestLine, authority};
 use crate::{Framing, Method, Rejection, Request, Version};
 
-/// Field lines for which memory is initialized first. Few heads have more; initializing memory for
-/// [`FIELD_LINES_MAX`] of them would cost more than parsing an ordinary head.
+/// Field lines for which memory is initialized at first. Few heads have more, and initializing
+/// memory for [`FIELD_LINES_MAX`] field lines would cost more than parsing an ordinary head.
 const USUAL_FIELD_LINES: usize = 16;
 
 type Fields<'i> = [httparse::Header<'i>];
@@ -28,8 +28,9 @@ pub(crate) struct Head<'i> {
 }
 
 /// How far one head has been read. However small the pieces in which it arrives, every byte is
-/// searched for line ends once, judged at most once while the head is incomplete, and judged once
-/// more when it is complete.
+/// searched for LF once, judged at most once while the head is incomplete, and judged once more
+/// when it is complete. The first lines of a head with more than [`USUAL_FIELD_LINES`] are then
+/// judged twice.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HeadReader {
     empty_lines: u8,
@@ -44,7 +45,7 @@ pub(crate) struct HeadReader {
 }
 
 impl HeadReader {
-    /// Reads on. `input` starts with the bytes that earlier calls did not consume.
+    /// Continues to read. `input` starts with the bytes that earlier calls did not consume.
     ///
     /// Returns how many bytes are not needed again (leading empty lines, and the head once it is
     /// complete), and the head if it is complete.
@@ -102,7 +103,7 @@ impl HeadReader {
             }
         }
         self.judge_lines(window)?;
-        // The last byte that was searched before may be a CR.
+        // The last byte of the earlier input may be the CR of a pair.
         let unfinished = self.scanned.saturating_sub(1).max(self.lines);
         if bare_carriage_return(&window[unfinished..]).is_some() {
             return Err(Rejection::LineEnding);

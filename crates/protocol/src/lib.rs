@@ -1,7 +1,9 @@
 //! The HTTP/1.1 of Heartbeat: bytes in, events out; responses in, bytes out.
 //!
-//! This crate holds no socket, clock, thread or file descriptor. [`Connection`] is the one state
-//! machine; everything else is a pure function. A caller drives a connection like this:
+//! This crate holds no socket, clock, thread or file descriptor. [`Connection`] is the state
+//! machine of a connection; its readers of a head and of a chunked body ([`ChunkedDecoder`])
+//! remember how far they have read. Everything else is a pure function. A caller drives a
+//! connection like this:
 //!
 //! ```
 //! use heartbeat_protocol::{Connection, DateLine, Port, Event, Facts, Next, Site, route};
@@ -29,8 +31,9 @@
 //! ```
 //!
 //! The law of the crate is split invariance: the same bytes, cut anywhere, lead to the same events
-//! and the same answers. `100 Continue` is the one exception, and the RFC asks for it: the server
-//! leaves it out when the body has already arrived.
+//! and the same answers; only the pieces of content in [`Event::Data`] follow the cuts. The one
+//! exception is `100 Continue`: the server leaves it out if a part of the body has already arrived,
+//! which RFC 9110 section 10.1.1 allows.
 
 #![forbid(unsafe_code)]
 

@@ -25,10 +25,12 @@ pub const LEADING_EMPTY_LINES_MAX: u8 = 2;
 pub const BODY_BYTES_MAX: u64 = 1 << 40;
 
 /// Longest body that the server still reads after it has refused the request, so that it can keep
-/// the connection. Above it the server answers at once and closes the connection.
+/// the connection. If Content-Length announces more, the server answers at once; of a longer
+/// chunked body it reads this many bytes. In both cases it then closes the connection.
 pub const REFUSED_BODY_BYTES_MAX: u64 = 64 * 1024;
 
-/// Most hexadecimal digits of a chunk-size: 64 bits, leading zeros included. Above it: 400.
+/// Most hexadecimal digits of a chunk-size, leading zeros included; 16 digits are 64 bits. Above
+/// it: 400.
 pub const CHUNK_SIZE_DIGITS_MAX: u8 = 16;
 
 /// Most bytes of chunk extensions in one body, all chunks together. They carry no content, and
@@ -38,7 +40,7 @@ pub const CHUNK_EXTENSION_BYTES_MAX: usize = 4096;
 /// Most bytes of a trailer section. Above it: 431.
 pub const TRAILER_BYTES_MAX: usize = 4096;
 
-/// Most digits of a size in a request. More is 400, however small the value.
+/// Most digits of a size in a request, leading zeros included. Above it: 400.
 pub const SIZE_DIGITS_MAX: usize = 20;
 
 /// Largest answer that may be configured, in bytes: 1 GiB.

@@ -1,10 +1,10 @@
 //! Owns the arithmetic of a payload: which ranges of a repeated block are exactly n bytes of it.
 //! Must not own the block: the caller has the memory.
 
-/// What a payload repeats from its start.
+/// The bytes that a payload repeats.
 pub const PATTERN: &[u8; 16] = b"0123456789ABCDEF";
 
-/// The first `bytes` bytes of [`PATTERN`], repeated without end.
+/// The first `bytes` bytes of an endless repetition of [`PATTERN`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Payload {
     /// Length in bytes.

@@ -1,6 +1,7 @@
 //! Owns the reading of a query: its parameters, compared byte by byte and never decoded.
 
-/// The value of the first parameter called `name`; empty if the parameter has no `=`.
+/// The value of the first parameter called `name`; empty if it has no `=`, none if there is no such
+/// parameter.
 pub(crate) fn parameter<'q>(query: &'q [u8], name: &[u8]) -> Option<&'q [u8]> {
     query.split(|byte| *byte == b'&').find_map(|pair| match pair.strip_prefix(name)? {
         [] => Some(&[][..]),

@@ -35,9 +35,10 @@ pub enum Rejection {
     ContentLength,
     /// The message has both Content-Length and Transfer-Encoding (RFC 9112 section 6.1).
     FramingConflict,
-    /// Transfer-Encoding is malformed, repeated, or in HTTP/1.0 (RFC 9112 section 6.1).
+    /// Transfer-Encoding is malformed, has `chunked` twice or not at the end, or comes with
+    /// HTTP/1.0 (RFC 9112 section 6.1).
     TransferEncoding,
-    /// A transfer coding that is not `chunked` (RFC 9112 section 6.1).
+    /// Transfer-Encoding names a coding other than `chunked` (RFC 9112 section 6.1).
     TransferCodingUnknown,
     /// The chunked body breaks its grammar (RFC 9112 section 7.1).
     Chunk,

@@ -4,7 +4,7 @@ use crate::Framing;
 
 /// The methods of RFC 9110 section 9 and RFC 5789; anything else is [`Method::Unknown`].
 ///
-/// CONNECT is missing because the head is rejected ([`crate::Rejection::Tunnel`]).
+/// CONNECT is missing because a head with this method is rejected ([`crate::Rejection::Tunnel`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// GET
@@ -56,9 +56,9 @@ pub enum Version {
 /// What the request-target names (RFC 9112 section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'i> {
-    /// origin-form; or absolute-form, without the authority, which has been checked.
+    /// origin-form, or absolute-form without its scheme and authority, which have been checked.
     Path {
-        /// From the first `/` to the `?`, not decoded; `/` if an absolute-form has no path.
+        /// The path up to the `?`, not decoded; `/` if an absolute-form has no path.
         path: &'i [u8],
         /// What follows the `?`; empty if there is none.
         query: &'i [u8],
@@ -78,7 +78,7 @@ pub struct Request<'i> {
     pub target: Target<'i>,
     /// The request-target as it was sent, for the access log.
     pub target_bytes: &'i [u8],
-    /// Host, or the authority of an absolute-form target, which takes its place (RFC 9112 section
+    /// The authority of an absolute-form target, or else the value of Host (RFC 9112 section
     /// 3.2.2). Its grammar has been checked; it is empty if an HTTP/1.0 request has neither.
     pub authority: &'i [u8],
     /// Whether a proxy reports that its client used https: there is an X-Forwarded-Proto field, and

@@ -1,14 +1,14 @@
 //! Owns the request line: its bytes, its limits, and what its target names. It is not left to
 //! httparse, which accepts targets and versions that RFC 9112 does not allow.
 //!
-//! A usual line that has arrived whole is read at once; any other line is read byte by byte. Both
-//! ways end in the same state.
+//! A fast path reads a usual line that has arrived whole; any other line is read byte by byte. Both
+//! paths end in the same state.
 
 use crate::fields::{hides_control_byte, is_host, is_token_byte};
 use crate::limits::{METHOD_BYTES_MAX, TARGET_BYTES_MAX};
 use crate::{Rejection, Target, Version};
 
-/// The only scheme of an absolute-form target that names something here.
+/// The only scheme that an absolute-form target may have here.
 const SCHEME: &[u8] = b"http://";
 
 /// How far the request line has been read.
@@ -36,7 +36,7 @@ enum Part {
 }
 
 impl RequestLine {
-    /// Reads on from where the last call stopped. Returns true once the line is complete, its CRLF
+    /// Continues where the last call stopped. Returns true once the line is complete, its CRLF
     /// included.
     pub(crate) fn read(&mut self, window: &[u8]) -> Result<bool, Rejection> {
         if self.position == 0 && self.read_usual(window) {
@@ -62,7 +62,7 @@ impl RequestLine {
         if self.version_digits[1] == b'0' { Version::Http10 } else { Version::Http11 }
     }
 
-    /// What a target whose bytes have been checked names; none if it has no valid form.
+    /// What the target names; none if its form is not valid. Its bytes must have been checked.
     pub(crate) fn target<'i>(&self, head: &'i [u8]) -> Option<Target<'i>> {
         let bytes = self.target_bytes(head);
         let query = head[self.path_end..self.target_end].get(1..).unwrap_or_default();
@@ -81,8 +81,9 @@ impl RequestLine {
         Some(Target::Path { path, query })
     }
 
-    /// Reads a line that is here whole and has nothing unusual: one of four methods, origin-form,
-    /// no percent-encoding, HTTP/1.1. Returns false, and changes nothing, for any other line.
+    /// The fast path. Reads a line that has arrived whole and has nothing unusual: one of four
+    /// methods, origin-form, no percent-encoding, HTTP/1.1. Returns false, and changes nothing, for
+    /// any other line.
     fn read_usual(&mut self, window: &[u8]) -> bool {
         const END: &[u8; 11] = b" HTTP/1.1\r\n";
         let method_end = match window {
@@ -193,7 +194,7 @@ impl RequestLine {
         if as_expected { Ok(()) } else { Err(Rejection::VersionMalformed) }
     }
 
-    /// Checks that the method takes the form of the target (RFC 9112 section 3.2).
+    /// Checks that the method allows the form of the target (RFC 9112 section 3.2).
     fn check_form(&self, window: &[u8]) -> Result<(), Rejection> {
         let method = self.method(window);
         if method == b"CONNECT" {
@@ -233,9 +234,10 @@ const IN_PATH: u8 = 1;
 const IN_QUERY: u8 = 2;
 const IN_AUTHORITY: u8 = 4;
 
-/// Which parts of a request-target a byte may stand in, `%` apart (RFC 3986 appendix A); 0 for a
-/// byte that a target never has. `?` begins the query and stands in it. Brackets are taken in
-/// queries, where clients send them unencoded; `#` never reaches a server (RFC 9112 section 3.2).
+/// The parts of a request-target in which each byte is allowed (RFC 3986 appendix A); 0 for a byte
+/// that is allowed in none, and for `%`, which is read elsewhere. `?` begins the query and is also
+/// allowed in it. Brackets are accepted in queries, because clients send them unencoded. A target
+/// has no `#`: clients remove the fragment (RFC 9112 section 3.2).
 static TARGET_BYTES: [u8; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
@@ -275,7 +277,8 @@ mod tests {
         assert_eq!(with(0xff), among(b"-._~!$&'()*+,;=:@/?[]"));
     }
 
-    /// Reads `first` and then `whole`, which begins with it, by the slow way alone or by both.
+    /// Reads `first` and then `whole`, which begins with `first`: once with the fast path, and once
+    /// without it.
     fn verdicts(first: &[u8], whole: &[u8]) -> [(Result<bool, Rejection>, RequestLine); 2] {
         [RequestLine::read, RequestLine::read_bytes].map(|read| {
             let mut line = RequestLine::default();

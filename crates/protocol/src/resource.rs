@@ -24,12 +24,12 @@ pub(crate) enum Resource {
     Metrics,
     Responsiveness,
     Alias(&'static Alias),
-    /// Nothing.
+    /// The path names nothing.
     Missing,
 }
 
-/// What `path` names for a client, compared byte by byte: nothing is decoded, so that a path has
-/// one spelling.
+/// What `path` names at the main listener. Paths are compared byte by byte and not decoded, so that
+/// each has only one spelling.
 pub(crate) fn at_main_port(path: &[u8], site: &Site) -> Resource {
     let uri = site.uri().as_bytes();
     if let Some(rest) = path.strip_prefix(uri) {
@@ -57,12 +57,12 @@ pub(crate) fn at_main_port(path: &[u8], site: &Site) -> Resource {
     without_admin_resources(fixed_resource(path), site)
 }
 
-/// What `path` names for an operator.
+/// What `path` names at the admin listener.
 pub(crate) fn at_admin_port(path: &[u8]) -> Resource {
     path.strip_prefix(b"/").and_then(service_resource).unwrap_or(Resource::Missing)
 }
 
-/// `resource`, unless it moved to the admin port.
+/// `resource`, or [`Resource::Missing`] if only the admin listener serves it.
 fn without_admin_resources(resource: Resource, site: &Site) -> Resource {
     match resource {
         Resource::Version | Resource::Metrics if site.options().admin_port => Resource::Missing,
@@ -70,7 +70,7 @@ fn without_admin_resources(resource: Resource, site: &Site) -> Resource {
     }
 }
 
-/// Whether a path outside the prefix always names something: a prefix must not hide it.
+/// Whether `path` is served outside the prefix on every site. A prefix must not hide such a path.
 pub(crate) fn is_fixed_route(path: &[u8]) -> bool {
     fixed_resource(path) != Resource::Missing
 }

@@ -6,7 +6,7 @@ use crate::limits::RESPONSE_HEAD_BYTES_MAX;
 use crate::timing::TimingRequest;
 use crate::{DateLine, Payload, Rejection, ServerTiming, Status};
 
-/// The interim response after which a waiting peer sends its body (RFC 9110 section 15.2.1).
+/// The interim response for which a peer waits before it sends its body (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// What follows a head.
@@ -16,8 +16,8 @@ pub enum Content<'a> {
     None,
     /// The repeated pattern.
     Payload(Payload),
-    /// As many bytes of the pattern as make the whole message `message_bytes` long. The encoder
-    /// turns it into a payload or a refusal.
+    /// A payload of the size that makes the whole message `message_bytes` long. The encoder
+    /// computes that size, or turns the answer into a refusal.
     Wire {
         /// Length of status line, field lines, empty line and payload together.
         message_bytes: u64,
@@ -113,13 +113,13 @@ impl<'a> Response<'a> {
         Self { content, ..Self::new(Status::Ok) }
     }
 
-    /// Adds the measurements of this answer. An answer that wants none does not show them.
+    /// Adds the measurements of this answer. They are left out if the request did not ask for them.
     #[must_use]
     pub fn with_timing(self, timing: &'a ServerTiming) -> Self {
         Self { timing: Some(timing), ..self }
     }
 
-    /// The answer to a malformed message.
+    /// The answer to a rejected message.
     #[must_use]
     pub fn rejection(rejection: Rejection) -> Self {
         Self::new(rejection.status())
@@ -129,11 +129,11 @@ impl<'a> Response<'a> {
     /// requested, or into a refusal. The length of the head depends on `persistence`. Other answers
     /// stay as they are.
     ///
-    /// At each power of ten Content-Length grows by a digit, so that no payload leads to one
-    /// certain message length. A second space after a colon then adds the missing byte; parsers do
-    /// not count it as part of the value (RFC 9110 section 5.5).
+    /// At each power of ten Content-Length grows by one digit, so that there is one message length
+    /// which no payload leads to. A second space after a colon then adds the missing byte; it is
+    /// not part of the value (RFC 9110 section 5.5).
     ///
-    /// The shortest head is encoded behind the bytes in `scratch`, and removed again.
+    /// To measure the shortest head, it is appended to `scratch` and removed again.
     #[must_use]
     pub(crate) fn resolve(self, persistence: Persistence, scratch: &mut Vec<u8>) -> Self {
         let Content::Wire { message_bytes, payload_bytes_max } = self.content else { return self };
@@ -221,8 +221,8 @@ impl<'a> Response<'a> {
         debug_assert!(out.len() - start <= RESPONSE_HEAD_BYTES_MAX);
     }
 
-    /// Appends the CORS fields of the Fetch standard: every script may read the answer, and may
-    /// upload with the two request fields that LibreSpeed sets.
+    /// Appends the CORS fields of the Fetch standard. They allow every script to read the answer,
+    /// and to upload with the two request fields that LibreSpeed sets.
     fn encode_cross_origin(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"Access-Control-Allow-Origin: *\r\n");
         if self.status == Status::NoContent {

@@ -2,9 +2,9 @@
 //! (`/.well-known/nq`): the URLs of a small download, of a large download and of an upload.
 //!
 //! The downloads are the smallest and the largest payload of the site, and the upload goes to the
-//! smallest one. The draft asks for a large download of 8 GB; here it has the maximum of the site.
-//! Each URL has two names: the present one of the draft, and the one of its first versions, without
-//! which goresponsiveness refuses a configuration.
+//! smallest one. The draft asks for a large download of 8 GB; here its size is the maximum of the
+//! site. Each URL has two keys: that of the current draft, and that of the first drafts, which
+//! goresponsiveness still requires.
 
 use crate::limits::AUTHORITY_BYTES_MAX;
 use crate::{Request, Site};

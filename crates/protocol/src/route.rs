@@ -11,7 +11,8 @@ use crate::{Content, Method, Payload, Request, Response, Site, Status, Target};
 const GET: &str = "GET, HEAD, OPTIONS";
 const GET_AND_UPLOAD: &str = "GET, HEAD, POST, PUT, OPTIONS";
 
-/// The size to which `/` redirects; the nearest allowed size if the site does not allow it.
+/// The size to which `/` redirects. If the site does not allow it, `/` redirects to the nearest
+/// allowed size.
 const HOME_BYTES: u64 = 17;
 
 /// Which listener a request came through.
@@ -56,7 +57,7 @@ pub enum Route {
     Alias,
     /// `/.well-known/nq`.
     Responsiveness,
-    /// Anything else, refused and rejected messages included.
+    /// Anything else, and every message that is refused or rejected.
     Other,
 }
 
@@ -127,8 +128,9 @@ impl Routed<'_> {
 /// The answer to `request`, which came through `port`.
 ///
 /// A request may be wrong in several ways. The first of these decides: an unknown method (501), an
-/// expectation that is not supported (417), a path that names nothing (400 below the prefix, 404
-/// elsewhere), a method that the resource does not have (405), a size in the query (400).
+/// expectation that is not supported (417), a path that names nothing (400 below the prefix; 404
+/// elsewhere, and for what only the admin listener serves), a method that the resource does not
+/// have (405), a size in the query that is not allowed (400).
 #[must_use]
 pub fn route<'a>(
     request: &Request<'_>,

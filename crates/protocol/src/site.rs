@@ -20,8 +20,8 @@ pub struct Site {
 /// The optional resources of a [`Site`]; all are off by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SiteOptions {
-    /// There is an admin listener. `/metrics` and `/version` are served there only: they are 404 at
-    /// the main listener, below the prefix too.
+    /// There is an admin listener. Only this one serves `/metrics` and `/version`; the main
+    /// listener answers 404 for them, below the prefix as well.
     pub admin_port: bool,
     /// Serves `/.well-known/nq` (draft-ietf-ippm-responsiveness).
     pub responsiveness: bool,
@@ -38,7 +38,7 @@ pub enum SiteError {
     UriNotBelowRoot,
     /// The prefix is longer than [`URI_BYTES_MAX`].
     UriTooLong,
-    /// The prefix holds a byte that a path can not have, or that is percent-encoded.
+    /// The prefix holds a byte that no path can have, or a percent-encoded byte.
     UriByte,
     /// The prefix has an empty, `.` or `..` segment, which clients remove.
     UriSegment,
@@ -46,7 +46,7 @@ pub enum SiteError {
     UriShadowsRoute,
     /// The prefix would hide `/.well-known/nq`, which is enabled.
     UriShadowsResponsiveness,
-    /// The prefix would hide a path of another tool, and those are enabled.
+    /// The prefix would hide a path of another tool, and the aliases are enabled.
     UriShadowsAlias,
     /// Not `1 <= min <= max <= 1 GiB`.
     Sizes,
@@ -80,7 +80,7 @@ impl Site {
     /// A site that serves `min..=max` bytes below `uri`. A missing last slash is added.
     ///
     /// # Errors
-    /// [`SiteError`] lists what may be wrong with each part.
+    /// The first part that is not allowed, as a [`SiteError`].
     pub fn new(uri: &str, min: u64, max: u64) -> Result<Self, SiteError> {
         let trimmed = uri.strip_suffix('/').unwrap_or(uri);
         if !trimmed.starts_with('/') {
@@ -158,8 +158,8 @@ impl Site {
     }
 }
 
-/// The number in a request: up to [`SIZE_DIGITS_MAX`] digits, leading zeros allowed, that fit 64
-/// bits.
+/// The value of a size in a request: up to [`SIZE_DIGITS_MAX`] digits, leading zeros included. None
+/// if it is anything else or does not fit 64 bits.
 pub(crate) fn size(digits: &[u8]) -> Option<u64> {
     if digits.len() > SIZE_DIGITS_MAX {
         return None;

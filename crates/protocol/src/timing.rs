@@ -15,11 +15,11 @@ pub struct ServerTiming {
     pub rtt_us: Option<u32>,
     /// Variation of the round-trip time.
     pub rttvar_us: Option<u32>,
-    /// Shortest round-trip time that was seen.
+    /// Shortest round-trip time of the last minutes.
     pub min_rtt_us: Option<u32>,
-    /// Segments that were sent again on this connection so far.
+    /// Segments retransmitted on this connection so far.
     pub retransmits: Option<u32>,
-    /// Segments with payload that were sent on this connection so far, those sent again included.
+    /// Segments with data sent on this connection so far, retransmissions included.
     pub segments: Option<u32>,
     /// Maximum segment size for sending, in bytes.
     pub mss: Option<u32>,

@@ -1,4 +1,5 @@
-//! Fuzzing from fixed seeds: every run tries the same mutants of the vectors, for a few seconds.
+//! Fuzzing from fixed seeds: every run tries the same mutants of the vectors and of generated
+//! messages. It takes a few seconds.
 
 #[allow(dead_code, reason = "every test uses its part of the rig")]
 mod rig;
@@ -10,14 +11,14 @@ use rig::random::Random;
 use rig::vector::{folder, read_all};
 use rig::wellformed;
 
-/// How many mutants are made of a text that keeps the connection, and of one that closes it. The
-/// latter needs fewer, because nothing after the first mistake is read.
+/// How many mutants are made of a text that keeps the connection open, and of one that closes it.
+/// The latter needs fewer, because nothing after the first mistake is read.
 const MUTANTS: (usize, usize) = (60, 12);
 
 /// Longest text that is mutated. There are few longer ones, and each takes a long time.
 const TEXT_BYTES_MAX: usize = 2000;
 
-/// Longest mutant that is cut at every point; only the first mutant of each text is.
+/// Longest mutant that is cut at every point. Only the first mutant of each text is cut so often.
 const EVERY_CUT_BYTES_MAX: usize = 300;
 
 fn corpus() -> Vec<Vec<u8>> {
@@ -29,10 +30,10 @@ fn corpus() -> Vec<Vec<u8>> {
     texts
 }
 
-/// No bytes cause a panic or an endless loop, are reflected in an answer, or are read differently
-/// when they are cut.
+/// No bytes cause a panic or an endless loop, none are repeated in an answer, and none are read
+/// differently when they are cut.
 #[test]
-fn mutated_vectors_break_no_law() {
+fn mutants_are_read_alike_however_they_are_cut_and_not_reflected() {
     let texts = corpus();
     let others: Vec<&[u8]> = texts.iter().map(|text| &text[..]).collect();
     let mut endings = [0_usize; 4];
@@ -59,7 +60,7 @@ fn mutated_vectors_break_no_law() {
             assert_eq!(skipped, whole, "skipped by {step}, {}", described());
         }
     }
-    // The test is worth something only if the mutants end in every way.
+    // Otherwise the mutants would be too much alike to prove anything.
     for ending in [Ending::Idle, Ending::InHead, Ending::InBody, Ending::Closed] {
         assert!(endings[ending as usize] > 300, "{endings:?}");
     }

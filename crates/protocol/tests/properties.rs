@@ -30,7 +30,7 @@ fn chop<'b>(mut bytes: &'b [u8], pieces: usize, random: &mut Random) -> Vec<&'b 
     chopped
 }
 
-/// Checks that the transcript is the same however `bytes` are delivered.
+/// Checks that the transcript is the same in however many pieces `bytes` arrive.
 fn assert_split_invariant(bytes: &[u8], whole: &Transcript, seed: u64, random: &mut Random) {
     if bytes.len() <= 400 {
         for at in 1..bytes.len() {
@@ -197,9 +197,9 @@ fn every_status_is_a_response_in_every_state() {
     }
 }
 
-/// Otherwise the unread body would be read as the next request.
+/// If the connection stayed open, the unread body would be read as the next request.
 #[test]
-fn an_answer_ahead_of_its_body_closes() {
+fn an_answer_before_the_end_of_the_request_body_closes_the_connection() {
     for framing in ["Content-Length: 38", "Transfer-Encoding: chunked"] {
         let head = format!("POST /heartbeat/1 HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n");
         let mut connection = Connection::new();
@@ -215,8 +215,8 @@ fn an_answer_ahead_of_its_body_closes() {
     }
 }
 
-/// Sends `GET {uri}wire/{n}` so that the connection has this persistence. Returns the head and
-/// the content.
+/// Sends `GET /heartbeat/wire/{bytes}` with the fields that lead to this persistence. Returns the
+/// head and the content of the answer.
 fn wire(bytes: u64, persistence: Persistence, site: &Site) -> (Vec<u8>, Content<'static>) {
     let (version, option) = match persistence {
         Persistence::Implied => ("1.1", "x"),

@@ -47,7 +47,7 @@ impl Answer {
     }
 }
 
-/// Answers one request as the server does; an answer that wants measurements gets `timing`.
+/// Answers one request as the server does. `timing` is what it measures.
 fn ask(site: &Site, port: Port, request: &str, timing: &ServerTiming) -> Answer {
     let mut connection = Connection::new();
     let received = connection.receive(request.as_bytes());
@@ -281,7 +281,7 @@ fn aliases_answer_the_payload_and_take_uploads() {
 }
 
 #[test]
-fn cloudflare_s_speed_test_finds_the_duration_first() {
+fn cloudflares_speed_test_finds_the_duration_first() {
     let site = site(ALL);
     for path in ["/__down?bytes=17", "/__up"] {
         let answer = get(&site, path);
@@ -390,7 +390,7 @@ fn the_responsiveness_authority_is_the_validated_one() {
     }
 }
 
-/// A target made of pieces that mean something, and of one that never does.
+/// A target made of pieces that the server knows, and of one that it does not know (`xyzzy`).
 fn random_target(random: &mut Random) -> String {
     let paths: &[&str] = &[
         "/",

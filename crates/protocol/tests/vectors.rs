@@ -1,5 +1,5 @@
-//! Plays every vector: as written, whole, cut in two at every point, and byte by byte. The test has
-//! its own harness, which prints one line of counts per section.
+//! Plays every vector: as written, in one piece, cut in two at every point, byte by byte, and with
+//! its content skipped. The test has its own harness, which prints one line of counts per section.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -107,7 +107,8 @@ fn cuts(length: usize) -> impl Iterator<Item = usize> {
     (1..length).filter(move |at| every || is_chosen(*at))
 }
 
-/// One more request is answered if the connection is open, and changes nothing if it is closed.
+/// Checks that one more request is answered if the connection is open, and is not read if it is
+/// closed.
 fn check_what_follows(bytes: &[u8], written: &Transcript) -> Result<(), String> {
     if !matches!(written.ending, Ending::Idle | Ending::Closed) || written.left_over > 0 {
         return Ok(());

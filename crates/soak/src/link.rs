@@ -7,11 +7,11 @@ use heartbeat_testkit::Client;
 
 use crate::tally::Tally;
 
-/// A connection whose bytes are counted, at the latest when it is dropped.
+/// A connection that adds its traffic to the tally in [`Link::settle`] and when it is dropped.
 pub(crate) struct Link<'t> {
     client: Client,
     tally: &'t Tally,
-    /// The traffic that the tally has already.
+    /// The traffic that has already been added to the tally: bytes received and sent.
     counted: (u64, u64),
 }
 
@@ -41,7 +41,7 @@ impl<'t> Link<'t> {
         Ok(head.closes())
     }
 
-    /// Reads a message that is this many bytes in all.
+    /// Reads an answer whose head and content have this many bytes together.
     pub(crate) fn wire_answer(&mut self, bytes: usize) -> Result<(), String> {
         let head = self.client.try_answer().map_err(|error| error.to_string())?;
         let body = bytes.checked_sub(head.text.len());

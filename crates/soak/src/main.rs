@@ -1,6 +1,6 @@
-//! Puts mixed load on a server over the loopback: every byte of every answer is checked, and the
-//! server's memory and descriptors are watched. Time and count are bounded. The exit code is 1 if
-//! anything was wrong.
+//! Puts mixed load on a server over the loopback. It checks the heads and payloads of the answers,
+//! and watches the server's memory and descriptors. Its time and the number of requests are
+//! limited. The exit code is 1 if anything was wrong.
 //!
 //! ```text
 //! cargo build --release
@@ -29,7 +29,7 @@ use crate::watched::{Memory, Watched};
 /// How often the state is reported.
 const REPORT: Duration = Duration::from_secs(10);
 
-/// How often memory is looked at.
+/// How often memory is read.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// How much resident memory may grow after the first tenth of the time, in KiB.
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(errors > 0))
 }
 
-/// Soaks a server over one driver, and returns how many errors there were.
+/// Soaks a server with one driver, and returns how many errors there were.
 fn soak(driver: &str, options: &Options) -> Result<u64, String> {
     let mut server = match options.address {
         Some(address) => Watched::running(address)?,
@@ -97,7 +97,7 @@ fn soak(driver: &str, options: &Options) -> Result<u64, String> {
     Ok(errors)
 }
 
-/// Watches the server until the time or the count is over, and reports its state.
+/// Watches the server until the time is over or the requests are done, and reports its state.
 fn watch(server: &Watched, tally: &Tally, start: Instant, limit: Duration) -> Memory {
     let mut memory = Memory::default();
     let mut next_report = REPORT;

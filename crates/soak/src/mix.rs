@@ -1,4 +1,4 @@
-//! Owns what the clients do: a random walk over what real clients do, correct or not.
+//! Owns what the clients do: a random sequence of what real clients do, correct or not.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use crate::tally::Tally;
 
 const SIZES: [usize; 3] = [1 << 10, 64 << 10, 1 << 20];
 
-/// Requests of a series on a kept connection, at most.
+/// Most requests of a series on a kept connection.
 const SERIES_MAX: usize = 64;
 
 /// Requests sent before the first answer is read.
@@ -36,14 +36,14 @@ fn size(random: &mut Rng, wanted: &[usize]) -> usize {
     }
 }
 
-/// One client until the end.
+/// Runs one client until the soak is over.
 pub(crate) fn run(address: SocketAddr, seed: u64, sizes: &[usize], tally: &Tally) {
     let mut walk = Walk { address, tally, sizes, random: Rng::with_seed(seed), kept: None };
     while !tally.is_over() {
         if let Err(wrong) = walk.step() {
             tally.error(&wrong);
             walk.kept = None;
-            // If the server does not listen, this repeats.
+            // If the server does not listen, the error would repeat without a pause.
             thread::sleep(Duration::from_millis(100));
         }
     }
@@ -94,7 +94,7 @@ impl<'t> Walk<'t> {
         };
         what(self, &mut client)?;
         client.settle();
-        // Occasionally a client ends its connection by itself.
+        // Now and then the client closes its connection.
         if self.random.usize(..64) > 0 {
             self.kept = Some(client);
         }
@@ -111,8 +111,8 @@ impl<'t> Walk<'t> {
     }
 
     fn pipeline(&mut self, client: &mut Link<'t>) -> Result<(), String> {
-        // The requests fit into the sockets' buffers. If they did not, this client, which reads
-        // only afterwards, would wait for itself.
+        // The requests fit into the sockets' buffers. If they did not, the client could hang: it
+        // does not read before it has sent all of them.
         let is_small = self.random.usize(..4) > 0;
         let mut sizes = Vec::new();
         let mut requests = String::new();
@@ -165,7 +165,7 @@ impl<'t> Walk<'t> {
         Ok(())
     }
 
-    /// A connection of its own.
+    /// Sends one request with `Connection: close` on a new connection.
     fn once(&mut self) -> Result<(), String> {
         let bytes = self.size();
         let mut client = self.fresh()?;
@@ -176,7 +176,7 @@ impl<'t> Walk<'t> {
         client.end()
     }
 
-    /// A client that has half-closed still gets its answer.
+    /// Half-closes after a request, which the server must still answer.
     fn half_close(&mut self) -> Result<(), String> {
         let bytes = self.size();
         let mut client = self.fresh()?;
@@ -186,7 +186,7 @@ impl<'t> Walk<'t> {
         client.end()
     }
 
-    /// Closes within an answer; the unread bytes make the close a reset.
+    /// Closes within an answer. Because bytes are unread, the close sends a reset.
     fn abort_answer(&mut self) -> Result<(), String> {
         let mut client = self.fresh()?;
         for _ in 0..=self.random.usize(..4) {

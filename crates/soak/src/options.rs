@@ -49,7 +49,8 @@ enum Io {
 }
 
 impl Options {
-    /// The value of the server's --io for each run.
+    /// The value of the server's --io for each run; `running` stands for a server that runs
+    /// already.
     pub(crate) fn drivers(&self) -> &'static [&'static str] {
         match (self.address, self.io) {
             (Some(_), _) => &["running"],
@@ -74,7 +75,7 @@ impl Options {
         if texts.is_empty() { "mixed".to_owned() } else { texts.join(",") }
     }
 
-    /// What a ledger needs to repeat the run.
+    /// The part of the ledger's line that is needed to repeat the run.
     pub(crate) fn ledger(&self) -> String {
         format!("clients={} seed={} sizes={}", self.clients, self.seed, self.sizes())
     }

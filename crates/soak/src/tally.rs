@@ -39,7 +39,7 @@ impl Tally {
             || self.requests.load(Ordering::Relaxed) >= self.requests_max
     }
 
-    /// Counts an error, and prints it while there are few.
+    /// Counts an error, and prints it if it is one of the first [`ERRORS_PRINTED`].
     pub(crate) fn error(&self, what: &str) {
         if self.errors.fetch_add(1, Ordering::Relaxed) < ERRORS_PRINTED {
             println!("ERROR: {what}");

@@ -7,13 +7,14 @@ use std::path::Path;
 use heartbeat_testkit::{Client, PATIENCE, Program, Signal, comes_true_within, command};
 use serde_json::Value;
 
-/// Which server it is: version and revision, driver and send tier, as `/version` reports them.
+/// Which server it is: version, revision, driver, send tier and threads, as `/version` reports
+/// them.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity(Value);
 
 impl Identity {
     fn of(address: SocketAddr) -> Result<Self, String> {
-        // A server that does not listen is an error of the caller; a strange answer is a panic.
+        // If the server does not listen, this returns an error. A wrong answer is a panic.
         drop(Client::try_connect(address).map_err(|error| format!("{address}: {error}"))?);
         let (_, text) = Client::connect(address).get_text("/version?format=json");
         serde_json::from_str(&text).map(Self).map_err(|error| format!("/version: {error}: {text}"))
@@ -66,23 +67,23 @@ impl Watched {
         &self.identity
     }
 
-    /// Resident memory.
+    /// Resident memory; none if the server was running already.
     pub(crate) fn resident_kib(&self) -> Option<u64> {
         self.program.as_ref()?.process().status_kib("VmRSS")
     }
 
-    /// Open descriptors.
+    /// Open descriptors; none if the server was running already.
     pub(crate) fn descriptors(&self) -> Option<usize> {
         self.program.as_ref()?.process().descriptors()
     }
 
-    /// Waits until no more descriptors are open than before; the error is how many stay open.
+    /// Waits until no more descriptors are open than before. The error is how many are still open.
     pub(crate) fn expect_descriptors(&self, before: usize) -> Result<(), usize> {
         let now = || self.descriptors().unwrap_or(usize::MAX);
         if comes_true_within(PATIENCE, || now() <= before) { Ok(()) } else { Err(now()) }
     }
 
-    /// Ends it by a drain, whose exit code must be 0.
+    /// Ends the server with SIGTERM. Its exit code must be 0.
     pub(crate) fn stop(&mut self) -> Result<(), String> {
         let Some(program) = &mut self.program else { return Ok(()) };
         program.signal(Signal::Terminate);
@@ -101,7 +102,7 @@ pub(crate) struct Memory {
     least: Option<u64>,
     most: Option<u64>,
     last: Option<u64>,
-    /// After a tenth of the time.
+    /// The first value after a tenth of the time.
     warm: Option<u64>,
 }
 

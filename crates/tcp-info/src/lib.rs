@@ -4,8 +4,8 @@
 //! filled in; fields beyond that length are `None` here. A field that this crate does not know yet
 //! is ignored.
 //!
-//! Reading it costs one system call and allocates nothing. The call briefly takes the lock of the
-//! socket, so a busy server samples rather than asks for each request.
+//! Reading it takes one system call and allocates nothing. The call briefly takes the lock of the
+//! socket, so a busy server should read it now and then and not for each request.
 
 mod tcp_info;
 

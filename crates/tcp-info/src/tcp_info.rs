@@ -14,7 +14,7 @@ pub struct TcpInfo {
     pub state: u8,
     /// Whether segments carry timestamps, which take 12 bytes of each (RFC 7323).
     pub has_timestamps: bool,
-    /// How often in a row the retransmission timer has expired without progress.
+    /// How many times in a row the retransmission timer has expired without progress.
     pub retransmit_timeouts: u8,
     /// The smoothed round-trip time; 0 before the first sample.
     pub rtt_us: u32,
@@ -28,22 +28,22 @@ pub struct TcpInfo {
     pub mss: u32,
     /// The kernel's estimate of the largest segment that this side receives.
     pub rcv_mss: u32,
-    /// The MSS that this side has announced to its peer, without the room that timestamps take
-    /// where segments carry them: payload bytes of the largest segment that it can receive.
+    /// The MSS that this side has announced to its peer, minus 12 bytes if segments carry
+    /// timestamps: payload bytes of the largest segment that this side can receive.
     pub advertised_mss: u32,
-    /// Bytes of the largest IP packet that this side sends, as the kernel believes.
+    /// The kernel's path MTU: bytes of the largest IP packet that this side sends.
     pub path_mtu: u32,
     /// Segments that the peer has not acknowledged yet.
     pub unacked: u32,
     /// The congestion window in segments.
     pub congestion_window: u32,
-    /// Segments sent again since the connection began (`total_retrans`).
+    /// Segments retransmitted since the connection began (`total_retrans`).
     pub segments_retransmitted: u32,
-    /// Segments sent, those without payload and those sent again included (Linux 4.2).
+    /// Segments sent, retransmissions and those without payload included (Linux 4.2).
     pub segments_out: Option<u32>,
     /// Segments received, those without payload included (Linux 4.2).
     pub segments_in: Option<u32>,
-    /// Segments with payload sent, those sent again included (Linux 4.6).
+    /// Segments with payload sent, retransmissions included (Linux 4.6).
     pub data_segments_out: Option<u32>,
     /// Segments with payload received (Linux 4.6).
     pub data_segments_in: Option<u32>,
@@ -51,12 +51,12 @@ pub struct TcpInfo {
     pub bytes_acked: Option<u64>,
     /// Payload bytes received in order (Linux 4.1).
     pub bytes_received: Option<u64>,
-    /// Payload bytes sent, those sent again included (Linux 4.19).
+    /// Payload bytes sent, retransmissions included (Linux 4.19).
     pub bytes_sent: Option<u64>,
-    /// Payload bytes sent again (Linux 4.19).
+    /// Payload bytes retransmitted (Linux 4.19).
     pub bytes_retransmitted: Option<u64>,
-    /// Segments that the peer has received twice, so that one of the two was sent again in vain
-    /// (D-SACK, Linux 4.19).
+    /// Segments that the peer has received twice, as it reports with D-SACK: retransmissions that
+    /// were not necessary (Linux 4.19).
     pub duplicates_reported: Option<u32>,
     /// Segments received out of order (Linux 5.4).
     pub out_of_order_segments: Option<u32>,
@@ -75,8 +75,9 @@ pub struct TcpInfo {
 }
 
 impl TcpInfo {
-    /// Segments of which [`TcpInfo::segments_retransmitted`] are a part: those with payload, since
-    /// only they are sent again. Before Linux 4.6 it is all segments, acknowledgements included.
+    /// The segments that [`TcpInfo::segments_retransmitted`] is a part of: those with payload,
+    /// because only they are retransmitted. Before Linux 4.6: all segments, acknowledgments
+    /// included.
     #[must_use]
     pub fn segments_sent(&self) -> Option<u32> {
         self.data_segments_out.or(self.segments_out)
@@ -93,8 +94,7 @@ pub fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
     Ok(facts(&raw, length))
 }
 
-/// Takes the fields out of the first `length` bytes of `raw`, which are those that the kernel has
-/// written.
+/// Reads the fields from the first `length` bytes of `raw`, which the kernel has written.
 fn facts(raw: &Raw, length: usize) -> TcpInfo {
     macro_rules! known {
         ($field:ident) => {
@@ -156,7 +156,8 @@ fn read(socket: BorrowedFd<'_>) -> io::Result<(Raw, usize)> {
     Ok((raw, length as usize))
 }
 
-/// `struct tcp_info` of `include/uapi/linux/tcp.h`, by the kernel's names, as far as it is used.
+/// The beginning of `struct tcp_info` in `include/uapi/linux/tcp.h`, with the kernel's names, up to
+/// the last field that is used here.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 struct Raw {
@@ -284,7 +285,7 @@ mod tests {
 
     #[test]
     fn has_the_layout_of_the_kernel() {
-        // The offsets of linux/tcp.h, which never change.
+        // The offsets in linux/tcp.h never change, because they are part of the kernel's API.
         assert_eq!(offset_of!(Raw, total_retrans) + 4, LENGTH_OLD);
         assert_eq!(offset_of!(Raw, delivery_rate), 160);
         assert_eq!(offset_of!(Raw, bytes_retrans), 208);

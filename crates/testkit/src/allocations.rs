@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    /// It is initialised at compile time and has no destructor, so that reading it allocates
+    /// It is initialized at compile time and has no destructor, so that reading it allocates
     /// nothing.
     static IS_COUNTED: Cell<bool> = const { Cell::new(true) };
 }
@@ -38,14 +38,14 @@ impl CountingAllocator {
         COUNT.load(Ordering::Relaxed)
     }
 
-    /// No longer counts what the calling thread allocates.
+    /// From now on, does not count what the calling thread allocates.
     pub fn leave_out_this_thread() {
         IS_COUNTED.with(|is_counted| is_counted.set(false));
     }
 }
 
 fn note() {
-    // A thread whose thread-local values have been dropped is about to end.
+    // The access fails only if the thread is about to end and its thread-local values are dropped.
     if IS_COUNTED.try_with(Cell::get).unwrap_or(false) {
         COUNT.fetch_add(1, Ordering::Relaxed);
     }

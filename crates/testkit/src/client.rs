@@ -1,8 +1,8 @@
-//! Owns one blocking connection to a server. Every head that it reads is held against the rules of
+//! Owns one blocking connection to a server. Checks every head that it reads against the rules of
 //! all answers, and every payload against the pattern.
 //!
-//! A method named `try_...` returns what went wrong; the method of the same name without `try_`
-//! panics instead, at the line of the test that called it.
+//! A method named `try_...` returns an error; the method of the same name without `try_` panics
+//! instead, and reports the line of the test that called it.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -63,7 +63,7 @@ impl Client {
         Self { stream, buffer: Vec::new(), unread: 0..0, bytes_received: 0, bytes_sent: 0 }
     }
 
-    /// The socket; nothing may be read from it that this client is to read.
+    /// The socket. Do not read from it what this client is to read.
     #[must_use]
     pub fn stream(&self) -> &TcpStream {
         &self.stream
@@ -163,7 +163,7 @@ impl Client {
     ///
     /// # Errors
     /// As recv(2) reports them; `UnexpectedEof` if the connection ends too early; `InvalidData`
-    /// if the answer is not as all answers are.
+    /// if the answer breaks a rule of all answers.
     pub fn try_answer(&mut self) -> io::Result<Head> {
         let head = self.try_head()?;
         self.try_payload(head.body_bytes().unwrap_or(0))?;
@@ -217,7 +217,8 @@ impl Client {
             let rest = &self.buffer[self.unread.clone()];
             let phase = (position % 16) as usize;
             let here = rest.len().min((bytes - position) as usize);
-            // One comparison, because test programs are compiled with little optimisation.
+            // One comparison of slices, because a loop is slow in test programs, which are hardly
+            // optimized.
             if rest[..here] != PATTERN[phase..phase + here] {
                 return Err(wrong(format!("not the pattern in {here} bytes from {position} on")));
             }
@@ -227,8 +228,8 @@ impl Client {
         Ok(())
     }
 
-    /// Checks what is already received of a payload of `bytes` bytes, and returns how many bytes
-    /// are still to be read from the stream.
+    /// Checks the part of a payload of `bytes` bytes that has already been received, and returns
+    /// how many bytes are still to be read from the stream.
     #[track_caller]
     pub fn buffered_payload(&mut self, bytes: usize) -> usize {
         let here = self.unread.len();
@@ -236,7 +237,7 @@ impl Client {
         bytes - here
     }
 
-    /// Reads exactly these bytes.
+    /// Reads as many bytes as `bytes` has, which must be the same.
     #[track_caller]
     pub fn expect(&mut self, bytes: &[u8]) {
         let got = self.take(bytes.len());
@@ -253,13 +254,13 @@ impl Client {
         bytes
     }
 
-    /// The connection must end here, without a reset and without another byte.
+    /// Reads the end of the connection, which must come now, without a reset or another byte.
     #[track_caller]
     pub fn expect_end(&mut self) {
         ok(self.try_end());
     }
 
-    /// The connection must end here, without a reset and without another byte.
+    /// Reads the end of the connection, which must come now, without a reset or another byte.
     ///
     /// # Errors
     /// As recv(2) reports them; `InvalidData` if another byte arrives.
@@ -270,7 +271,8 @@ impl Client {
         Err(wrong(format!("more than was requested: {:?}", self.unread_text())))
     }
 
-    /// The connection must end here, in order or by a reset, without another byte.
+    /// Reads the end of the connection, which must come now, in order or by a reset, without
+    /// another byte.
     #[track_caller]
     pub fn expect_end_or_reset(&mut self) {
         self.expect_nothing_unread();
@@ -281,7 +283,7 @@ impl Client {
         }
     }
 
-    /// Ends the connection from this side; the server must not send anything more.
+    /// Half-closes the connection, and reads its end. The server must not send anything more.
     #[track_caller]
     pub fn finish(mut self) {
         self.end_sending();
@@ -356,7 +358,7 @@ mod tests {
     const HEAD: &str = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
                         Content-Type: text/plain\r\nCache-Control: no-cache, no-transform\r\n";
 
-    /// A client of a server that sends this, reads to the end, and closes.
+    /// A client whose server sends this, half-closes, and then reads to the end.
     fn client_of(answer: String) -> Client {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,12 +1,13 @@
 //! Owns the head of an answer and the rules that every answer of the server keeps.
 
-/// What a 200 with a payload says to caches and proxies.
+/// The Cache-Control of every 200.
 const CACHE_CONTROL: &str = "no-cache, no-transform";
 
-/// The longest head that an answer may have, in bytes.
+/// The longest head that this client accepts, in bytes.
 pub(crate) const HEAD_BYTES_MAX: usize = 512;
 
-/// Every field that an answer may have, in lower case.
+/// The fields that an answer may have, in lower case. Those of CORS are missing, because no test
+/// with this client requests an answer that has them.
 const FIELDS: [&str; 10] = [
     "allow",
     "cache-control",
@@ -56,7 +57,7 @@ impl Head {
         self.body_bytes().unwrap_or_else(|| panic!("no Content-Length: {}", self.text))
     }
 
-    /// How many bytes of content follow the head, if it says so.
+    /// The value of Content-Length, if the head has one.
     pub(crate) fn body_bytes(&self) -> Option<u64> {
         self.field("Content-Length")?.parse().ok()
     }
@@ -67,7 +68,7 @@ impl Head {
         self.status == 200 && self.body_bytes() == Some(bytes)
     }
 
-    /// Whether the head announces the end of the connection.
+    /// Whether the head has `Connection: close`.
     #[must_use]
     pub fn closes(&self) -> bool {
         self.field("Connection") == Some("close")
@@ -102,7 +103,7 @@ impl Head {
         let is_allowed = |name: &str| FIELDS.iter().any(|field| field.eq_ignore_ascii_case(name));
         let date = self.field("Date").unwrap_or_default();
         let is_ok = self.status == 200;
-        // A redirect to a size depends on the configuration, and must not be kept for ever.
+        // A redirect to a size depends on the configuration, so caches must revalidate it.
         let names_a_size = self.field("Location").is_some_and(|path| !path.ends_with('/'));
         let cache_control = match is_ok {
             true => Some(CACHE_CONTROL),

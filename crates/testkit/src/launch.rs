@@ -10,7 +10,8 @@ use std::time::Duration;
 use crate::waiting::comes_true_within;
 use crate::{PATIENCE, Process, Signal, send_signal};
 
-/// A command with an empty environment, no input, and an output that is thrown away.
+/// A command with an empty environment, no standard input, a standard output that is thrown away,
+/// and a pipe for standard error.
 pub fn command(program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.env_clear().args(arguments);
@@ -41,8 +42,8 @@ pub fn finish(command: &mut Command) -> Output {
     Output { status, stdout, stderr }
 }
 
-/// Runs a command that must fail with one line on standard error; returns its exit code and the
-/// line.
+/// Runs a command that must write exactly one line to standard error. Returns its exit code and
+/// that line.
 #[track_caller]
 pub fn failing(mut command: Command) -> (Option<i32>, String) {
     let output = finish(&mut command);
@@ -60,7 +61,7 @@ fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     })
 }
 
-/// A program that runs, or still starts, or has ended; it is killed when this is dropped.
+/// A program that is starting, is running, or has ended. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Launch {
     child: Child,
@@ -108,7 +109,7 @@ impl Launch {
         Process(self.child.id())
     }
 
-    /// Sends it a signal. Its end must not have been observed yet.
+    /// Sends it a signal. The process must not have been waited for yet.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
         send_signal(self.child.id(), signal);

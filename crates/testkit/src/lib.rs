@@ -1,6 +1,6 @@
-//! What the tests and tools of this workspace share, so that each of them exists once: a strict
-//! HTTP client ([`Client`]), a harness for programs in child processes ([`Launch`], [`Program`]), what a
-//! child may do ([`Sandbox`]), waiting with a deadline ([`eventually`]), and an allocator that counts
+//! What the tests and tools of this workspace share: a strict HTTP client ([`Client`]), a harness
+//! for programs in child processes ([`Launch`], [`Program`]), restrictions of a child process
+//! ([`Sandbox`]), waiting with a deadline ([`eventually`]), and an allocator that counts
 //! ([`CountingAllocator`]).
 //!
 //! Only tests and tools depend on this crate; the server never does. It knows the server only

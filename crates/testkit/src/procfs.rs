@@ -5,10 +5,10 @@ use std::fs;
 use crate::eventually;
 use crate::sandbox::{Resource, limit_of};
 
-/// How many times in a row the workers must be found asleep.
+/// How many checks in a row must find the workers asleep.
 const ASLEEP_LOOKS: usize = 20;
 
-/// A process by its number; it must not have been waited for.
+/// A process by its id. It must not have been waited for, because the id may then be reused.
 #[derive(Clone, Copy, Debug)]
 pub struct Process(pub u32);
 
@@ -47,7 +47,7 @@ impl Process {
         states.collect()
     }
 
-    /// Its workers must come to rest: a worker that retries without a pause is never asleep.
+    /// Waits until all workers sleep. A worker that retries without a pause does not sleep.
     #[track_caller]
     pub fn expect_sleeping_workers(self) {
         let mut looks = 0;

@@ -1,4 +1,4 @@
-//! Owns a server that serves, as an operator sees it: its banner, its signals, its exit code, its
+//! Owns a running server as an operator sees it: its banner, its signals, its exit code, its
 //! answers, and what the kernel reports of it.
 
 use std::io;
@@ -11,7 +11,7 @@ use crate::{Client, Head, Launch, PATIENCE, Process, Signal};
 /// How the last line of the banner begins.
 const LAST_LINE: &str = "\n  send ";
 
-/// A server that serves; it is killed when this is dropped.
+/// A running server. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Program {
     launch: Launch,
@@ -20,7 +20,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts a server that must serve.
+    /// Starts a server, and waits for its whole banner.
     #[track_caller]
     #[must_use]
     pub fn start(command: Command) -> Self {
@@ -30,7 +30,8 @@ impl Program {
     /// Starts a server, and waits for its whole banner.
     ///
     /// # Errors
-    /// As exec(2) reports them, or what the program wrote instead of a banner.
+    /// As exec(2) reports them. If there is no whole banner, the error holds what the
+    /// program wrote.
     pub fn try_start(command: Command) -> io::Result<Self> {
         let mut launch = Launch::new(command)?;
         comes_true_within(PATIENCE, || launch.said().contains(LAST_LINE) || launch.is_silent());
@@ -73,7 +74,7 @@ impl Program {
         line.unwrap_or_else(|| panic!("{subject} in {}", self.banner)).trim_start()
     }
 
-    /// The lines of the banner that warn.
+    /// The lines of the banner that contain a warning.
     #[must_use]
     pub fn warnings(&self) -> Vec<&str> {
         self.banner.lines().filter(|line| line.contains("warning")).collect()
@@ -120,33 +121,34 @@ impl Program {
         self.try_exit().unwrap_or_else(|error| panic!("{error}")).code()
     }
 
-    /// It must not have ended.
+    /// Checks that it has not ended.
     #[track_caller]
     pub fn assert_is_running(&mut self) {
         assert_eq!(self.launch.ended(), None, "{}", self.said());
     }
 
-    /// A connection to it.
+    /// Connects to it.
     #[track_caller]
     #[must_use]
     pub fn connect(&self) -> Client {
         Client::connect(self.address)
     }
 
-    /// One answer on a connection of its own, whose content must be the pattern.
+    /// Requests `path` on a new connection. The content of the answer must be the pattern.
     #[track_caller]
     pub fn get(&self, path: &str) -> Head {
         self.connect().get(path)
     }
 
-    /// One answer on a connection of its own, whose content must be a text.
+    /// Requests `path` on a new connection. The content of the answer must be a text.
     #[track_caller]
     #[must_use]
     pub fn get_text(&self, path: &str) -> (Head, String) {
         self.connect().get_text(path)
     }
 
-    /// The value of a metric, which has no labels or is named with them; 0 if it is not there.
+    /// The value of a series: the name of a metric, with its labels if it has any. It is 0 if there
+    /// is no such series.
     #[track_caller]
     #[must_use]
     pub fn metric(&self, series: &str) -> f64 {
@@ -176,7 +178,7 @@ impl Program {
     }
 }
 
-/// The address of the main port in a banner, once its line is whole.
+/// The address of the main listener in a banner; none if its line is not whole yet.
 #[must_use]
 pub fn address_in(banner: &str) -> Option<SocketAddr> {
     let (line, _) = banner.split_once("\n  address  ")?.1.split_once('\n')?;

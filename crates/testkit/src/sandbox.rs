@@ -1,6 +1,6 @@
 //! Owns the system calls of this crate that std does not wrap, each as a safe function: signals,
-//! and what a child process may do (system calls that a seccomp filter refuses, as container
-//! runtimes refuse them, resource limits, a user without privileges).
+//! resource limits, and the restrictions of a child process (a seccomp filter that refuses system
+//! calls as those of container runtimes do, resource limits, a user without privileges).
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -18,10 +18,10 @@ const ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const ARCHITECTURE: u32 = 0xc000_00b7;
 
-/// The type of the RLIMIT_* constants, about which C libraries do not agree.
+/// The type of the RLIMIT_* constants, which differs between C libraries.
 #[cfg(target_env = "musl")]
 pub type Resource = libc::c_int;
-/// The type of the RLIMIT_* constants, about which C libraries do not agree.
+/// The type of the RLIMIT_* constants, which differs between C libraries.
 #[cfg(not(target_env = "musl"))]
 pub type Resource = libc::__rlimit_resource_t;
 
@@ -47,7 +47,7 @@ pub fn send_signal(process: u32, signal: Signal) {
     result.unwrap_or_else(|error| panic!("{signal:?} to process {process}: {error}"));
 }
 
-/// Sets the soft resource limit of a process that runs (prlimit(2)).
+/// Sets a soft resource limit of a running process (prlimit(2)).
 #[track_caller]
 pub(crate) fn limit_of(process: u32, resource: Resource, value: u64) {
     let process = i32::try_from(process).expect("a process id");
@@ -82,7 +82,7 @@ pub fn limit_own(resource: Resource, soft: u64) -> u64 {
     before
 }
 
-/// Prepares a program between its fork and its exec.
+/// Restricts a child process between fork(2) and execve(2).
 #[must_use = "the command has changed owner"]
 pub trait Sandbox {
     /// Makes a system call fail with an errno.
@@ -91,7 +91,7 @@ pub trait Sandbox {
     /// Sets a resource limit, soft and hard.
     fn limit(self, resource: Resource, value: u64) -> Self;
 
-    /// Takes all privileges away, if this process has any.
+    /// Runs the program as the user `nobody` if this process runs as root.
     fn unprivileged(self) -> Self;
 }
 
@@ -119,7 +119,8 @@ impl Sandbox for Command {
     }
 }
 
-/// A classic BPF program: on this architecture the call fails, and every other call passes.
+/// A classic BPF program: on this architecture `call` fails with `errno`; everything else is
+/// allowed.
 fn filter(call: u32, errno: i32) -> [libc::sock_filter; 6] {
     let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     let is = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
@@ -139,7 +140,7 @@ fn statement(code: u32, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
     libc::sock_filter { code: code as u16, jt, jf, k }
 }
 
-/// Installs a filter for the calling thread and whatever it executes (prctl(2)).
+/// Installs a filter for the calling thread and for the program that it executes (prctl(2)).
 fn install(filter: &[libc::sock_filter]) -> io::Result<()> {
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
     let mode = libc::c_ulong::from(libc::SECCOMP_MODE_FILTER);

@@ -1,9 +1,9 @@
-//! Owns waiting: nothing here measures time, a deadline only ends what would hang.
+//! Owns waiting. No test measures time with it: a deadline only ends a test that would hang.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long anything may take: far more than it takes even on a busy machine.
+/// How long a test waits for anything: far longer than it takes even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The pause between two checks of an awaited condition.

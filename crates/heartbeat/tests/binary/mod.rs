@@ -21,21 +21,21 @@ pub(crate) fn program(arguments: &[&str]) -> Command {
     command(path(), arguments)
 }
 
-/// The program on a free port of the loopback, where a signal begins the drain without a delay.
-/// Options given again replace these.
+/// The program on a free port of the loopback, with a drain that has no delay. The arguments may
+/// give these options again, and then replace them.
 pub(crate) fn serving(arguments: &[&str]) -> Command {
     let mut command = program(&["--port", "0", "--address", "127.0.0.1", "--drain-delay", "0s"]);
     command.args(arguments);
     command
 }
 
-/// Starts the program over a driver.
+/// Starts the program with a driver.
 #[track_caller]
 pub(crate) fn start(driver: &str, options: &[&str]) -> Program {
     Program::start(serving(&[&["--io", driver], options].concat()))
 }
 
-/// Starts the program over a driver, with a standard output that somebody reads.
+/// Starts the program with a driver and this standard output.
 #[track_caller]
 pub(crate) fn start_with(driver: &str, options: &[&str], stdout: Stdio) -> Program {
     let mut command = serving(&[&["--io", driver], options].concat());
@@ -62,7 +62,8 @@ pub(crate) fn is_emulated() -> bool {
     std::env::var_os("HEARTBEAT_EMULATED").is_some_and(|it| !it.is_empty())
 }
 
-/// Writes what can not be tested here past the capture of output.
+/// Warns that something can not be tested here. Writes to standard error directly, because the test
+/// harness would capture `eprintln!`.
 pub(crate) fn not_tested(what: &str) {
     let line = format!("\nWARNING: NOT TESTED on this machine: {what}\n");
     let _ = std::io::stderr().write_all(line.as_bytes());

@@ -14,7 +14,7 @@ pub(crate) static SITE: LazyLock<Site> = LazyLock::new(|| site_up_to(1 << 20));
 pub(crate) const FACTS: Facts<'static> =
     Facts { ready: true, version: "0.5.0\n", version_json: "{\"version\":\"0.5.0\"}\n" };
 
-/// What this server measures for every request.
+/// The measurements that this server reports in every answer.
 pub(crate) const TIMING: ServerTiming = ServerTiming {
     app_us: 12,
     rtt_us: Some(251),
@@ -55,7 +55,7 @@ pub(crate) struct Server {
     receive_calls: usize,
 }
 
-/// Everything that a peer can see, and how the server read its bytes.
+/// Everything that the server sent, and how it read the bytes of the peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Transcript {
     pub(crate) sent: Vec<Sent>,
@@ -156,7 +156,7 @@ impl Server {
         self.assert_work_is_bounded();
     }
 
-    /// The peer's time is over.
+    /// A deadline for the peer has passed.
     pub(crate) fn time_out(&mut self) {
         if self.transcript.ending == Ending::Closed {
             return;
@@ -184,7 +184,7 @@ impl Server {
         self.transcript
     }
 
-    /// Handles one event. Returns the bytes that were consumed, and whether more are needed.
+    /// Handles one event. Returns how many bytes were consumed, and whether more are needed.
     fn step(&mut self, input: &[u8]) -> (usize, bool) {
         if self.reading == Reading::Skipped {
             let skipped = self.skip(input);
@@ -282,7 +282,8 @@ impl Server {
         };
     }
 
-    /// Each call consumes something, waits (twice if 100 Continue is sent), or ends a message.
+    /// Checks that the number of calls is linear in the bytes: each call consumes something, waits
+    /// for a piece (twice if 100 Continue is sent), or ends a message.
     fn assert_work_is_bounded(&self) {
         let bound = self.delivered + 2 * self.pieces + 2 * self.transcript.sent.len() + 2;
         assert!(self.receive_calls <= bound, "{} calls, {bound} allowed", self.receive_calls);
@@ -321,7 +322,7 @@ impl Seen {
     }
 }
 
-/// A copy of `content` that borrows nothing: its text is a constant of the tests or the protocol.
+/// A copy of `content` that borrows nothing. Its text must be a constant of the tests or the crate.
 fn kept(content: Content<'_>) -> Content<'static> {
     match content {
         Content::None => Content::None,

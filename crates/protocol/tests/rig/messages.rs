@@ -152,7 +152,8 @@ fn put_fields(mut fields: Vec<String>, out: &mut Vec<u8>, random: &mut Random) {
 }
 
 fn put_other_field(out: &mut Vec<u8>, random: &mut Random) {
-    // Only one field that has a meaning here begins so, and its name is longer: X-Forwarded-Proto.
+    // The only field that the server reads and that begins with `X-` is X-Forwarded-Proto. Its name
+    // is longer than any that is made here.
     out.extend_from_slice(b"X-");
     put_token(out, random);
     out.push(b':');

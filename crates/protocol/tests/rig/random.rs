@@ -6,7 +6,7 @@ pub(crate) struct Random {
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Self {
-        // xorshift never leaves the state zero, hence `| 1`. The factor spreads neighbouring seeds.
+        // xorshift never leaves the state zero, hence `| 1`. The factor spreads neighboring seeds.
         Self { state: seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 }
     }
 

@@ -55,7 +55,7 @@ impl Case {
         !self.steps.iter().any(|step| matches!(step, Step::TimeOut | Step::Drain))
     }
 
-    /// Plays the case as it is written. The error says what is not as expected.
+    /// Plays the case as it is written. The error names the first difference from what is expected.
     pub(crate) fn play(&self) -> Result<Transcript, String> {
         let mut server = Server::new();
         let mut checked = 0;
@@ -87,7 +87,7 @@ impl Case {
         Ok(transcript)
     }
 
-    /// Plays the case with its bytes joined, and cut only at `cuts`, which are in order.
+    /// Plays the case with its bytes joined and cut only at `cuts`, which must be ascending.
     pub(crate) fn play_cut(&self, cuts: &[usize]) -> Transcript {
         let mut server = Server::new();
         let mut cuts = cuts.iter().copied().peekable();
@@ -154,7 +154,7 @@ impl std::fmt::Display for Expected {
     }
 }
 
-/// What was sent, in the notation of the vectors.
+/// The answer in the notation of the vectors.
 pub(crate) fn summary(sent: &Sent) -> String {
     match sent {
         Sent::Continue => "100".to_string(),

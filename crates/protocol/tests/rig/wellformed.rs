@@ -1,5 +1,5 @@
-//! What holds for every answer, whatever the request was: httparse can parse it, and it has no
-//! field line but those that this server sends.
+//! What holds for every answer, whatever the request was: httparse can parse it, and it has only
+//! field lines that this server sends.
 
 use heartbeat_protocol::{CloseReason, Content, Next, Status, Version};
 
@@ -81,7 +81,7 @@ fn check_connection<'v>(answer: &Answer, values: &dyn Fn(&str) -> Vec<&'v str>) 
     assert_eq!(answer.next, Next::Close(reason));
 }
 
-/// Whether this server may send `name: value`. No part of a request but a number is ever sent back.
+/// Whether this server may send `name: value`. Of a request it never sends back more than a number.
 fn is_known(name: &str, value: &str) -> bool {
     let number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     match name {
