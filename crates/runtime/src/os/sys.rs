@@ -84,7 +84,7 @@ pub(crate) fn receive(socket: RawFd, buffer: &mut Vec<u8>) -> io::Result<usize> 
     let received = lend(socket, |socket| {
         rustix::net::recv_uninit(socket, spare, RecvFlags::DONTWAIT).map(|(bytes, _)| bytes.len())
     })?;
-    // SAFETY: the kernel has initialised the `received` bytes behind the current length.
+    // SAFETY: the kernel has initialized the `received` bytes behind the current length.
     unsafe { buffer.set_len(buffer.len() + received) };
     Ok(received)
 }
@@ -332,7 +332,7 @@ impl BlockedSignals {
     /// Blocks both in the calling thread and the threads it starts from now on
     /// (pthread_sigmask(3)).
     pub(crate) fn new() -> io::Result<Self> {
-        // SAFETY: an all-zero sigset_t is live memory for sigemptyset, which initialises it.
+        // SAFETY: an all-zero sigset_t is live memory for sigemptyset, which initializes it.
         let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
         // SAFETY: the set is live, and both signals exist.
         unsafe {
@@ -340,7 +340,7 @@ impl BlockedSignals {
             libc::sigaddset(&mut set, libc::SIGTERM);
             libc::sigaddset(&mut set, libc::SIGINT);
         }
-        // SAFETY: the set has been initialised; a null old set is allowed.
+        // SAFETY: the set has been initialized; a null old set is allowed.
         let error = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) };
         if error != 0 { Err(io::Error::from_raw_os_error(error)) } else { Ok(Self { set }) }
     }
@@ -354,7 +354,7 @@ impl BlockedSignals {
             tv_nsec: timeout.subsec_nanos().into(),
         });
         let timeout = timeout.as_ref().map_or(std::ptr::null(), |time| &raw const *time);
-        // SAFETY: the set has been initialised, the timespec is live or null, and a null siginfo
+        // SAFETY: the set has been initialized, the timespec is live or null, and a null siginfo
         // is allowed.
         let signal = unsafe { libc::sigtimedwait(&self.set, std::ptr::null_mut(), timeout) };
         if signal > 0 {

@@ -93,7 +93,7 @@ impl Arena {
 
     /// The repeated pattern.
     pub(crate) fn block(&self) -> &[u8] {
-        // SAFETY: the mapping starts with BLOCK_BYTES initialised bytes, lives as long as self,
+        // SAFETY: the mapping starts with BLOCK_BYTES initialized bytes, lives as long as self,
         // and `new` was the last to write to them.
         unsafe { std::slice::from_raw_parts(self.memory.base.as_ptr(), BLOCK_BYTES) }
     }
@@ -143,7 +143,7 @@ impl Slot {
     /// The head.
     pub(crate) fn head(&self) -> &[u8] {
         // SAFETY: the range lies in the mapping, which this slot keeps, and `take_slot` has
-        // initialised it. Nothing writes to it before the slot is dropped and taken again.
+        // initialized it. Nothing writes to it before the slot is dropped and taken again.
         unsafe {
             let start = self.memory.base.as_ptr().add(slot_start(self.index));
             std::slice::from_raw_parts(start, self.bytes)
@@ -169,7 +169,7 @@ impl Arena {
         let start = vector.iov_base as usize - self.memory.base.as_ptr() as usize;
         assert!(start + vector.iov_len <= ARENA_BYTES);
         // SAFETY: the range lies in the mapping, which self keeps, and whose bytes are all
-        // initialised: an anonymous mapping is zeroes.
+        // initialized: an anonymous mapping is zeroes.
         unsafe { std::slice::from_raw_parts(vector.iov_base.cast(), vector.iov_len) }
     }
 
