@@ -18,7 +18,8 @@ pub struct Config {
     pub address: Option<Address>,
     /// The prefix and the sizes below it.
     pub site: Site,
-    /// Worker threads, 1 to [`THREADS_MAX`]; None means one per CPU that this process may use.
+    /// Worker threads, 1 to [`THREADS_MAX`]. None means one per CPU that this process may use, but
+    /// no more than the CPU quota of its cgroup pays for.
     pub threads: Option<usize>,
     /// The I/O driver to use.
     pub io: Io,

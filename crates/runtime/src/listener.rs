@@ -170,7 +170,8 @@ impl Acceptor {
     /// and finds the next server, or the port closed. Then the queue empties while
     /// [`Acceptor::run`] continues.
     pub(crate) async fn empty_queue(&self, listener: &TcpListener) {
-        // On a kernel without socket filters, a handshake that ends after the last accept is reset.
+        // On a kernel without socket filters, a connection whose handshake ends after the last
+        // accept is reset.
         let _ = SockRef::from(listener).attach_filter(&DROP_SYN);
         let mut waited = Duration::ZERO;
         let mut accepted = self.accepted.get();

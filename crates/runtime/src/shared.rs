@@ -1,6 +1,6 @@
-//! Owns what all workers of a server share. Only three things in it change: the counts of
-//! connections, when a connection opens or closes; the readiness, which ends when the drain begins;
-//! and the counters, of which each worker changes only its own.
+//! Owns what all workers of a server share. The configuration and the limits never change. The
+//! counts of connections and the inboxes change when a connection opens or closes, the readiness
+//! ends when the drain begins, and each worker changes only its own counters.
 
 use std::io;
 use std::os::fd::AsFd;

@@ -41,17 +41,17 @@ const DESCRIPTORS_RESERVED: u64 = 8;
 /// pipes.
 const DESCRIPTORS_PER_WORKER: u64 = 18;
 
-/// Bytes of memory that the limit of connections assumes for each. An idle connection costs the
-/// memory cgroup 1.7 to 2.9 KB, of which 1.5 to 2.2 KB are the kernel's (socket, file, inode,
-/// dentry); a connection on which a head has begun costs 4.4 KB.
+/// Bytes of memory that a connection is assumed to cost. An idle one costs the memory cgroup 1.7 to
+/// 2.9 KB, of which 1.5 to 2.2 KB are the kernel's (socket, file, inode, dentry); one on which a
+/// head has begun costs 4.4 KB.
 const CONNECTION_BYTES: u64 = 4 * 1024;
 
 /// Connections may take the memory limit divided by this. The rest is for the program, its buffers,
 /// and the answers that the kernel holds.
 const CONNECTIONS_SHARE: u64 = 2;
 
-/// The most connections above the limit that are answered at a time: at most this many, and at most
-/// one in eight of those that the descriptors allow. Further ones wait in the listener's queue.
+/// Connections above the limit that are answered at a time: at most this many, and at most one in
+/// eight of those that the descriptors allow. Further ones wait in the listener's queue.
 const ABOVE_LIMIT_MAX: usize = 256;
 const ABOVE_LIMIT_SHARE: usize = 8;
 

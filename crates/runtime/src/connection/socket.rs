@@ -38,7 +38,7 @@ const MEMORY_PAUSE: Duration = Duration::from_millis(20);
 /// What a session does with its peer. Every operation may transfer fewer bytes than it could, and
 /// any may be interrupted (EINTR): it has done nothing then, and is repeated.
 pub(crate) trait Stream {
-    /// Reads into the spare capacity of `buffer`, which must not be empty. 0 is the end.
+    /// Reads into the spare capacity of `buffer`; there must be some. 0 is the end.
     async fn receive(&mut self, buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>);
 
     /// Discards up to `bytes_max` bytes of what the peer sends, at least one. 0 is the end.
@@ -214,7 +214,7 @@ impl Socket {
         }
     }
 
-    /// Observes the memory limit of the cgroup, which counts unread answers. If memory is scarce,
+    /// Respects the memory limit of the cgroup, which counts unread answers. If memory is scarce,
     /// this socket gets a small send buffer; if it is used up, the answer waits for others to be
     /// read.
     async fn wait_for_memory(&mut self) {

@@ -108,7 +108,7 @@ impl Roster {
         }
     }
 
-    /// Answers the requests in `input` as far as they are usual.
+    /// Answers the requests in `input` up to the first unusual one.
     pub(super) fn answer(
         &mut self,
         worker: &Worker,
@@ -162,7 +162,7 @@ impl Roster {
     }
 }
 
-/// Answers the requests in `input` as far as they are usual.
+/// Answers the requests in `input` up to the first unusual one.
 pub(crate) fn answer(dialogue: &mut Dialogue<'_>, input: &[u8], outbox: &mut Outbox) -> Verdict {
     // The end of the last request whose answer is in the outbox.
     let mut answered = 0;

@@ -36,7 +36,8 @@ fn check(result: c_int) -> io::Result<c_int> {
 /// A descriptor that its owner keeps open for as long as the value is used.
 ///
 /// The table of deadlines names sockets by number. A connection leaves the table before its socket
-/// is closed (`place`), so a number in the table is an open socket.
+/// is closed (`place`), so a number in the table is an open socket. The exception is a socket that
+/// the event loop has refused: it is closed at once, and its connection leaves the table next.
 pub(crate) fn borrowed<'a>(descriptor: RawFd) -> BorrowedFd<'a> {
     debug_assert!(descriptor >= 0);
     // SAFETY: the caller has the number from the owner of the descriptor, which is open.
@@ -78,7 +79,7 @@ pub(crate) fn discard_received(socket: RawFd, bytes_max: usize) -> io::Result<us
     usize::try_from(received).map_err(|_| io::Error::last_os_error())
 }
 
-/// Receives into the spare capacity of `buffer`, which is not empty, without waiting (recv(2)).
+/// Receives into the spare capacity of `buffer`, without waiting (recv(2)). There must be some.
 pub(crate) fn receive(socket: RawFd, buffer: &mut Vec<u8>) -> io::Result<usize> {
     let spare = buffer.spare_capacity_mut();
     let received = lend(socket, |socket| {
