@@ -1,5 +1,5 @@
-//! Owns the way of a connection through its worker: it is accepted, handed over or kept, moves into
-//! the lane, into a session and back, and is counted until it closes.
+//! Owns the way of a connection through its worker: the connection is accepted, handed over or
+//! kept, moves between the lane and sessions, and is counted until it closes.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -22,8 +22,8 @@ use crate::shutdown::Stage;
 use crate::turns::Turn;
 use crate::worker::Worker;
 
-/// Tasks without a connection that are kept for the next session, so that a session allocates no
-/// task of its own.
+/// The most tasks without a connection that are kept for later sessions, so that a session
+/// allocates no task.
 const SPARE_TASKS_MAX: usize = 64;
 
 /// The connections of one worker.
@@ -45,7 +45,7 @@ impl Admission {
         Self { worker, lane, spare_tasks: RefCell::default() }
     }
 
-    /// Hands a connection that has been accepted over to a worker that has fewer, or keeps it. A
+    /// Hands an accepted connection over to a worker that has fewer connections, or keeps it. A
     /// connection of the admin port always stays, because only one worker has that port.
     pub(crate) fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, port: Port) {
         let worker = &self.worker;
@@ -61,8 +61,8 @@ impl Admission {
         }
     }
 
-    /// Whether another connection can be accepted at a port, and be answered if it is above the
-    /// limit. If not, those that are being turned down are hurried.
+    /// Whether another connection can be accepted at a port, and be answered even if it is above
+    /// the limit. See [`place::can_answer_another`].
     pub(crate) fn can_accept(&self, port: Port) -> bool {
         place::can_answer_another(&self.worker, port)
     }
@@ -124,7 +124,7 @@ impl Admission {
         self.worker.life.has_reached(Stage::Over)
     }
 
-    /// Ends the tasks that wait for a connection: the worker is over.
+    /// Wakes the tasks that wait for a connection, so that they end: the worker is over.
     pub(crate) fn end(&self) {
         self.lane.wake();
         for task in self.spare_tasks.borrow_mut().drain(..) {
@@ -137,7 +137,7 @@ impl Admission {
         self.lane.as_raw_fd()
     }
 
-    /// Gives a connection a task.
+    /// Serves a connection in a spare task, or in a new one if there is none.
     fn start(self: &Rc<Self>, departure: Departure) {
         if let Some(task) = self.spare_tasks.borrow_mut().pop() {
             *task.departure.borrow_mut() = Some(departure);
@@ -146,7 +146,7 @@ impl Admission {
         monoio::spawn(Rc::clone(self).run_task(departure));
     }
 
-    /// Serves one connection after the other.
+    /// Runs a task: it serves one connection after the other.
     async fn run_task(self: Rc<Self>, first: Departure) {
         let task = Rc::new(SpareTask::default());
         let mut next = Some(first);
@@ -179,7 +179,7 @@ impl SpareTask {
     }
 }
 
-/// Serves a connection in a session. Some if it is idle afterwards.
+/// Serves a connection in a session. Returns Some if the connection is idle afterwards.
 async fn serve(departure: Departure) -> Option<Client> {
     let Departure { client, start } = departure;
     let is_restricted = client.is_restricted();
@@ -200,14 +200,14 @@ async fn serve(departure: Departure) -> Option<Client> {
         }
         Outcome::Over(end) => {
             worker.note_end(place.watch, end);
-            // The place names the socket, so it goes first.
+            // The place names the socket by number, so it is dropped before the socket is closed.
             drop(place);
             None
         }
     }
 }
 
-/// Makes an event loop watch a descriptor that is not its own.
+/// Makes the event loop of the calling thread watch a descriptor that does not belong to it.
 ///
 /// # Errors
 /// Those of fcntl(2) and epoll_ctl(2).

@@ -18,29 +18,31 @@ pub struct Config {
     pub address: Option<Address>,
     /// The prefix and the sizes below it.
     pub site: Site,
-    /// Worker threads, 1 to [`THREADS_MAX`]; None means one per CPU that this process may use.
+    /// Worker threads, 1 to [`THREADS_MAX`]. None means one per CPU that this process may use, but
+    /// no more than the CPU quota of its cgroup pays for.
     pub threads: Option<usize>,
-    /// Which I/O driver.
+    /// The I/O driver to use.
     pub io: Io,
-    /// Which send tier.
+    /// How large answers are sent.
     pub send: SendTier,
     /// The access log on standard output; None means off.
     pub log: Option<LogFormat>,
-    /// Most connections at a time, all workers together, at least 1; None means as many as the
-    /// limits of the process allow. A larger value is lowered to that.
+    /// The most connections at a time, of all workers together; at least 1. None means as many as
+    /// the limits of the process allow, and a larger value is lowered to that number.
     pub max_connections: Option<usize>,
-    /// How long a peer may take for a whole head.
+    /// How long a peer may take to send a whole request head.
     pub header_timeout: Duration,
     /// How long a connection may wait for its next request. The default is longer than the 600 s
-    /// for which Google's load balancers keep a connection: whoever closes first loses requests.
+    /// for which Google's load balancers keep a connection: if the server closed first, requests
+    /// on their way to it would be lost.
     pub idle_timeout: Duration,
-    /// How long a body may make no progress, either way.
+    /// How long a body, received or sent, may make no progress.
     pub stall_timeout: Duration,
     /// How long new connections are still served once a drain has begun.
     pub drain_delay: Duration,
-    /// How long work in flight may take after that.
+    /// How long work in flight may take after the drain delay.
     pub drain_timeout: Duration,
-    /// The version that `/version` answers.
+    /// The version that `/version` reports.
     pub version: &'static str,
     /// The revision that the version was built from.
     pub revision: &'static str,
@@ -50,9 +52,11 @@ pub struct Config {
     pub node: String,
     /// The zone of that machine; empty if it is not known.
     pub zone: String,
-    /// Whether the metrics hold what the kernel knows of the paths of connections (TCP_INFO).
+    /// Whether the metrics include what the kernel knows about the network paths of connections
+    /// (TCP_INFO, tcp(7)).
     pub tcp_metrics: bool,
-    /// Whether each line of the access log ends with the same facts about its connection.
+    /// Whether each line of the access log ends with the round-trip time and the number of
+    /// retransmitted segments of its connection.
     pub log_tcp: bool,
 }
 
@@ -120,19 +124,19 @@ pub struct Admin {
     pub address: Option<Address>,
 }
 
-/// Which I/O driver is asked for.
+/// The I/O driver that a configuration asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Io {
     /// io_uring if the kernel and the seccomp profile allow it, epoll otherwise.
     Auto,
-    /// io_uring; the start fails if it is refused.
+    /// io_uring; the start fails if the kernel refuses it.
     Uring,
     /// epoll.
     Epoll,
 }
 
-/// The wanted way for large answers to leave.
+/// How a configuration wants large answers to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendTier {
@@ -144,7 +148,7 @@ pub enum SendTier {
     Registered,
     /// SENDMSG_ZC from registered buffers (Linux 6.15).
     Zerocopy,
-    /// References to the kernel's own pages, from a pipe (splice(2)).
+    /// References to pages that a pipe holds, instead of copies (splice(2)).
     Splice,
 }
 
@@ -154,6 +158,6 @@ pub enum SendTier {
 pub enum LogFormat {
     /// Tab-separated values.
     Tsv,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }

@@ -1,8 +1,8 @@
 //! Owns the deadlines of a worker's connections. There is one sweep over a table at a coarse
 //! interval instead of a timer per request: arming a deadline is one store.
 //!
-//! A deadline ends a wait by shutdown(2): the operation in flight completes as at the end of the
-//! peer's stream, on both drivers and in both rings, so that nothing needs to be cancelled.
+//! A deadline ends a wait by shutdown(2): the operation in flight completes as it does at the end
+//! of the peer's stream, on both drivers and in every ring. So nothing needs to be canceled.
 
 use std::cell::{Cell, RefCell};
 use std::net::Shutdown;
@@ -20,7 +20,7 @@ const SWEEP_MAX: Duration = Duration::from_millis(500);
 /// Shortest pause between two sweeps.
 const SWEEP_MIN: Duration = Duration::from_millis(5);
 
-/// How often each connection is sampled that lives long.
+/// How often a connection that stays open is sampled.
 const SAMPLE_PERIOD: Duration = Duration::from_secs(15);
 
 /// What a connection waits for.
@@ -44,17 +44,17 @@ struct Entry {
     wait: Wait,
     expired: bool,
     limit_ms: u32,
-    /// [`NEVER`] while nothing is waited for.
+    /// [`NEVER`] while the connection waits for nothing.
     due_ms: u64,
     /// The number of unacknowledged bytes when a [`Wait::Send`] was last swept.
     unacknowledged: Option<usize>,
     /// Whether the wait may be cut short: see [`Deadlines::hurry`].
     may_be_hurried: bool,
-    /// What the metrics hold of this connection.
+    /// What the counters already include of this connection.
     counted: Counted,
 }
 
-/// What the counters already hold of one connection, so that nothing is counted twice.
+/// What the counters already include of one connection, so that nothing is counted twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counted {
     pub(crate) segments: u32,
@@ -70,7 +70,7 @@ pub(crate) struct Deadlines {
     entries: RefCell<Vec<Option<Entry>>>,
     free: RefCell<Vec<WatchId>>,
     watched: Cell<usize>,
-    /// Whose figures are sampled next.
+    /// The entry that is sampled next.
     next_sample: Cell<usize>,
     sweeper: RefCell<Option<Waker>>,
 }
@@ -130,8 +130,8 @@ impl Deadlines {
         self.watched.set(self.watched.get() - 1);
     }
 
-    /// Starts to wait: the wait ends `limit` after `now_ms`. A wait for a request or for a head that
-    /// has been started goes on as it is: its limit is for the whole head, and bytes that are no
+    /// Starts a wait, which ends `limit` after `now_ms`. A wait for a request or for a head that is
+    /// already under way goes on unchanged: its limit is for the whole head, and bytes that are no
     /// part of a request do not prolong it.
     pub(crate) fn arm(&self, id: WatchId, wait: Wait, limit: Duration, now_ms: u64) {
         let limit_ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
@@ -152,8 +152,8 @@ impl Deadlines {
         self.with_entry(id, |entry| entry.due_ms = NEVER);
     }
 
-    /// Calls `sample` with the socket of each of the next `count` connections, and with what the
-    /// metrics hold of it.
+    /// Calls `sample` for the connections in the next `count` places of the table, with the socket
+    /// of each and with what the counters already include of it.
     pub(crate) fn sample(&self, count: usize, mut sample: impl FnMut(RawFd, &mut Counted)) {
         let mut entries = self.entries.borrow_mut();
         for _ in 0..count.min(entries.len()) {
@@ -170,7 +170,7 @@ impl Deadlines {
         self.with_entry(id, |entry| sample(entry.socket, &mut entry.counted));
     }
 
-    /// Which wait has been ended, if one has.
+    /// The wait that a deadline or the drain has ended, if one has.
     pub(crate) fn expired(&self, id: WatchId) -> Option<Wait> {
         self.with_entry(id, |entry| entry.expired.then_some(entry.wait))
     }
@@ -180,11 +180,11 @@ impl Deadlines {
         with(entries[id as usize].as_mut().expect("a watch keeps its entry"))
     }
 
-    /// Sweeps until the end, and sleeps while there is no connection. `shortest` is the shortest time
-    /// limit there is: a sweep comes several times within it.
+    /// Sweeps until the worker is over, and sleeps while there is no connection. `shortest` is the
+    /// shortest time limit that is configured: there are several sweeps within it.
     ///
-    /// Calls `after` after each sweep, with the number of connections that it must sample for
-    /// each to be sampled once in [`SAMPLE_PERIOD`].
+    /// Calls `after` after each sweep, with the number of places that it must sample so that each
+    /// connection is sampled once in [`SAMPLE_PERIOD`].
     pub(crate) async fn sweep(
         &self,
         clock: &Clock,
@@ -219,7 +219,7 @@ impl Deadlines {
         }
     }
 
-    /// Ends every wait for a next request; what is already here is still read.
+    /// Ends every wait for a next request. What has already arrived is still read.
     pub(crate) fn end_idle(&self) {
         for entry in self.entries.borrow_mut().iter_mut().flatten() {
             if entry.due_ms != NEVER && entry.wait == Wait::Idle {
@@ -228,7 +228,7 @@ impl Deadlines {
         }
     }
 
-    /// Ends every connection.
+    /// Shuts every connection down in both directions.
     pub(crate) fn end_all(&self) {
         for entry in self.entries.borrow_mut().iter_mut().flatten() {
             entry.shut(Shutdown::Both);
@@ -238,7 +238,7 @@ impl Deadlines {
 
 #[cfg(test)]
 impl Deadlines {
-    /// What is being waited for, connection by connection.
+    /// What each connection waits for.
     pub(crate) fn armed(&self) -> Vec<Wait> {
         let entries = self.entries.borrow();
         let armed = entries.iter().flatten().filter(|entry| entry.due_ms != NEVER);
@@ -247,8 +247,8 @@ impl Deadlines {
 }
 
 impl Entry {
-    /// A full socket accepts bytes again only once a third of its buffer is sent: maybe megabytes.
-    /// A peer that takes some of them meanwhile is slow, and has not stalled.
+    /// A full socket accepts bytes again only once a third of its buffer is free, which may be
+    /// megabytes. A peer that acknowledges some of them before that is slow, but has not stalled.
     fn note_progress(&mut self, now_ms: u64) {
         if self.due_ms == NEVER {
             return;
@@ -265,11 +265,11 @@ impl Entry {
         self.due_ms != NEVER && u128::from(now_ms.saturating_sub(begun_ms)) >= grace.as_millis()
     }
 
-    /// The wait has taken too long.
+    /// Ends the wait, because it has taken too long.
     fn end(&mut self) {
         match self.wait {
-            // A peer that has not read its last answer by now would leave the kernel with it: the
-            // close becomes a reset.
+            // If the peer has not acknowledged its last answer by now, the kernel would keep the
+            // answer after the close. So the close becomes a reset, which frees it.
             Wait::Idle if sys::unacknowledged_bytes(self.socket).is_ok_and(|bytes| bytes > 0) => {
                 let _ = sys::reset_on_close(self.socket);
                 self.shut(Shutdown::Both);
@@ -282,7 +282,7 @@ impl Entry {
     fn shut(&mut self, how: Shutdown) {
         self.due_ms = NEVER;
         self.expired = true;
-        // ENOTCONN: the peer has reset the connection, and its session is about to see it.
+        // ENOTCONN: the peer has reset the connection, which its next read or write reports.
         let _ = sys::shutdown(self.socket, how);
     }
 }
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stalled_send_loses_both_ways() {
+    fn a_stalled_send_is_shut_down_in_both_directions() {
         let (_peer, mut socket) = tcp_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
         let id = deadlines.add(socket.as_raw_fd());

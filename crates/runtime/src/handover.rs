@@ -13,24 +13,26 @@ use crate::os::clock::Clock;
 use crate::os::sys;
 use crate::shutdown::Order;
 
-/// Connections that wait in an inbox at most. A worker that does not take them is busy, and each is
-/// a descriptor that stays open meanwhile.
+/// The most connections that wait in an inbox. A worker that does not take them out is busy, and
+/// each of them keeps a descriptor open meanwhile.
 const WAITING_MAX: usize = 64;
 
-/// Other workers whose counts are read at most for one connection: each is a cache line of another
-/// CPU. If there are more workers, each connection reads the counts of other ones.
+/// The most workers whose counts are read for one connection, because each count is a cache line of
+/// another CPU. If there are more workers, the next connection starts at the next worker.
 const ASKED_MAX: usize = 16;
 
-/// The share of its connections by which a worker may be ahead of another, beyond one connection:
-/// with thousands of them a hand-over costs more than the better balance saves.
+/// A worker keeps a connection if it is ahead of the other worker by no more than its own count
+/// divided by this. With thousands of connections a hand-over costs more than a better balance
+/// saves.
 const SLACK_DIVISOR: usize = 64;
 
-/// A worker hands over one connection in a millisecond, and this many at once after a pause. One
-/// hand-over costs about 5 us. Connections that open faster than this also close as fast, and the
-/// counts even out without hand-overs.
+/// A worker hands over at most one connection per millisecond, and up to this many at once after a
+/// pause. One hand-over costs about 5 us. Connections that open faster than this also close as
+/// fast, and the counts even out without hand-overs.
 const BURST_MS: u64 = 256;
 
-/// A worker's place in the balance, on cache lines of its own.
+/// What other workers use of a worker: its number of connections, and those that it is to take
+/// over. It is on cache lines of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Inbox {
@@ -70,9 +72,9 @@ pub(crate) struct Accepted {
 pub(crate) struct Balance {
     /// The worker's place among the workers.
     index: usize,
-    /// Changes from connection to connection.
+    /// The worker whose count is read first for the next connection.
     turn: Cell<usize>,
-    /// Every hand-over uses up a millisecond of time; this is the end of the used part.
+    /// Each hand-over uses up one millisecond; this is the end of the time that is used up.
     used_up_to_ms: Cell<u64>,
 }
 
@@ -82,7 +84,8 @@ impl Balance {
     }
 
     /// Hands a connection that this worker has accepted over to the worker that has the fewest.
-    /// Returns it if it stays, because the difference is too small or the inbox takes no more.
+    /// Returns it if it stays: the difference is too small, hand-overs are too frequent, or the
+    /// inbox takes no more.
     pub(crate) fn hand_over(
         &self,
         inboxes: &[Inbox],
@@ -279,7 +282,7 @@ mod tests {
         let waiting = inboxes[0].close();
         assert!(inboxes[0].put(accepted().1).is_some() && inboxes[0].close().is_empty());
         assert_eq!(waiting.len(), 1);
-        // Nothing else refers to the connection: it ends with what was returned.
+        // Nothing else refers to the connection, so it closes with what was returned.
         drop(waiting);
         assert_eq!(near.read(&mut [0]).unwrap(), 0);
     }
@@ -305,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_workers_each_is_asked_sooner_or_later() {
+    fn each_of_many_workers_is_asked_sooner_or_later() {
         let (inboxes, _controls) = open_inboxes(ASKED_MAX * 3);
         inboxes.iter().for_each(|inbox| has(inbox, 9));
         has(&inboxes[ASKED_MAX * 2], 0);

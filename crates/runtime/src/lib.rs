@@ -17,11 +17,12 @@
 //!
 //! Several servers can run in one process. Four things belong to the process and not to a server:
 //!
-//! - Signals. A server installs no handler and blocks no signal; only [`Signals`] does, if the
-//!   program asks for it. SIGPIPE must be ignored, as it is in every Rust program by default.
+//! - Signals. A server installs no handler and blocks no signal. [`Signals`] blocks some and
+//!   ignores others, if the program uses it. SIGPIPE must be ignored, as it is in every Rust
+//!   program by default.
 //! - Standard output. The access log, which is off by default, is written there.
-//! - RLIMIT_NOFILE. A server reads it and fits its connections into it, and does not raise it.
-//! - The CPUs. Each worker thread is pinned to one of those that the process may use.
+//! - RLIMIT_NOFILE. A server reads it and limits its connections accordingly. It does not raise it.
+//! - The CPUs. Each worker thread is pinned to one of the CPUs that the process may use.
 //!
 //! docs/ARCHITECTURE.md in the repository says how the crate is built.
 

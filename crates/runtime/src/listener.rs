@@ -1,5 +1,5 @@
-//! Owns the listening sockets: their options in one place, and the loop that accepts whatever
-//! errors come.
+//! Owns the listening sockets: their options, and the loop that goes on accepting after every kind
+//! of error.
 
 use std::cell::Cell;
 use std::io;
@@ -15,18 +15,19 @@ use crate::os::sys;
 use crate::report::StartError;
 use crate::turns::Turns;
 
-/// Connections that wait to be accepted at most; the kernel uses the lower of this and
-/// net.core.somaxconn, whose default it is.
+/// The most connections that wait to be accepted. The kernel uses the lower of this and
+/// net.core.somaxconn, whose default is the same (Linux 5.4).
 const BACKLOG: i32 = 4096;
 
-/// Pause after the first failure to accept for want of a resource, and after many.
+/// Pause after an accept has failed for lack of a resource. It doubles with each further failure,
+/// up to the second value.
 const BACK_OFF_MIN: Duration = Duration::from_millis(10);
 const BACK_OFF_MAX: Duration = Duration::from_millis(100);
 
-/// Time in which a handshake that has begun is expected to end, once no new one may begin.
+/// Once no new handshake may begin, those that have begun are expected to end within this time.
 const SETTLE: Duration = Duration::from_millis(200);
 
-/// How long queued connections are waited for at most while a listener closes.
+/// The longest that a listener which closes waits for queued connections.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
 
 /// Connections accepted in a row before other tasks run.
@@ -56,8 +57,8 @@ pub(crate) fn bind(
 fn bind_to(wanted: SocketAddr, workers: usize) -> Result<(Vec<TcpListener>, SocketAddr), Refusal> {
     let shared = workers > 1;
     if shared && wanted.port() != 0 {
-        // With SO_REUSEPORT a second server of the same user would silently accept half of the
-        // connections; without it, a port that is in use is an error.
+        // This bind without SO_REUSEPORT fails if the port is in use. With SO_REUSEPORT it would
+        // succeed, and two servers of the same user would silently share the connections.
         bound_socket(wanted, false)?;
     }
     let first: TcpListener = bound_socket(wanted, shared)?.into();
@@ -82,8 +83,8 @@ fn bound_socket(address: SocketAddr, shared: bool) -> Result<Socket, Refusal> {
     // A restart must not wait for connections of the last run to leave TIME_WAIT.
     socket.set_reuse_address(true).map_err(set)?;
     socket.set_reuse_port(shared).map_err(set)?;
-    // Accepted sockets inherit it (tcp(7)). Answers are written whole: nothing is gained by
-    // waiting for more, and a short last segment would wait for an acknowledgement.
+    // Accepted sockets inherit this option. Answers are written whole, so nothing is gained by
+    // waiting for more bytes, and a short last segment would wait for an acknowledgment.
     socket.set_nodelay(true).map_err(set)?;
     socket.bind(&address.into()).map_err(Refusal::of("bind"))?;
     Ok(socket)
@@ -96,7 +97,8 @@ fn is_without_ipv6(error: &io::Error) -> bool {
 /// Accepts connections on one listener.
 pub(crate) struct Acceptor {
     listener: TcpListener,
-    /// A duplicate of it that the event loop watches: monoio's own accept can not stop at a limit.
+    /// A duplicate of the listener, for the event loop to watch: monoio's own accept can not stop
+    /// at a limit.
     ready: monoio::net::UnixStream,
     accepted: Cell<u64>,
 }
@@ -113,8 +115,8 @@ impl Acceptor {
         Ok(Self { listener: listener.try_clone()?, ready, accepted: Cell::new(0) })
     }
 
-    /// Accepts until `is_closed`, and gives each connection to `admit`. While `can_accept` is false,
-    /// connections stay in the queue of the listener.
+    /// Accepts until `is_closed`, and gives each connection to `admit`. While `can_accept` is
+    /// false, connections stay in the queue of the listener.
     pub(crate) async fn run(
         &self,
         is_blocking: bool,
@@ -139,7 +141,7 @@ impl Acceptor {
                     back_off = BACK_OFF_MIN;
                     in_a_row += 1;
                     self.accepted.set(self.accepted.get() + 1);
-                    // Only a socket that is gone refuses it, which the first read reports.
+                    // This fails only if the socket is gone, which the first read reports.
                     let _ = stream.set_nonblocking(!is_blocking);
                     admit(stream, peer);
                 }
@@ -149,8 +151,8 @@ impl Acceptor {
                     let _ = self.ready.readable(false).await;
                 }
                 Err(error) if is_of_the_connection(&error) => {}
-                // No descriptor, no memory: the queue keeps the connection, and asking again at
-                // once would spin. Every other error is handled in the same way.
+                // No descriptor or no memory is left. The queue keeps the connection, and
+                // accepting again at once would spin. Every other error is handled alike.
                 Err(_) if !is_closed() => {
                     monoio::time::sleep(back_off).await;
                     back_off = (back_off * 2).min(BACK_OFF_MAX);
@@ -160,14 +162,16 @@ impl Acceptor {
         }
     }
 
-    /// Keeps new handshakes out, and waits until every connection in the queue has been accepted.
+    /// Keeps new handshakes out, and waits until every connection in the queue has been accepted,
+    /// or until [`SETTLE_MAX`] has passed.
     ///
-    /// Closing a listening socket resets what waits in its queue. So new handshakes are kept out
-    /// first, by a packet filter that drops pure SYNs: a client repeats its SYN after a second, and
-    /// finds the next server, or the port closed. Then the queue empties while [`Acceptor::run`]
-    /// continues.
+    /// Closing a listening socket resets the connections in its queue. So new handshakes are kept
+    /// out first, by a packet filter that drops pure SYNs: a client repeats its SYN after a second,
+    /// and finds the next server, or the port closed. Then the queue empties while
+    /// [`Acceptor::run`] continues.
     pub(crate) async fn empty_queue(&self, listener: &TcpListener) {
-        // A kernel without socket filters leaves the race of a SYN against the last accept.
+        // On a kernel without socket filters, a connection whose handshake ends after the last
+        // accept is reset.
         let _ = SockRef::from(listener).attach_filter(&DROP_SYN);
         let mut waited = Duration::ZERO;
         let mut accepted = self.accepted.get();
@@ -202,8 +206,8 @@ fn is_of_the_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Ends a listener, and resets what waits in its queue. The wait for the next connection ends, and
-/// accept(2) reports EINVAL.
+/// Shuts a listener down, and resets the connections in its queue. The wait for the next connection
+/// ends, and accept(2) reports EINVAL.
 pub(crate) fn close(listener: &TcpListener) {
     let _ = sys::shutdown(listener.as_raw_fd(), Shutdown::Read);
 }

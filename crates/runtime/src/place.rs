@@ -11,11 +11,11 @@ use crate::deadlines::WatchId;
 use crate::handover::Rank;
 use crate::worker::Worker;
 
-/// How long a peer above the limit may take for its request, and then to close, once others wait for
-/// its place. A request follows its handshake within a round trip.
+/// How long a peer above the limit may take to send its request, and then to close, once other
+/// peers wait for its place. A request follows its handshake within a round trip.
 const GRACE: Duration = Duration::from_millis(20);
 
-/// Counts a connection among those of its process and its worker, until it is dropped.
+/// Counts a connection among those of its server and its worker, until it is dropped.
 pub(crate) struct Place {
     pub(crate) worker: Rc<Worker>,
     pub(crate) rank: Rank,
@@ -52,9 +52,9 @@ pub(crate) fn rank(worker: &Worker, port: Port) -> Rank {
     Rank::Above
 }
 
-/// Whether another connection can be answered at a port even if it is above the limit. If none can
-/// at the main port, those that are being turned down get no more time than [`GRACE`]: the queue of
-/// the listener may hold a health check.
+/// Whether another connection can be answered at a port even if it is above the limit. If not at
+/// the main port, the connections that are being turned down get no more time than [`GRACE`],
+/// because the queue of the listener may hold a health check.
 pub(crate) fn can_answer_another(worker: &Worker, port: Port) -> bool {
     let shared = &worker.shared;
     let counter = match port {

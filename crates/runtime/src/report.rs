@@ -19,13 +19,13 @@ pub struct Report {
     /// Why it is this driver: its ring flags, that the configuration requires it, or that io_uring
     /// was refused.
     pub driver_reason: &'static str,
-    /// What refused io_uring, if it was wanted.
+    /// Why io_uring was refused, if it was wanted and refused.
     pub refusal: Option<Refusal>,
-    /// How large answers leave.
+    /// How large answers are sent.
     pub send: Tier,
     /// Why it is this tier.
     pub send_reason: String,
-    /// Most connections at a time.
+    /// The most connections at a time.
     pub max_connections: usize,
     /// The configured `max_connections`, if the limits of the process allow less.
     pub max_connections_refused: Option<usize>,
@@ -42,7 +42,7 @@ pub enum StartError {
         /// What is allowed.
         allowed: &'static str,
     },
-    /// The address can not be listened on.
+    /// The server can not listen on the address.
     Bind {
         /// The address.
         address: SocketAddr,

@@ -17,10 +17,10 @@ use crate::os::refusal::Refusal;
 use crate::shutdown::{Order, Stage};
 use crate::worker::Worker;
 
-/// How long sessions that have been ended may take to notice.
+/// How long connections may take to end after all of them have been shut down.
 const QUIT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long an access log line waits at most, as long as standard output accepts everything.
+/// The longest that an access log line waits while standard output accepts everything.
 const LOG_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the last lines may take to be written.
@@ -29,25 +29,25 @@ const LOG_TIMEOUT: Duration = Duration::from_millis(300);
 /// How often a drain checks what it waits for.
 const DRAIN_TICK: Duration = Duration::from_millis(10);
 
-/// What a worker needs besides its own state.
+/// The sockets that a worker starts with.
 pub(crate) struct Sockets {
     pub(crate) listener: TcpListener,
-    /// That of the admin port, which one worker has.
+    /// The listener of the admin port, which only the first worker has.
     pub(crate) admin: Option<TcpListener>,
-    /// The worker gets its orders here.
+    /// The socket on which the worker receives its orders.
     pub(crate) control: UnixStream,
-    /// The far end of `control`, on which other workers announce the connections that they hand
-    /// over.
+    /// The far end of `control`. Other workers announce on it that they have handed connections
+    /// over, and the tasks of this worker that they have given way.
     pub(crate) near: Arc<UnixStream>,
 }
 
-/// Runs inside the worker's event loop until it is ordered to end and has ended.
+/// Runs a worker inside its event loop, until the worker has been ordered to end and has ended.
 ///
 /// Calls `started` once it serves. Returns whether every connection is over: if not, the event
 /// loop must not be dropped, because the kernel may still write to the buffers of operations.
 ///
 /// # Errors
-/// What keeps it from serving.
+/// The system call whose refusal keeps the worker from serving.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     admission: Rc<Admission>,
@@ -79,7 +79,7 @@ pub(crate) async fn serve(
     started();
 
     let order = next_order(&mut control, &worker, &admission).await;
-    // From now on every worker keeps what it accepts.
+    // From now on no other worker hands connections over to this one.
     admission.take_over(worker.inbox().close());
     worker.life.reach(Stage::Draining);
     if order != Some(Order::Drain) {
@@ -94,7 +94,7 @@ pub(crate) async fn serve(
     drop((listener, admin));
     pause(QUIT_TIMEOUT, || worker.is_done()).await;
     pause(LOG_TIMEOUT, || worker.log().is_none_or(AccessLog::flush)).await;
-    // The read of the next order would outlive its buffer.
+    // This ends the read of the next order, which must not outlive its buffer.
     let _ = control_end.shutdown(Shutdown::Both);
     orders.await;
     worker.life.reach(Stage::Over);
@@ -122,7 +122,7 @@ async fn drain(
     worker.life.reach(Stage::Closed);
     listener::close(listener);
     admin.into_iter().for_each(listener::close);
-    // The queue of the listener was work in flight too.
+    // The time in which the queue was emptied counts too, because its connections were in flight.
     let drain_timeout = worker.config().drain_timeout.saturating_sub(closing.elapsed());
     pause(drain_timeout, || {
         // This repeats, because a connection may have become idle only now.
@@ -155,8 +155,8 @@ async fn pause(limit: Duration, done: impl Fn() -> bool) {
     }
 }
 
-/// Waits for an order that ends the worker, and carries out the others. None at the end of the
-/// control socket.
+/// Waits for an order that ends the worker, and carries out the others. Returns None at the end of
+/// the control socket.
 async fn next_order(
     control: &mut monoio::net::UnixStream,
     worker: &Worker,
@@ -184,11 +184,11 @@ async fn obey(mut control: monoio::net::UnixStream, worker: Rc<Worker>, admissio
     while next_order(&mut control, &worker, &admission).await.is_some() {
         worker.life.reach(Stage::Quitting);
     }
-    // No order would resume a task that gives way from now on.
+    // From now on no order resumes a task that gives way.
     worker.turns.close();
 }
 
-/// Flushes the access log now and then, as long as there is one.
+/// Flushes the access log, if there is one, every [`LOG_PAUSE`] until the worker is over.
 async fn write_log(worker: Rc<Worker>) {
     let Some(log) = worker.log() else { return };
     while !worker.life.sleep(LOG_PAUSE).await {

@@ -1,4 +1,4 @@
-//! Owns a server as its embedder sees it.
+//! Owns the server, as a program that embeds it sees it.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -24,7 +24,7 @@ impl Server {
     /// Starts the workers, and returns once all of them serve.
     ///
     /// # Errors
-    /// As [`StartError`] lists them; nothing is left running.
+    /// Those that [`StartError`] lists. Nothing is left running.
     pub fn start(config: Config) -> Result<Self, StartError> {
         check(&config)?;
         let descriptors = sys::descriptor_limit().map_err(Refusal::of("getrlimit"))?;
@@ -44,7 +44,8 @@ impl Server {
         Ok(Self { address, admin_address, workers })
     }
 
-    /// The address that is listened on, with the port that was picked.
+    /// The address that the server listens on, with the port that was picked if the configuration
+    /// has port 0.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -56,14 +57,15 @@ impl Server {
         self.admin_address
     }
 
-    /// What the server runs on.
+    /// The driver, the send tier and the limits that the server runs with.
     #[must_use]
     pub fn report(&self) -> &Report {
         self.workers.report()
     }
 
-    /// Begins the drain: not ready from now on, new connections served for the drain delay, then
-    /// the listeners close and work in flight finishes. A second call ends the server at once.
+    /// Begins the drain. The server is not ready from now on, and serves new connections for the
+    /// drain delay. Then it closes its listeners and finishes the work in flight. A second call
+    /// ends the server at once.
     pub fn stop(&self) {
         self.workers.stop();
     }
@@ -80,8 +82,8 @@ impl Server {
         self.workers.join();
     }
 
-    /// Waits up to `timeout` until every worker has ended. False if some have not: they are left
-    /// to the process, which can only exit.
+    /// Waits up to `timeout` until every worker has ended. Returns false if some have not: only the
+    /// exit of the process ends their threads.
     #[must_use]
     pub fn wait_for(self, timeout: Duration) -> bool {
         self.workers.join_for(timeout)

@@ -1,5 +1,6 @@
-//! Owns what all workers of a process share. It does not change, except for counts of connections,
-//! which change when one opens or closes, and for readiness, which ends with the first drain.
+//! Owns what all workers of a server share. The configuration and the limits never change. The
+//! counts of connections and the inboxes change when a connection opens or closes, the readiness
+//! ends when the drain begins, and each worker changes only its own counters.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -16,7 +17,7 @@ use crate::os::cgroup::MemoryGauge;
 use crate::os::sys;
 use crate::report::Report;
 
-/// What all workers of a process share.
+/// What all workers of a server share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
@@ -26,23 +27,24 @@ pub(crate) struct Shared {
     pub(crate) version_json: String,
     /// False once a drain has begun.
     pub(crate) is_ready: AtomicBool,
-    /// Connections at the moment, within the limit and above it.
+    /// Connections within the limit at the moment.
     pub(crate) connections: AtomicUsize,
+    /// Connections above the limit at the moment.
     pub(crate) above_limit: AtomicUsize,
-    /// Those of the admin port, which neither limit counts.
+    /// Connections of the admin port at the moment, which neither of the above counts.
     pub(crate) operators: AtomicUsize,
     /// One for each worker, through which the others hand connections over.
     pub(crate) inboxes: Box<[Inbox]>,
-    /// Those of each worker; other workers only read them, for a scrape.
+    /// One set for each worker; other workers only read it, for a scrape.
     pub(crate) counters: Box<[Counters]>,
     pub(crate) started: Started,
-    /// Standard output if there is an access log.
+    /// Standard output, if there is an access log.
     pub(crate) log_sink: Option<Arc<LogSink>>,
-    /// The memory limit around this process if there is one.
+    /// The memory limit of the cgroups around this process, if there is one.
     pub(crate) memory: Option<MemoryGauge>,
 }
 
-/// When the process started, by two clocks.
+/// When the server started, by two clocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Started {
     /// The time since 1970, as the clock was set then.
@@ -57,9 +59,9 @@ impl Started {
         Self { unix, boot: sys::time_of(sys::Clock::Boot) }
     }
 
-    /// Seconds since 1970 by the clock as it is set now. A machine without a battery starts in 1970
-    /// and sets its clock later. The value moves only by the whole seconds of such a step, so that
-    /// `changes()` counts no restarts that there were not.
+    /// The start in seconds since 1970, by the clock as it is set now: a machine whose clock has no
+    /// battery boots in 1970 and sets its clock later. The value moves only by whole seconds, so
+    /// small corrections of the clock do not look like restarts to `changes()` of Prometheus.
     pub(crate) fn unix_seconds(&self) -> f64 {
         self.seconds_at(&Self::now())
     }
@@ -71,26 +73,27 @@ impl Started {
     }
 }
 
-/// How many connections a process can have.
+/// How many connections a server can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// RLIMIT_NOFILE.
     pub(crate) descriptors: u64,
     pub(crate) connections_max: usize,
-    /// Connections above `connections_max` that can be answered with 503 at a time, and as many of
-    /// the admin port.
+    /// The most connections above `connections_max` that are answered at a time, and the most
+    /// connections of the admin port.
     pub(crate) above_limit_max: usize,
 }
 
-/// A member of a JSON object, none if it has no value. The server has refused values that would need
-/// an escape.
+/// A member of a JSON object, or nothing if the value is empty. `Server::start` has refused values
+/// that would need an escape.
 fn named(name: &str, value: &str) -> String {
     if value.is_empty() { String::new() } else { format!(",\"{name}\":\"{value}\"") }
 }
 
 impl Shared {
     /// # Errors
-    /// The thread that writes the access log can not be started.
+    /// Standard output can not be duplicated, or the thread that writes the access log can not be
+    /// started.
     pub(crate) fn new(config: Config, report: Report, limits: Limits) -> io::Result<Self> {
         let site = &config.site;
         let version_json = format!(
@@ -126,7 +129,7 @@ impl Shared {
         })
     }
 
-    /// Why the driver is what it is, in one word.
+    /// Why the server has its driver, in one word.
     pub(crate) fn driver_label(&self) -> &'static str {
         match &self.report.refusal {
             Some(refusal) => refusal.label(),
@@ -141,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_start_follows_a_step_of_the_clock_and_nothing_less() {
+    fn the_start_time_moves_only_by_whole_seconds_of_a_clock_step() {
         let at = |unix_ms, boot_ms| Started {
             unix: Duration::from_millis(unix_ms),
             boot: Duration::from_millis(boot_ms),
@@ -150,7 +153,7 @@ mod tests {
         for (now, expected) in [
             (at(10_250, 5_000), 10.25),
             (at(20_250, 15_000), 10.25),
-            // Two readings are never of the same moment.
+            // The two clocks can not be read at exactly the same moment.
             (at(20_251, 15_000), 10.25),
             (at(20_250, 15_499), 10.25),
             (at(1_000_020_250, 15_000), 1_000_010.25),

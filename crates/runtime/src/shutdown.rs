@@ -1,5 +1,5 @@
-//! Owns how a process ends: the stages that a worker goes through, the orders that it gets, and the
-//! signals that begin it.
+//! Owns how a server ends: the stages that a worker goes through, the orders that it receives, and
+//! the signals that start the end.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -29,14 +29,14 @@ impl Order {
         self as u8
     }
 
-    /// The order that a byte means; every other byte is [`Order::Quit`].
+    /// The order that a byte stands for; an unknown byte is [`Order::Quit`].
     pub(crate) fn from_byte(byte: u8) -> Self {
         let orders = [Self::Drain, Self::TakeOver, Self::Resume];
         orders.into_iter().find(|order| order.to_byte() == byte).unwrap_or(Self::Quit)
     }
 }
 
-/// The stage of a worker's end that has been reached. It never goes back.
+/// The stage that a worker has reached on the way to its end. It never goes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     #[default]
@@ -45,14 +45,14 @@ pub(crate) enum Stage {
     Draining,
     /// The listener is closed; work in flight finishes.
     Closed,
-    /// Nothing is waited for any more.
+    /// Every connection is shut down; the worker waits for them only briefly.
     Quitting,
     /// Every connection is over; housekeeping ends.
     Over,
 }
 
-/// The stage of a worker, and the tasks that wait for its last one. A task that kept sleeping would
-/// be leaked with the event loop, and the worker with it.
+/// The stage of a worker, and the tasks that it wakes when it reaches the last one. A task that
+/// slept on would be leaked with the event loop, and the worker with it.
 #[derive(Debug, Default)]
 pub(crate) struct Life {
     stage: Cell<Stage>,
@@ -73,13 +73,13 @@ impl Life {
         }
     }
 
-    /// Sleeps for `duration`, or until the worker is over. True in the second case.
+    /// Sleeps for `duration`, or until the worker is over. Returns true in the second case.
     pub(crate) async fn sleep(&self, duration: Duration) -> bool {
         let mut sleep = pin!(monoio::time::sleep(duration));
         self.or_ready(|context| sleep.as_mut().poll(context)).await
     }
 
-    /// Waits until `poll` is ready, or until the worker is over. True in the second case.
+    /// Waits until `poll` is ready, or until the worker is over. Returns true in the second case.
     pub(crate) async fn or_ready(
         &self,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<()>,
@@ -103,26 +103,27 @@ impl Life {
 pub struct Signals(BlockedSignals);
 
 impl Signals {
-    /// Replaces the default action of the signals, which is to kill, and which the kernel does not
-    /// apply to PID 1. SIGHUP, SIGUSR1 and SIGUSR2 are ignored: there is no configuration to read
-    /// again. Called before any thread is started.
+    /// Blocks SIGTERM and SIGINT, so that [`Signals::wait`] receives them. Their default action is
+    /// to kill the process, and the kernel does not apply it to PID 1. SIGHUP, SIGUSR1 and SIGUSR2
+    /// are ignored: there is no configuration to read again. Call this before any thread is
+    /// started.
     ///
     /// # Errors
     /// Those of pthread_sigmask(3) and sigtimedwait(2): a seccomp profile may refuse them.
     pub fn take_over() -> io::Result<Self> {
         let signals = Self(BlockedSignals::new()?);
         sys::ignore_signals(&[libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2]);
-        // Proves that the process can wait for signals, so that `wait` can not spin.
+        // Proves that the process can wait for signals. Otherwise `wait` would return at once.
         signals.wait_for(Duration::ZERO)?;
         Ok(signals)
     }
 
-    /// Waits for the next one. An error counts as a signal: nothing could end the process then.
+    /// Waits for the next signal. An error counts as one: otherwise nothing could end the process.
     pub fn wait(&self) {
         while let Ok(false) = self.0.wait(None) {}
     }
 
-    /// Waits up to `timeout` for the next one, and says whether it came.
+    /// Waits up to `timeout` for the next signal, and returns whether it came.
     ///
     /// # Errors
     /// Those of sigtimedwait(2).

@@ -2,7 +2,7 @@
 //!
 //! One attempt starts every worker on one driver. If io_uring is refused to any of them, the
 //! attempt is dropped with all its threads, and the next one uses epoll. A worker waits for the
-//! others only at a channel whose sender the attempt owns: dropping the attempt ends every wait.
+//! others only on a channel whose sender the attempt owns, so dropping the attempt ends every wait.
 
 use std::io;
 use std::net::TcpListener;
@@ -34,23 +34,24 @@ use crate::worker::Worker;
 const STACK_BYTES: usize = 256 * 1024;
 
 /// Descriptors of the process itself: standard streams, the files that a scrape reads, and a few
-/// for a program around the server.
+/// for the program that embeds the server.
 const DESCRIPTORS_RESERVED: u64 = 8;
 
-/// Descriptors that each worker needs for itself: listener, control socket, rings and sets, pipes.
+/// Descriptors that each worker needs for itself: listener, control socket, rings, epoll sets and
+/// pipes.
 const DESCRIPTORS_PER_WORKER: u64 = 18;
 
-/// Memory that a connection is counted with, in bytes. One that waits costs the memory cgroup 1.7
-/// to 2.9 KB, of which 1.5 to 2.2 KB are the kernel's (socket, file, inode, dentry); one whose head
-/// has begun costs 4.4 KB.
+/// Bytes of memory that a connection is assumed to cost. An idle one costs the memory cgroup 1.7 to
+/// 2.9 KB, of which 1.5 to 2.2 KB are the kernel's (socket, file, inode, dentry); one on which a
+/// head has begun costs 4.4 KB.
 const CONNECTION_BYTES: u64 = 4 * 1024;
 
-/// The share of the memory limit that connections may take: the other half is for the program, its
-/// buffers, and what the kernel holds of answers.
+/// Connections may take the memory limit divided by this. The rest is for the program, its buffers,
+/// and the answers that the kernel holds.
 const CONNECTIONS_SHARE: u64 = 2;
 
-/// Connections above the limit that are answered at a time, at most: one in eight of those that the
-/// descriptors allow. Further ones wait in the listener's queue.
+/// Connections above the limit that are answered at a time: at most this many, and at most one in
+/// eight of those that the descriptors allow. Further ones wait in the listener's queue.
 const ABOVE_LIMIT_MAX: usize = 256;
 const ABOVE_LIMIT_SHARE: usize = 8;
 
@@ -60,7 +61,7 @@ const JOIN_POLL: Duration = Duration::from_millis(5);
 /// How many connections `descriptors` and a memory limit allow.
 ///
 /// # Errors
-/// If they allow none.
+/// The descriptors allow no connection. A memory limit always allows at least one.
 pub(crate) fn limits(
     config: &Config,
     descriptors: u64,
@@ -68,7 +69,8 @@ pub(crate) fn limits(
     threads: usize,
 ) -> Result<Limits, StartError> {
     let reserved = DESCRIPTORS_RESERVED + DESCRIPTORS_PER_WORKER * threads as u64;
-    // One connection, and one above the limit, which is answered with 503; one of the admin port.
+    // A server needs descriptors for one connection, for one above the limit, which is answered
+    // with 503, and for one of the admin port, if there is such a port.
     let doors = if config.admin.is_some() { 2 } else { 1 };
     let needed = reserved + 1 + doors as u64;
     if descriptors < needed {
@@ -131,8 +133,8 @@ impl Workers {
         self.threads.join();
     }
 
-    /// Waits up to `timeout` for all to end, and says whether they have. Those that have not are
-    /// not waited for any more.
+    /// Waits up to `timeout` for all workers to end, and returns whether they have. The threads of
+    /// those that have not are detached.
     pub(crate) fn join_for(mut self, timeout: Duration) -> bool {
         let start = Instant::now();
         while !self.is_finished() {
@@ -146,8 +148,8 @@ impl Workers {
     }
 }
 
-/// The threads of workers, and the far ends of their control sockets. Dropping them ends the
-/// workers that serve at once, and waits for all.
+/// The threads of workers, and the far ends of their control sockets. Dropping this orders the
+/// workers that serve to end at once, and waits for every thread.
 #[derive(Debug, Default)]
 struct Threads {
     handles: Vec<JoinHandle<()>>,
@@ -158,15 +160,15 @@ impl Threads {
     /// Gives an order to every worker.
     fn order(&self, order: Order) {
         for control in &self.controls {
-            // A worker that has ended has closed its side, and one that hangs may have filled its
-            // socket: the order waits for neither.
+            // This never waits. It fails if the worker has ended and closed its side, or if the
+            // worker hangs and its socket is full.
             let _ = sys::send_at_once(control.as_raw_fd(), &[order.to_byte()]);
         }
     }
 
     fn join(&mut self) {
         for handle in self.handles.drain(..) {
-            // A worker that panics ends the process.
+            // With `panic = "abort"`, as the binary has it, a worker that panics ends the process.
             let _ = handle.join();
         }
     }
@@ -188,23 +190,24 @@ struct Listeners<'a> {
 /// Worker threads that do not serve yet.
 #[derive(Default)]
 struct Attempt {
-    /// Each worker takes a step when it receives one of these, and ends when its sender is dropped:
-    /// so these are dropped before the threads are waited for.
+    /// A worker takes its next step when it receives a message, and ends when its sender is
+    /// dropped. Declared before `threads`, so that the senders are dropped before the threads are
+    /// joined.
     steps: Vec<Sender<Option<Arc<Shared>>>>,
     threads: Threads,
 }
 
-/// What a worker reports of the step that it has taken.
+/// What a worker reports after a step.
 enum Progress {
     /// The event loop and the lane have been built.
     Built,
-    /// Its ways to send have been built.
+    /// What sends large answers has been built.
     Equipped(Choice),
     Serving,
     Failed(StartError),
 }
 
-/// Starts all workers on `driver`. `refusal` is what refused the other one, if it was wanted.
+/// Starts all workers on `driver`. `refusal` is why io_uring was refused, if it was tried before.
 fn attempt(
     driver: Driver,
     refusal: Option<Refusal>,
@@ -237,8 +240,8 @@ fn attempt(
     }
     drop(progress);
 
-    // Event loops first: if RLIMIT_MEMLOCK is too low, some workers have no registered buffers, but
-    // every worker has an event loop.
+    // Every event loop is built before any buffer is registered. So if RLIMIT_MEMLOCK is too low,
+    // some workers have no registered buffers, but every worker has an event loop.
     for _ in cpus {
         next(&reports)?;
     }
@@ -283,7 +286,7 @@ impl Attempt {
     }
 }
 
-/// The next report of any worker: they all take the same step.
+/// The next report of any worker: all workers take the same step.
 fn next(reports: &Receiver<Progress>) -> Result<Progress, StartError> {
     match reports.recv() {
         Ok(Progress::Failed(error)) => Err(error),
@@ -310,7 +313,7 @@ fn sockets(
         Ok(listener)
     };
     let (listener, admin) = (duplicate(listener)?, admin.map(duplicate).transpose()?);
-    // epoll needs sockets that do not block, and io_uring would only report their EAGAIN.
+    // epoll needs a non-blocking socket. With one, io_uring would report EAGAIN instead of waiting.
     control.set_nonblocking(driver == Driver::Epoll).map_err(Refusal::of("ioctl"))?;
     let near = Arc::new(near);
     Ok((Arc::clone(&near), Sockets { listener, admin, control, near }))
@@ -326,7 +329,7 @@ fn run_worker(
     steps: &Receiver<Option<Arc<Shared>>>,
     progress: &Sender<Progress>,
 ) -> Result<(), StartError> {
-    // A CPU may have gone offline since; an unpinned loop serves as well.
+    // The CPU may have gone offline meanwhile. A worker that is not pinned serves as well.
     let _ = sys::pin_thread(cpu);
     let (event_loop, lane) = build(driver)?;
     let _ = progress.send(Progress::Built);
@@ -348,7 +351,8 @@ fn run_worker(
     };
     let is_done = result?;
     if !is_done {
-        // The kernel may still write to the buffers of operations in flight.
+        // They are leaked, because the kernel may still write to the buffers of operations in
+        // flight.
         std::mem::forget((event_loop, admission));
     }
     Ok(())

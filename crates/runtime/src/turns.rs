@@ -1,10 +1,10 @@
 //! Owns how a task of a worker gives way to the others.
 //!
-//! monoio 0.2.4 runs a task that wakes itself before every other task, and looks at sockets and
+//! monoio 0.2.4 runs a task that wakes itself before every other task, and checks sockets and
 //! timers only when no task is ready. So a task that has run for long sends a byte to the worker's
 //! own control socket. The event loop reads that byte together with everything else that has become
-//! ready, and resumes the task behind the others. No timer is involved: a task without rivals
-//! continues at once.
+//! ready, and resumes the task after the others. No timer is involved: if no other task is ready,
+//! the task continues at once.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -26,7 +26,7 @@ pub(crate) struct Turns {
     waiting: RefCell<Vec<Waker>>,
     /// The far end of the worker's control socket. None outside of an event loop.
     control: Option<Arc<UnixStream>>,
-    /// The worker reads its control socket no more.
+    /// Whether the worker no longer reads its control socket.
     is_closed: Cell<bool>,
 }
 
@@ -41,7 +41,7 @@ impl Turns {
         Self { waiting: RefCell::default(), control, is_closed: Cell::new(false) }
     }
 
-    /// Lets the other tasks run, and the event loop look at sockets and timers.
+    /// Lets the other tasks run, and lets the event loop check sockets and timers.
     pub(crate) async fn give_way(&self) {
         let mut has_waited = false;
         poll_fn(|context| {
@@ -66,7 +66,8 @@ impl Turns {
         self.resume();
     }
 
-    /// Makes the event loop run. False if that is not possible.
+    /// Makes sure that a byte which resumes the tasks is on its way. Returns false if none can be
+    /// sent.
     fn announce(&self) -> bool {
         if self.is_closed.get() {
             return false;

@@ -1,5 +1,5 @@
-//! Owns what the connections of one core share. Acts on nothing: `serve` runs it, `admission` gives
-//! it connections. Nothing here is shared with another worker but the [`Shared`].
+//! Owns the state that the connections of one core share. It does nothing by itself: `serve` runs
+//! a worker, and `admission` gives it connections. Workers share only [`Shared`].
 
 use std::cell::Cell;
 use std::os::fd::RawFd;
@@ -26,19 +26,19 @@ use crate::shared::Shared;
 use crate::shutdown::{Life, Stage};
 use crate::turns::Turns;
 
-/// Bytes of short answers between two looks at the memory limit: one in a few hundred answers, and
-/// little against what the limit keeps free.
+/// Bytes of short answers that are sent between two checks of the memory limit. That makes one
+/// check in a few hundred answers, and the bytes are few compared with what the limit keeps free.
 const LOOK_BYTES: usize = 128 * 1024;
 
-/// How long memory that is used up counts as used up. A thousand answers that wait for it would
-/// otherwise read the statistics of the cgroup, which the kernel first adds up, 50,000 times a
-/// second.
+/// How long memory that is used up counts as used up without another check, in milliseconds.
+/// Without this, a thousand answers that wait for memory would read the statistics of the cgroup
+/// 50,000 times a second, and the kernel adds them up for each read.
 const USED_UP_MS: u64 = 10;
 
 /// What the connections of a worker share.
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
-    /// Its place among the workers.
+    /// The position of this worker among the workers.
     index: usize,
     log: Option<AccessLog>,
     /// How large answers are sent.
@@ -53,10 +53,10 @@ pub(crate) struct Worker {
     pub(crate) turns: Turns,
     /// The stage of its end that the worker has reached.
     pub(crate) life: Life,
-    /// Bytes of short answers that may be sent before the memory limit is looked at again; 0 while
+    /// Bytes of short answers that may be sent before the memory limit is checked again; 0 while
     /// memory is used up.
     sent_bytes_left: Cell<usize>,
-    /// Until when memory counts as used up without another look.
+    /// Until then, memory counts as used up without another check.
     used_up_until_ms: Cell<u64>,
 }
 
@@ -97,7 +97,8 @@ impl Worker {
         &self.shared.counters[self.index]
     }
 
-    /// The connections that other workers have accepted for this one, and the number of its own.
+    /// The connections that other workers have handed over to this one, and the number of all
+    /// connections that it has.
     pub(crate) fn inbox(&self) -> &Inbox {
         &self.shared.inboxes[self.index]
     }
@@ -126,8 +127,8 @@ impl Worker {
         memory
     }
 
-    /// Whether there is memory for short answers that nobody reads: the kernel keeps megabytes of
-    /// them for each connection.
+    /// Whether there is memory for short answers that nobody reads: the kernel buffers up to
+    /// megabytes of them for each connection.
     pub(crate) fn has_memory_for_unread(&self) -> bool {
         if self.sent_bytes_left.get() == 0 && self.has_memory() {
             self.sent_bytes_left.set(LOOK_BYTES);
@@ -149,8 +150,8 @@ impl Worker {
         }
     }
 
-    /// Whether sockets block. epoll needs sockets that do not block, and io_uring would only report
-    /// their EAGAIN.
+    /// Whether sockets block. epoll needs non-blocking sockets. With such a socket, io_uring would
+    /// report EAGAIN instead of waiting.
     pub(crate) fn has_blocking_sockets(&self) -> bool {
         self.shared.report.driver == Driver::IoUring
     }
@@ -160,7 +161,7 @@ impl Worker {
         self.life.has_reached(Stage::Draining)
     }
 
-    /// Whether no connection is left, nor waits in the inbox.
+    /// Whether the worker has no connection left, and none waits in its inbox.
     pub(crate) fn is_done(&self) -> bool {
         self.inbox().connections() == 0
     }
@@ -175,7 +176,8 @@ impl Worker {
         self.counters().note_end(end);
     }
 
-    /// The figures that the access log adds for an answer on `socket`, if it is asked to.
+    /// The TCP figures that the access log adds to the line of an answer on `socket`, if they are
+    /// configured.
     pub(crate) fn tcp_for_log(&self, socket: RawFd) -> Option<Tcp> {
         let is_asked = self.config().log_tcp && self.log.is_some();
         is_asked.then(|| tcp_facts::for_log(sys::borrowed(socket)))

@@ -12,18 +12,20 @@ static ALLOCATOR: CountingAllocator = CountingAllocator;
 /// Payload sizes, and how often each is requested: 10,000 requests in all.
 const LOADS: [(u64, u64); 4] = [(17, 4000), (1 << 10, 4000), (64 << 10, 1500), (1 << 20, 500)];
 
-/// Connections with a request at the same time. With only one, no task has to give way.
+/// Numbers of connections that have a request at the same time. With only one, no task has to give
+/// way.
 const CONNECTIONS: [usize; 2] = [1, 20];
 
-/// How often a payload is requested before anything is counted: the buffers have their final sizes
-/// then, and each slot has been used.
+/// How often a payload is requested before anything is counted. After that the buffers have their
+/// final sizes, and each slot has been used.
 const WARM_UP: u64 = 400;
 
 /// What a server may allocate during a load, however many requests the load has: its housekeeping
 /// depends on the time that passes, and tables double occasionally.
 const ALLOCATIONS_MAX: u64 = 32;
 
-/// All connections send a request, then all of them read their answers, up to this many requests.
+/// All connections send a request, then all of them read their answers. This repeats until they
+/// have sent `requests` requests.
 fn ask(clients: &mut [Client], bytes: u64, requests: u64) {
     let asked = request("GET", &format!("/heartbeat/{bytes}"));
     for _ in 0..requests / clients.len() as u64 {

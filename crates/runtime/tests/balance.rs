@@ -15,13 +15,14 @@ use support::{
     Client, PATIENCE, Served, each_driver_with, eventually, of_each_worker, request, waits,
 };
 
-/// Requests that show which worker serves a connection: it waits after each of them.
+/// The number of requests that show which worker serves a connection: this worker waits once more
+/// after each of them.
 const ROUNDS: u64 = 5;
 
-/// A pause in which a worker that has answered begins to wait.
+/// A pause that is long enough for a worker that has answered to begin to wait.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Only one test runs at a time, because they count the threads and descriptors of the process.
+/// Only one test runs at a time, because each counts threads and descriptors of the whole process.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
@@ -201,7 +202,7 @@ fn connections_that_wait_for_descriptors_are_handed_over_in_their_turn() {
     for server in each_driver_with(two_workers) {
         let new_socket = |_| Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         let sockets: Vec<_> = (0..CONNECTIONS).map(new_socket).collect();
-        // Uses up all descriptor numbers below the highest one in use, but for a few.
+        // Uses up the descriptor numbers up to a limit, except for a few.
         let used = sockets.iter().map(AsRawFd::as_raw_fd).max().expect("sockets");
         let mut fillers = vec![File::open("/dev/null").expect("a file")];
         while fillers[fillers.len() - 1].as_raw_fd() < used {

@@ -1,4 +1,4 @@
-//! A server ends in this order: it is not ready, serves for a while, then finishes work in flight.
+//! A server ends in this order: it is not ready and still serves, then it finishes work in flight.
 
 mod support;
 
@@ -13,8 +13,8 @@ use support::{
     Client, PATIENCE, Served, each_driver_with, each_tier_with, eventually, narrow, request,
 };
 
-/// A drain that lasts longer than any test. All limits are longer than a test waits, so that no
-/// limit ends what ends in time.
+/// A drain that lasts longer than any test. All time limits are longer than a test waits, so none
+/// of them can end what the test waits for.
 fn endless(config: &mut Config) {
     config.header_timeout = 10 * PATIENCE;
     config.idle_timeout = 10 * PATIENCE;
@@ -70,7 +70,7 @@ fn idle_connections_do_not_delay_the_end() {
         for mut client in used {
             client.expect_end();
         }
-        // It has sent no request yet, and still may.
+        // This one has sent no request yet, and still may.
         fresh.send(get(17));
         assert!(fresh.answer().closes());
         fresh.expect_end();
@@ -230,7 +230,8 @@ fn the_drain_timeout_ends_connections_without_progress() {
     }
 }
 
-/// Kubernetes kills a process that takes longer than the sum of both times.
+/// Kubernetes kills a process that takes longer than the grace period of its pod, so the sum of
+/// both times must be enough.
 #[test]
 fn a_drain_takes_no_longer_than_its_configuration_allows() {
     let adjust = |config: &mut Config| {

@@ -1,4 +1,5 @@
-//! However busy a connection keeps its worker, the other connections and the orders are served.
+//! However busy one connection keeps its worker, other connections are served and orders are
+//! carried out.
 
 mod support;
 
@@ -52,7 +53,7 @@ impl Flood {
 impl Drop for Flood {
     fn drop(&mut self) {
         for stream in &self.0 {
-            // The server may have been the first.
+            // This fails if the server has closed the connection first.
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
@@ -86,7 +87,8 @@ fn a_flood_does_not_hold_up_the_end() {
         server.stop();
         server.stop();
         let has_ended = comes_true_within(PATIENCE, || server.is_finished());
-        // The peers are dropped first: if this fails, the server would wait for them without end.
+        // The peers are dropped before the assertion: if it fails, the server would wait for them
+        // without end.
         drop((flood, other));
         assert!(has_ended, "not ended after {PATIENCE:?}");
     }

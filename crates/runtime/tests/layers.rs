@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the top down. Modules of one line may not use one another.
+/// From the top down. The modules of one line must not use one another.
 const LAYERS: &[&[&str]] = &[
     &["server"],
     &["start"],
@@ -58,13 +58,13 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// `connection/session.rs` is `connection::session`.
+/// The path of a module: `connection/session.rs` is `connection::session`.
 fn module_of(file: &Path, root: &Path) -> String {
     let relative = file.strip_prefix(root).expect("a file below the root").with_extension("");
     relative.to_str().expect("UTF-8").replace('/', "::")
 }
 
-/// The modules that a file names in its `use crate::` lines, without those of its tests.
+/// The modules that a file names in its `use crate::` lines. Those of its tests are left out.
 fn used_modules(text: &str, known: &BTreeMap<&str, usize>) -> Vec<String> {
     let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let mut used = Vec::new();
@@ -88,7 +88,7 @@ fn used_modules(text: &str, known: &BTreeMap<&str, usize>) -> Vec<String> {
 }
 
 #[test]
-fn every_arrow_points_down() {
+fn every_module_uses_only_modules_below_it() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let known: BTreeMap<&str, usize> = LAYERS
         .iter()

@@ -14,7 +14,7 @@ use support::{Client, each_tier, each_tier_with, eventually, narrow, request};
 /// Connections that are broken off, per way to break them off.
 const BREAKS: usize = 1000;
 
-/// Only one test runs at a time, because they count what the whole process has.
+/// Only one test runs at a time, because each counts what the whole process has.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
@@ -117,7 +117,7 @@ fn connections_that_are_broken_off_leave_nothing() {
         let before = Before::new();
         let large = request("GET", "/heartbeat/1048576");
         for attempt in 0..BREAKS {
-            // Reset in the middle of an answer, of which some has been read or none.
+            // Reset in the middle of an answer, of which a part or nothing has been read.
             let mut client = Client::connect(server.address());
             client.send(large.repeat(8));
             if attempt % 2 == 0 {

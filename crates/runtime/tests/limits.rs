@@ -1,4 +1,4 @@
-//! Every limit of connections and of time ends what exceeds it, and nothing else.
+//! Every limit of connections or time ends what exceeds it, and nothing else.
 
 mod support;
 
@@ -15,14 +15,14 @@ use support::{
 /// A limit that a test waits for.
 const SOON: Duration = Duration::from_millis(200);
 
-/// A limit that a peer keeps by a step in each [`PACE`], on a busy machine too.
+/// A limit that a peer keeps to by one step per [`PACE`], even on a busy machine.
 const AMPLE: Duration = Duration::from_secs(1);
 const PACE: Duration = Duration::from_millis(50);
 
 /// Steps that take longer than [`AMPLE`] all together.
 const STEPS: u32 = 25;
 
-/// Only the limit that `adjust` sets can be exceeded.
+/// A configuration in which only the limit that `adjust` sets can be exceeded.
 fn only(adjust: impl Fn(&mut Config)) -> impl Fn(&mut Config) {
     move |config| {
         config.header_timeout = 10 * PATIENCE;

@@ -12,7 +12,7 @@ fn get(bytes: u64) -> String {
     request("GET", &format!("/heartbeat/{bytes}"))
 }
 
-/// Bytes that have arrived and are not read.
+/// The number of bytes that have arrived and have not been read. Waits for the first one.
 fn waiting(client: &Client) -> usize {
     let mut buffer = vec![0; 1 << 16];
     client.stream().peek(&mut buffer).expect("a connection")
@@ -41,7 +41,7 @@ fn short_reads_of_any_length_get_every_byte() {
             client.send("GET /heartbeat/200000 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
             let head = client.head();
             assert_eq!(head.status, 200);
-            // The client's own buffer may hold a first part.
+            // The client may already have read a first part into its buffer.
             let mut left = client.buffered_payload(200_000);
             let mut buffer = vec![0; step];
             while left > 0 {

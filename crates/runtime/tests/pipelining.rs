@@ -1,4 +1,4 @@
-//! Many requests on one connection, however they are cut: all are answered, in order.
+//! Many requests on one connection, split anywhere: all are answered, in order.
 
 mod support;
 
@@ -46,8 +46,8 @@ fn pipelined_answers_of_any_size_come_in_order() {
     }
 }
 
-/// A session answers large requests and goes back to the lane without a look at the socket: what
-/// arrives before, meanwhile and after must be found all the same.
+/// A session answers large requests, and then the connection goes back to the lane without a read.
+/// Requests that arrive before, meanwhile and after must be found all the same.
 #[test]
 fn requests_around_a_large_one_are_found_whenever_they_arrive() {
     for server in each_driver() {
@@ -73,7 +73,7 @@ fn requests_around_a_large_one_are_found_whenever_they_arrive() {
 }
 
 #[test]
-fn the_end_of_a_peer_behind_a_large_request_is_noticed() {
+fn a_half_close_after_a_large_request_is_noticed() {
     for server in each_driver() {
         for round in 0..100 {
             let mut client = Client::connect(server.address());
@@ -143,7 +143,7 @@ fn requests_before_a_half_close_are_all_answered() {
 }
 
 #[test]
-fn requests_byte_by_byte_are_requests() {
+fn requests_that_arrive_byte_by_byte_are_answered() {
     for server in each_driver() {
         let mut client = Client::connect(server.address());
         for bytes in [17, 70_000] {

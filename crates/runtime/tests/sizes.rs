@@ -1,4 +1,5 @@
-//! Exactly n means exactly n: every answer is read byte by byte, over every driver and send tier.
+//! Exactly n means exactly n: every byte of every answer is checked, over every driver and send
+//! tier.
 
 mod support;
 
@@ -6,8 +7,8 @@ use heartbeat_protocol::Site;
 use heartbeat_runtime::Server;
 use support::{Client, each_driver, each_driver_with, each_tier, each_tier_with, request};
 
-/// Around the pattern's length, the page, the longest contiguous answer, the block, the size from
-/// which the companion ring is used, and the largest operation.
+/// Sizes around the length of the pattern, a page, the longest contiguous answer, multiples of the
+/// block, the size from which answers are spliced, and the largest operation.
 const SIZES: [u64; 30] = [
     1, 15, 16, 17, 255, 256, 4095, 4096, 4097, 8191, 8192, 8193, 65_535, 65_536, 65_537, 65_551,
     65_552, 65_553, 131_071, 131_072, 131_073, 999_999, 1_000_000, 1_048_431, 1_048_432, 1_048_433,
@@ -99,7 +100,7 @@ fn wire_minimum(server: &Server) -> u64 {
     head.field("X-Heartbeat-Wire-Min").expect("a minimum").parse().expect("a number")
 }
 
-/// Requests a message, counts its bytes, and leaves the connection behind the last of them.
+/// Requests a message of `bytes` bytes, and checks its length and its payload.
 fn assert_wire(client: &mut Client, bytes: u64) {
     let head = client.get(&format!("/heartbeat/wire/{bytes}"));
     assert_eq!(head.status, 200, "wire/{bytes}");

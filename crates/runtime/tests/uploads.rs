@@ -1,12 +1,12 @@
-//! Uploads of any length and form are read to their last byte. Refused uploads are read so far that
-//! the client can read the refusal.
+//! Uploads of any length and form are read to their last byte. Of a refused upload, enough is read
+//! for the client to receive the refusal.
 
 mod support;
 
 use heartbeat_runtime::Config;
 use support::{Client, PATIENCE, each_driver, each_driver_with};
 
-/// What one write of an upload holds.
+/// Bytes of one write of an upload.
 const WRITE_BYTES: usize = 256 * 1024;
 
 const MEGABYTE: u64 = 1 << 20;
@@ -106,7 +106,7 @@ fn an_upload_in_chunks_is_read_to_its_end_and_the_connection_stays() {
 }
 
 #[test]
-fn an_upload_byte_by_byte_is_an_upload() {
+fn an_upload_that_arrives_byte_by_byte_is_answered() {
     for server in each_driver() {
         let mut client = Client::connect(server.address());
         let plain = head_with_length("POST", "/heartbeat/17", 64) + &"\r".repeat(64);

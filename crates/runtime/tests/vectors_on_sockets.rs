@@ -1,5 +1,5 @@
-//! Plays the protocol's vectors over real sockets, on both drivers: the bytes that come back are
-//! those that the protocol alone would send, and nothing behind a close is answered.
+//! Plays the protocol's test vectors over real sockets, on both drivers: the bytes that come back
+//! are those that the protocol alone would send, and no request after a close is answered.
 
 use std::net::SocketAddr;
 
@@ -35,7 +35,7 @@ fn vectors_hold_on_both_drivers() {
     }
 }
 
-/// Whether only the peer acts in this case, and no answer has a text that the runtime makes.
+/// Whether only the peer acts in this case, and no answer has a text that depends on the runtime.
 fn is_playable(case: &Case) -> bool {
     let bytes = case.bytes();
     let names = |word: &[u8]| bytes.windows(word.len()).any(|window| window == word);

@@ -9,7 +9,7 @@ use heartbeat_runtime::Config;
 use heartbeat_testkit::Process;
 use support::{Client, each_driver_with, each_tier_with, narrow, of_each_worker, request, waits};
 
-/// Only one test runs at a time, because they look at the threads of the process.
+/// Only one test runs at a time, because each looks at the threads of the whole process.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {

@@ -1,5 +1,5 @@
-//! Owns the spare buffers of a worker, so that a request allocates nothing, and an idle connection
-//! holds hardly any memory.
+//! Owns the spare buffers of a worker: a request allocates nothing, and an idle connection holds
+//! hardly any memory.
 
 use std::cell::RefCell;
 
@@ -7,14 +7,14 @@ use crate::connection::outbox::{OUTBOX_BYTES, Outbox};
 use crate::observe::name::Name;
 use crate::send::outbound::VECTORS_MAX;
 
-/// Capacity of the buffer that a connection waits with: enough for the head of a prober or a load
-/// generator, little enough to hold ten thousand of.
+/// Capacity of the first read buffer of a session: enough for the head of a prober or a load
+/// generator, and small enough to have ten thousand of them.
 pub(crate) const SMALL_BYTES: usize = 512;
 
-/// Capacity of the buffer that follows if a read has filled the small one.
+/// Capacity of the read buffer that replaces the small one once a read has filled it.
 pub(crate) const LARGE_BYTES: usize = 8 * 1024;
 
-/// Spare buffers of a kind kept at most; more are given back to the allocator.
+/// The most spare buffers of a kind that are kept. Further ones go back to the allocator.
 const SPARE_MAX: usize = 64;
 
 /// A worker's spare buffers, all empty.
@@ -25,7 +25,7 @@ pub(crate) struct Buffers {
     // Boxed, because a connection without answers holds none.
     #[expect(clippy::vec_box)]
     outboxes: RefCell<Vec<Box<Outbox>>>,
-    // Boxed, because it is there only with an access log.
+    // Boxed, because a connection has a name only if there is an access log.
     #[expect(clippy::vec_box)]
     names: RefCell<Vec<Box<Name>>>,
     vectors: RefCell<Vec<Vec<libc::iovec>>>,
@@ -66,7 +66,7 @@ impl Buffers {
         }
     }
 
-    /// A name, whatever is in it.
+    /// A name, which may still hold an old one.
     pub(crate) fn name(&self) -> Box<Name> {
         take(&self.names).unwrap_or_default()
     }

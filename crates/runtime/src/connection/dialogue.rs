@@ -1,5 +1,5 @@
-//! Owns what is said on one connection: requests out of the received bytes, answers into an
-//! outbox. Performs no operation and never waits; `session` and the lane do.
+//! Owns the requests and answers of one connection: it takes requests out of received bytes, and
+//! puts answers into an outbox. It performs no I/O and never waits; `session` and the lane do.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -15,15 +15,15 @@ use crate::observe::name::Name;
 use crate::observe::scrape;
 use crate::worker::Worker;
 
-/// Longest payload that is copied behind its head into one contiguous write; longer ones are sent
-/// as vectors.
+/// Longest payload that is copied behind its head into one contiguous write. `send` decides how a
+/// longer one is sent.
 pub(crate) const CONTIGUOUS_PAYLOAD_BYTES_MAX: u64 = 4096;
 
 /// Longest answer that is copied into an outbox, its head included.
 pub(crate) const CONTIGUOUS_BYTES_MAX: usize =
     limits::RESPONSE_HEAD_BYTES_MAX + CONTIGUOUS_PAYLOAD_BYTES_MAX as usize;
 
-/// Gathered answers are sent once they are this long, even if more requests are here.
+/// Gathered answers are sent once they are longer than this, even if more requests have arrived.
 pub(crate) const GATHER_BYTES_MAX: usize = OUTBOX_BYTES - CONTIGUOUS_BYTES_MAX;
 
 /// One connection's requests and answers.
@@ -34,11 +34,11 @@ pub(crate) struct Dialogue<'w> {
     connection: Connection,
     /// The request that is being read.
     request: Option<Open<'w>>,
-    /// Its name, if there is an access log.
+    /// Its method and path, if there is an access log.
     name: Option<Box<Name>>,
     /// Whether no request has come yet.
     pub(crate) is_fresh: bool,
-    /// Whether the connection is above the limit: only one request more is answered, and with 503
+    /// Whether the connection is above the limit: only one more request is answered, and with 503
     /// unless it asks for the health of the server.
     pub(crate) is_restricted: bool,
 }
@@ -68,15 +68,15 @@ impl Open<'_> {
 /// What there is to do next.
 #[derive(Debug)]
 pub(crate) enum Action {
-    /// Nothing yet: there are further events in the input.
+    /// Nothing yet: there may be further events in the input.
     GoOn,
-    /// Send what waits, then get more of what the peer sends.
+    /// Send what waits, then receive more.
     Receive,
     /// Send [`heartbeat_protocol::CONTINUE`].
     Continue,
     /// Answer by [`Dialogue::answer`].
     Answer(Reply),
-    /// Nothing further.
+    /// Nothing: the connection is over.
     Stop,
 }
 
@@ -102,7 +102,7 @@ pub(crate) struct Delivery {
     pub(crate) next: Next,
 }
 
-/// A payload that is sent as vectors, behind a head that starts at `head_start` of the outbox.
+/// A payload that is not copied into the outbox. Its head starts at `head_start` there.
 #[derive(Debug)]
 pub(crate) struct Large {
     pub(crate) head_start: usize,
@@ -136,7 +136,7 @@ impl<'w> Dialogue<'w> {
         self.request.as_ref().is_some_and(|open| open.routed.wants_timing())
     }
 
-    /// Moves on by one event, and says how many bytes of `input` it has used.
+    /// Moves on by one event, and returns how many bytes of `input` it has used.
     pub(crate) fn advance(&mut self, input: &[u8]) -> (usize, Action) {
         let received = self.connection.receive(input);
         let action = match received.event {
@@ -166,7 +166,7 @@ impl<'w> Dialogue<'w> {
                 }
                 let routed =
                     route(&request, self.port, &self.worker.config().site, &self.worker.facts());
-                // A server that is full waits for no upload.
+                // A server that is full does not wait for an upload.
                 let is_turned_down = self.is_restricted && routed.route != Route::Health;
                 if is_turned_down || routed.response().status.is_refusal() {
                     self.connection.refuse();
@@ -194,7 +194,7 @@ impl<'w> Dialogue<'w> {
         self.connection.content_ahead()
     }
 
-    /// Notes that content has been thrown away without being read.
+    /// Notes that content has been discarded without being read.
     pub(crate) fn discarded(&mut self, bytes: usize) {
         self.connection.skip(bytes as u64);
         self.note_received(bytes);
@@ -217,8 +217,8 @@ impl<'w> Dialogue<'w> {
             && !self.worker.is_draining()
     }
 
-    /// Puts the answer to `reply` into `outbox`, behind those that wait there. `timing` is what an
-    /// answer reports that [`Dialogue::wants_timing`], its times still missing.
+    /// Puts the answer to `reply` into `outbox`, behind those that wait there. If the answer
+    /// [`Dialogue::wants_timing`], `timing` has the figures of the path, and the times are added.
     pub(crate) fn answer(
         &mut self,
         reply: Reply,
@@ -252,7 +252,7 @@ impl<'w> Dialogue<'w> {
         self.encode_answer(&response, exchange, outbox)
     }
 
-    /// What is answered to `reply`, and for which kind of resource.
+    /// The answer to `reply`, and the kind of resource that it counts for.
     fn choose<'o>(&self, reply: Reply, open: Option<&'o Open<'_>>) -> (Route, Response<'o>) {
         match (reply, open) {
             (Reply::Request, Some(open))
@@ -267,7 +267,7 @@ impl<'w> Dialogue<'w> {
             (Reply::Timeout, _) if self.is_restricted => {
                 (Route::Other, Response::new(Status::ServiceUnavailable))
             }
-            // It had been refused before its body stalled, and keeps its own status.
+            // The request was refused before its body stalled. The answer keeps that status.
             (Reply::Timeout, Some(open)) if self.connection.is_refused() => {
                 (open.routed.route, open.routed.response())
             }
@@ -275,14 +275,15 @@ impl<'w> Dialogue<'w> {
         }
     }
 
-    /// Notes that an answer's last byte has been sent, once the outbox before it is empty.
+    /// Adds the exchange of an answer to `outbox`. It is complete once the bytes in `outbox` have
+    /// been sent.
     pub(crate) fn remember(&mut self, exchange: Exchange, outbox: &mut Outbox) {
         outbox.push(exchange, self.name.as_deref());
     }
 
     /// Guesses the name of a message that was not understood or did not come in time.
     pub(crate) fn guess_name(&mut self, input: &[u8]) {
-        // The head of a request that is being read has given the name.
+        // If the head of the request has been read, the name is known.
         if let (None, Some(name)) = (&self.request, &mut self.name) {
             name.guess(input);
         }

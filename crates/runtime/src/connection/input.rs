@@ -31,7 +31,7 @@ impl Input {
         self.start += bytes;
     }
 
-    /// The buffer, with free space behind the unused bytes. [`Input::put`] returns it.
+    /// Takes the buffer out, with free space behind the unused bytes. [`Input::put`] puts it back.
     pub(crate) fn take(&mut self, buffers: &Buffers) -> Vec<u8> {
         self.make_room(buffers);
         std::mem::take(&mut self.bytes)
@@ -68,7 +68,7 @@ impl Input {
                 larger.extend_from_slice(&self.bytes);
                 self.replace(larger, buffers);
             } else if left == self.bytes.capacity() {
-                // A head of the longest allowed length: the protocol refuses a longer one.
+                // The space is enough for the longest head that the protocol accepts.
                 self.bytes.reserve(limits::HEAD_BYTES_MAX);
             }
         }

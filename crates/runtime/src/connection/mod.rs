@@ -1,4 +1,4 @@
-//! One connection. `dialogue` decides what is said and performs nothing, `socket` moves bytes, and
+//! One connection. `dialogue` decides what to answer and performs no I/O, `socket` moves bytes, and
 //! `session` performs on the socket what the dialogue asks for.
 
 pub(crate) mod buffers;

@@ -1,4 +1,4 @@
-//! Owns answers that wait to be sent, and the exchanges they complete.
+//! Owns answers that wait to be sent, and the exchanges that they complete.
 
 use std::time::Instant;
 
@@ -49,7 +49,7 @@ impl Outbox {
         Mark { bytes: self.bytes.len(), exchanges: self.exchanges.len(), names: self.names.len() }
     }
 
-    /// Takes back every answer behind `mark`.
+    /// Removes every answer behind `mark`.
     pub(crate) fn truncate(&mut self, mark: Mark) {
         self.bytes.truncate(mark.bytes);
         self.exchanges.truncate(mark.exchanges);

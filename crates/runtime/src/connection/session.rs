@@ -25,16 +25,16 @@ use crate::worker::Worker;
 /// How long a peer may take to read the last answer and to close (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_secs(5);
 
-/// How long a connection above the limit may take for its request, after which it is answered
+/// How long a connection above the limit may take to send its request, before it is answered
 /// without one, and how long it may take to close. Only a few of them are answered at a time.
 const RESTRICTED_TIMEOUT: Duration = Duration::from_millis(250);
 const RESTRICTED_LINGER: Duration = Duration::from_secs(1);
 
-/// How much it may still send meanwhile, in bytes.
+/// The most bytes that a peer may still send after the half-close.
 const LINGER_BYTES_MAX: u64 = 256 << 20;
 
-/// The kernel throws content away, and nothing reads it, if at least this many bytes follow in a
-/// row.
+/// If at least this many bytes of content follow in a row, the kernel discards them, and no buffer
+/// receives them.
 const DISCARD_BYTES_MIN: u64 = LARGE_BYTES as u64;
 
 /// A connection being served.
@@ -56,7 +56,7 @@ pub(crate) struct Start {
     /// Answers of which the first `sent` bytes have been sent.
     pub(crate) outbox: Option<Box<Outbox>>,
     pub(crate) sent: usize,
-    /// Why the connection is over already: it is only half-closed, drained and closed.
+    /// Why the connection is over already. The session then only half-closes, drains and closes it.
     pub(crate) end: Option<End>,
 }
 
@@ -136,12 +136,12 @@ impl<'w, S: Stream> Session<'w, S> {
         self.outbox.get_or_insert_with(|| self.worker.buffers.outbox())
     }
 
-    /// Whether nothing of a next request has arrived.
+    /// Whether no part of a next request has arrived.
     fn is_idle(&self) -> bool {
         self.dialogue.is_idle() && self.input.unused().is_empty()
     }
 
-    /// Sends the answers that wait, then receives more. Some if the session ends.
+    /// Sends the answers that wait, then receives more. Returns Some if the session ends.
     async fn receive(&mut self) -> Option<Outcome> {
         if let Err(end) = self.flush().await {
             return Some(Outcome::Over(end));
@@ -156,13 +156,13 @@ impl<'w, S: Stream> Session<'w, S> {
         self.receive_some().await
     }
 
-    /// Whether this connection would wait with a long part of a head, and no memory is left for
-    /// that: enough of them would end the process.
+    /// Whether this connection would keep a long part of a head while no memory is left. If many
+    /// connections did so, the kernel would end the process.
     fn is_unaffordable(&self) -> bool {
         self.input.unused().len() >= SMALL_BYTES && !self.worker.has_memory()
     }
 
-    /// Receives more, or throws it away if nothing would read it. Some if the session ends.
+    /// Receives more, or discards it if nothing would read it. Returns Some if the session ends.
     async fn receive_some(&mut self) -> Option<Outcome> {
         let (wait, limit) = self.receive_wait();
         self.arm(wait, limit);
@@ -172,7 +172,8 @@ impl<'w, S: Stream> Session<'w, S> {
             if let Ok(bytes) = result {
                 self.dialogue.discarded(bytes);
             }
-            // A short read finds the head of the next chunk, and copies little of its content.
+            // So the next read has a small buffer: it finds the head of the next chunk, and copies
+            // little of the content.
             self.input.release(&self.worker.buffers);
             result
         } else {
@@ -194,8 +195,8 @@ impl<'w, S: Stream> Session<'w, S> {
         }
     }
 
-    /// What the next receive waits for, and how long. The limit of a head also applies to the first
-    /// one of a connection before it has begun.
+    /// What the next receive waits for, and how long. The limit of a head also applies before the
+    /// first head of a connection has begun.
     fn receive_wait(&self) -> (Wait, Duration) {
         let config = self.worker.config();
         if self.dialogue.is_restricted {
@@ -208,16 +209,16 @@ impl<'w, S: Stream> Session<'w, S> {
         }
     }
 
-    /// EOF, real or caused by a deadline's shutdown(2).
+    /// Handles EOF, real or caused by a deadline's shutdown(2).
     async fn receive_ended(&mut self) -> End {
-        // A connection above the limit is answered even if it has asked for nothing.
+        // At its deadline, a connection above the limit is answered even without a request.
         let is_idle = self.is_idle() && !self.dialogue.is_restricted;
         match self.worker.deadlines.expired(self.watch) {
             None if is_idle => End::Peer,
             // An incomplete message is not answered (RFC 9112 section 8).
             None => End::Aborted,
-            // An idle connection closes without an answer, but not before what may be on its way
-            // from the peer has met this side's end.
+            // An idle connection closes without an answer. It is half-closed and drained first,
+            // because bytes that the peer may have sent would turn a plain close into a reset.
             Some(_) if is_idle && self.worker.is_draining() => self.close(End::Drained).await,
             Some(wait) if is_idle => self.close(End::TimedOut(wait)).await,
             Some(wait) => self.deliver_last(Reply::Timeout, End::TimedOut(wait)).await,
@@ -228,7 +229,7 @@ impl<'w, S: Stream> Session<'w, S> {
     /// `end`, unless the peer is gone before the answer has been sent.
     async fn deliver_last(&mut self, reply: Reply, end: End) -> End {
         self.dialogue.guess_name(self.input.unused());
-        // The peer may take its time to read the answer: the memory is free from now on.
+        // The memory is free from now on, because the peer may take long to read the answer.
         self.input.release(&self.worker.buffers);
         match self.deliver(reply).await {
             Some(Outcome::Over(End::Aborted)) => End::Aborted,
@@ -236,7 +237,8 @@ impl<'w, S: Stream> Session<'w, S> {
         }
     }
 
-    /// Sends the answer to `reply`, or gathers it with those before it. Some if the session ends.
+    /// Sends the answer to `reply`, or gathers it with those before it. Returns Some if the session
+    /// ends.
     async fn deliver(&mut self, reply: Reply) -> Option<Outcome> {
         let timing = self.dialogue.wants_timing().then(|| match self.stream.fd() {
             Some(socket) => tcp_facts::server_timing(sys::borrowed(socket)),
@@ -258,8 +260,8 @@ impl<'w, S: Stream> Session<'w, S> {
             return Some(Outcome::Over(end));
         }
         let Next::Close(reason) = next else { return None };
-        // Unless the peer has closed and none of its bytes is unread, a close would be a reset and
-        // take the answer with it.
+        // A plain close is safe if the peer asked for it and everything that it sent has been read.
+        // Otherwise it could become a reset, and the answer could be lost.
         if reason != CloseReason::Peer || !self.input.unused().is_empty() {
             self.linger().await;
         }
@@ -287,8 +289,8 @@ impl<'w, S: Stream> Session<'w, S> {
         Ok(())
     }
 
-    /// Moves the head of a large answer from the end of the outbox into a slot. If there is none,
-    /// it stays, and is sent with what waits there.
+    /// Moves the head of a large answer from the end of the outbox into a slot. If no slot is free,
+    /// the head stays in the outbox, and is sent with what waits there.
     fn take_slot(&mut self, head_start: usize) -> Option<Slot> {
         let arena = &self.worker.arena;
         let outbox = self.outbox.as_mut()?;
@@ -326,7 +328,7 @@ impl<'w, S: Stream> Session<'w, S> {
         Ok(())
     }
 
-    /// The outbox has been sent: counts and logs its exchanges, and gives it back.
+    /// Counts and logs the exchanges of the outbox, which has been sent, and gives it back.
     fn settle(&mut self) {
         if let Some(mut outbox) = self.outbox.take() {
             let tcp = || self.stream.fd().and_then(|socket| self.worker.tcp_for_log(socket));
@@ -335,7 +337,8 @@ impl<'w, S: Stream> Session<'w, S> {
         }
     }
 
-    /// Half-closes, and throws away what the peer sends until it closes too or [`LINGER`] is over.
+    /// Half-closes, and discards what the peer sends, until it closes too or a limit of time or
+    /// bytes is reached.
     async fn linger(&mut self) {
         self.stream.shutdown_send();
         let limit = if self.dialogue.is_restricted { RESTRICTED_LINGER } else { LINGER };
@@ -350,12 +353,12 @@ impl<'w, S: Stream> Session<'w, S> {
         }
     }
 
-    /// Starts to wait, up to `limit`.
+    /// Starts a wait of up to `limit`.
     fn arm(&self, wait: Wait, limit: Duration) {
         self.worker.deadlines.arm(self.watch, wait, limit, self.worker.clock.now_ms());
     }
 
-    /// Why an operation has failed.
+    /// Why an operation has failed. If a deadline ended it, the close becomes a reset.
     fn failed(&mut self) -> End {
         match self.worker.deadlines.expired(self.watch) {
             Some(wait) => {

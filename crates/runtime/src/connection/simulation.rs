@@ -1,7 +1,7 @@
-//! Runs sessions over a scripted stream: reads and writes of any length, interruptions, the end
-//! and errors at every offset, from seeds that a failure prints. Thousands of runs a second, and no
-//! sockets. Each run is made twice: sessions answer every request, or the lane answers those that
-//! it can.
+//! Runs sessions over a scripted stream, without sockets: reads and writes of any length,
+//! interruptions, and the end or an error at every offset. Scripts come from seeds, which a failure
+//! prints. Each script runs twice: once sessions answer every request, and once the lane answers
+//! those that it can.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future as _;
@@ -52,7 +52,7 @@ impl Random {
 }
 
 impl Random {
-    /// From 1 to `most`; all of it if nothing limits it.
+    /// A number from 1 to `most`, or `most` itself if `limit` does not limit it.
     fn up_to(&mut self, most: usize, limit: usize) -> usize {
         if most == 0 || limit == usize::MAX { most } else { 1 + self.below(most) }
     }
@@ -62,9 +62,9 @@ impl Random {
 #[derive(Clone, Debug)]
 struct Script {
     input: Vec<u8>,
-    /// Bytes of input after which the peer is at its end, or gone.
+    /// What the peer does after its input.
     input_ends: Ending,
-    /// Bytes of output after which the peer is gone; none means never.
+    /// Bytes of output after which the peer is gone; None means never.
     output_ends: Option<usize>,
     /// Longest read and write.
     read_max: usize,
@@ -85,13 +85,13 @@ struct Scripted {
     random: Random,
     output: Rc<RefCell<Vec<u8>>>,
     is_shut: Rc<Cell<bool>>,
-    /// What was waited for at each read.
+    /// What the session waited for at each read.
     waits: Rc<RefCell<Vec<Wait>>>,
     worker: Rc<Worker>,
 }
 
 impl Scripted {
-    /// Occasionally, if the script has short operations.
+    /// Fails with EINTR occasionally, if the script has short operations.
     fn interrupt(&mut self) -> io::Result<()> {
         let is_smooth = self.script.read_max.min(self.script.write_max) == usize::MAX;
         if !is_smooth && self.random.below(5) == 0 {
@@ -172,7 +172,7 @@ impl Stream for Scripted {
     fn reset_on_close(&mut self) {}
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, PartialEq, Eq)]
 struct Run {
     end: End,
@@ -204,7 +204,7 @@ pub(crate) fn worker_within(memory: Option<MemoryGauge>) -> Rc<Worker> {
     Rc::new(Worker::new(Arc::new(shared), 0, arena, Means::default(), turns))
 }
 
-/// Both runs of a connection must have the same result.
+/// Runs a script by sessions alone and with the lane. Both must have the same result.
 fn run(worker: &Rc<Worker>, script: &Script) -> Run {
     thread_local! {
         static WITH_LANE: Rc<Worker> = worker_within(None);
@@ -257,7 +257,7 @@ fn run_on(worker: &Rc<Worker>, script: &Script, lane_answers: bool) -> Run {
 }
 
 impl Scripted {
-    /// What the lane does with an idle connection, up to what the next session starts with.
+    /// Does what the lane does with an idle connection. Returns what the next session starts with.
     fn stay_in_lane(&mut self, lane_answers: bool) -> Result<Start, End> {
         let worker = Rc::clone(&self.worker);
         let mut outbox = Outbox::with_capacity(0);
@@ -296,7 +296,7 @@ impl Scripted {
 
 const REMOTE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// The second may change between two runs.
+/// Blanks the Date fields, because the second may change between two runs.
 fn without_dates(output: &[u8]) -> Vec<u8> {
     const DATE: &[u8] = b"\r\nDate: ";
     const DATE_BYTES: usize = 29;
@@ -311,7 +311,7 @@ fn without_dates(output: &[u8]) -> Vec<u8> {
     kept
 }
 
-/// Some requests in a row, of every kind that there is.
+/// A few requests in a row, chosen from all kinds.
 fn conversation(random: &mut Random) -> Vec<u8> {
     let requests: [&[u8]; 14] = [
         b"GET /heartbeat/17 HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -347,7 +347,7 @@ fn conversation(random: &mut Random) -> Vec<u8> {
     input
 }
 
-/// The script in which nothing is short and nothing fails.
+/// A script in which no operation is short and none fails.
 fn smooth(input: Vec<u8>) -> Script {
     Script {
         input,
@@ -414,7 +414,7 @@ fn the_peer_may_be_gone_at_every_offset_of_its_answers() {
 }
 
 #[test]
-fn a_head_and_a_body_are_waited_for_with_their_own_patience() {
+fn a_wait_for_a_head_and_a_wait_for_a_body_have_separate_limits() {
     let worker = worker();
     let waits =
         |input: &[u8], read_max| run(&worker, &Script { read_max, ..smooth(input.to_vec()) }).waits;

@@ -21,11 +21,11 @@ use crate::send::tier::Way;
 use crate::turns::Turn;
 use crate::worker::Worker;
 
-/// Most bytes thrown away by one call.
+/// The most bytes that one call discards.
 const DISCARD_BYTES_MAX: u64 = 1 << 30;
 
-/// Payload bytes from which on the memory limit is checked first: shorter answers fit into the
-/// smallest send buffer.
+/// For payloads of at least this many bytes, the memory limit is checked first. Shorter answers fit
+/// into the smallest send buffer.
 const CHECKED_BYTES_MIN: u64 = 16 * 1024;
 
 /// Send buffer of a socket if memory is scarce, in bytes. The kernel doubles it for its own needs
@@ -35,13 +35,13 @@ const SCARCE_SEND_BUFFER_BYTES: usize = 8 * 1024;
 /// How often an answer that waits for memory checks again.
 const MEMORY_PAUSE: Duration = Duration::from_millis(20);
 
-/// What a session does with its peer. Every count may be short, and any operation may be
-/// interrupted (EINTR), in which case it has done nothing and is repeated.
+/// What a session does with its peer. Every operation may transfer fewer bytes than it could, and
+/// any may be interrupted (EINTR): it has done nothing then, and is repeated.
 pub(crate) trait Stream {
-    /// Reads into the spare capacity of `buffer`, which must not be empty. 0 is the end.
+    /// Reads into the spare capacity of `buffer`; there must be some. 0 is the end.
     async fn receive(&mut self, buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>);
 
-    /// Throws away up to `bytes_max` bytes of what the peer sends, at least one. 0 is the end.
+    /// Discards up to `bytes_max` bytes of what the peer sends, at least one. 0 is the end.
     async fn discard(&mut self, bytes_max: u64) -> io::Result<usize>;
 
     /// Sends `bytes` from `from` on.
@@ -56,7 +56,7 @@ pub(crate) trait Stream {
     /// Half-closes: nothing further will be sent.
     fn shutdown_send(&mut self);
 
-    /// Makes the close that follows a reset, which frees what is unsent.
+    /// Turns the close that follows into a reset, which frees what is unsent.
     fn reset_on_close(&mut self);
 }
 
@@ -77,7 +77,8 @@ pub(crate) struct Socket {
 enum Handle {
     Plain(TcpStream),
     Registered(monoio::net::TcpStream),
-    /// Only while one variant becomes the other, and after the event loop has refused the socket.
+    /// The socket is closed, because the event loop has refused it. Also the value for the moment
+    /// in which one variant becomes the other.
     Lost,
 }
 
@@ -97,13 +98,13 @@ impl Socket {
         Self { registration, handle, worker, turn, is_full: false, has_small_buffer: false }
     }
 
-    /// The socket; one that is lost is no socket, which every operation reports (EBADF).
+    /// The socket, or -1 if it has been lost. The operation that lost it has reported an error.
     fn raw(&self) -> RawFd {
         self.fd().unwrap_or(-1)
     }
 
-    /// The socket, registered with no event loop any more, and its entry in the lane's epoll set if
-    /// it has one still. None if the socket has been lost.
+    /// The socket, which is no longer registered with an event loop, and its entry in the lane's
+    /// epoll set if it still has one. None if the socket has been lost.
     pub(crate) fn into_stream(self) -> Option<(TcpStream, Option<Registration>)> {
         let stream = match self.handle {
             Handle::Plain(stream) => stream,
@@ -128,7 +129,7 @@ impl Socket {
     }
 
     /// Gives way to other tasks if this connection has run for long without a wait. This happens
-    /// before an operation, because nothing may follow the last operation of a request.
+    /// before an operation, because there may be nothing left to do after one.
     async fn take_turn(&mut self) {
         if self.turn.is_over() {
             self.worker.turns.give_way().await;
@@ -146,7 +147,7 @@ impl Socket {
         self.registered()?.writable(false).await
     }
 
-    /// What one operation of a large answer sends, without waiting.
+    /// Performs one operation of a large answer, without waiting.
     fn write(&self, way: Way<'_>, outbound: &Outbound) -> Result<Written, WriteError> {
         match way {
             Way::Splice(pipe) => self.write_spliced(pipe, outbound),
@@ -155,7 +156,8 @@ impl Socket {
         }
     }
 
-    /// Head and payload as vectors: by a copy, or from the buffers that `ring` has registered.
+    /// Sends head and payload as vectors: by a copy, or from the buffers that `ring` has
+    /// registered.
     fn write_vectors(
         &self,
         ring: Option<&SendRing>,
@@ -178,7 +180,7 @@ impl Socket {
         Ok(Written { bytes, is_full: bytes < offered })
     }
 
-    /// The head by a copy, the payload by reference.
+    /// Sends the head by a copy, and the payload by reference.
     fn write_spliced(
         &self,
         pipe: &PayloadPipe,
@@ -192,7 +194,7 @@ impl Socket {
             }
         }
         let (from, bytes) = outbound.payload_rest();
-        // splice(2) obeys O_NONBLOCK of the socket. io_uring must not find it set, or it would
+        // splice(2) obeys O_NONBLOCK of the socket. It is cleared again for io_uring, which would
         // report EAGAIN instead of waiting. Nothing else is in flight on this socket meanwhile.
         let is_blocking = self.worker.has_blocking_sockets();
         if is_blocking {
@@ -212,7 +214,7 @@ impl Socket {
         }
     }
 
-    /// Observes the memory limit of the cgroup, which counts unread answers. If memory is scarce,
+    /// Respects the memory limit of the cgroup, which counts unread answers. If memory is scarce,
     /// this socket gets a small send buffer; if it is used up, the answer waits for others to be
     /// read.
     async fn wait_for_memory(&mut self) {
@@ -222,7 +224,7 @@ impl Socket {
                 return;
             }
             self.make_send_buffer_small();
-            // The memory of a peer that has reset its connection is needed at once.
+            // If the peer has reset the connection, the session goes on, fails, and frees memory.
             if memory == Memory::Scarce || sys::has_hung_up(self.raw()) {
                 return;
             }
@@ -245,14 +247,14 @@ impl Socket {
     fn make_send_buffer_small(&mut self) {
         if !self.has_small_buffer {
             self.has_small_buffer = true;
-            // Only a socket that is gone refuses it, which the write reports.
+            // This fails only if the socket is gone, which the write reports.
             let _ = sys::set_send_buffer(self.raw(), SCARCE_SEND_BUFFER_BYTES);
         }
     }
 
     async fn pause(&mut self) {
         self.turn.restart();
-        // Boxed: it is rare, and would add half again to what every session costs.
+        // Boxed, because it is rare: unboxed, it would make every session half as large again.
         Box::pin(monoio::time::sleep(MEMORY_PAUSE)).await;
     }
 
@@ -311,7 +313,7 @@ impl Stream for Socket {
                         return (Err(error), bytes);
                     }
                 }
-                // As in `send_outbound`.
+                // For the reason, see `send_outbound`.
                 Err(error) if is_would_block(&error) => {
                     return match self.registered() {
                         Ok(stream) => {
@@ -327,8 +329,8 @@ impl Stream for Socket {
     }
 
     /// io_uring ends every poll of a socket whose peer has finished sending (EPOLLRDHUP), even if
-    /// it is full. So if the socket is still full after a wait, the event loop writes, and waits
-    /// itself.
+    /// the socket is full. So if it is still full after a wait, a write of the event loop waits
+    /// instead.
     async fn send_outbound(&mut self, outbound: &Outbound) -> io::Result<usize> {
         self.take_turn().await;
         if std::mem::take(&mut self.is_full) {
@@ -415,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_answer_waits_for_memory_and_is_content_with_little() {
+    fn a_large_answer_waits_for_memory_and_goes_on_with_a_small_send_buffer() {
         let root = cgroup::tree(
             "frugal",
             &[
@@ -432,8 +434,8 @@ mod tests {
         std::fs::remove_dir_all(root).unwrap();
     }
 
-    /// Sends a short answer, while memory is used up, to a peer that has read all before, and to one
-    /// that has not, until that one resets its connection.
+    /// Sends a short answer to two peers while memory is used up: to one that has read everything
+    /// before, and to one that has not. The second answer waits until its peer resets.
     async fn send_near_the_limit(gauge: MemoryGauge) {
         let worker = worker_within(Some(gauge));
         let socket = |far: std::net::TcpStream| {

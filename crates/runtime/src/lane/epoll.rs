@@ -13,10 +13,10 @@ use crate::lane::roster::{self, Client, Departure, Roster, Verdict};
 use crate::os::sys::{self, Epoll, Ready};
 use crate::worker::Worker;
 
-/// Bytes of the buffer that all connections are read into: some hundred pipelined heads.
+/// Bytes of the buffer that all connections are read into: a few hundred pipelined heads.
 const READ_BYTES: usize = 16 * 1024;
 
-/// Bytes of answers to one read that need no allocation.
+/// The answers to one read need no allocation up to this many bytes.
 const GATHER_BYTES: usize = 64 * 1024;
 
 /// Events that one epoll_wait(2) returns at most.
@@ -31,9 +31,9 @@ pub(super) struct Backend {
     set: Epoll,
     ready: Vec<Ready>,
     roster: Roster,
-    /// By socket: where the connection is that it belongs to.
+    /// Where the connection of each socket is, by the number of the socket.
     standings: Vec<Standing>,
-    /// Connections that have become ready while a session had them.
+    /// Connections that became ready while a session had them, and that are here again.
     returned: Vec<u32>,
     input: Vec<u8>,
     outbox: Outbox,
@@ -44,8 +44,8 @@ pub(super) struct Backend {
 enum Standing {
     /// In the roster, with this index.
     Here(u32),
-    /// In a session or nowhere, and whether there may be something to read that the set will not
-    /// report again.
+    /// In a session, or closed. `is_ready` is whether there may be something to read that the set
+    /// will not report again.
     Away { is_ready: bool },
 }
 
@@ -62,7 +62,8 @@ impl Backend {
         })
     }
 
-    /// Takes a connection in. True if it may have something to read that the set does not report.
+    /// Takes a connection in. Returns true if it may have something to read that the set does not
+    /// report.
     pub(super) fn insert(&mut self, worker: &Worker, mut client: Client) -> bool {
         let socket = client.stream.as_raw_fd();
         let was_ready = client.registration.is_some() && self.is_ready_away(socket);
@@ -72,7 +73,7 @@ impl Backend {
         let is_registered = client.registration.is_some();
         let index = self.roster.insert(worker, client);
         if !is_registered {
-            // The kernel has no memory for it: the connection is closed.
+            // The kernel has no memory for another entry, so the connection is closed.
             self.roster.fail(worker, index);
             return false;
         }
@@ -95,12 +96,13 @@ impl Backend {
         self.standings[place] = standing;
     }
 
-    /// Answers the connections that are ready. True if there are no others.
+    /// Answers the connections that are ready. Returns true if no further ones are.
     pub(super) fn turn(&mut self, worker: &Worker, depart: &mut dyn FnMut(Departure)) -> bool {
         while let Some(index) = self.returned.pop() {
             self.read(worker, index, true).into_iter().for_each(&mut *depart);
         }
-        // A worker whose epoll set does not work any more can do nothing: the process ends.
+        // A worker whose epoll set does not work any more can do nothing, so it panics. That ends
+        // the process, unless the program that embeds the server unwinds.
         self.set.wait(&mut self.ready).expect("the epoll set of a lane works");
         let mut position = 0;
         while let Some(&Ready { socket, has_ended }) = self.ready.get(position) {
@@ -115,9 +117,9 @@ impl Backend {
         position < EVENTS_MAX
     }
 
-    /// Reads and answers until a short read shows that nothing more has arrived. If the end of the
-    /// peer may follow, which is reported together with the bytes and only once, until nothing is
-    /// left.
+    /// Reads and answers until a short read shows that nothing more has arrived. If `has_ended`, a
+    /// short read is not enough: the set reports the end of the stream only once, together with
+    /// the bytes before it.
     fn read(&mut self, worker: &Worker, index: u32, has_ended: bool) -> Option<Departure> {
         let socket = self.roster.socket(index)?;
         let departure = self.read_all(worker, index, socket, has_ended);
@@ -162,7 +164,7 @@ impl Backend {
         if let Verdict::Unusual { used } = verdict {
             return self.depart(worker, index, 0, used);
         }
-        // The session finds out the error, because it tries the same write.
+        // An error is left to the session, which tries the same write.
         let sent = sys::send_at_once(socket, &self.outbox.bytes).unwrap_or(0);
         if sent < self.outbox.bytes.len() {
             return self.depart(worker, index, sent, self.input.len());
@@ -175,8 +177,8 @@ impl Backend {
         None
     }
 
-    /// Moves a connection to a session: with the answers in the outbox, of which `sent` bytes have
-    /// been sent, and with what has been read behind the first `used` bytes.
+    /// Moves a connection to a session, together with the answers in the outbox, of which `sent`
+    /// bytes have been sent, and with the bytes that have been read after the first `used` ones.
     fn depart(
         &mut self,
         worker: &Worker,
@@ -215,7 +217,7 @@ mod tests {
     const LARGE: &[u8] = b"GET /heartbeat/100000 HTTP/1.1\r\nHost: a\r\n\r\n";
     const SMALL: &[u8] = b"GET /heartbeat/17 HTTP/1.1\r\nHost: a\r\n\r\n";
 
-    /// A turn, as soon as there is something to do, and who departs in it.
+    /// Runs a turn as soon as there is something to do, and returns the client that departs in it.
     fn turn(lane: &mut Backend, worker: &Worker) -> Option<Client> {
         if lane.returned.is_empty() {
             let mut set =

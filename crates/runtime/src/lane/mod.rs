@@ -4,8 +4,8 @@
 //!
 //! The lane reads requests with the dialogue that a session uses, one read at a time. As soon as a
 //! request is unusual (a part of a head, a long body, a large answer, an answer that closes), a
-//! session takes over at the first byte of that request, behind the answers that came before it.
-//! So no request is half read in the lane.
+//! session takes over at the first byte of that request, after the answers to those before it. So
+//! the lane never keeps a part of a request.
 
 mod epoll;
 #[allow(unsafe_code)]
@@ -27,7 +27,7 @@ use crate::worker::Worker;
 /// The lane of one worker.
 pub(crate) struct Lane {
     backend: RefCell<Backend>,
-    /// Whether a connection has come that the next turn has to receive from.
+    /// Whether a connection has come for which the next turn has something to do.
     is_dirty: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -42,7 +42,7 @@ impl Lane {
     /// An empty lane for a worker on `driver`, built in the thread of the worker.
     ///
     /// # Errors
-    /// What refused its ring or its epoll set.
+    /// Those of io_uring_setup(2) or epoll_create1(2).
     pub(crate) fn new(driver: Driver) -> io::Result<Self> {
         let backend = match driver {
             Driver::IoUring => Backend::Uring(uring::Backend::new()?),
@@ -77,7 +77,8 @@ impl Lane {
         }
     }
 
-    /// Whether the next turn has something to do that its descriptor does not tell; if not, `waker` is woken when that changes.
+    /// Whether the next turn has something to do that the descriptor of the lane does not report.
+    /// If not, `waker` is woken when that changes.
     pub(crate) fn poll_dirty(&self, waker: &Waker) -> Poll<()> {
         if self.is_dirty.get() {
             return Poll::Ready(());
@@ -86,7 +87,7 @@ impl Lane {
         Poll::Pending
     }
 
-    /// Answers some of what has arrived. True if nothing is left of it.
+    /// Answers some of what has arrived. Returns true if nothing is left to answer.
     pub(crate) fn turn(&self, worker: &Worker, depart: &mut dyn FnMut(Departure)) -> bool {
         self.is_dirty.set(false);
         match &mut *self.backend.borrow_mut() {

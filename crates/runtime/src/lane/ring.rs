@@ -4,8 +4,8 @@
 //! A receive waits in the kernel, so its buffer belongs to this file until its completion. A send
 //! never waits (MSG_DONTWAIT): it is over when [`Ring::perform`] returns.
 //!
-//! COOP_TASKRUN and not DEFER_TASKRUN: monoio watches the descriptor of this ring, and with
-//! DEFER_TASKRUN wake-ups were lost (Linux 6.18).
+//! The ring has COOP_TASKRUN and not DEFER_TASKRUN: monoio watches the descriptor of this ring, and
+//! with DEFER_TASKRUN wake-ups were lost (Linux 6.18).
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,19 +13,19 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use io_uring::{IoUring, opcode, squeue, types};
 
-/// Bytes of a receive buffer: enough for the head of a prober or a load generator, little enough
-/// to hold ten thousand of. A longer head is read in a session.
+/// Bytes of a receive buffer: enough for the head of a prober or a load generator, and small enough
+/// to have ten thousand of them. A longer head is read in a session.
 pub(super) const BUFFER_BYTES: usize = 512;
 
 /// Submission queue entries. The ring submits when it is full, so this bounds a batch and not the
 /// connections.
 const ENTRIES: u32 = 256;
 
-/// Completion queue entries. The kernel keeps further completions, and puts them into the queue
-/// when it is entered.
+/// Completion queue entries. The kernel keeps further completions, and puts them into the queue at
+/// the next io_uring_enter(2).
 const COMPLETION_ENTRIES: u32 = 1024;
 
-/// Spare receive buffers kept at most.
+/// The most spare receive buffers that are kept.
 const SPARE_BUFFERS_MAX: usize = 64;
 
 /// The bit of `user_data` that is set for a send and clear for a receive.
@@ -36,8 +36,8 @@ type Buffer = Box<[u8; BUFFER_BYTES]>;
 /// The ring, and the buffers of the receives that are in flight.
 pub(super) struct Ring {
     ring: IoUring,
-    /// By connection: the buffer of its receive, from the start of the receive to the use of what
-    /// it brought.
+    /// The receive buffer of each connection, by its index: present from the first receive until
+    /// [`Ring::release`].
     buffers: Vec<Option<Buffer>>,
     spare: Vec<Buffer>,
     receives_in_flight: usize,
@@ -49,7 +49,7 @@ pub(super) struct Ring {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Send {
     pub(super) socket: RawFd,
-    /// Which bytes of the outbox.
+    /// The bytes from `start` to `end` of the outbox are sent.
     pub(super) start: usize,
     pub(super) end: usize,
     /// Its result: bytes sent, or -errno.
@@ -91,7 +91,8 @@ impl Ring {
         let entry =
             opcode::Recv::new(types::Fd(socket), buffer.as_mut_ptr(), BUFFER_BYTES as u32).build();
         // SAFETY: the buffer is on the heap and stays in `buffers` until the completion has been
-        // reaped: `release` asserts it, and Drop leaks the buffers of what is in flight.
+        // reaped: `Backend` calls `release` only for a connection without a receive in flight, and
+        // Drop leaks the buffers of what is in flight.
         unsafe { self.push(&entry.user_data(index.into()))? };
         self.receives_in_flight += 1;
         Ok(())
@@ -102,7 +103,7 @@ impl Ring {
         !self.ring.submission().is_empty()
     }
 
-    /// The next connection whose receive has ended, and how.
+    /// The next connection whose receive has ended, and the result of the receive.
     pub(super) fn next_received(&mut self) -> Option<(u32, i32)> {
         self.received.pop_front()
     }
@@ -136,8 +137,8 @@ impl Ring {
                     .build()
                     .user_data(SEND | position as u64);
             // SAFETY: `bytes` is borrowed for this call, which returns only when the send has its
-            // result; if the kernel can not be entered, it has not seen the entry or the process
-            // ends (see `lane`).
+            // result. If the kernel can not be entered, it has not seen the entry, and never will:
+            // the caller panics and does not use the ring again.
             unsafe { self.push(&entry)? };
             waiting += 1;
         }
@@ -216,7 +217,7 @@ impl AsRawFd for Ring {
 impl Drop for Ring {
     fn drop(&mut self) {
         if self.receives_in_flight > 0 {
-            // The kernel may still write to them.
+            // They are leaked, because the kernel may still write to them.
             std::mem::forget(std::mem::take(&mut self.buffers));
         }
     }

@@ -1,5 +1,5 @@
-//! Owns the connections of a lane, and how the lane answers the bytes that they send. Knows no ring
-//! and no epoll set.
+//! Owns the connections of a lane, and how the lane answers the bytes that they send. Must not
+//! know the ring or the epoll set.
 
 use std::net::{IpAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -18,17 +18,18 @@ use crate::os::sys::Registration;
 use crate::place::Place;
 use crate::worker::Worker;
 
-/// Answers to one read, in bytes, after which a session takes over: it sends them before it encodes
-/// further ones.
+/// If the answers to one read are longer than this, in bytes, a session takes over: it sends them
+/// before it encodes further ones.
 const ANSWER_BYTES_MAX: usize = 32 * 1024;
 
 /// A connection between two requests.
 #[derive(Debug)]
 pub(crate) struct Client {
-    /// Counts the connection as long as it is there. Dropped before the socket that it names.
+    /// Counts the connection until it is dropped. This is before the socket is closed, which the
+    /// place names by number.
     pub(crate) place: Place,
     /// Its entry in the epoll set of the lane, if there is one: a session that never waits leaves
-    /// it there. Dropped before the socket.
+    /// it there. Dropped before the socket is closed.
     pub(crate) registration: Option<Registration>,
     pub(crate) stream: TcpStream,
     pub(crate) remote: IpAddr,
@@ -39,7 +40,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Whether only its health check is answered, because it is above the limit of connections.
+    /// Whether only health checks are answered, because the connection is above the limit.
     pub(crate) fn is_restricted(&self) -> bool {
         self.place.rank == Rank::Above
     }
@@ -59,12 +60,12 @@ pub(super) struct Roster {
     free: Vec<u32>,
 }
 
-/// What the lane made of the bytes of one read.
+/// What the lane has done with the bytes of one read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The answers to all of them are in the outbox.
     Answered,
-    /// A session takes over behind the first `used` bytes, whose answers are in the outbox.
+    /// A session takes over after the first `used` bytes, whose answers are in the outbox.
     Unusual { used: usize },
 }
 
@@ -86,7 +87,7 @@ impl Roster {
         (self.clients.len() - 1) as u32
     }
 
-    /// The socket of a connection that is here.
+    /// The socket of a connection, if it is here.
     pub(super) fn socket(&self, index: u32) -> Option<RawFd> {
         Some(self.client(index)?.stream.as_raw_fd())
     }
@@ -107,7 +108,7 @@ impl Roster {
         }
     }
 
-    /// Answers the requests in `input` as far as they are usual.
+    /// Answers the requests in `input` up to the first unusual one.
     pub(super) fn answer(
         &mut self,
         worker: &Worker,
@@ -118,7 +119,7 @@ impl Roster {
         let Some(Some(client)) = self.clients.get_mut(index as usize) else {
             return Verdict::Answered;
         };
-        // A session finds out whether this peer reads its answers.
+        // Memory is used up: a session checks whether this peer reads its answers.
         if !worker.has_memory_for_unread() {
             return Verdict::Unusual { used: 0 };
         }
@@ -130,7 +131,7 @@ impl Roster {
         verdict
     }
 
-    /// EOF, real or caused by a deadline's shutdown(2). Some if that needs a session.
+    /// Handles EOF, real or caused by a deadline's shutdown(2). Returns Some if it needs a session.
     pub(super) fn end(&mut self, worker: &Worker, index: u32) -> Option<Departure> {
         let client = self.remove(index)?;
         let watch = client.place.watch;
@@ -142,11 +143,12 @@ impl Roster {
             Some(_) if worker.is_draining() => End::Drained,
             Some(wait) => End::TimedOut(wait),
         };
-        // Bytes from the peer that arrive after a plain close would make it a reset.
+        // After a plain close, bytes that still arrive would cause a reset. A session half-closes
+        // and drains the connection first.
         Some(Departure { client, start: Start { end: Some(end), ..Start::default() } })
     }
 
-    /// A read has failed: the connection is closed.
+    /// Closes a connection on which a read has failed.
     pub(super) fn fail(&mut self, worker: &Worker, index: u32) {
         if let Some(client) = self.remove(index) {
             let watch = client.place.watch;
@@ -160,9 +162,9 @@ impl Roster {
     }
 }
 
-/// Answers the requests in `input` as far as they are usual.
+/// Answers the requests in `input` up to the first unusual one.
 pub(crate) fn answer(dialogue: &mut Dialogue<'_>, input: &[u8], outbox: &mut Outbox) -> Verdict {
-    // Behind the last request whose answer is in the outbox.
+    // The end of the last request whose answer is in the outbox.
     let mut answered = 0;
     let mut used = 0;
     let end = outbox.bytes.len() + ANSWER_BYTES_MAX;
@@ -185,7 +187,7 @@ pub(crate) fn answer(dialogue: &mut Dialogue<'_>, input: &[u8], outbox: &mut Out
 }
 
 /// What a session starts with: the answers between two marks of `outbox`, of which `sent` bytes
-/// have been sent, and `received` bytes behind their requests.
+/// have been sent, and the `received` bytes that follow their requests.
 pub(crate) fn session_start(
     buffers: &Buffers,
     outbox: &Outbox,

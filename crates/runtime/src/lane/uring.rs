@@ -10,7 +10,7 @@ use crate::lane::ring::{Ring, Send};
 use crate::lane::roster::{self, Client, Departure, Roster, Verdict};
 use crate::worker::Worker;
 
-/// Answers are sent once they are this long, even if more requests are here.
+/// Answers are sent once they are this long, in bytes, even if more requests have arrived.
 const GATHER_BYTES: usize = 64 * 1024;
 
 /// The ring and its connections.
@@ -19,7 +19,7 @@ pub(super) struct Backend {
     roster: Roster,
     outbox: Outbox,
     sends: Vec<Send>,
-    /// By place in `sends`: whose answers they are.
+    /// Whose answers each entry of `sends` sends, at the same position.
     answers: Vec<Answers>,
 }
 
@@ -48,9 +48,10 @@ impl Backend {
     }
 
     /// One round: sends and receives are submitted, then what has arrived is answered into the
-    /// outbox, which the next round sends. True if there is no next round.
+    /// outbox, which the next round sends. Returns true if there is nothing for a next round.
     pub(super) fn turn(&mut self, worker: &Worker, depart: &mut dyn FnMut(Departure)) -> bool {
-        // A worker whose ring does not work any more can do nothing: the process ends.
+        // A worker whose ring does not work any more can do nothing, so it panics. That ends the
+        // process, unless the program that embeds the server unwinds.
         self.ring.perform(&self.outbox.bytes, &mut self.sends).expect("the ring of a lane works");
         self.settle(worker, depart);
         while self.outbox.bytes.len() < GATHER_BYTES
@@ -61,7 +62,8 @@ impl Backend {
         self.sends.is_empty() && !self.ring.has_queued()
     }
 
-    /// Every send has its result: those whose answers are out wait for the next request.
+    /// Handles the results of the sends. A connection whose answers have been sent waits for its
+    /// next request, and any other one moves to a session.
     fn settle(&mut self, worker: &Worker, depart: &mut dyn FnMut(Departure)) {
         if self.sends.is_empty() {
             return;
@@ -76,7 +78,7 @@ impl Backend {
                 self.roster.wait_on(worker, index, now_ms);
                 self.receive(worker, index);
             } else if let Some(client) = self.remove(index) {
-                // The socket is full, or its peer is gone: the session's write finds out.
+                // The socket is full, or the peer is gone: the session's next write shows which.
                 let marks = (from, until);
                 let start = roster::session_start(&worker.buffers, &self.outbox, marks, sent, &[]);
                 depart(Departure { client, start });
@@ -87,7 +89,7 @@ impl Backend {
         self.outbox.clear();
     }
 
-    /// A receive has ended, with this result of recv(2) or -errno.
+    /// Handles a receive that has ended, with the result of recv(2) or -errno.
     fn read(
         &mut self,
         worker: &Worker,

@@ -15,7 +15,7 @@ use crate::observe::log_sink::{LogSink, Outcome};
 /// Bytes of waiting lines that a worker keeps; further lines are dropped.
 const WAITING_BYTES_MAX: usize = 256 * 1024;
 
-/// Bytes of waiting lines from which on they are written without waiting for the next flush.
+/// Once this many bytes of lines wait, they are written without waiting for the next flush.
 const FLUSH_BYTES: usize = 32 * 1024;
 
 /// One answered request, as a line shows it.
@@ -45,14 +45,14 @@ pub(crate) struct AccessLog {
     format: LogFormat,
     sink: Arc<LogSink>,
     waiting: RefCell<Vec<u8>>,
-    /// Lines dropped since the last one that said so.
+    /// Lines dropped since the last line that reported it.
     dropped: Cell<u64>,
     /// Lines dropped since `take_dropped` was last called.
     dropped_unreported: Cell<u64>,
     stamp: RefCell<Stamp>,
 }
 
-/// The date of a second, so that only its fraction is written anew.
+/// The text of the current second, so that only the fraction is written anew.
 #[derive(Debug, Default)]
 struct Stamp {
     unix_seconds: u64,
@@ -86,7 +86,8 @@ impl AccessLog {
         }
     }
 
-    /// Writes the waiting lines as far as standard output accepts them. True if none is left.
+    /// Writes the waiting lines as far as standard output accepts them. Returns true if none is
+    /// left.
     pub(crate) fn flush(&self) -> bool {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.is_empty() && self.dropped.get() == 0 && self.sink.is_idle() {
@@ -115,7 +116,7 @@ impl AccessLog {
         false
     }
 
-    /// Lines dropped since this was last asked.
+    /// Lines dropped since the last call.
     pub(crate) fn take_dropped(&self) -> u64 {
         self.dropped_unreported.replace(0)
     }
@@ -125,7 +126,7 @@ impl AccessLog {
         self.dropped_unreported.set(self.dropped_unreported.get() + lines);
     }
 
-    /// Calls `with` with the time of now: RFC 3339, UTC, microseconds.
+    /// Calls `with` with the current time: RFC 3339, UTC, microseconds.
     fn with_stamp(&self, with: impl FnOnce(&str)) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut stamp = self.stamp.borrow_mut();
@@ -225,7 +226,8 @@ fn push_address(out: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
-/// Escaped text holds no control bytes and no double quotes, but backslashes, which JSON doubles.
+/// Escaped text has no control characters and no double quotes. It may have backslashes, which are
+/// doubled in JSON.
 fn push_escaped(out: &mut Vec<u8>, escaped: &str, format: LogFormat) {
     if format == LogFormat::Tsv {
         return push_all(out, &[escaped]);

@@ -2,7 +2,7 @@
 
 use crate::deadlines::Wait;
 
-/// Why a session is over.
+/// Why a connection is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// The peer closed between requests, or asked to close.
@@ -15,9 +15,10 @@ pub(crate) enum End {
     BodyUnread,
     /// A wait took too long.
     TimedOut(Wait),
-    /// This side is draining.
+    /// The server is draining.
     Drained,
-    /// There were too many connections: it was answered with 503.
+    /// It was above the limit of connections: it was answered once, with 503 unless it asked for
+    /// the health of the server.
     TurnedDown,
 }
 

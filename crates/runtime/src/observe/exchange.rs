@@ -21,7 +21,7 @@ pub(crate) struct Exchange {
     pub(crate) name: NameBytes,
 }
 
-/// How long the method and the path of a request are in the access log, in bytes after escaping.
+/// The lengths of the method and the path of a request in the access log, in bytes after escaping.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NameBytes {
     pub(crate) verb: usize,

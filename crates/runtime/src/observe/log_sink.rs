@@ -1,10 +1,11 @@
-//! Owns standard output as all workers of a process share it: whole lines, and no worker waits.
+//! Owns standard output, which all workers of a server share: lines stay whole, and no worker
+//! waits for it.
 //!
-//! Only a thread can promise that. O_NONBLOCK would hold for every process that shares the output,
-//! has no effect on a file on a slow disk, and can not be set on a file description of one's own
-//! without procfs and the right to open the file again. So a thread writes, and may wait: for a
-//! pipe that has no reader, a terminal that has been stopped, a disk that hangs. Workers send it
-//! lines through a channel, which never waits, up to a bound.
+//! Only a thread can guarantee that. O_NONBLOCK would apply to every process that shares the
+//! output, and has no effect on a file on a slow disk. For a file description of its own, the
+//! server would need procfs and the right to open the file again. So a thread writes, and may wait:
+//! for a pipe that nobody reads, a terminal that has been stopped, or a disk that hangs. Workers
+//! send it lines through a channel, which never waits, up to a bound.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -16,20 +17,20 @@ use std::thread;
 
 use crate::os::sys;
 
-/// Bytes that wait for the thread at most, those that it is writing included.
+/// The most bytes that wait for the thread, those that it is writing included.
 const WAITING_BYTES_MAX: usize = 128 * 1024;
 
 /// Stack of the thread, which calls little but write(2).
 const STACK_BYTES: usize = 64 * 1024;
 
-/// Standard output. Dropping it ends the thread, once that has written what waits.
+/// Standard output. Dropping this ends the thread once it has written what waits.
 #[derive(Debug)]
 pub(crate) struct LogSink {
     batches: Sender<Vec<u8>>,
     counts: Arc<Counts>,
 }
 
-/// What the thread and the workers know of each other.
+/// The numbers that the thread and the workers share.
 #[derive(Debug, Default)]
 struct Counts {
     /// Bytes that have been handed over and are neither written nor lost.
@@ -38,14 +39,14 @@ struct Counts {
     lost_lines: AtomicU64,
 }
 
-/// What became of lines that were handed on.
+/// The result of [`LogSink::write`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// All were taken.
+    /// All lines were taken.
     Taken,
-    /// Some were not; they wait.
+    /// Some lines were not taken. They still wait.
     Stalled,
-    /// This many can not be written and are gone.
+    /// This many earlier lines could not be written and are gone.
     Lost(u64),
 }
 
@@ -89,7 +90,7 @@ impl LogSink {
 
 /// Writes all batches. The thread ends with the last sender.
 fn write_all(mut output: impl Write + AsRawFd, batches: &Receiver<Vec<u8>>, counts: &Counts) {
-    // What the output has not taken of a line that it has begun goes before anything else.
+    // If a line has been written in part, its rest goes before anything else.
     let mut waiting = Vec::new();
     let mut has_begun = false;
     for batch in batches {
@@ -109,7 +110,7 @@ fn write_all(mut output: impl Write + AsRawFd, batches: &Receiver<Vec<u8>>, coun
     }
 }
 
-/// Writes all of `bytes`, however long that takes. Says how many were written before an error.
+/// Writes all of `bytes`, however long that takes. Returns how many were written before an error.
 fn write(output: &mut (impl Write + AsRawFd), bytes: &[u8]) -> (usize, io::Result<()>) {
     let mut written = 0;
     while written < bytes.len() {
@@ -129,7 +130,7 @@ fn write(output: &mut (impl Write + AsRawFd), bytes: &[u8]) -> (usize, io::Resul
     (written, Ok(()))
 }
 
-/// Length of the whole lines at the front of `lines` that fit into `bytes_max`, all of them whole.
+/// Length of the lines at the front of `lines` that fit into `bytes_max`. `lines` has whole lines.
 fn whole_lines(lines: &[u8], bytes_max: usize) -> usize {
     if lines.len() <= bytes_max {
         return lines.len();
@@ -238,7 +239,7 @@ mod tests {
         assert!(text == lines(1000));
     }
 
-    /// An output that takes as many bytes as its next answer says; 0 is an error.
+    /// An output that takes as many bytes as its next answer allows; 0 is an error.
     struct Limited {
         answers: Vec<usize>,
         taken: Arc<Mutex<Vec<u8>>>,

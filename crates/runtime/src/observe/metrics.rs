@@ -27,7 +27,7 @@ pub(crate) const BUCKETS: [(Duration, &str); 7] = [
 pub(crate) const SIZE_CLASSES: [(u64, &str); 5] =
     [(1 << 10, "1k"), (64 << 10, "64k"), (1 << 20, "1m"), (64 << 20, "64m"), (1 << 30, "1g")];
 
-/// A number that one worker writes and any may read.
+/// A number that one worker writes and any worker may read.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -46,7 +46,7 @@ impl Counter {
     }
 }
 
-/// Upper bounds of the round-trip times, from a neighbour to another continent.
+/// Upper bounds of the round-trip times, from a neighbor to another continent.
 pub(crate) const RTT_BUCKETS: [(Duration, &str); 5] = [
     (Duration::from_micros(100), "0.0001"),
     (Duration::from_millis(1), "0.001"),
@@ -55,15 +55,15 @@ pub(crate) const RTT_BUCKETS: [(Duration, &str); 5] = [
     (Duration::from_secs(1), "1"),
 ];
 
-/// Upper bounds of the path MTUs, in bytes: those that networks have. 1280 is the least of IPv6,
-/// 1400 is that of many VPNs, 1450 of VXLAN, 1460 of Google, 1480 of IP in IP, 1500 of Ethernet,
-/// 8951 and 9001 of jumbo frames with and without VXLAN, 65535 of the loopback.
+/// Upper bounds of the path MTUs, in bytes: the MTUs that networks have. 1280 is the minimum of
+/// IPv6, 1400 is the MTU of many VPNs, 1450 of VXLAN, 1460 of Google, 1480 of IP in IP, 1500 of
+/// Ethernet, 8951 and 9001 of jumbo frames with and without VXLAN, 65535 of the loopback.
 pub(crate) const MTU_BUCKETS: [u32; 9] = [1280, 1400, 1450, 1460, 1480, 1500, 8951, 9001, 65_535];
 
 /// How often a value fell between two of `BOUNDS - 1` bounds, and the sum of the values.
 #[derive(Debug)]
 pub(crate) struct Histogram<const BOUNDS: usize> {
-    /// Not cumulative; the last one is above every bound.
+    /// Not cumulative; the last one counts values above every bound.
     pub(crate) buckets: [Counter; BOUNDS],
     /// In nanoseconds or bytes.
     pub(crate) sum: Counter,
@@ -150,7 +150,7 @@ mod tests {
     use crate::observe::exchange::NameBytes;
 
     #[test]
-    fn bounds_are_written_as_they_are() {
+    fn the_label_of_every_bucket_is_its_bound() {
         for (bound, label) in BUCKETS {
             assert_eq!(label.parse::<f64>().unwrap(), bound.as_secs_f64());
         }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::observe::exchange::NameBytes;
 
-/// Longest path in a line, in bytes before escaping; the rest is cut off.
+/// Longest method or path in a line, in bytes before escaping; the rest is cut off.
 pub(crate) const PATH_BYTES_MAX: usize = 256;
 
 /// Method and path of a request, escaped for the access log.
@@ -42,7 +42,7 @@ impl Name {
         &self.text
     }
 
-    /// The positions in [`Name::text`] at which the method ends and the path ends.
+    /// The lengths of the method and of the path in [`Name::text`].
     pub(crate) fn bytes(&self) -> NameBytes {
         NameBytes { verb: self.verb_bytes, path: self.text.len() - self.verb_bytes }
     }
@@ -69,8 +69,8 @@ pub(crate) fn escape(bytes: &[u8], out: &mut String) {
     }
 }
 
-/// Whether a terminal or a viewer would show the line as something else than it is (Unicode
-/// Standard Annex 9, and the general categories Zl, Zp and Cf that annex names).
+/// Whether a terminal or a viewer would show the line as something other than it is (Unicode
+/// Standard Annex 9, and the general categories Zl, Zp and Cf, which that annex names).
 fn is_misleading(character: char) -> bool {
     character.is_control()
         || matches!(

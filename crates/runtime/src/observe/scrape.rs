@@ -1,4 +1,5 @@
-//! Owns the Prometheus text of a scrape (exposition format 0.0.4): the counters of all workers, summed.
+//! Owns the Prometheus text of a scrape (exposition format 0.0.4): the counters of all workers,
+//! summed.
 
 use std::fmt::Write;
 use std::fs;
@@ -74,7 +75,7 @@ pub(crate) fn render(shared: &Shared) -> String {
     text
 }
 
-/// What holds at the moment.
+/// The gauges of the state at the moment.
 fn state(text: &mut String, shared: &Shared) {
     let connections = [&shared.connections, &shared.above_limit, &shared.operators];
     let connections: usize = connections.iter().map(|count| count.load(Ordering::Relaxed)).sum();
@@ -161,8 +162,8 @@ fn paths(text: &mut String, workers: &[Counters]) {
     histogram(text, name, "", bounds, 1.0, workers, |worker| &worker.tcp_path_mtu);
 }
 
-/// Writes a histogram, summed over the workers, if it has counted anything. `unit` is how many of
-/// what it counts make one of what is written.
+/// Writes a histogram, summed over the workers, if it has counted anything. The sum is divided by
+/// `unit`: by 1e9 if it counts nanoseconds and is written in seconds.
 fn histogram<const BOUNDS: usize>(
     text: &mut String,
     name: &str,
@@ -175,7 +176,8 @@ fn histogram<const BOUNDS: usize>(
     let total = |counter: &dyn Fn(&Histogram<BOUNDS>) -> &Counter| {
         workers.iter().map(|worker| counter(of(worker)).value()).sum::<u64>()
     };
-    // Read before the buckets, so that +Inf is no less than they are.
+    // A worker adds to a bucket first and to the sum second. The sum is read before the buckets, so
+    // that they count every value in it.
     let sum = total(&|histogram| &histogram.sum) as f64 / unit;
     let comma = if label.is_empty() { "" } else { "," };
     let mut cumulative = 0;
@@ -212,7 +214,7 @@ fn zerocopy(text: &mut String, copied: u64, not_copied: u64) {
     }
 }
 
-/// The metrics that every Prometheus client library gives, by their names.
+/// The metrics that every Prometheus client library exports, under the names that they have there.
 fn of_process(text: &mut String, shared: &Shared) {
     let name = "process_cpu_seconds_total";
     family(text, name, "counter", "Total user and system CPU time spent in seconds.");
@@ -246,8 +248,8 @@ fn memory_bytes() -> Option<(u64, u64)> {
     Some((pages.next()?.ok()? * page_bytes, pages.next()?.ok()? * page_bytes))
 }
 
-/// Open descriptors: Linux 6.2 reports their number as the size of the directory. Counting its
-/// entries would hold up a loop with ten thousand connections for milliseconds.
+/// Open descriptors. Linux 6.2 and later report their number as the size of the directory. Counting
+/// its entries would hold up an event loop with ten thousand connections for milliseconds.
 fn open_descriptors() -> Option<u64> {
     match fs::metadata("/proc/self/fd").ok()?.len() {
         0 => fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as u64),

@@ -1,5 +1,5 @@
-//! Owns what the kernel's figures about a connection (tcp(7), TCP_INFO) become: additions to the
-//! counters, and the fields of Server-Timing.
+//! Owns what is made of the kernel's figures about a connection (TCP_INFO, tcp(7)): additions to
+//! the counters, columns of the access log, and fields of Server-Timing.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::observe::metrics::Counters;
 /// Adds what is new about a connection to the counters. A connection on which nothing has been sent
 /// since the last time adds no sample.
 pub(crate) fn sample(socket: BorrowedFd<'_>, counted: &mut Counted, counters: &Counters) {
-    // A kernel or a profile that refuses it leaves the counters as they are.
+    // If the kernel or a seccomp profile refuses the call, the counters stay as they are.
     let Ok(info) = tcp_info(socket) else { return };
     add(&info, counted, counters);
 }

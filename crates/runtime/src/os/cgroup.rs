@@ -5,9 +5,9 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// How much of the memory limit is in use when memory counts as scarce, and as used up; in percent.
-/// What remains is for the writes under way, the batches in which the kernel counts (256 KiB per
-/// CPU), and new connections.
+/// The use of the memory limit, in percent, from which on memory counts as scarce and as used up.
+/// The rest is for the writes under way, the batches in which the kernel counts (256 KiB per CPU),
+/// and new connections.
 const SCARCE_PERCENT: u64 = 50;
 const USED_UP_PERCENT: u64 = 75;
 
@@ -29,19 +29,20 @@ pub(crate) enum Memory {
 #[derive(Debug)]
 pub(crate) struct MemoryGauge {
     current: File,
-    /// Says which part of it is pages of files, which the kernel frees before it ends a process.
+    /// `memory.stat`, which reports how much of `current` is page cache. The kernel frees page
+    /// cache before it kills a process.
     stat: Option<File>,
     limit_bytes: u64,
     version: &'static Version,
 }
 
-/// Where a version of cgroups keeps the memory of a group.
+/// Where a version of cgroups reports the memory of a group.
 #[derive(Debug)]
 struct Version {
     mount: &'static str,
     limit: &'static str,
     current: &'static str,
-    /// The names of pages of files in `memory.stat`, those of the groups inside included.
+    /// The names of the page cache in `memory.stat`, that of child groups included.
     file_pages: [&'static str; 2],
 }
 
@@ -59,7 +60,7 @@ static VERSION_2: Version = Version {
     file_pages: ["inactive_file", "active_file"],
 };
 
-/// Bytes of `memory.stat` that are looked at: more than it has.
+/// Bytes of `memory.stat` that are read: more than the file has.
 const STAT_BYTES_MAX: usize = 8 * 1024;
 
 impl MemoryGauge {
@@ -86,12 +87,12 @@ impl MemoryGauge {
         self.limit_bytes
     }
 
-    /// How things stand: one pread(2) of a file of the kernel, and a second one if memory seems
+    /// Reads what is left: one pread(2) of a file of the kernel, and a second one if memory seems
     /// to be short.
     pub(crate) fn read(&self) -> Memory {
         let mut text = [0; 24];
         let used = read_text(&self.current, &mut text).and_then(|text| text.trim().parse().ok());
-        // Without an answer it is as if there were no limit.
+        // If the file can not be read, memory counts as ample.
         let used: u64 = used.unwrap_or(0);
         match self.judge(used) {
             Memory::Ample => Memory::Ample,
@@ -118,7 +119,7 @@ impl MemoryGauge {
     }
 }
 
-/// The beginning of a file.
+/// The beginning of a file, as text.
 fn read_text<'t>(file: &File, text: &'t mut [u8]) -> Option<&'t str> {
     let bytes = file.read_at(text, 0).ok()?;
     str::from_utf8(&text[..bytes]).ok()
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_how_much_of_the_lowest_memory_limit_is_used() {
+    fn reports_how_much_of_the_lowest_memory_limit_is_used() {
         let root = tree(
             "memory",
             &[
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_files_are_no_use_of_memory() {
+    fn page_cache_does_not_count_as_used_memory() {
         for (name, groups, folder, [limit, current], stat) in [
             (
                 "stat-1",

@@ -1,5 +1,5 @@
-//! Owns the time of a worker: coarse and without a system call, exact enough for deadlines and for
-//! the Date field.
+//! Owns the time of a worker: coarse, but exact enough for deadlines and for the Date field, and
+//! read without a system call.
 
 use std::cell::RefCell;
 
@@ -18,7 +18,7 @@ impl Clock {
         Self { date: RefCell::new(DateLine::new(0)) }
     }
 
-    /// Milliseconds since some moment; exact to the kernel's tick.
+    /// Milliseconds since some moment, exact to the kernel's tick.
     pub(crate) fn now_ms(&self) -> u64 {
         sys::time_of(sys::Clock::CoarseMonotonic).as_millis() as u64
     }

@@ -11,13 +11,13 @@ use monoio::{IoUringDriver, LegacyDriver, Runtime, RuntimeBuilder};
 use crate::os::refusal::Refusal;
 use crate::os::sys;
 
-/// Submission queue entries of a worker's ring. monoio submits when it is full, so that this
+/// Submission queue entries of a worker's ring. monoio submits when the queue is full, so this
 /// bounds a batch and not the connections.
 const ENTRIES: u32 = 256;
 
-/// Completion queue entries. More completions at once are kept by the kernel, only slower; with
-/// DEFER_TASKRUN it hands out a few dozen at a time. The queues count against RLIMIT_MEMLOCK and
-/// towards resident memory: with these numbers 64 workers fit in the usual 8 MiB.
+/// Completion queue entries. The kernel keeps further completions, but they are slower; with
+/// DEFER_TASKRUN it hands out a few dozen at a time. The queues count towards resident memory and,
+/// on some kernels, against RLIMIT_MEMLOCK: with these numbers 64 workers fit in the usual 8 MiB.
 const COMPLETION_ENTRIES: u32 = 1024;
 
 /// Events that one epoll_wait(2) returns at most.
@@ -50,8 +50,8 @@ pub(crate) enum EventLoop {
     Epoll(Runtime<TimeDriver<LegacyDriver>>),
 }
 
-/// The flags of a worker's ring (Linux 6.1). They leave completions to the moment the loop asks for
-/// them, which took 8.1 instead of 9.8 us of CPU per small request.
+/// The flags of a worker's ring (Linux 6.1). With them the kernel works on completions only when
+/// the loop asks for them, which took 8.1 instead of 9.8 us of CPU per small request.
 pub(crate) const RING_FLAGS: &str = "SINGLE_ISSUER, DEFER_TASKRUN";
 
 /// Builds an event loop over io_uring. The calling thread is the one that will run it.
@@ -89,7 +89,7 @@ pub(crate) fn build_epoll() -> Result<EventLoop, Refusal> {
 /// epoll_wait(2), and a worker would spin.
 ///
 /// # Errors
-/// What was refused.
+/// The system call that was refused.
 pub(crate) fn prove_epoll() -> Result<(), Refusal> {
     let (near, far) = UnixStream::pair().map_err(Refusal::of("socketpair"))?;
     let mut epoll = sys::Epoll::new(1).map_err(Refusal::of("epoll_create1"))?;
@@ -105,7 +105,7 @@ pub(crate) fn prove_epoll() -> Result<(), Refusal> {
 /// ignores: without this check, a worker would spin.
 fn check_enter() -> Result<(), Refusal> {
     let ring = io_uring::IoUring::new(2).map_err(Refusal::of("io_uring_setup"))?;
-    // There is nothing to submit and nothing to wait for: the call itself is what is tested.
+    // There is nothing to submit and nothing to wait for. Only the call itself is tested.
     ring.submit_and_wait(0).map_err(Refusal::of("io_uring_enter"))?;
     Ok(())
 }

@@ -8,10 +8,10 @@ use crate::os::{cgroup, sys};
 
 /// The CPU of each worker, in order.
 ///
-/// `threads` workers if it is given, on the allowed CPUs in turn. Otherwise one per allowed CPU,
-/// but no more than the quota pays for: under a quota of one CPU, two pinned event loops only
-/// throttle each other. If there are more CPUs than workers, `seed` picks the first one, so that
-/// many such processes on a machine do not share its CPU 0.
+/// If `threads` is given, there are that many workers, on the allowed CPUs in turn. Otherwise there
+/// is one per allowed CPU, but no more than the quota pays for: under a quota of one CPU, two
+/// pinned event loops only throttle each other. If there are more CPUs than workers, `seed` picks
+/// the first CPU, so that many such processes on a machine do not share CPU 0.
 ///
 /// # Errors
 /// Those of sched_getaffinity(2).
@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn asked_for_workers_go_round() {
+    fn configured_workers_take_the_cpus_in_turn() {
         assert_eq!(spread(&[2, 5], Some(5), Some(1), 1), [2, 5, 2, 5, 2]);
         assert_eq!(spread(&[2, 5, 7], Some(2), None, 1), [5, 7]);
     }

@@ -23,7 +23,8 @@ impl Refusal {
         &self.source
     }
 
-    /// Its name in the metrics: that of the errno in lower case.
+    /// Its name in the metrics: the name of the errno in lower case. EACCES counts as EPERM, and an
+    /// errno that is not listed here is `other`.
     pub(crate) fn label(&self) -> &'static str {
         match self.source.raw_os_error() {
             Some(libc::EPERM | libc::EACCES) => "eperm",
@@ -59,7 +60,7 @@ impl Refusal {
                 "RLIMIT_NOFILE (ulimit -n) is used up; raise it, or ask for fewer threads"
             }
             Some(libc::ENFILE) => "the machine has no descriptor left; raise fs.file-max",
-            // The musl C library reports every refusal as EAGAIN.
+            // musl reports every failure to start a thread as EAGAIN.
             Some(libc::EAGAIN) if call == "clone" => {
                 "likely the limit of threads (ulimit -u, or the cgroup's pids.max) or, in a static \
                  program, a seccomp profile without clone; raise it, or ask for fewer threads"

@@ -1,5 +1,5 @@
-//! Owns the system calls of this crate, each as a safe function. `rustix` makes most of them; the
-//! calls here that are `unsafe` are those that no dependency wraps. Must not decide anything.
+//! Owns the system calls of this crate, each as a safe function. `rustix` and `socket2` make most
+//! of them. The others are `unsafe` calls of the C library. Must not decide anything.
 
 use std::ffi::c_int;
 use std::io::{self, IoSlice};
@@ -23,8 +23,8 @@ fn lend<T, E: Into<io::Error>>(
     descriptor: RawFd,
     call: impl FnOnce(BorrowedFd<'_>) -> Result<T, E>,
 ) -> io::Result<T> {
-    // SAFETY: the descriptor is not -1, because no caller keeps the result of a failed call, and
-    // the borrow ends with `call`. The caller keeps the descriptor open until then.
+    // SAFETY: the borrow ends with `call`. The caller keeps the descriptor open until then, so it
+    // is not -1.
     call(unsafe { BorrowedFd::borrow_raw(descriptor) }).map_err(E::into)
 }
 
@@ -36,7 +36,8 @@ fn check(result: c_int) -> io::Result<c_int> {
 /// A descriptor that its owner keeps open for as long as the value is used.
 ///
 /// The table of deadlines names sockets by number. A connection leaves the table before its socket
-/// is closed (`place`), so a number in the table is an open socket.
+/// is closed (`place`), so a number in the table is an open socket. The exception is a socket that
+/// the event loop has refused: it is closed at once, and its connection leaves the table next.
 pub(crate) fn borrowed<'a>(descriptor: RawFd) -> BorrowedFd<'a> {
     debug_assert!(descriptor >= 0);
     // SAFETY: the caller has the number from the owner of the descriptor, which is open.
@@ -67,7 +68,7 @@ pub(crate) fn unacknowledged_bytes(socket: RawFd) -> io::Result<usize> {
     Ok(usize::try_from(bytes).unwrap_or(0))
 }
 
-/// Throws away up to `bytes_max` bytes that have arrived on a TCP socket, without copying them
+/// Discards up to `bytes_max` bytes that have arrived on a TCP socket, without copying them
 /// (MSG_TRUNC, tcp(7)). Never waits: the result is WouldBlock if nothing has arrived, and 0 at the
 /// end of the stream.
 pub(crate) fn discard_received(socket: RawFd, bytes_max: usize) -> io::Result<usize> {
@@ -78,13 +79,13 @@ pub(crate) fn discard_received(socket: RawFd, bytes_max: usize) -> io::Result<us
     usize::try_from(received).map_err(|_| io::Error::last_os_error())
 }
 
-/// Receives into the spare capacity of `buffer`, which is not empty, without waiting (recv(2)).
+/// Receives into the spare capacity of `buffer`, without waiting (recv(2)). There must be some.
 pub(crate) fn receive(socket: RawFd, buffer: &mut Vec<u8>) -> io::Result<usize> {
     let spare = buffer.spare_capacity_mut();
     let received = lend(socket, |socket| {
         rustix::net::recv_uninit(socket, spare, RecvFlags::DONTWAIT).map(|(bytes, _)| bytes.len())
     })?;
-    // SAFETY: the kernel has initialised the `received` bytes behind the current length.
+    // SAFETY: the kernel has initialized the `received` bytes behind the current length.
     unsafe { buffer.set_len(buffer.len() + received) };
     Ok(received)
 }
@@ -107,8 +108,8 @@ pub(crate) fn send_slices(socket: RawFd, slices: &[IoSlice<'_>]) -> io::Result<u
     lend(socket, |socket| rustix::net::sendmsg(socket, slices, &mut control, SEND))
 }
 
-/// Whether a listener that does not block may accept (accept4(2)): EPERM and ENOSYS mean that a
-/// seccomp profile refuses the call. A connection that waits already is left in the queue.
+/// Whether the process may accept on a non-blocking listener (accept4(2)): EPERM and ENOSYS mean
+/// that a seccomp profile refuses the call. A connection that waits stays in the queue.
 pub(crate) fn may_accept(listener: RawFd) -> io::Result<()> {
     // SAFETY: the flag is not valid, so the call fails before it takes anything from the queue; a
     // null address is allowed.
@@ -165,8 +166,8 @@ impl Epoll {
     /// Replaces `ready` by the sockets that are ready now, without waiting (epoll_wait(2)). EINTR
     /// counts as none.
     ///
-    /// The call is that of the C library, as in monoio: musl makes epoll_pwait(2) of it. So whoever
-    /// waits here has proved monoio's wait as well.
+    /// The call is that of the C library, as in monoio: musl makes epoll_pwait(2) of it. So a wait
+    /// that succeeds here proves that monoio's wait is allowed as well.
     pub(crate) fn wait(&mut self, ready: &mut Vec<Ready>) -> io::Result<()> {
         const ENDED: c_int = libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR;
         ready.clear();
@@ -200,8 +201,8 @@ impl AsRawFd for Epoll {
     }
 }
 
-/// Duplicates a descriptor (fcntl(2), F_DUPFD_CLOEXEC). The type is one that event loops can
-/// watch; nothing is read from it or written to it.
+/// Duplicates a descriptor (fcntl(2), F_DUPFD_CLOEXEC). The result has a type that event loops can
+/// watch, whatever the descriptor is. Nothing is read from it or written to it.
 pub(crate) fn duplicate(descriptor: RawFd) -> io::Result<UnixStream> {
     lend(descriptor, |descriptor| rustix::io::fcntl_dupfd_cloexec(descriptor, 0))
         .map(UnixStream::from)
@@ -224,7 +225,8 @@ pub(crate) fn splice(from: &impl AsFd, to: &impl AsFd, bytes_max: usize) -> io::
     Ok(rustix::pipe::splice(from, None, to, None, bytes_max, SpliceFlags::NONBLOCK)?)
 }
 
-/// The same, out of a pipe into a socket. `has_more` announces to the socket that more follows.
+/// Moves bytes as [`splice`] does, out of a pipe into a socket. `has_more` announces to the socket
+/// that more follows.
 pub(crate) fn splice_to_socket(
     from: &impl AsFd,
     socket: RawFd,
@@ -298,7 +300,7 @@ pub(crate) fn page_bytes() -> u64 {
     rustix::param::page_size() as u64
 }
 
-/// Waits until `descriptor` takes something, or reports an error instead (poll(2)).
+/// Waits until `descriptor` accepts a write or has an error to report (poll(2)).
 pub(crate) fn wait_writable(descriptor: RawFd) -> io::Result<()> {
     let mut poll = libc::pollfd { fd: descriptor, events: libc::POLLOUT, revents: 0 };
     // SAFETY: the pollfd is live for the call, and its number is passed with it.
@@ -321,7 +323,7 @@ pub(crate) fn ignore_signals(signals: &[c_int]) {
     }
 }
 
-/// SIGTERM and SIGINT, blocked in every thread of this process and returned one by one.
+/// SIGTERM and SIGINT, which are blocked and then taken one by one.
 #[derive(Debug)]
 pub(crate) struct BlockedSignals {
     set: libc::sigset_t,
@@ -331,7 +333,7 @@ impl BlockedSignals {
     /// Blocks both in the calling thread and the threads it starts from now on
     /// (pthread_sigmask(3)).
     pub(crate) fn new() -> io::Result<Self> {
-        // SAFETY: an all-zero sigset_t is live memory for sigemptyset, which initialises it.
+        // SAFETY: an all-zero sigset_t is live memory for sigemptyset, which initializes it.
         let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
         // SAFETY: the set is live, and both signals exist.
         unsafe {
@@ -339,20 +341,21 @@ impl BlockedSignals {
             libc::sigaddset(&mut set, libc::SIGTERM);
             libc::sigaddset(&mut set, libc::SIGINT);
         }
-        // SAFETY: the set has been initialised; a null old set is allowed.
+        // SAFETY: the set has been initialized; a null old set is allowed.
         let error = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) };
         if error != 0 { Err(io::Error::from_raw_os_error(error)) } else { Ok(Self { set }) }
     }
 
-    /// Takes one of the signals, and waits up to `timeout` for it; None means without end. False if
-    /// the time is over or another signal has interrupted the call (sigtimedwait(2)).
+    /// Waits up to `timeout` for one of the signals, without end if it is None, and takes it.
+    /// Returns false if the time is over or another signal has interrupted the call
+    /// (sigtimedwait(2)).
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<bool> {
         let timeout = timeout.map(|timeout| libc::timespec {
             tv_sec: timeout.as_secs() as _,
             tv_nsec: timeout.subsec_nanos().into(),
         });
         let timeout = timeout.as_ref().map_or(std::ptr::null(), |time| &raw const *time);
-        // SAFETY: the set has been initialised, the timespec is live or null, and a null siginfo
+        // SAFETY: the set has been initialized, the timespec is live or null, and a null siginfo
         // is allowed.
         let signal = unsafe { libc::sigtimedwait(&self.set, std::ptr::null_mut(), timeout) };
         if signal > 0 {

@@ -1,6 +1,6 @@
 //! Owns a worker's payload memory: one page-aligned mapping that holds the block (the repeated
-//! pattern, written once) and the head slots. Every vector that leaves points into it, so that it
-//! can be registered with io_uring as one buffer. The memory lives as long as something refers
+//! pattern, written once) and the head slots. Every vector of a large answer points into it, and
+//! it can be registered with io_uring as one buffer. The memory lives as long as something refers
 //! to it: the arena, a slot, or the ring that has registered it.
 
 use std::cell::RefCell;
@@ -10,9 +10,10 @@ use std::rc::Rc;
 
 use heartbeat_protocol::PATTERN;
 
-/// Bytes of the block. It stays in a core's second-level cache, where the kernel copies from it.
-/// Measured on loopback (medians of nine rounds, CPU per answer), 32 and 64 KiB are the same:
-/// 8.8 and 8.6 us for 64 KiB, 64 and 67 us for 1 MiB; the smaller one is less memory.
+/// Bytes of the block. It stays in a core's second-level cache, from which the kernel copies it.
+/// Measured on loopback (medians of nine rounds, CPU per answer), blocks of 32 and 64 KiB cost the
+/// same: 8.8 and 8.6 us for an answer of 64 KiB, 64 and 67 us for 1 MiB. The smaller block takes
+/// less memory.
 pub(crate) const BLOCK_BYTES: usize = 32 * 1024;
 
 /// Bytes of a head slot: the longest head of the encoder.
@@ -22,8 +23,8 @@ pub(crate) const SLOT_BYTES: usize = heartbeat_protocol::limits::RESPONSE_HEAD_B
 /// sent; an answer that finds none free sends its head in a write of its own.
 pub(crate) const SLOTS: usize = 32;
 
-/// Bytes of the mapping: what registration charges to RLIMIT_MEMLOCK, per worker. Eight MiB have
-/// been the default since Linux 5.16.
+/// Bytes of the mapping: what registration charges to RLIMIT_MEMLOCK, per worker. The default limit
+/// has been 8 MiB since Linux 5.16.
 pub(crate) const ARENA_BYTES: usize = BLOCK_BYTES + SLOTS * SLOT_BYTES;
 
 const _: () = assert!(ARENA_BYTES <= 128 * 1024);
@@ -92,12 +93,13 @@ impl Arena {
 
     /// The repeated pattern.
     pub(crate) fn block(&self) -> &[u8] {
-        // SAFETY: the mapping starts with BLOCK_BYTES initialised bytes, lives as long as self,
+        // SAFETY: the mapping starts with BLOCK_BYTES initialized bytes, lives as long as self,
         // and `new` was the last to write to them.
         unsafe { std::slice::from_raw_parts(self.memory.base.as_ptr(), BLOCK_BYTES) }
     }
 
-    /// Copies a head into a free slot. None if it is longer than a slot, or no slot is free.
+    /// Copies a head into a free slot. None if the head is longer than a slot, or if no slot is
+    /// free.
     pub(crate) fn take_slot(&self, head: &[u8]) -> Option<Slot> {
         if head.len() > SLOT_BYTES {
             return None;
@@ -141,7 +143,7 @@ impl Slot {
     /// The head.
     pub(crate) fn head(&self) -> &[u8] {
         // SAFETY: the range lies in the mapping, which this slot keeps, and `take_slot` has
-        // initialised it. Nothing writes to it before the slot is dropped and taken again.
+        // initialized it. Nothing writes to it before the slot is dropped and taken again.
         unsafe {
             let start = self.memory.base.as_ptr().add(slot_start(self.index));
             std::slice::from_raw_parts(start, self.bytes)
@@ -167,7 +169,7 @@ impl Arena {
         let start = vector.iov_base as usize - self.memory.base.as_ptr() as usize;
         assert!(start + vector.iov_len <= ARENA_BYTES);
         // SAFETY: the range lies in the mapping, which self keeps, and whose bytes are all
-        // initialised: an anonymous mapping is zeroes.
+        // initialized: an anonymous mapping is zeroes.
         unsafe { std::slice::from_raw_parts(vector.iov_base.cast(), vector.iov_len) }
     }
 
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_hold_their_heads_run_out_and_give_themselves_back() {
+    fn every_slot_holds_its_head_and_is_free_again_once_it_is_dropped() {
         let arena = Arena::new().unwrap();
         let head = |index: usize| vec![index as u8; SLOT_BYTES];
         let slots: Vec<Slot> =

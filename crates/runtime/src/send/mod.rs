@@ -1,6 +1,6 @@
-//! How the bytes of large answers leave. `tier` decides, alone: it knows the thresholds and the
-//! fallbacks. `ring` writes registered buffers, `pipe` splices pages, `outbound` is the cursor over
-//! one answer, and `arena` is the memory that all of it comes from.
+//! How large answers are sent. `tier` alone decides it: it knows the thresholds and the fallbacks.
+//! `ring` writes from registered buffers, `pipe` splices pages, `outbound` is the cursor over one
+//! answer, and `arena` is the memory that heads and payloads come from.
 
 #[allow(unsafe_code)]
 pub(crate) mod arena;

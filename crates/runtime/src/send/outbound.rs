@@ -7,11 +7,12 @@ use heartbeat_protocol::Payload;
 
 use crate::send::arena::{Arena, BLOCK_BYTES, Slot};
 
-/// Most bytes of one operation. Larger operations save nothing more, and keep the other connections
-/// of the worker waiting.
+/// The most payload bytes of one operation. Larger operations save nothing more, and keep the other
+/// connections of the worker waiting.
 pub(crate) const OPERATION_BYTES_MAX: usize = 1 << 20;
 
-/// Most vectors of one operation: the head, a first partial block, whole blocks, a last one.
+/// The most vectors of one operation: the head, a first partial block, whole blocks, and a last
+/// partial one.
 pub(crate) const VECTORS_MAX: usize = OPERATION_BYTES_MAX / BLOCK_BYTES + 3;
 
 /// A head that is not completely sent, if there is one, and the payload behind it.
@@ -28,11 +29,11 @@ pub(crate) struct Outbound {
 pub(crate) enum WriteError {
     /// The socket accepts nothing at the moment.
     WouldBlock,
-    /// The connection is at its end.
+    /// The connection has failed.
     Socket(io::Error),
-    /// This way can not send this time: ordinary writes continue the answer.
+    /// This way can not send this time: an ordinary write continues the answer.
     Unable(io::Error),
-    /// This way can not send at all.
+    /// This way does not work at all.
     Broken(io::Error),
 }
 
@@ -88,7 +89,7 @@ impl Outbound {
         debug_assert!(vectors.len() <= VECTORS_MAX);
     }
 
-    /// The next bytes as slices, and how many they are.
+    /// Fills `slices` with the next bytes, and returns how many slices it has filled.
     pub(crate) fn slices<'a>(
         &'a self,
         arena: &'a Arena,
@@ -103,7 +104,7 @@ impl Outbound {
         self.head.as_ref().map(|slot| &slot.head()[self.head_sent..])
     }
 
-    /// The rest of the payload: its first byte, and how many bytes there are.
+    /// The rest of the payload: the position of its first byte, and its number of bytes.
     pub(crate) fn payload_rest(&self) -> (u64, u64) {
         (self.payload_sent, self.payload.bytes - self.payload_sent)
     }
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn an_errno_is_the_sockets_or_the_tiers() {
+    fn an_errno_concerns_the_socket_or_the_way_to_send() {
         let error = |errno| WriteError::from(io::Error::from_raw_os_error(errno));
         assert!(matches!(error(libc::EAGAIN), WriteError::WouldBlock));
         assert!(matches!(error(libc::EPIPE), WriteError::Socket(_)));

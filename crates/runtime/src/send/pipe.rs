@@ -1,10 +1,11 @@
-//! Owns the payload as references to pages of the kernel: a pipe that is full of them, from which
-//! answers are spliced into sockets without a copy.
+//! Owns the payload as references to pages of the kernel: a pipe is full of them, and answers are
+//! spliced from it into sockets without a copy.
 //!
-//! sendfile(2) does the same from a file, but 4 KiB at a time, each with its own look-up and its
-//! own reference count, whose cache line a sender and a receiver on two cores contend for. Bytes
-//! that have been through a socket lie in runs of 32 KiB with one count. So the block goes through
-//! a socket pair once, is kept in a pipe, and is duplicated (tee(2)) for each answer.
+//! sendfile(2) does the same from a file, but page by page. Each page of 4 KiB has its own look-up
+//! and its own reference count, and a sender and a receiver on two cores contend for the cache line
+//! of that count. Bytes that have been through a socket lie in runs of 32 KiB with one count each.
+//! So the block goes through a socket pair once, is kept in a pipe, and is duplicated (tee(2)) for
+//! each answer.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -20,15 +21,16 @@ use crate::send::arena::{Arena, BLOCK_BYTES};
 /// A pipe full of the payload, and what it takes to send from it.
 #[derive(Debug)]
 pub(crate) struct PayloadPipe {
-    /// The block, repeated. It is never emptied, and without a writer it can not change.
+    /// A pipe with the repeated block. Nothing reads from it, and it has no writer, so it never
+    /// changes.
     source: PipeReader,
     source_bytes: usize,
-    /// What is on its way into a socket; empty between two calls.
+    /// The pipe for the bytes that are on their way into a socket; empty between two calls.
     relay_in: PipeWriter,
     relay_out: PipeReader,
     /// /dev/null, which drops the bytes that a socket did not accept, without reading them.
     sink: File,
-    /// Whether the relay could not be emptied: the next answer would begin with its rest.
+    /// Whether the relay could not be emptied. The next answer would begin with what is left in it.
     is_broken: Cell<bool>,
 }
 
@@ -48,7 +50,7 @@ impl PayloadPipe {
         Ok(pipe)
     }
 
-    /// Most payload bytes that one call sends, from byte `from` of the payload on.
+    /// The most payload bytes that one call sends, from byte `from` of the payload on.
     pub(crate) fn bytes_max(&self, from: u64) -> u64 {
         self.source_bytes as u64 - from % PATTERN.len() as u64
     }
@@ -57,9 +59,9 @@ impl PayloadPipe {
     /// without waiting. O_NONBLOCK is set on the socket.
     ///
     /// # Errors
-    /// Those of splice(2); nothing has been sent then.
+    /// Those of tee(2) and splice(2). Nothing has been sent then.
     pub(crate) fn send(&self, socket: RawFd, from: u64, bytes: u64) -> io::Result<usize> {
-        // Every copy of the block starts the pattern anew.
+        // The source starts with the pattern, so this many of its bytes come before byte `from`.
         let skipped = (from % PATTERN.len() as u64) as usize;
         let wanted = bytes.saturating_add(skipped as u64).min(self.source_bytes as u64) as usize;
         if self.is_broken.get() {
@@ -80,7 +82,7 @@ impl PayloadPipe {
         sent
     }
 
-    /// Throws the first `bytes` of the relay away.
+    /// Discards the first `bytes` bytes of the relay.
     fn empty_relay(&self, mut bytes: usize) -> io::Result<()> {
         while bytes > 0 {
             match sys::splice(&self.relay_out, &self.sink, bytes) {
@@ -95,7 +97,7 @@ impl PayloadPipe {
         Ok(())
     }
 
-    /// One turn of the pattern, from its second byte on, through a socket pair.
+    /// Sends the pattern once, from its second byte on, through a socket pair, and compares it.
     fn prove(&self) -> io::Result<()> {
         let (near, mut far) = UnixStream::pair()?;
         let mut got = [0; PATTERN.len()];
@@ -110,8 +112,8 @@ impl PayloadPipe {
     }
 }
 
-/// A pipe that holds the block as often as it fits, and how many bytes that is: 16 times the block
-/// if the kernel found whole runs of pages.
+/// Makes a pipe that holds the block as often as it fits, and returns how many bytes that is: 16
+/// times the block if the kernel found whole runs of pages.
 fn fill(arena: &Arena) -> io::Result<(PipeReader, usize)> {
     let (mut near, far) = UnixStream::pair()?;
     near.set_nonblocking(true)?;

@@ -1,10 +1,10 @@
 //! Owns the companion ring: a worker's second, small io_uring with the arena registered in it as
 //! buffer 0. monoio has no operation for registered buffers and no access to its own ring.
 //!
-//! No write waits (RWF_NOWAIT, MSG_DONTWAIT): it is submitted and reaped within one call, so that
-//! none is ever in flight while the loop runs, and a socket that is full is waited for through
-//! monoio like any other. Only the kernel's notification outlives a call: that the network is done
-//! with the pages of a zero-copy send.
+//! No write waits (RWF_NOWAIT, MSG_DONTWAIT). It is submitted and reaped within one call, so none
+//! is ever in flight while the event loop runs, and a session waits for a full socket through
+//! monoio as for any other. Only a notification can arrive after the call: it reports that the
+//! network no longer needs the pages of a zero-copy send.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
@@ -19,8 +19,8 @@ use crate::send::outbound::WriteError;
 /// Submission queue entries: one write at a time.
 const ENTRIES: u32 = 8;
 
-/// Completion queue entries: enough for the zero-copy notifications of a worker's sockets. More are
-/// kept by the kernel until they are reaped.
+/// Completion queue entries: enough for the zero-copy notifications of a worker's sockets. The
+/// kernel keeps further ones until there is space.
 const COMPLETION_ENTRIES: u32 = 256;
 
 /// RWF_NOWAIT of preadv2(2): fail with EAGAIN instead of waiting.
@@ -35,7 +35,7 @@ const WAS_COPIED: i32 = i32::MIN;
 
 /// A ring with the arena registered in it.
 pub(crate) struct SendRing {
-    // Before the arena: dropping the ring ends the registration of its memory.
+    // Declared before the arena, so that it is dropped first: this ends the registration.
     ring: RefCell<IoUring>,
     arena: Arena,
     operation: Operation,
@@ -59,7 +59,8 @@ pub(crate) struct ZeroCopyCounts {
 }
 
 impl SendRing {
-    /// Builds the ring, registers the arena, and proves by a write that the operation works.
+    /// Builds the ring, registers the arena, checks that the kernel knows the operation, and proves
+    /// by a WRITEV_FIXED that the registered buffer works. SENDMSG_ZC is not tried.
     ///
     /// # Errors
     /// What refused it: EPERM or ENOSYS from a seccomp profile, ENOMEM if RLIMIT_MEMLOCK is too low
@@ -94,7 +95,7 @@ impl SendRing {
         Ok(Self { operation, ..ring })
     }
 
-    /// One byte of the block through a socket pair.
+    /// Sends one byte of the block through a socket pair.
     fn prove(&self) -> io::Result<()> {
         let (near, _far) = UnixStream::pair()?;
         let byte = IoSlice::new(&self.arena.block()[..1]);
@@ -107,9 +108,9 @@ impl SendRing {
         }
     }
 
-    /// Writes as much of `slices` as the socket accepts without waiting. They all lie inside the
-    /// arena that this ring was made for; the kernel refuses others. `head` is the slot of the
-    /// first one, if it lies in one.
+    /// Writes as much of `slices` as the socket accepts without waiting. All of them lie in the
+    /// arena of this ring; the kernel refuses others. `head` is the slot that the first one lies
+    /// in, if it is a head.
     pub(crate) fn write(
         &self,
         socket: RawFd,
@@ -139,13 +140,14 @@ impl SendRing {
         usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result).into())
     }
 
-    /// Submits one operation and returns its result; notifications that come along are noted.
+    /// Submits one operation and returns its result. Handles the notifications that come with it.
     fn perform(&self, entry: &squeue::Entry) -> io::Result<i32> {
         let mut ring = self.ring.borrow_mut();
         let (submitter, mut submission, mut completion) = ring.split();
         // SAFETY: what the entry points to, the vectors and the message, outlives this call, and
         // the operation is over when the call returns; the vectors lie in the arena, which the
-        // kernel has pinned.
+        // kernel has pinned. After an error the entry may still be queued, but the ring is not
+        // entered again: `prove` drops it, or `Means::give_up` ends its use.
         unsafe { submission.push(entry) }.map_err(io::Error::other)?;
         submission.sync();
         loop {
@@ -177,7 +179,7 @@ impl SendRing {
         }
     }
 
-    /// The network has no further use for the pages of a zero-copy send.
+    /// Handles the notification that the network no longer needs the pages of a zero-copy send.
     fn note_notification(&self, result: i32, slot: Option<usize>) {
         let mut counts = self.counts.get();
         if result & WAS_COPIED != 0 {

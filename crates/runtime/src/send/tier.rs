@@ -1,5 +1,5 @@
-//! Owns how large answers leave: which tier a worker gets, and which way an answer takes. Nothing
-//! else knows these thresholds and fallbacks.
+//! Owns how large answers are sent: which tier a worker gets, and which way an answer takes.
+//! Nothing else knows these thresholds and fallbacks.
 
 use std::cell::Cell;
 
@@ -14,9 +14,9 @@ use crate::send::ring::{Operation, SendRing};
 ///
 /// Measured on loopback (Linux 6.18, 64 connections, a client that discards, medians of nine
 /// rounds of CPU per answer, copy against registered): 8 KiB 2.8 and 3.4 us, 64 KiB 8.9 and 9.6,
-/// 128 KiB 9.2 and 10.2, 256 KiB 18.3 and 20.1, 1 MiB 60 and 77. The second io_uring_enter is a
-/// fifth of a small answer and a tenth of one this long; what registration saves, the look-up of
-/// pages, loopback does not show.
+/// 128 KiB 9.2 and 10.2, 256 KiB 18.3 and 20.1, 1 MiB 60 and 77. The second io_uring_enter(2) is a
+/// fifth of the cost of a small answer, and a tenth of that of one this long. Registration saves
+/// the look-up of pages, which does not show on loopback.
 const RING_BYTES_MIN: u64 = 256 * 1024;
 
 /// Payloads from this many bytes on are spliced.
@@ -26,13 +26,13 @@ const RING_BYTES_MIN: u64 = 256 * 1024;
 /// one that reads 64 KiB 40 and 34, 256 KiB 126 and 76, 1 MiB 195 and 102.
 const SPLICE_BYTES_MIN: u64 = 64 * 1024;
 
-/// How large answers leave a server.
+/// How a server sends large answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Tier {
     /// Ordinary vectored writes.
     Copy,
-    /// References to the kernel's own pages, from a pipe (splice(2)).
+    /// References to pages that a pipe holds, instead of copies (splice(2)).
     Splice,
     /// Vectored writes from registered buffers (WRITEV_FIXED, Linux 6.15).
     Registered,
@@ -40,7 +40,7 @@ pub enum Tier {
     Zerocopy,
 }
 
-/// The way that one operation of one answer takes, and what it takes for that.
+/// The way that one operation of an answer takes, with what it needs.
 #[derive(Clone, Copy)]
 pub(crate) enum Way<'m> {
     Copy,
@@ -53,7 +53,7 @@ pub(crate) enum Way<'m> {
 pub(crate) struct Means {
     ring: Option<SendRing>,
     pipe: Option<PayloadPipe>,
-    /// The kernel has refused the ring or the pipe since the start.
+    /// Whether the kernel has refused the ring or the pipe after the start.
     is_refused: Cell<bool>,
 }
 
@@ -78,7 +78,7 @@ impl Tier {
 }
 
 impl Means {
-    /// How the next bytes of an answer with this payload leave.
+    /// How the next bytes of an answer with a payload of this length are sent.
     pub(crate) fn way(&self, payload_bytes: u64) -> Way<'_> {
         match (&self.pipe, &self.ring) {
             _ if self.is_refused.get() => Way::Copy,
@@ -88,7 +88,7 @@ impl Means {
         }
     }
 
-    /// Sends everything by ordinary writes from now on: the kernel refuses the other way.
+    /// Makes [`Means::way`] return ordinary writes from now on: the kernel refuses the other way.
     pub(crate) fn give_up(&self) {
         self.is_refused.set(true);
     }

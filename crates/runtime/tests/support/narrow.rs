@@ -1,4 +1,4 @@
-//! Connections with small buffers, so that no write of the server is whole.
+//! Connections with small buffers, so that the writes of the server are short.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -8,8 +8,8 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use super::Client;
 
-/// Receive buffer of a slow client. With the smallest one that the kernel allows, a window of some
-/// hundred bytes occasionally waits for a probe of the sender.
+/// Receive buffer of a slow client, in bytes. With the smallest one that the kernel allows, the
+/// window shrinks to a few hundred bytes, and occasionally waits for a probe of the sender.
 const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
 
 /// A client of a connection with small buffers, so that every write of the server is short and most
@@ -26,7 +26,7 @@ pub(crate) fn narrow(server: &Server) -> Client {
 
 /// Finds the server's end of a connection, which is in this process, and calls `act` on it.
 fn with_server_end(client: &mut Client, act: impl Fn(SockRef<'_>) -> io::Result<()>) {
-    // Once it is answered, it has been accepted.
+    // Once the client has an answer, the server has accepted the connection.
     assert_eq!(client.get("/heartbeat/1").status, 200);
     let ends = |socket: SockRef<'_>| {
         Some((socket.local_addr().ok()?.as_socket()?, socket.peer_addr().ok()?.as_socket()?))

@@ -21,8 +21,8 @@ const TIERS: [(Io, SendTier); 6] = [
     (Io::Epoll, SendTier::Splice),
 ];
 
-/// The defaults of the program for one worker on a free port of the loopback, with no delay of a
-/// drain.
+/// The defaults of the program, but with one worker, a free port of the loopback, and no drain
+/// delay.
 pub(crate) fn config(io: Io, send: SendTier) -> Config {
     let site = Site::new("/heartbeat/", 1, 1 << 20).expect("a site");
     Config {
@@ -56,7 +56,8 @@ pub(crate) fn each_tier_with(adjust: impl Fn(&mut Config)) -> impl Iterator<Item
     TIERS.into_iter().filter_map(move |(io, send)| start(io, send, &adjust))
 }
 
-/// None, and a note on standard error, if this machine does not have what the test needs.
+/// Starts a server. Returns None, and leaves a note on standard error, if this machine does not
+/// have what the test needs.
 fn start(io: Io, send: SendTier, adjust: &impl Fn(&mut Config)) -> Option<Served> {
     let kind = Kind(io, send);
     let mut config = config(io, send);
@@ -77,7 +78,7 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Waits until every worker has ended, and returns whether that was in time.
+    /// Waits until every worker has ended, and fails the test if that takes longer than `limit`.
     #[track_caller]
     pub(crate) fn expect_finish(self, limit: Duration) {
         let is_finished = super::comes_true_within(limit, || self.is_finished());
