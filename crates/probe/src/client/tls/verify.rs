@@ -20,7 +20,7 @@ use tokio_rustls::rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
 };
 
-/// Verifies as the library does, and accepts a server's own certificate if the user named it.
+/// Verifies as the library does, and also accepts a server's own certificate if the user named it.
 #[derive(Debug)]
 pub(super) struct Verifier {
     standard: Arc<WebPkiServerVerifier>,
@@ -38,8 +38,9 @@ impl Verifier {
         Ok(Self { standard: builder.build()?, own })
     }
 
-    // The certificate of an authority (CA:TRUE, as `openssl req -x509` makes it) is no server's
-    // certificate to the library, which says so only after it has checked the time.
+    // The library rejects the certificate of an authority (CA:TRUE, as `openssl req -x509` makes
+    // it) as a server's certificate. It does so only after it has checked the validity period, so
+    // the name is all that remains to be checked.
     fn verify_own(
         &self,
         certificate: &CertificateDer<'_>,
@@ -108,7 +109,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Accepts every certificate, but not somebody who does not have its key.
+/// Accepts every certificate, but still checks that the server has its key.
 #[derive(Debug)]
 pub(super) struct Unverified {
     provider: Arc<CryptoProvider>,
@@ -157,7 +158,7 @@ impl ServerCertVerifier for Unverified {
     }
 }
 
-/// The certificate names itself as its issuer.
+/// The error for a certificate that names itself as its issuer.
 #[derive(Debug)]
 pub(super) struct SelfSigned;
 
@@ -174,13 +175,13 @@ fn is_self_issued(certificate: &CertificateDer<'_>) -> bool {
         .is_ok_and(|certificate| certificate.issuer() == certificate.subject())
 }
 
-/// When the first of `certificates` expires, in seconds since the Unix epoch.
+/// When the first of `certificates` to expire does so, in seconds since the Unix epoch.
 pub(crate) fn earliest_expiry(certificates: &[CertificateDer<'_>]) -> Option<u64> {
     certificates.iter().filter_map(expiry).min()
 }
 
-// The library does not hand out the time, but names it when it verifies a certificate at the end
-// of all time. It looks at the time before it looks at the issuer.
+// The library has no function that returns this time, but its error contains it if a certificate is
+// verified at the end of all time. It checks the time before it checks the issuer.
 fn expiry(certificate: &CertificateDer<'_>) -> Option<u64> {
     let certificate = ParsedCertificate::try_from(certificate).ok()?;
     let end_of_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
