@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_expiry_is_that_of_the_certificate_that_ends_first_whatever_it_may_do() {
+    fn the_earliest_expiry_counts_also_of_a_ca_certificate() {
         let certificate = |year, is_ca: bool| {
             let mut params = CertificateParams::new(vec!["a".to_owned()]).unwrap();
             params.not_after = date_time_ymd(year, 1, 1);
@@ -210,7 +210,7 @@ mod tests {
             }
             params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
         };
-        // 2020-01-01 is in the past, 2090-01-01 has four digits of its year in the certificate.
+        // 2020-01-01 is in the past; from 2050 on, a certificate writes the year with four digits.
         let (past, far, ca) =
             (certificate(2020, false), certificate(2090, false), certificate(2080, true));
         assert_eq!(earliest_expiry(std::slice::from_ref(&far)), Some(3_786_912_000));
