@@ -239,6 +239,6 @@ pub(super) const READ_BUFFER_MAX: usize = 64 * 1024;
 /// The most header fields of an answer to a probe. WebV limits only their bytes, and some gateways
 /// add more than hyper's [`FIELDS_DEFAULT`].
 pub(crate) const HEADER_FIELDS_MAX: usize = 1000;
-/// The limit that hyper has by default. Up to it, hyper reads the header fields on the stack. With a
-/// larger limit it allocates memory for each answer, which would slow a load down.
+/// The limit that hyper has by default. Up to it, hyper reads the header fields on the stack. With
+/// a larger limit it allocates memory for each answer, which would slow a load down.
 pub(super) const FIELDS_DEFAULT: usize = 100;

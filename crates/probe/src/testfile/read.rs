@@ -139,7 +139,7 @@ fn validation(
         validation.status_code =
             known.ok_or_else(|| format!("{place}.statusCode: must be 100 to 599, not {status}"))?;
     }
-    // Null accepts any type and a missing key means the default: this is the only place where they differ.
+    // Null accepts any type and a missing key means the default; they differ for no other field.
     if fields.raw("contentType").is_some() {
         validation.content_type = fields.text("contentType")?;
     }
