@@ -178,7 +178,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes what it is given when somebody says so.
+    /// A reader that takes one line for each message on `open`.
     struct Gate {
         open: Receiver<()>,
         seen: Sender<String>,

@@ -15,7 +15,7 @@ use crate::web::Readiness;
 
 /// Sends requests to all `servers` on their schedules until `stop`, or until the duration is over.
 /// Unanswered requests then have [`RunLoop::last_answers`] to end. `readiness` is true from the
-/// first request until the schedules end.
+/// first request until the last one is sent.
 pub(crate) async fn run(
     run_loop: &RunLoop,
     servers: Vec<ServerProbes>,

@@ -18,7 +18,7 @@ use crate::client::{ClientError, Proxy, Resolver, Target, Tls, tls};
 pub(crate) struct Opening {
     /// The look-up of the name; an address needs none.
     pub resolve: Option<Duration>,
-    /// The TCP handshake, and behind it the CONNECT to a proxy if the server is an https one.
+    /// The TCP handshake and, for https through a proxy, the CONNECT.
     pub connect: Option<Duration>,
     /// The TLS handshake; http needs none.
     pub tls: Option<Duration>,

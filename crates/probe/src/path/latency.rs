@@ -35,7 +35,7 @@ pub(super) async fn small(to: &Destination, site: &Site, limit: Duration) -> io:
     let mut facts = None;
     let mut segments = Both::default();
     let mut wire = Wire::open(to).await?;
-    // The first request is not counted: its answer opens the windows.
+    // The first request is not counted, because it opens TCP's windows.
     wire.ask(&request).await?;
     while times.len() < REQUESTS && (begin.elapsed() < limit || times.len() < REQUESTS_MIN) {
         if wire.renew(to).await? {
@@ -110,7 +110,7 @@ fn count(segments: &mut Both<Segments>, facts: Option<TcpInfo>, told: Option<Ser
 
 /// Enough for a p99.
 const REQUESTS: usize = 200;
-/// Enough for a median. On slow paths, the time limit ends the series after these.
+/// This many are sent even if the time is over, unless they take three times as long.
 const REQUESTS_MIN: usize = 5;
 const OPENINGS: usize = 10;
 /// A request whose segment was lost twice is answered within this time.

@@ -39,8 +39,7 @@ struct Times {
 
 type Shared = Arc<Mutex<Times>>;
 
-/// Runs `plan`, which lasts about `expected`, and sends small requests to `to` meanwhile, which do
-/// not count towards the limit of the plan's bytes.
+/// Runs `plan`, which lasts about `expected`, and sends small requests to `to` meanwhile.
 ///
 /// # Errors
 ///

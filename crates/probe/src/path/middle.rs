@@ -44,7 +44,7 @@ pub(super) async fn ask(to: &Destination, site: &Site, report: &mut Report) {
 }
 
 /// Sends bodies up to the size `accepted`, because some proxies check a length only when the bytes
-/// arrive. Returns the largest size that is really accepted. `bytes_left` limits what is sent.
+/// arrive. Returns the largest size that was not rejected. `bytes_left` limits what is sent.
 pub(super) async fn send_bodies(
     to: &Destination,
     site: &Site,

@@ -168,7 +168,7 @@ pub(super) struct Quantiles {
 /// What is between prober and server, and what it does.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Middle {
-    /// What identifies itself: `Via`, or `Server` before a Heartbeat, which sends none.
+    /// What identifies itself: `Via`, or `Server` if a Heartbeat answers, because it sends none.
     pub(super) via: Option<String>,
     pub(super) compresses: Option<bool>,
     pub(super) buffers_uploads: Option<bool>,

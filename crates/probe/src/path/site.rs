@@ -111,8 +111,8 @@ impl Site {
         format!("{}{size}{query}", self.uri)
     }
 
-    /// A request with a small answer, in bytes to send. It is a HEAD request to another server
-    /// whose only answer is large.
+    /// A request with a small answer, as it is sent. It is a HEAD request to another server whose
+    /// only answer is large.
     pub(super) fn small_request(&self, to: &Destination) -> String {
         let path = self.path(SMALL_BYTES);
         let is_large = !self.is_heartbeat() && self.body_bytes > SMALL_FOREIGN_BYTES_MAX;

@@ -55,7 +55,7 @@ impl Destination {
         if self.address.is_ipv4() { 40 } else { 60 }
     }
 
-    /// A request without a body, in bytes to send.
+    /// A request without a body, as it is sent.
     pub(super) fn get(&self, path: &str, fields: &str) -> String {
         self.head("GET", path, fields)
     }
