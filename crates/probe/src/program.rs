@@ -97,5 +97,5 @@ const MESH: &str = "mesh";
 const PATH: &str = "path";
 // Look-ups of names run on these threads. If the name service is silent, each takes a thread for
 // half a minute; there are as many different names as servers. The rendering of pages and the
-// gathering of the mesh's samples run on them, too.
+// gathering of the mesh's reports run on them, too.
 const LOOKUP_THREADS_MAX: usize = 16;

@@ -2,7 +2,7 @@
 //!
 //! `app;dur=0.012, rtt;dur=0.251, retrans;desc="0", mss;desc="1448"`: durations are milliseconds,
 //! everything else is a number in a description. Entries that proxies add are ignored, and so are
-//! values that are not numbers, because they do not make the answer worse.
+//! values that are not numbers, because the answer can be used without them.
 
 use std::time::Duration;
 

@@ -137,7 +137,7 @@ impl Idle {
     }
 }
 
-// Shorter than the idle timeouts of most servers; nginx, for one, closes after 75 s.
+// Shorter than common idle timeouts of servers, such as the 75 s of nginx.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 // A name that moves to another address is followed within this time, even if its old connections
 // never fail.

@@ -16,7 +16,7 @@ use hyper::{Method, Uri};
 use crate::client::Target;
 use crate::pattern;
 
-/// A checked request: building it may fail, but sending it does not fail for its form.
+/// A checked request: building it may fail, but a request that was built is valid HTTP.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     method: Method,

@@ -7,7 +7,7 @@ use prometheus::{HistogramOpts, HistogramVec};
 use super::turns::Ask;
 
 /// The durations of requests, by size and by whether they stay within the zone. They are not kept
-/// by neighbour, because its histograms would be hundreds of series.
+/// by neighbour, because that would be hundreds of series.
 #[derive(Clone)]
 pub(crate) struct Durations(HistogramVec);
 

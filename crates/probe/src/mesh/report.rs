@@ -144,7 +144,7 @@ impl Peer {
         label(self.node.as_deref(), Some(self.address))
     }
 
-    /// The quantiles of the smallest size that is asked for, which is mostly a round trip.
+    /// The quantiles of the first size that is asked for, by default the smallest.
     pub(crate) fn smallest(&self) -> Option<Latency> {
         self.latency_us.0.first().map(|(_, latency)| *latency)
     }

@@ -13,7 +13,7 @@ use crate::mesh::report::{NodeReport, Peer};
 pub(crate) struct NodeView {
     /// The report as in `/mesh.json`.
     pub report: NodeReport,
-    /// The latest durations of the smallest download in microseconds, by neighbour.
+    /// The latest durations in microseconds of the first size that is downloaded, by neighbour.
     pub latest: BTreeMap<IpAddr, Vec<u32>>,
     /// The number of nodes.
     pub nodes: usize,
