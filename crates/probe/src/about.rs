@@ -1,10 +1,10 @@
-//! Owns what a Heartbeat says about itself (`/version?format=json`). Must not take another server
-//! for one.
+//! Parses what a Heartbeat says about itself (`/version?format=json`). Must not accept the answer
+//! of another server.
 
 use serde::Deserialize;
 
-/// The answer of `/version?format=json`. A server that leaves one of the keys out that have no
-/// `Option` here is no Heartbeat.
+/// The answer of `/version?format=json`. A server that omits a key whose field here is no `Option`
+/// is no Heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct About {
     pub(crate) version: String,
@@ -12,27 +12,27 @@ pub(crate) struct About {
     pub(crate) node: Option<String>,
     #[serde(default)]
     pub(crate) zone: Option<String>,
-    /// How it does I/O.
+    /// Its I/O driver.
     pub(crate) driver: String,
-    /// How large answers leave.
+    /// The way in which large answers are sent.
     pub(crate) send: String,
-    /// Below which path it answers with bytes; it has a slash at both ends.
+    /// The path below which it serves payloads; it begins and ends with a slash.
     pub(crate) uri: String,
-    /// The smallest payload.
+    /// The size of the smallest payload in bytes.
     pub(crate) min: u64,
-    /// The largest payload.
+    /// The size of the largest payload in bytes.
     pub(crate) max: u64,
 }
 
 impl About {
-    /// Reads the answer; none if it is not that of a Heartbeat.
+    /// Reads the answer; `None` if it is not that of a Heartbeat.
     pub(crate) fn read(body: &[u8]) -> Option<Self> {
         let about: Self = serde_json::from_slice(body).ok()?;
         (about.min <= about.max && about.uri.starts_with('/')).then_some(about)
     }
 }
 
-/// A whole answer has some hundred bytes; more is another program's.
+/// A whole answer has some hundred bytes; a longer one is another program's.
 pub(crate) const ABOUT_BYTES_MAX: usize = 16 * 1024;
 
 #[cfg(test)]

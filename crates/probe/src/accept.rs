@@ -1,10 +1,11 @@
-//! Which form of the metrics a scraper asks for (`Accept`, RFC 9110 section 12.5.1).
+//! Which format of the metrics a scraper asks for (`Accept`, RFC 9110 section 12.5.1).
 
 use hyper::HeaderMap;
 use hyper::header::ACCEPT;
 
 /// Whether the scraper prefers Prometheus' protobuf to its text. Prometheus does so if it collects
-/// native histograms, which the text can not hold; a browser or curl does not name protobuf.
+/// native histograms, which the text format cannot represent; browsers and curl do not name
+/// protobuf.
 pub(crate) fn prefers_protobuf(headers: &HeaderMap) -> bool {
     let values = headers.get_all(ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
     let (mut protobuf, mut text) = (0.0_f64, 0.0_f64);
@@ -22,7 +23,7 @@ pub(crate) fn prefers_protobuf(headers: &HeaderMap) -> bool {
 struct Range {
     media_type: String,
     quality: f64,
-    /// Whether it is the message and the framing that Prometheus reads.
+    /// Whether it names the message type and the framing that Prometheus reads.
     is_prometheus: bool,
 }
 
@@ -33,7 +34,7 @@ impl Range {
         let (mut quality, mut proto, mut encoding) = (1.0, false, false);
         for part in parts {
             match part.split_once('=') {
-                // What is no number is no preference.
+                // A quality that is not a number counts as 0.
                 Some(("q", value)) => quality = value.trim().parse().unwrap_or(0.0),
                 Some(("proto", value)) => proto = value == "io.prometheus.client.metricfamily",
                 Some(("encoding", value)) => encoding = value == "delimited",

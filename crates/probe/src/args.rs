@@ -1,7 +1,7 @@
-//! The command line: which options there are, and what was given where.
+//! The command line: which options there are, and where each value was given.
 //!
-//! Values are text here; [`Settings`](crate::settings::Settings) reads them, by one rule for the
-//! command line and the environment.
+//! Values are text here; [`Settings`](crate::settings::Settings) reads them, by the same rules for
+//! the command line and the environment.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use heartbeat_command_line::{Misuse, Stop};
@@ -9,7 +9,7 @@ use heartbeat_command_line::{Misuse, Stop};
 /// One option.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Opt {
-    /// Without its dashes.
+    /// The name without its dashes.
     pub long: &'static str,
     short: Option<char>,
     kind: Kind,
@@ -22,7 +22,7 @@ enum Kind {
     Value(&'static str),
     /// `--flag`, `--flag true` or `--flag false`.
     Flag,
-    /// The same, but not read from the environment.
+    /// The same, but the environment is not read.
     CommandLineFlag,
 }
 
@@ -38,24 +38,24 @@ pub(crate) enum Origin {
 /// A value as it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Given {
-    /// The words of a list; exactly one for everything else.
+    /// The words of a list; exactly one word for everything else.
     pub words: Vec<String>,
-    /// Where.
+    /// Where the value was given.
     pub origin: Origin,
     /// The option or the variable, for messages.
     pub name: String,
 }
 
-/// What is to be done.
+/// What the command line asks for.
 #[derive(Debug)]
 pub(crate) enum Asked {
-    /// Print this and end well.
+    /// Print this and exit with 0.
     Print(String),
-    /// Probe.
+    /// Run the prober.
     Probe(Arguments),
 }
 
-/// The parsed command line over the environment.
+/// The parsed command line, and the environment behind it.
 #[derive(Debug)]
 pub(crate) struct Arguments {
     matches: ArgMatches,
@@ -66,13 +66,13 @@ pub(crate) struct Arguments {
 ///
 /// # Errors
 ///
-/// A message for an unknown option, a missing value, a word too many.
+/// A message for an unknown option, a missing value or a superfluous word.
 pub(crate) fn parse(
     words: impl IntoIterator<Item = String>,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Asked, Misuse> {
     let words = unbundled(words);
-    // WebV accepts it at any position, also beside unknown options.
+    // WebV accepts it at any position, even beside unknown options.
     if words.iter().any(|word| word == "--version" || word == "-V") {
         return Ok(Asked::Print(format!("{}\n", env!("CARGO_PKG_VERSION"))));
     }
@@ -89,7 +89,7 @@ pub(crate) fn parse(
 }
 
 impl Arguments {
-    /// What was given for an option; the command line wins.
+    /// What was given for an option; the command line overrides the environment.
     pub(crate) fn given(&self, long: &str) -> Option<Given> {
         let opt = OPTIONS.iter().find(|opt| opt.long == long)?;
         if let Some(values) = self.matches.get_many::<String>(long) {
@@ -103,15 +103,15 @@ impl Arguments {
             Kind::List(_) => text.split_whitespace().map(str::to_owned).collect(),
             _ => vec![text.trim().to_owned()],
         };
-        // An empty variable is one that is not set.
+        // An empty variable counts as unset.
         let blank = words.iter().all(String::is_empty);
         (!blank).then_some(Given { words, origin: Origin::Environment, name })
     }
 }
 
 impl Opt {
-    /// The environment variable: by WebV's rule, and with a prefix where WebV has no such option,
-    /// as names like RATE and KEY are those of other programs, too.
+    /// The environment variable, named by WebV's rule. Options that WebV lacks get a prefix,
+    /// because other programs use names like RATE and KEY, too.
     fn variable(&self) -> Option<String> {
         let prefix = if OF_WEBV.contains(&self.long) { "" } else { "PROBE_" };
         let name = self.long.to_ascii_uppercase().replace('-', "_");
@@ -138,7 +138,7 @@ impl Opt {
     }
 }
 
-/// The command line without the commands that have one of their own.
+/// The command line without the subcommands, which have command lines of their own.
 pub(crate) fn command() -> Command {
     Command::new("heartbeat-probe")
         .about("Asks HTTP servers what test files say, and checks, logs and counts the answers")
@@ -282,7 +282,7 @@ as PROBE_RATE, PROBE_CA_FILE ...); the command line wins.
 Commands, each with --help: `load` generates load, `merge` adds its results up, `path` measures and
 explains one path, `mesh` watches the paths between nodes.";
 
-/// What older releases of WebV had, and what became of it.
+/// Options of older releases of WebV, and what became of them.
 const REMOVED: &[(&[&str], &str)] = &[
     (&["--prometheus"], "removed in WebV 2.6; metrics are always on with --run-loop"),
     (&["--strict-json", "-j"], "removed in WebV 2.6; comments in test files are always accepted"),

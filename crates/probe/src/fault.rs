@@ -1,8 +1,8 @@
-//! Why a request counts as bad, in one word: for labels, and for the result of a load.
+//! Why a request counts as bad, in one word: for labels, and for the result of `load`.
 
 use crate::client::ClientError;
 
-/// What is wrong with a request or its answer; the first thing, where there are several.
+/// What is wrong with a request or its answer; if several things are, the first of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// The host's name has no address.
@@ -11,13 +11,13 @@ pub enum Fault {
     Connect,
     /// The TLS handshake failed.
     Tls,
-    /// The time was over before the answer was complete.
+    /// The timeout expired before the answer was complete.
     Timeout,
     /// The connection closed before the answer was complete.
     Truncated,
     /// The connection broke.
     Broken,
-    /// What came is not HTTP.
+    /// The answer is not HTTP.
     Protocol,
     /// The answer has another status.
     Status,
@@ -48,7 +48,7 @@ impl Fault {
         Self::Validation,
     ];
 
-    /// Its name, fit for a label.
+    /// Its name, which is fit for a label.
     pub fn name(self) -> &'static str {
         match self {
             Self::Resolve => "resolve",
@@ -66,7 +66,7 @@ impl Fault {
         }
     }
 
-    /// Whether there was no complete answer.
+    /// Whether the answer was lost, so that there is no complete one.
     pub fn lost_the_answer(self) -> bool {
         self <= Self::Protocol
     }
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn those_before_an_answer_was_complete_are_told_apart() {
+    fn faults_before_a_complete_answer_lose_the_answer() {
         assert!(Fault::Protocol.lost_the_answer());
         assert!(!Fault::Status.lost_the_answer());
     }

@@ -1,4 +1,4 @@
-//! The program; the library has all of it, so that its command line can be read by other tools.
+//! The program. All of it is in the library, so that other tools can read its command line.
 
 #![forbid(unsafe_code)]
 

@@ -32,7 +32,7 @@ pub(crate) async fn run(
             break;
         }
     }
-    // A code is one byte: 256 errors must not look like none.
+    // An exit code is one byte: without the limit, 256 errors would be reported as 0.
     u8::try_from(failures).unwrap_or(u8::MAX)
 }
 

@@ -1,5 +1,5 @@
-//! Lines on their way out. Whoever reads them may be slow or stand still: a thread of its own
-//! waits for it, so that schedule, metrics and signals do not.
+//! Writes lines to standard output. Its reader may be slow or stop reading; a separate thread waits
+//! for it, so that the schedule, the metrics and the signals do not have to.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -27,28 +27,29 @@ pub(crate) struct Output {
     format: LogFormat,
 }
 
-/// What happens to a line that there is no room for.
+/// What happens to a line if the queue has no room for it.
 #[derive(Clone)]
 pub(crate) enum Full {
-    /// It waits, as in a single run, whose log is complete; not after the end was asked for.
+    /// It waits for room, because the log of a single run is complete; after a stop was asked for,
+    /// it is queued without room.
     Wait(Stop),
-    /// It is dropped and counted here, as in a loop, whose schedule goes on.
+    /// It is dropped and counted here, because the schedule of a loop must go on.
     Drop(IntCounter),
 }
 
 enum Message {
-    // What is written holds its room until it is.
+    // A line keeps its permit until it has been written.
     Line(String, Option<OwnedSemaphorePermit>),
     End(oneshot::Sender<()>),
 }
 
 impl Output {
     /// Starts the thread that writes to standard output; `format` is that of the line which reports
-    /// dropped ones.
+    /// dropped lines.
     ///
     /// # Errors
     ///
-    /// Where the system has no thread left.
+    /// The system cannot create the thread.
     pub(crate) fn start(format: LogFormat, full: Full) -> io::Result<Self> {
         Self::start_to(io::stdout(), format, full)
     }
@@ -93,7 +94,8 @@ impl Output {
         }
     }
 
-    /// Waits until all lines are written; after a stop, and in a loop, for a moment only.
+    /// Waits until all lines are written; after a stop, and in a loop, for [`LAST_LINES_MAX`] at
+    /// most.
     pub(crate) async fn finish(self) {
         self.tell_of_dropped();
         let (end, ended) = oneshot::channel();
@@ -111,7 +113,7 @@ impl Output {
         }
     }
 
-    // Where lines are missing stands how many.
+    // The report takes the place of the missing lines in the log.
     fn tell_of_dropped(&self) {
         let lines = self.untold.swap(0, Ordering::Relaxed);
         if let Some(line) = log::dropped(self.format, lines, Timestamp::now()) {
@@ -120,22 +122,22 @@ impl Output {
     }
 
     fn send(&self, message: Message) {
-        // The thread ends after everybody who could send.
+        // The thread ends only after every sender is gone.
         let _ = self.queue.send(message);
     }
 }
 
-/// Writes `text` to standard output at once. A reader that has left (`--help | head -1`) has seen
-/// enough.
+/// Writes `text` to standard output at once. An error is ignored: a reader that closes the pipe
+/// early (`--help | head -1`) has seen enough.
 pub(crate) fn print(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes());
     let _ = out.flush();
 }
 
-/// Tells standard error what is wrong, in the name of `who`.
+/// Writes what is wrong to standard error, in the name of `who`.
 pub(crate) fn complain(who: &str, what: impl Display) {
-    // Not `eprintln!`: it panics where standard error is closed, and hides the exit code.
+    // Not `eprintln!`: it panics if standard error is closed, and the exit code would be lost.
     let _ = writeln!(io::stderr(), "{who}: {what}");
 }
 
@@ -144,7 +146,7 @@ fn write_all(lines: UnboundedReceiver<Message>, out: impl Write) {
     while let Some(message) = lines.blocking_recv() {
         match message {
             Message::Line(line, room) => {
-                // A reader that has left is no reason to stop probing.
+                // A reader that has closed the pipe is no reason to stop probing.
                 let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
                 drop(room);
             }
@@ -155,19 +157,19 @@ fn write_all(lines: UnboundedReceiver<Message>, out: impl Write) {
     }
 }
 
-// A line that is longer than all the room takes all of it.
+// A line that is longer than the limit takes all the room.
 fn size(line: &str) -> u32 {
     u32::try_from(line.len().min(ROOM_BYTES)).unwrap_or(u32::MAX)
 }
 
-/// The program, where it complains.
+/// The name of the program in its messages.
 pub(crate) const NAME: &str = "heartbeat-probe";
 
-// Some thousands of lines: a moment of a log shipper's that rotates its files.
+// Some thousands of lines: enough for the moment in which a log shipper rotates its files.
 const ROOM_BYTES: usize = 1024 * 1024;
 // Enough for a reader that reads, and well within the grace period of an orchestrator.
 const LAST_LINES_MAX: Duration = Duration::from_secs(1);
-// It only copies.
+// The thread only copies bytes.
 const STACK_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
@@ -176,7 +178,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes what it is given when somebody says so.
+    /// A reader that takes one line for each message on `open`.
     struct Gate {
         open: Receiver<()>,
         seen: Sender<String>,
@@ -205,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn drops_what_there_is_no_room_for_and_tells_how_many_where_they_are_missing() {
+    async fn drops_lines_without_room_and_reports_how_many_in_their_place() {
         let dropped = IntCounter::new("dropped", "dropped").unwrap();
         let (output, open, written) = gated(Full::Drop(dropped.clone()));
         for letter in ["a", "b", "c", "d"] {
@@ -219,7 +221,7 @@ mod tests {
             open.send(()).unwrap();
             assert!(written.recv().unwrap().starts_with(letter));
         }
-        // Room is given back a moment after a line is written.
+        // The permit is released a moment after the line was written.
         while output.room.available_permits() < ROOM_BYTES {
             tokio::task::yield_now().await;
         }
@@ -235,7 +237,7 @@ mod tests {
     async fn waits_for_room_in_a_single_run_until_the_end_is_asked_for() {
         let (ask, stop) = Stop::new();
         let (output, open, written) = gated(Full::Wait(stop));
-        // More than the room: it takes all of it.
+        // The line is longer than the limit: it takes all the room.
         output.line("a".repeat(2 * ROOM_BYTES)).await;
         let waiting = tokio::spawn({
             let output = output.clone();
@@ -251,7 +253,7 @@ mod tests {
         output.line("c".repeat(2 * ROOM_BYTES)).await;
         ask.send(1).unwrap();
         output.line("d").await;
-        // Nobody reads: it ends all the same.
+        // Nobody reads, but `finish` returns all the same.
         output.finish().await;
     }
 }

@@ -1,10 +1,10 @@
-//! Owns the breaking of text for a terminal into lines of 80 columns.
+//! Breaks text for a terminal into lines of 80 columns.
 
 /// The width that every terminal has.
 pub(crate) const COLUMNS: usize = 80;
 
-/// Adds `value` behind `first`, in as many lines as it takes; those after the first begin with
-/// `indent` spaces.
+/// Appends `first` and then `value` to `text`, in as many lines as needed; those after the first
+/// begin with `indent` spaces.
 pub(crate) fn add(text: &mut String, first: &str, indent: usize, value: &str) {
     let mut line = first.to_owned();
     let mut is_empty = true;

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use hyper::body::Bytes;
 
-/// What is repeated.
+/// The bytes that are repeated.
 pub(crate) const PATTERN: &[u8; 16] = b"0123456789ABCDEF";
 
 /// A block of the pattern to cut payloads from; its length is a multiple of the pattern's.
@@ -13,7 +13,7 @@ pub(crate) fn block() -> Bytes {
     BLOCK.clone()
 }
 
-/// Compares a body with the pattern as it comes, and keeps none of it.
+/// Compares a body with the pattern as it arrives, and keeps none of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PatternCheck {
     position: u64,
@@ -21,7 +21,7 @@ pub(crate) struct PatternCheck {
 }
 
 impl PatternCheck {
-    /// The first byte that is not the pattern's, counted from 0.
+    /// The position of the first byte that differs from the pattern, counted from 0.
     pub(crate) fn mismatch(&self) -> Option<u64> {
         self.mismatch
     }
@@ -38,8 +38,8 @@ impl PatternCheck {
     }
 }
 
-// Whole stretches are compared at once, which the compiler turns into memcmp; only one that
-// differs is looked at byte by byte.
+// Whole stretches are compared at once, which the compiler turns into memcmp; only a stretch that
+// differs is searched byte by byte.
 fn first_mismatch(bytes: &[u8], phase: usize) -> Option<usize> {
     let block = block();
     let mut offset = 0;
@@ -57,7 +57,7 @@ fn first_mismatch(bytes: &[u8], phase: usize) -> Option<usize> {
     None
 }
 
-// 16 KiB: as much as one TLS record holds, and it stays in the first-level cache.
+// 16 KiB: one TLS record holds as much, and it stays in the first-level cache.
 const BLOCK_REPEATS: usize = 1024;
 
 #[cfg(test)]
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn names_the_first_wrong_byte() {
+    fn reports_the_position_of_the_first_wrong_byte() {
         for at in [0, 1, 16, 16_384, 47_999] {
             let mut body = PATTERN.repeat(3000);
             body[at] = b'x';
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_begins_elsewhere_is_wrong() {
+    fn a_pattern_that_does_not_begin_at_its_start_is_wrong() {
         assert_eq!(checked(&[b"123"]).mismatch(), Some(0));
         assert_eq!(checked(&[b"0123", b"0123"]).mismatch(), Some(4));
     }

@@ -1,4 +1,4 @@
-//! One server and everything that is asked of it.
+//! One server and everything that it is asked for.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,22 +22,23 @@ use crate::validation::{BodyCheck, BodyLimits, validate};
 
 /// What all probes have in common.
 pub(crate) struct Equipment {
-    /// Of the run.
+    /// The settings of the run.
     pub settings: Settings,
-    /// What is asked.
+    /// The requests to send.
     pub cases: Vec<Arc<Case>>,
-    /// Where the log goes.
+    /// The destination of the log.
     pub output: Output,
-    /// Only a loop has metrics.
+    /// `None` for a single run: only a loop has metrics.
     pub metrics: Option<Metrics>,
 }
 
-/// Makes the probes of one server: one for the address that answers first, or one for each.
+/// Makes the probes of one server: one for whichever address answers first, or one for each.
 pub(crate) struct ServerProbes {
     target: Target,
     route: Route,
     prepared: Arc<[Prepared]>,
-    /// Below it a Heartbeat is asked for payloads; none where no server is asked who it is.
+    /// The path prefix below which a Heartbeat is asked for payloads; `None` if the server is not
+    /// asked whether it is a Heartbeat.
     prefix: Option<String>,
     equipment: Arc<Equipment>,
 }
@@ -45,10 +46,11 @@ pub(crate) struct ServerProbes {
 struct Prepared {
     case: Arc<Case>,
     request: Request,
-    /// The same with `?timing`, for a server that says that it is a Heartbeat; none where timing
-    /// would change the body of the answer, or where nothing shows it.
+    /// The same request with `?timing`, for a server that has said that it is a Heartbeat. `None`
+    /// if `?timing` would change the body of the answer, if nothing shows the timing, or if
+    /// `--timing` settles for all servers what is sent.
     timed: Option<Request>,
-    /// With the prefix.
+    /// The path with `--url-prefix`.
     path: String,
 }
 
@@ -67,11 +69,11 @@ pub(crate) struct Probe {
 }
 
 impl ServerProbes {
-    /// Prepares everything that is asked for `target`, which is reached by `route`.
+    /// Prepares all requests to `target`, which is reached by `route`.
     ///
     /// # Errors
     ///
-    /// A path or header that can not be written in HTTP.
+    /// A path or header that cannot be written in HTTP.
     pub(crate) fn new(
         equipment: Arc<Equipment>,
         target: &Target,
@@ -97,7 +99,7 @@ impl ServerProbes {
         Ok(Self { target: target.clone(), route, prepared, prefix, equipment })
     }
 
-    /// A probe of this address, or of whichever answers.
+    /// A probe of this address, or of whichever address answers if it is `None`.
     pub(crate) fn probe(&self, address: Option<SocketAddr>) -> Probe {
         let settings = &self.equipment.settings;
         let client_settings = ClientSettings {
@@ -107,7 +109,7 @@ impl ServerProbes {
             idle_max: settings.run_loop.as_ref().map_or(1, |run_loop| run_loop.max_concurrent),
         };
         let route = Route { address, ..self.route.clone() };
-        // A prefix with a letter that only the file's paths encode is no Heartbeat's.
+        // If only the encoding of the files' paths makes the prefix valid, it is not a Heartbeat's.
         let recognition = self.prefix.as_ref().and_then(|prefix| {
             let (target, route) = (self.target.clone(), route.clone());
             Recognition::new(target, route, prefix, settings.timeout).ok()
@@ -146,24 +148,24 @@ impl Probe {
         self.prepared.len()
     }
 
-    /// The counters of the server, where there are any.
+    /// The counters of the server; `None` in a single run.
     pub(crate) fn metrics(&self) -> Option<&ServerMetrics> {
         self.metrics.as_ref()
     }
 
-    /// Whether a validation error of the request `index` is a failure.
+    /// Whether a validation error of the request `index` fails the run.
     pub(crate) fn fails_on_validation_error(&self, index: usize) -> bool {
         self.prepared[index].case.fail_on_validation_error
     }
 
-    /// Asks the server whether it is a Heartbeat, so that it is asked for its timing, too.
+    /// Asks the server whether it is a Heartbeat, which decides whether it is asked for its timing.
     pub(crate) async fn recognize(&self) {
         if let Some(recognition) = &self.recognition {
             recognition.ask(None).await;
         }
     }
 
-    /// The same at once, and again whenever another server may answer. It has no end.
+    /// Does so at once, and again whenever another server may answer. It never returns.
     pub(crate) async fn keep_recognizing(&self) {
         match &self.recognition {
             Some(recognition) => recognition.follow().await,
@@ -209,7 +211,7 @@ impl Probe {
         record
     }
 
-    /// What is sent for the request `index`.
+    /// The request that is sent for the case `index`.
     fn asked(&self, index: usize) -> Asked<'_> {
         let Prepared { request, timed, .. } = &self.prepared[index];
         let is_heartbeat = self.recognition.as_ref().is_some_and(Recognition::is_heartbeat);
@@ -219,7 +221,7 @@ impl Probe {
         }
     }
 
-    /// Takes note of who has answered, and whether it was a Heartbeat.
+    /// Records which address answered, and whether the answer shows that it is no Heartbeat.
     fn learn(&self, asked: Asked<'_>, answer: &Result<Answer, ClientError>, phases: &Phases) {
         let Some(recognition) = &self.recognition else { return };
         if let Some(peer) = phases.opening.peer {
@@ -232,10 +234,10 @@ impl Probe {
     }
 }
 
-/// What is sent.
+/// The request that is sent.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
     request: &'a Request,
-    /// Whether a Heartbeat is asked for its timing by it.
+    /// Whether it asks a Heartbeat for its timing.
     is_timed: bool,
 }

@@ -1,4 +1,4 @@
-//! The whole program: which command is meant, arguments in, exit code out.
+//! The whole program: chooses the command, reads its arguments and returns the exit code.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -16,10 +16,10 @@ use crate::run;
 
 /// Runs the program with the arguments and the environment of this process.
 pub fn main() -> ExitCode {
-    // No accepted value holds U+FFFD, so text that is not UTF-8 is refused where it is read.
+    // No accepted value contains U+FFFD, so text that is not UTF-8 is rejected where it is read.
     let text = |raw: OsString| raw.to_string_lossy().into_owned();
     let words: Vec<String> = std::env::args_os().skip(1).map(text).collect();
-    // One thread: what is measured is the network, and the memory of a second one is saved.
+    // One thread is enough, because the network is what is measured; a second one costs memory.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(LOOKUP_THREADS_MAX)
@@ -55,7 +55,7 @@ pub fn main() -> ExitCode {
         let environment = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
         runtime.block_on(run::run(words, environment))
     };
-    // Name look-ups run on threads that can not be interrupted; nobody waits for them here.
+    // Name look-ups run on threads that cannot be interrupted; the program does not wait for them.
     runtime.shutdown_background();
     code
 }
@@ -80,6 +80,7 @@ const LOAD: &str = "load";
 const MERGE: &str = "merge";
 const MESH: &str = "mesh";
 const PATH: &str = "path";
-// Only look-ups of names block. Where the name service is silent each takes a thread for half a
-// minute, and names of their own are as many as servers.
+// Look-ups of names run on these threads. If the name service is silent, each takes a thread for
+// half a minute; there are as many different names as servers. The rendering of pages and the
+// gathering of the mesh's reports run on them, too.
 const LOOKUP_THREADS_MAX: usize = 16;

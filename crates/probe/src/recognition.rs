@@ -1,5 +1,5 @@
-//! Owns whether a server says that it is a Heartbeat, and so whether requests may ask it for its
-//! timing. Must not send what the test files ask for, nor use their connections.
+//! Decides whether a server is a Heartbeat, by asking it, and so whether requests may ask it for
+//! its timing. Must not send the requests of the test files, nor use their connections.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,8 +16,8 @@ use crate::client::{
     Target,
 };
 
-/// Asks one server, or one address of it, who it is: each address once an hour, over a connection
-/// of its own.
+/// Asks one server, or one address of it, whether it is a Heartbeat: each address once an hour,
+/// over a separate connection.
 pub(crate) struct Recognition {
     target: Target,
     route: Route,
@@ -32,18 +32,18 @@ pub(crate) struct Recognition {
 struct Heard {
     /// Whether each is a Heartbeat.
     peers: HashMap<SocketAddr, bool>,
-    /// Those that are still to be asked.
+    /// Addresses that are still to be asked.
     strangers: Vec<SocketAddr>,
     is_heartbeat: bool,
 }
 
 impl Recognition {
-    /// Asks below the path `prefix`, where a Heartbeat answers also if nothing else is routed to
-    /// it. An answer is waited for as long as `time_max`, but not for long.
+    /// Asks below the path `prefix`, which reaches a Heartbeat even if nothing else is routed to
+    /// it. It waits for an answer for `time_max`, and for [`ANSWER_TIME_MAX`] at most.
     ///
     /// # Errors
     ///
-    /// A prefix that can not be written in HTTP.
+    /// A prefix that cannot be written in HTTP.
     pub(crate) fn new(
         target: Target,
         route: Route,
@@ -61,25 +61,25 @@ impl Recognition {
         })
     }
 
-    /// Whether every address that was asked is a Heartbeat.
+    /// Whether every address that was asked has said that it is a Heartbeat.
     pub(crate) fn is_heartbeat(&self) -> bool {
         self.heard().is_heartbeat
     }
 
-    /// A request has opened a connection to `peer`.
+    /// Notes that a request has opened a connection to `peer`.
     pub(crate) fn connected(&self, peer: SocketAddr) {
         if self.heard().meet(peer) {
             self.stranger.notify_one();
         }
     }
 
-    /// An answer had no timing although it was asked for: another program may have taken the
-    /// address over, or the server is older, or keeps it to itself.
+    /// Notes that an answer had no timing although it was asked for: another program may have taken
+    /// over the address, or the server is older, or it is configured not to report it.
     pub(crate) fn deny(&self) {
         self.heard().deny();
     }
 
-    /// Asks now, and each hour again, and each new address.
+    /// Asks now, again each hour, and each new address.
     pub(crate) async fn follow(&self) {
         let mut hours = interval(ASK_AGAIN);
         hours.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -98,12 +98,12 @@ impl Recognition {
         }
     }
 
-    /// Asks `peer`, or whatever address answers. If none does, nothing is learned.
+    /// Asks `peer`, or, without one, whichever address answers. If none does, nothing changes.
     pub(crate) async fn ask(&self, peer: Option<SocketAddr>) {
         let mut opening = Opening::default();
         let answer = timeout(self.time_max, self.answer(peer, &mut opening)).await;
         let is_heartbeat = matches!(answer, Ok(Ok(true)));
-        // One that takes a connection and does not answer as a Heartbeat is none.
+        // A peer that accepts a connection and does not answer as a Heartbeat does is none.
         if let Some(peer) = opening.peer {
             self.heard().note(peer, is_heartbeat);
         }
@@ -124,7 +124,7 @@ impl Recognition {
         Ok(answer.status == StatusCode::OK && About::read(body.bytes()).is_some())
     }
 
-    // A stranger may have been asked by chance meanwhile.
+    // The peer may have been asked by chance meanwhile.
     fn next_stranger(&self) -> Option<SocketAddr> {
         let mut heard = self.heard();
         while let Some(peer) = heard.strangers.pop() {
@@ -141,7 +141,7 @@ impl Recognition {
 }
 
 impl Heard {
-    /// Whether `peer` is to be asked.
+    /// Whether `peer` must be asked.
     fn meet(&mut self, peer: SocketAddr) -> bool {
         let is_known = self.peers.contains_key(&peer) || self.strangers.contains(&peer);
         let has_room = self.peers.len() + self.strangers.len() < PEERS_MAX;
@@ -154,23 +154,23 @@ impl Heard {
 
     fn note(&mut self, peer: SocketAddr, is_heartbeat: bool) {
         self.peers.insert(peer, is_heartbeat);
-        // Nobody knows which of them the next request goes to.
+        // The next request may go to any of them.
         self.is_heartbeat = self.peers.values().all(|is_heartbeat| *is_heartbeat);
     }
 
-    /// Nobody knows which of them has answered.
+    /// Any of them may have answered.
     fn deny(&mut self) {
         self.peers.values_mut().for_each(|is_heartbeat| *is_heartbeat = false);
         self.is_heartbeat = false;
     }
 
-    /// What was said holds until somebody says something else.
+    /// `is_heartbeat` stays as it is until the next answer.
     fn forget(&mut self) {
         self.peers.clear();
     }
 }
 
-/// The prefix below which most of these paths ask for a payload (`{prefix}{n}`); none if no path
+/// The prefix below which most of these paths ask for a payload (`{prefix}{n}`); `None` if no path
 /// does.
 pub(crate) fn payload_prefix<'a>(paths: impl Iterator<Item = &'a str>) -> Option<String> {
     let mut counts: Vec<(&str, usize)> = Vec::new();
@@ -180,7 +180,7 @@ pub(crate) fn payload_prefix<'a>(paths: impl Iterator<Item = &'a str>) -> Option
             None => counts.push((prefix, 1)),
         }
     }
-    // Of equals the first one.
+    // If several prefixes are equally frequent, the first of them.
     let most = counts.iter().rev().max_by_key(|(_, count)| *count);
     most.map(|(prefix, _)| (*prefix).to_owned())
 }
@@ -190,8 +190,8 @@ pub(crate) fn asks_for_payload(path: &str, prefix: &str) -> bool {
     prefix_of(path) == Some(prefix)
 }
 
-/// Of a message of an exact length on the wire (`wire/{n}`), timing would take bytes of the body
-/// away, and the prefix of a Heartbeat is never the root: neither is such a path.
+/// A message of an exact length on the wire (`wire/{n}`) does not count, because the timing would
+/// take bytes from its body. Nor does a path below the root, which is never a Heartbeat's prefix.
 fn prefix_of(path: &str) -> Option<&str> {
     let path = path.split(['?', '#']).next().unwrap_or(path);
     let (before, size) = path.rsplit_once('/')?;
@@ -200,13 +200,13 @@ fn prefix_of(path: &str) -> Option<&str> {
     (is_size && !before.is_empty() && !before.ends_with("/wire")).then(|| &path[..=before.len()])
 }
 
-/// A server that is alive says at once who it is.
+/// A server that works answers this at once.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
-/// Another program may have taken the address over.
+/// Within an hour another program may have taken over the address.
 const ASK_AGAIN: Duration = Duration::from_secs(3600);
-/// Pods come and go behind one name; more of them in an hour are not asked.
+/// Pods come and go behind one name; within an hour no more of them are asked.
 const PEERS_MAX: usize = 64;
-/// Heartbeat takes no longer numbers.
+/// Heartbeat accepts no longer numbers.
 const SIZE_DIGITS_MAX: usize = 20;
 
 #[cfg(test)]
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_prefix_is_that_of_most_payloads() {
+    fn the_prefix_is_the_one_of_most_payload_paths() {
         let of = |paths: &[&str]| payload_prefix(paths.iter().copied());
         assert_eq!(of(&["/heartbeat/17", "/healthz"]).as_deref(), Some("/heartbeat/"));
         assert_eq!(of(&["/api/5", "/x/1?a=b", "/x/2"]).as_deref(), Some("/x/"));
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn each_address_is_asked_once_until_the_hour_is_over() {
+    fn each_address_is_asked_once_an_hour() {
         let mut heard = Heard::default();
         assert!(heard.meet(peer(1)));
         assert!(!heard.meet(peer(1)), "it waits to be asked");
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_addresses_are_asked() {
+    fn at_most_64_addresses_are_asked() {
         let mut heard = Heard::default();
         let asked = (1..=PEERS_MAX + 1).map(|number| heard.meet(peer(number)));
         let asked: Vec<_> = asked.collect();

@@ -1,4 +1,4 @@
-//! What is known about one request that was sent: what is logged, counted and summed up.
+//! What is known about one request: this is what is logged, counted and summed up.
 
 use std::time::Duration;
 
@@ -8,34 +8,34 @@ use crate::client::{Answer, ClientError, Phases};
 use crate::testfile::Case;
 use crate::validation::Verdict;
 
-/// One request and what came of it.
+/// One request and its result.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
-    /// When it was done.
+    /// When it ended; with `--compat 8`, when it started.
     pub date: Timestamp,
     /// The method.
     pub verb: String,
     /// The base URL.
     pub server: String,
-    /// With `--url-prefix`.
+    /// The path with `--url-prefix`.
     pub path: String,
-    /// The address that was asked, where each is asked for itself.
+    /// The address that was asked, if each address is asked separately.
     pub address: Option<String>,
-    /// The status, or 500 where there is none.
+    /// The status, or 500 if there is none.
     pub status_code: u16,
     /// Whether there was an answer.
     pub answered: bool,
-    /// Of the test file.
+    /// From the test file.
     pub test_name: Option<String>,
-    /// Of the test file, or else of the command line.
+    /// From the test file, or else from the command line.
     pub tag: Option<String>,
-    /// Bytes of the body.
+    /// The `Content-Length` of the answer, or else the bytes of its body.
     pub content_length: u64,
-    /// Of the performance target.
+    /// From the performance target.
     pub category: Option<String>,
-    /// 1 to 4.
+    /// From 1 to 4, by the performance target.
     pub quartile: Option<u8>,
-    /// What the validation says.
+    /// The result of the validation.
     pub verdict: Verdict,
     /// How long it took.
     pub took: Took,
@@ -45,34 +45,34 @@ pub(crate) struct Record {
     pub bytes_sent: u64,
 }
 
-/// Whom a request went to, and for what.
+/// Where a request went.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin<'a> {
     /// The base URL.
     pub server: &'a str,
-    /// With `--url-prefix`.
+    /// The path with `--url-prefix`.
     pub path: &'a str,
-    /// The address that was asked, where each is asked for itself.
+    /// The address that was asked, if each address is asked separately.
     pub address: Option<&'a str>,
 }
 
-/// How long a request took: as a whole, and its parts.
+/// How long a request and its parts took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Took {
-    /// The opening of a connection included.
+    /// The whole time, which includes opening a connection.
     pub duration: Duration,
-    /// As far as it came.
+    /// The phases that were reached.
     pub phases: Phases,
 }
 
 /// A duration in whole milliseconds, rounded as WebV does.
 pub(crate) fn whole_milliseconds(duration: Duration) -> u64 {
-    // Durations are bounded by the timeout; the sign and the size are sure.
+    // The timeout bounds durations, so the value is neither negative nor too large.
     (duration.as_secs_f64() * 1000.0).round_ties_even() as u64
 }
 
 impl Record {
-    /// Of a request that was answered.
+    /// The record of a request that was answered.
     pub(crate) fn answered(
         case: &Case,
         origin: Origin<'_>,
@@ -90,7 +90,7 @@ impl Record {
         }
     }
 
-    /// Of a request that was not answered; WebV logs it as a 500 without content.
+    /// The record of a request that was not answered; WebV logs it as a 500 without content.
     pub(crate) fn lost(case: &Case, origin: Origin<'_>, took: Took, error: &ClientError) -> Self {
         Self::new(case, origin, took, Verdict::exception(error))
     }

@@ -1,4 +1,4 @@
-//! From settings to an exit code.
+//! Runs the prober as the settings say, and returns the exit code.
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -178,9 +178,9 @@ fn probes(route: &Route, equipment: Equipment) -> Result<Vec<ServerProbes>, Fail
     settings.servers.iter().map(server).collect()
 }
 
-// An invalid command line, file or value: WebV's code.
+// WebV's exit code for an invalid command line, file or value.
 const EXIT_REFUSED: u8 = 1;
-// What a shell reports for SIGINT.
+// What a shell reports for a program that SIGINT has ended.
 const EXIT_SECOND_SIGNAL: i32 = 130;
-// WebV's -1.
+// WebV exits with -1.
 const EXIT_NO_PORT: u8 = 255;

@@ -1,4 +1,4 @@
-//! The run without end: a schedule per server, or per address, that never waits for answers.
+//! The endless run: one schedule per server or per address, which never waits for answers.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -13,9 +13,9 @@ use crate::settings::RunLoop;
 use crate::stop::Stop;
 use crate::web::Readiness;
 
-/// Asks all `servers` on their schedules until `stop`, or until the duration is over. Requests that
-/// are unanswered then have some time to end. `readiness` is true from the first request until
-/// then.
+/// Sends requests to all `servers` on their schedules until `stop`, or until the duration is over.
+/// Unanswered requests then have [`RunLoop::last_answers`] to end. `readiness` is true from the
+/// first request until the last one is sent.
 pub(crate) async fn run(
     run_loop: &RunLoop,
     servers: Vec<ServerProbes>,
@@ -76,21 +76,21 @@ impl Slot {
         self.run_loop.duration.map(|duration| self.begin + duration)
     }
 
-    // The first tick of this part of the interval that is not over.
+    // Computes the first tick of this part of the interval that is not in the past.
     fn pace(&self, now: Instant) -> Pace {
         let interval = self.run_loop.interval;
         let first = self.begin + interval.mul_f64(self.part.start);
         let late = now.saturating_duration_since(first).as_nanos();
         let missed = late.div_ceil(interval.as_nanos().max(1));
         let missed = u32::try_from(missed).unwrap_or(u32::MAX);
-        // At the very beginning a moment has passed since then, and nothing is missed.
+        // A moment has passed since the loop began, but no tick was missed.
         let missed = if now.saturating_duration_since(self.begin) < START_MAX { 0 } else { missed };
         Pace { next: first + interval * missed, interval }
     }
 }
 
-/// A schedule for each address of a server. They are looked up again and again: a new one gets a
-/// schedule, and that of an address that is gone ends.
+/// Runs a schedule for each address of a server. The addresses are looked up again and again: a new
+/// one gets a schedule, and the schedule of one that is gone ends.
 async fn every_address(server: ServerProbes, slot: Slot) {
     let mut stop = slot.stop.clone();
     let mut schedules = JoinSet::new();
@@ -128,8 +128,8 @@ async fn every_address(server: ServerProbes, slot: Slot) {
     while schedules.join_next().await.is_some() {}
 }
 
-// Where a look-up fails, those that are known stay. Where none is known the name itself is asked,
-// so that the failure is logged and counted.
+// If a look-up fails, the known addresses stay. If none is known, the name itself is asked, so that
+// the failure is logged and counted.
 fn wanted(
     found: Option<Vec<SocketAddr>>,
     running: &HashMap<Option<SocketAddr>, AbortHandle>,
@@ -214,8 +214,9 @@ struct Pace {
 }
 
 impl Pace {
-    // A little lateness is made up for, tick by tick. After a long one, as of a machine that
-    // slept, the missed ticks are left out instead of sent all at once; returns how many.
+    // A short delay is made up for, tick by tick. After a long one, such as a suspension of the
+    // machine, the missed ticks are left out instead of being sent all at once; returns their
+    // number.
     fn advance(&mut self, now: Instant) -> u64 {
         self.next += self.interval;
         let late = now.saturating_duration_since(self.next);
@@ -229,11 +230,11 @@ impl Pace {
     }
 }
 
-// Stalls of a busy node are shorter; what is longer is a suspension.
+// Stalls of a busy node are shorter; a longer delay is a suspension.
 const CATCH_UP_MAX: Duration = Duration::from_secs(1);
-// A name service keeps its answers for as long, mostly.
+// Name services mostly keep their answers for as long as this.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(30);
-// From the beginning of the loop until all its schedules run.
+// The time from the beginning of the loop until all its schedules run.
 const START_MAX: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
@@ -241,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn makes_up_for_little_lateness_and_leaves_out_much() {
+    fn makes_up_for_a_short_delay_and_leaves_out_ticks_after_a_long_one() {
         let start = Instant::now();
         let mut pace = Pace { next: start, interval: Duration::from_millis(100) };
         assert_eq!(pace.advance(start + Duration::from_millis(999)), 0);
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn schedules_share_the_interval_and_one_that_comes_later_keeps_to_its_part() {
+    fn schedules_share_the_interval_and_a_late_one_keeps_to_its_part() {
         let thirds: Vec<_> = (0..3).map(|number| Part::of_all().split(number, 3).start).collect();
         assert_eq!(thirds, [0.0, 1.0 / 3.0, 2.0 / 3.0]);
         let half_of_last = Part::of_all().split(2, 3).split(1, 2);
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn addresses_come_and_go_and_stay_where_a_lookup_fails() {
+    async fn a_failed_lookup_keeps_the_known_addresses() {
         let address = |last| Some(SocketAddr::from(([10, 0, 0, last], 80)));
         let found = |all: &[u8]| all.iter().filter_map(|last| address(*last)).collect();
         let mut running = HashMap::new();

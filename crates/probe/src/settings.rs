@@ -1,4 +1,4 @@
-//! The settings of a run: checked values, and which of them go together.
+//! The settings of a run: checks the values and which of them go together.
 
 use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
@@ -14,72 +14,72 @@ use crate::validation::BODY_MAX;
 /// Everything a run needs to know, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
-    /// In the order given; one twice is two schedules.
+    /// In the order given; a server that is named twice gets two schedules.
     pub servers: Vec<Target>,
     /// Test files.
     pub files: Vec<String>,
     /// Empty, or a path that begins with a slash and ends without one.
     pub url_prefix: String,
-    /// None for a single run.
+    /// `None` for a single run.
     pub run_loop: Option<RunLoop>,
-    /// Between the starts of two requests of a single run.
+    /// Time between the starts of two requests of a single run.
     pub sleep: Duration,
-    /// Before anything is sent.
+    /// Time to wait before anything is sent.
     pub delay_start: Duration,
-    /// For a whole request.
+    /// Limit for a whole request.
     pub timeout: Duration,
-    /// A single run ends when it has so many errors.
+    /// The number of errors that ends a single run.
     pub max_errors: u64,
-    /// Of the log on standard output.
+    /// Format of the log on standard output.
     pub log_format: LogFormat,
     /// Whether successes are logged.
     pub verbose: bool,
     /// Whether the texts of errors are logged.
     pub verbose_errors: bool,
-    /// Of the summary after a single run.
+    /// Format of the summary after a single run.
     pub summary: SummaryFormat,
-    /// For requests that have none of their own.
+    /// Tag of requests that have none of their own.
     pub tag: Option<String>,
     /// Where the prober runs.
     pub region: Option<String>,
-    /// Where the prober runs, finer.
+    /// Where in the region the prober runs.
     pub zone: Option<String>,
-    /// Whom to trust, and as whom to speak.
+    /// Which certificates are trusted and which is presented.
     pub tls: TlsSettings,
-    /// Addresses that are used instead of those of the name service.
+    /// Addresses that override those of the name service.
     pub resolve: Vec<FixedAddress>,
-    /// How much of bodies is kept.
+    /// How many bytes of a body are kept.
     pub max_body: usize,
     /// Whether cookies are kept and sent back.
     pub cookies: bool,
-    /// Who is asked for its own time, and for what its kernel knows of the path.
+    /// Which servers are asked for their own time and for their kernel's facts about the path.
     pub timing: Timing,
-    /// Whether connections are used again.
+    /// Whether connections are reused.
     pub keep_alive: bool,
-    /// Whether WebV 8 has the word where it and WebV 7 differ.
+    /// Whether WebV 8 decides the defaults in which it and WebV 7 differ.
     pub is_compat_8: bool,
-    /// Whether the settings are only to be printed.
+    /// Whether the program only prints the settings.
     pub dry_run: bool,
 }
 
-/// The settings of a run without end.
+/// The settings of an endless run.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RunLoop {
-    /// Between the starts of two requests to one server.
+    /// Time between the starts of two requests to one server.
     pub interval: Duration,
-    /// None for no end.
+    /// `None` for no end.
     pub duration: Option<Duration>,
     /// Whether requests are picked at random.
     pub random: bool,
-    /// Of the web page with the metrics.
+    /// Port of the web page with the metrics.
     pub port: u16,
-    /// Unanswered requests per server.
+    /// Limit of unanswered requests per server.
     pub max_concurrent: usize,
-    /// Whether each address of a server is asked for itself.
+    /// Whether each address of a server is asked separately.
     pub resolve_all: bool,
-    /// What unanswered requests have at the end.
+    /// Time that unanswered requests have at the end.
     pub last_answers: Duration,
-    /// Which metrics there are.
+    /// Which metrics are served.
     pub metrics: MetricsChoice,
     /// Bounds of the histograms of whole requests, in seconds.
     pub buckets: Vec<f64>,
@@ -110,11 +110,11 @@ formats! {
         TsvMin,
         /// Fourteen columns.
         Tsv,
-        /// An object a line, keys in PascalCase.
+        /// One object per line, keys in PascalCase.
         Json,
-        /// An object a line, keys in camelCase.
+        /// One object per line, keys in camelCase.
         JsonCamel,
-        /// Not at all.
+        /// Requests are not logged.
         None
     }
 }
@@ -122,7 +122,7 @@ formats! {
 formats! {
     /// How a single run is summed up.
     SummaryFormat {
-        /// Not at all.
+        /// No summary.
         None,
         /// One line of columns.
         Tsv,
@@ -136,28 +136,28 @@ formats! {
 }
 
 formats! {
-    /// Which metrics there are.
+    /// Which metrics are served.
     MetricsChoice {
-        /// Those of WebV alone, and those of the process.
+        /// Those of WebV and those of the process, no others.
         Webv,
-        /// The finer ones beside them.
+        /// The finer ones, too.
         All
     }
 }
 
-/// Who is asked for its timing (`?timing`).
+/// Which servers are asked for their timing (`?timing`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Timing {
-    /// A server that says that it is a Heartbeat.
+    /// Servers that say that they are a Heartbeat.
     Heartbeat,
-    /// Every server, without being asked who it is.
+    /// All servers; none is asked whether it is a Heartbeat.
     Always,
-    /// None.
+    /// No server.
     Never,
 }
 
 impl Settings {
-    /// Whether what an answer tells of the path is logged or counted.
+    /// Whether facts about the path from an answer are logged or counted.
     pub(crate) fn shows_timing(&self) -> bool {
         let is_json = matches!(self.log_format, LogFormat::Json | LogFormat::JsonCamel);
         let is_counted =
@@ -249,7 +249,7 @@ impl Reader<'_> {
         let from_command_line = |reader: &Self, long: &str| {
             reader.given(long).is_some_and(|given| given.origin == Origin::CommandLine)
         };
-        // In the environment a port says nothing: platforms set PORT for everybody.
+        // A port in the environment is ignored: platforms set PORT for every program.
         for (long, used) in [
             ("port", from_command_line(self, "port")),
             ("max-concurrent", from_command_line(self, "max-concurrent")),
@@ -286,8 +286,8 @@ impl Reader<'_> {
             let rate = self.rate(rate);
             return Duration::from_secs_f64(1.0 / rate);
         }
-        // An invalid value is reported once, where the settings of a single run read it.
-        // As in WebV, 0 in the environment is as good as nothing.
+        // An invalid value is ignored here: `settings` reads it for single runs and reports it.
+        // As in WebV, 0 in the environment counts as unset.
         let sleep = sleep.filter(|given| {
             given.origin == Origin::CommandLine || given.words[0].parse() != Ok(0_u64)
         });
@@ -451,25 +451,25 @@ impl Reader<'_> {
 }
 
 const ONE_OF_THEM: &str = "expected one of them, not both";
-// What WebV's 32-bit milliseconds hold: 24 days.
+// What 32-bit milliseconds hold, as WebV counts them: 24 days.
 const MILLISECONDS_MAX: u64 = i32::MAX as u64;
-// WebV's 32-bit seconds.
+// What 32-bit seconds hold, as WebV counts them.
 const SECONDS_MAX: u64 = i32::MAX as u64;
-// Each is a series for each path and status.
+// Each bound is a series for each path and status.
 const BUCKETS_MAX: usize = 100;
-// Well known steps, on which limits of alerts lie: four a decade, from 10 us to 10 s.
+// Well-known steps, which are also the usual limits of alerts: four per decade, 10 us to 10 s.
 fn default_buckets() -> Vec<f64> {
     let decades = (-5..1).flat_map(|decade| [1, 2, 3, 5].map(|step| (step, decade)));
     let bounds = decades.chain([(1, 1)]).map(|(step, decade)| format!("{step}e{decade}").parse());
     bounds.map(|bound| bound.unwrap_or(f64::MAX)).collect()
 }
-// What an orchestrator gives by default.
+// The grace period that an orchestrator gives by default.
 const LAST_ANSWERS_MAX: Duration = Duration::from_secs(30);
-// A body of this size takes several times as much while it is parsed.
+// A body of this size takes several times as much memory while it is parsed.
 const MAX_BODY_MAX: u64 = 1 << 30;
-// Each may hold a socket and a read buffer; above this the descriptors of a default limit are used
-// up and the load generator is the better tool.
+// Each may hold a socket and a read buffer. Above this a default limit of descriptors is used up,
+// and the load generator is the better tool.
 const CONCURRENT_MAX: u64 = 10_000;
 const INTERVAL_MIN: Duration = Duration::from_millis(1);
-// From one a day to what a single thread is sure to keep up with.
+// From one request a day to a rate that a single thread surely keeps up with.
 const RATES: RangeInclusive<f64> = 0.00001..=10_000.0;

@@ -1,4 +1,4 @@
-//! The end: SIGINT, SIGTERM.
+//! Stopping the program: SIGINT and SIGTERM.
 
 use std::io;
 use std::time::Duration;
@@ -17,11 +17,12 @@ impl Stop {
     ///
     /// # Errors
     ///
-    /// Where the system takes no signal handler.
+    /// The system does not accept a signal handler.
     pub(crate) fn on_signals() -> io::Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        // Nothing is read again, and a terminal that closes is no reason to end.
+        // SIGHUP is ignored: there is nothing to read again, and a terminal that closes must not
+        // end it.
         let mut hangup = signal(SignalKind::hangup())?;
         let (ask, stop) = Self::new();
         tokio::spawn(async move {
@@ -37,28 +38,29 @@ impl Stop {
         Ok(stop)
     }
 
-    /// A stop that is asked for by sending how often.
+    /// A stop without signals: the sender sends how often it was asked for.
     pub(crate) fn new() -> (watch::Sender<u32>, Self) {
         let (ask, asked) = watch::channel(0);
         (ask, Self { asked })
     }
 
-    /// Whether it was asked for.
+    /// Whether a stop was asked for.
     pub(crate) fn is_asked(&self) -> bool {
         *self.asked.borrow() > 0
     }
 
-    /// Waits until it is asked for.
+    /// Waits until a stop is asked for.
     pub(crate) async fn asked(&mut self) {
         self.times(1).await;
     }
 
-    /// Waits until it is asked for again: a user who sends a second signal does not want to wait.
+    /// Waits until a stop is asked for twice: a user who sends a second signal does not want to
+    /// wait.
     pub(crate) async fn asked_again(&mut self) {
         self.times(2).await;
     }
 
-    /// Waits for `time`, or until it is asked for.
+    /// Waits for `time`, or until a stop is asked for.
     pub(crate) async fn or_after(&mut self, time: Duration) {
         if !time.is_zero() {
             let _ = tokio::time::timeout(time, self.asked()).await;

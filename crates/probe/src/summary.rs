@@ -10,18 +10,18 @@ use crate::log;
 use crate::record::Record;
 use crate::settings::{LogFormat, Settings, SummaryFormat};
 
-/// What happened, in numbers.
+/// The result in numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Summary {
     /// Failed requests.
     pub errors: u64,
-    /// Requests that were answered wrongly, without being failures.
+    /// Requests whose answers were wrong without being failures.
     pub validation_errors: u64,
-    /// The limit that ends the run.
+    /// The limit of errors that ends the run.
     pub max_errors: u64,
-    /// Requests there are to send.
+    /// The number of requests that the files contain.
     pub requests: usize,
-    /// Requests that were sent.
+    /// The number of requests that were sent.
     pub sent: u64,
     /// When the first request was sent.
     pub start: Timestamp,
@@ -34,14 +34,14 @@ pub(crate) struct Summary {
 struct JunitCase {
     name: String,
     elapsed: Duration,
-    // Its kind and its text.
+    // The kind of the failure and its text.
     failure: Option<(&'static str, String)>,
 }
 
 impl Summary {
-    /// Of nothing yet.
+    /// The summary before the first request.
     pub(crate) fn new(settings: &Settings, requests: usize) -> Self {
-        // JUnit alone names every request; the other formats need no memory of them.
+        // Only JUnit names every request; the other formats need no list of them.
         let cases = (settings.summary == SummaryFormat::Xml).then(Vec::new);
         let (max_errors, start) = (settings.max_errors, Timestamp::now());
         Self { max_errors, requests, cases, start, ..Self::default() }
@@ -61,13 +61,13 @@ impl Summary {
         }
     }
 
-    /// Whether there were so many errors that the run ends. A limit of 0 is one of 1: with no
-    /// request at all there would be nothing to say.
+    /// Whether there were so many errors that the run ends. A limit of 0 counts as 1: without any
+    /// request there would be nothing to report.
     pub(crate) fn is_over(&self) -> bool {
         self.errors + self.validation_errors >= self.max_errors.max(1)
     }
 
-    /// Whether the exit code reports it.
+    /// Whether the exit code reports a failure.
     pub(crate) fn is_failure(&self) -> bool {
         self.errors > 0 || self.validation_errors >= self.max_errors.max(1)
     }
@@ -77,7 +77,7 @@ impl Summary {
     }
 }
 
-/// The summary as `format` says; None if it says nothing.
+/// The summary in `format`; `None` if that is `None`.
 pub(crate) fn summary(format: SummaryFormat, result: &Summary) -> Option<String> {
     let Summary { errors, validation_errors, max_errors, .. } = *result;
     let status = result.status();
@@ -113,7 +113,7 @@ fn junit(result: &Summary) -> String {
     let cases = result.cases.as_deref().unwrap_or_default();
     let failures = cases.iter().filter(|case| case.failure.is_some()).count();
     let (tests, time) = (result.requests, result.elapsed.as_secs_f64());
-    // The schema wants a time without a zone, and whole seconds.
+    // The schema demands a time without a zone, in whole seconds.
     let start: String = result.start.to_string().chars().take(19).collect();
     let host = rustix::system::uname();
     let host = escaped(&host.nodename().to_string_lossy());
@@ -140,7 +140,7 @@ fn junit(result: &Summary) -> String {
     xml
 }
 
-// Also for attributes; what XML 1.0 can not hold at all becomes a question mark.
+// Fit for text and attributes; a character that XML 1.0 cannot represent becomes a question mark.
 pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {

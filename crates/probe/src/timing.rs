@@ -1,8 +1,8 @@
 //! What a Heartbeat reports about an answer in `Server-Timing` (W3C Server Timing).
 //!
 //! `app;dur=0.012, rtt;dur=0.251, retrans;desc="0", mss;desc="1448"`: durations are milliseconds,
-//! everything else is a number in a description. Entries of others, which proxies add, are ignored,
-//! and so are values that are not numbers: the answer is worth as much without them.
+//! everything else is a number in a description. Entries that proxies add are ignored, and so are
+//! values that are not numbers, because the answer can be used without them.
 
 use std::time::Duration;
 
@@ -14,32 +14,32 @@ pub(crate) const FIELD: &str = "server-timing";
 /// The server's own time and what its kernel knows about the connection that it answers on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServerTiming {
-    /// From the parsed head to the answer.
+    /// Time from the parsed head to the answer.
     pub app: Option<Duration>,
     /// The smoothed round-trip time.
     pub rtt: Option<Duration>,
     /// Its mean deviation.
     pub rttvar: Option<Duration>,
-    /// The smallest one.
+    /// The smallest round-trip time.
     pub min_rtt: Option<Duration>,
-    /// Segments sent again on the connection until now.
+    /// Segments retransmitted on the connection so far.
     pub retransmitted: Option<u64>,
-    /// Segments sent on the connection until now.
+    /// Segments sent on the connection so far.
     pub segments: Option<u64>,
-    /// Payload bytes of the server's largest segment.
+    /// The server's maximum segment size: payload bytes.
     pub mss: Option<u32>,
     /// Bytes of the largest IP packet that the server sends.
     pub path_mtu: Option<u32>,
     /// The rate at which the prober receives, as the server's kernel measures it.
     pub rate_bytes_per_second: Option<u64>,
-    /// From the parsed head to the last byte of an upload.
+    /// Time from the parsed head to the last byte of an upload.
     pub receive: Option<Duration>,
     /// Bytes of the upload.
     pub received_bytes: Option<u64>,
 }
 
 impl ServerTiming {
-    /// Reads the field out of the header of an answer; none where there is none of a Heartbeat.
+    /// Reads the field from the header of an answer; `None` if no entry of a Heartbeat is in it.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let values = headers.get_all(FIELD).into_iter().filter_map(|value| value.to_str().ok());
         Self::of_values(values)
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_all_that_a_heartbeat_tells() {
+    fn reads_all_entries_of_a_heartbeat() {
         let timing = read(
             "app;dur=0.012, rtt;dur=0.251, rttvar;dur=0.034, minrtt;dur=0.198, \
              retrans;desc=\"3\", segs;desc=\"31\", mss;desc=\"1448\", pmtu;desc=\"1500\", \

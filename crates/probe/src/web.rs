@@ -1,4 +1,4 @@
-//! The page with the metrics, and the probes of an orchestrator.
+//! The web page with the metrics, and the endpoints that an orchestrator probes.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -25,11 +25,11 @@ use crate::client::RequestBody;
 use crate::metrics::{Metrics, PROTOBUF_TYPE};
 use crate::page;
 
-/// Listens on all addresses, of both families where IPv6 is on.
+/// Listens on all addresses, of both families if IPv6 is enabled.
 ///
 /// # Errors
 ///
-/// The port is taken, or not allowed.
+/// The port is taken, or its use is not permitted.
 pub(crate) async fn bind(port: u16) -> io::Result<TcpListener> {
     let both = TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await;
     match both {
@@ -40,12 +40,12 @@ pub(crate) async fn bind(port: u16) -> io::Result<TcpListener> {
     }
 }
 
-/// What is served beside the probes of an orchestrator.
+/// What is served beside the endpoints for an orchestrator.
 pub(crate) trait Site: Send + Sync + 'static {
-    /// The page at `path`, which is in lower case; none if there is none.
+    /// The page at `path`, which is in lower case; `None` if there is none.
     fn page(&self, path: &str, query: Option<&str>) -> impl Future<Output = Option<Page>> + Send;
 
-    /// The metrics in Prometheus' protobuf; none if there is only text.
+    /// The metrics in Prometheus' protobuf; `None` if there is only text.
     fn protobuf(&self) -> Option<Vec<u8>> {
         None
     }
@@ -54,9 +54,9 @@ pub(crate) trait Site: Send + Sync + 'static {
 /// One page.
 #[derive(Clone, Debug)]
 pub(crate) struct Page {
-    /// Of the body.
+    /// The media type of the body.
     pub content_type: &'static str,
-    /// The whole of it.
+    /// The whole body.
     pub body: Bytes,
 }
 
@@ -65,7 +65,7 @@ impl Site for Metrics {
         match path {
             "/" => {
                 let history = self.history();
-                // Rendered on a thread of its own: the one that probes has better things to do.
+                // A separate thread renders the page, because this one sends the requests.
                 let page = tokio::task::spawn_blocking(move || page::probes(&history));
                 Some(Page { content_type: HTML_TYPE, body: page.await.ok()?.into() })
             }
@@ -79,15 +79,16 @@ impl Site for Metrics {
     }
 }
 
-/// Serves the pages of `site` for ever. Whoever connects gets a place: the connection that has been
-/// idle for the longest time makes room, so that nobody can keep an orchestrator out by holding
-/// connections.
+/// Serves the pages of `site` forever. Every client is accepted: above the limit the connection
+/// that was idle for the longest time is closed, so that nobody can lock out an orchestrator by
+/// holding connections.
 pub(crate) async fn serve(listener: TcpListener, site: impl Site, readiness: Readiness) {
     let visitors = Visitors::default();
     let site = Arc::new(site);
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors, mostly: they come back, and trying at once would only spin.
+            // Mostly the descriptors are used up. They are freed later, and an immediate retry
+            // would spin.
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
@@ -113,7 +114,7 @@ async fn attend(stream: TcpStream, visitor: Visitor, site: &impl Site, readiness
             std::future::pending::<()>().await;
         }
     };
-    // One that breaks off is its own concern.
+    // A client that closes the connection early is not an error of the server.
     tokio::select! {
         _ = served => {}
         () = silent => {}
@@ -121,13 +122,12 @@ async fn attend(stream: TcpStream, visitor: Visitor, site: &impl Site, readiness
     }
 }
 
-/// Whether an orchestrator may count on the program: requests are under way, and the end has not
-/// begun.
+/// Whether the program is ready for an orchestrator: it sends requests, and its end has not begun.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
-    /// Says whether it is so from now on.
+    /// Sets whether it is ready from now on.
     pub(crate) fn set(&self, ready: bool) {
         self.0.store(ready, Ordering::Relaxed);
     }
@@ -251,21 +251,21 @@ fn empty(status: StatusCode) -> Response<RequestBody> {
 }
 
 const TEXT_TYPE: &str = "text/plain";
-/// Of a page for people.
+/// The media type of a page for people.
 pub(crate) const HTML_TYPE: &str = "text/html; charset=utf-8";
-/// Of a page for programs.
+/// The media type of a page for programs.
 pub(crate) const JSON_TYPE: &str = "application/json";
-/// Of the page for Prometheus.
+/// The media type of the page for Prometheus.
 pub(crate) const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 // A page runs no script and loads nothing, even if text from elsewhere was not escaped.
 const HTML_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'none'";
-// A few scrapers and kubelets; more is somebody who is not meant.
+// Enough for a few scrapers and kubelets; others have no business here.
 const CONNECTIONS_MAX: usize = 64;
 // A kubelet and a scraper send their request as soon as they are connected.
 const FIRST_HEAD_MAX: Duration = Duration::from_secs(5);
-// Between two scrapes: a minute is the slowest common interval.
+// A minute is the longest common interval between two scrapes.
 const IDLE_MAX: Duration = Duration::from_secs(75);
-// Heads of scrapers are well below it, and 8 KiB is the least that the library takes.
+// Scrapers send much smaller heads, and the library accepts no less than 8 KiB.
 const BUFFER_MAX: usize = 16 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -274,12 +274,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn above_the_limit_the_connection_that_was_idle_for_longest_leaves() {
+    fn above_the_limit_the_connection_that_was_idle_for_longest_is_closed() {
         let (visitors, start) = (Visitors::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut open: Vec<_> =
             (0..CONNECTIONS_MAX as u64).map(|second| visitors.enter(at(second))).collect();
-        // The first one asks for something, so that the second is the one to go.
+        // The first one sends a request, so that the second one is closed.
         open[0].asks(at(1000));
         open.push(visitors.enter(at(1001)));
         let present = |visitor: &Visitor| {

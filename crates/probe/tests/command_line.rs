@@ -37,7 +37,7 @@ fn row(page: &str, name: &str) -> String {
 }
 
 #[test]
-fn version_is_printed_wherever_it_stands() {
+fn version_is_printed_at_any_position() {
     for arguments in [&["--version"][..], &["-s", "x", "--no-such", "--version"], &["-V"]] {
         let outcome = run(&Folder::new(), arguments);
         assert_eq!((outcome.code, outcome.out.trim()), (0, env!("CARGO_PKG_VERSION")));
@@ -172,7 +172,7 @@ fn every_option_has_its_short_form_and_variable() {
 }
 
 #[test]
-fn the_command_line_beats_the_environment() {
+fn the_command_line_overrides_the_environment() {
     let environment = [("SERVER", "a b"), ("TIMEOUT", "9"), ("VERBOSE", "true")];
     let page = dry(&["-s", "c", "-f", "f", "-t", "8", "-v", "false"], &environment);
     assert_eq!(row(&page, "Server"), "https://c");
@@ -182,7 +182,7 @@ fn the_command_line_beats_the_environment() {
 }
 
 #[test]
-fn an_empty_variable_is_not_set_and_a_wrong_one_is_told() {
+fn an_empty_variable_counts_as_unset_and_a_wrong_one_is_reported() {
     let page = dry(&GOOD, &[("TIMEOUT", ""), ("VERBOSE", " "), ("SERVER", "")]);
     assert_eq!(row(&page, "Timeout"), "30");
     for (name, value) in [("TIMEOUT", "x"), ("VERBOSE", "maybe"), ("LOG_FORMAT", "yaml")] {
@@ -200,7 +200,7 @@ fn a_port_that_the_platform_sets_needs_no_run_loop() {
 }
 
 #[test]
-fn numbers_have_their_bounds() {
+fn numbers_have_limits() {
     for (option, wrong, right) in [
         ("--timeout", "0", "1"),
         ("--timeout", "-1", "2147483647"),
@@ -239,7 +239,7 @@ fn sleep_in_a_loop_is_at_least_a_millisecond() {
 }
 
 #[test]
-fn a_sleep_of_0_in_the_environment_of_a_loop_is_that_of_webv() {
+fn a_sleep_of_0_in_the_environment_of_a_loop_means_the_default() {
     let looping = [&GOOD[..], &["-r"]].concat();
     assert_eq!(row(&dry(&looping, &[("SLEEP", "0")]), "Sleep"), "1000");
     assert_eq!(row(&dry(&looping, &[("SLEEP", "7")]), "Sleep"), "7");
@@ -254,7 +254,7 @@ fn a_dry_run_reads_the_files() {
 }
 
 #[test]
-fn buckets_rise_and_are_not_too_many() {
+fn buckets_must_rise_and_are_limited() {
     let looping = [&GOOD[..], &["-r", "--buckets"]].concat();
     let many = |count: usize| (1..=count).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
     for right in ["0.001", "0.001,0.01,1", &many(100)] {
@@ -268,7 +268,7 @@ fn buckets_rise_and_are_not_too_many() {
 }
 
 #[test]
-fn options_that_webv_has_not_have_variables_with_a_prefix() {
+fn options_that_webv_lacks_have_variables_with_a_prefix() {
     let environment = [("RATE", "5"), ("KEY", "x"), ("CERT", "x"), ("RESOLVE", "x")];
     assert_eq!(row(&dry(&GOOD, &environment), "Run Loop"), "False");
     let looping = [&GOOD[..], &["-r"]].concat();
@@ -307,12 +307,12 @@ fn options_of_the_loop_need_it() {
 }
 
 #[test]
-fn what_does_not_go_together_is_refused() {
+fn options_that_conflict_are_rejected() {
     refused_beside_good(&["-v", "-g", "None"], "--verbose with --log-format None: not allowed");
     refused_beside_good(&["-r", "--summary", "Tsv"], "--summary with --run-loop: not allowed");
     refused_beside_good(&["-r", "--rate", "5", "-l", "5"], "--rate with --sleep: not allowed");
     dry(&[&GOOD[..], &["-r", "--summary", "None"]].concat(), &[]);
-    // Across the two origins the command line wins.
+    // Given in different places, the option on the command line overrides the other.
     let looping = [&GOOD[..], &["-r"]].concat();
     let page = dry(&[&looping[..], &["--rate", "20"]].concat(), &[("SLEEP", "7")]);
     assert_eq!(row(&page, "Sleep"), "50");
@@ -321,7 +321,7 @@ fn what_does_not_go_together_is_refused() {
 }
 
 #[test]
-fn formats_are_known_by_name_in_any_case() {
+fn formats_are_recognized_in_any_case() {
     for name in ["TsvMin", "Tsv", "Json", "JsonCamel", "None", "json", "TSV"] {
         let page = dry(&[&GOOD[..], &["-g", name]].concat(), &[]);
         assert!(row(&page, "Log Format").eq_ignore_ascii_case(name));
@@ -349,7 +349,7 @@ fn options_that_webv_removed_are_errors() {
 }
 
 #[test]
-fn servers_that_are_none_are_refused() {
+fn invalid_servers_are_rejected() {
     refused(&["-s", "ftp://x", "-f", "f"], "--server ftp://x: not allowed: expected http or https");
     refused(&["-s", "http://x:99999", "-f", "f"], "expected a port");
 }
@@ -384,7 +384,7 @@ fn every_command_says_in_one_form_what_is_wrong() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_told_with_255() {
+fn a_port_that_is_taken_is_reported_with_exit_code_255() {
     let folder = Folder::new();
     let file = folder.file("t.json", r#"{"requests": [{"path": "/"}]}"#);
     let taken = TcpListener::bind("[::]:0").or_else(|_| TcpListener::bind("0.0.0.0:0")).unwrap();
@@ -395,7 +395,7 @@ fn a_port_that_is_taken_is_told_with_255() {
 }
 
 #[test]
-fn a_ca_file_must_hold_certificates() {
+fn a_ca_file_must_contain_certificates() {
     let folder = Folder::new();
     let file = folder.file("t.json", r#"{"requests": [{"path": "/"}]}"#);
     let empty = folder.file("ca.pem", "nothing");

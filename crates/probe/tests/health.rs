@@ -1,4 +1,4 @@
-//! The pages of an orchestrator: nobody can keep it out, and they tell the truth.
+//! The endpoints for an orchestrator: nobody can lock it out, and their answers are true.
 
 mod process;
 mod stub;
@@ -25,11 +25,11 @@ fn ok() -> Stub {
 }
 
 #[test]
-fn idle_connections_keep_nobody_out() {
+fn idle_connections_do_not_lock_out_an_orchestrator() {
     let (stub, folder, port) = (ok(), Folder::new(), free_port());
     let _background = Background::start(&mut looping(&folder, &stub, port, &[]));
     wait_for(port, |page| !page.is_empty());
-    // Some ask once and stay, some never ask.
+    // Half of them send one request and stay open, the others send none.
     let mut idle = Vec::new();
     for number in 0..200 {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -41,7 +41,7 @@ fn idle_connections_keep_nobody_out() {
     let start = Instant::now();
     let (head, body) = get(port, "/healthz").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 ") && body == "pass", "{head}");
-    // The idle ones end after 75 seconds at the earliest.
+    // Connections that have sent a request end only after 75 seconds.
     assert!(start.elapsed() < Duration::from_secs(40), "{:?}", start.elapsed());
 }
 

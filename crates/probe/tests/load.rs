@@ -24,7 +24,7 @@ fn result(arguments: &[&str]) -> (i32, Value) {
     (outcome.code, json)
 }
 
-/// 17 bytes in one write: a second one would wait for the acknowledgement of the first.
+/// Sends 17 bytes in one write: a second write would wait for the acknowledgement of the first.
 fn quick(_: &Seen) -> Reply {
     Reply::Raw(answer(200, "text/plain", "0123456789ABCDEF0"))
 }
@@ -34,7 +34,7 @@ fn ms(times: &Value, name: &str) -> f64 {
 }
 
 #[test]
-fn sends_exactly_as_many_requests_as_are_asked_for() {
+fn sends_exactly_as_many_requests_as_asked_for() {
     let stub = Stub::start(heartbeat);
     let url = format!("{}/heartbeat/1024", stub.url());
     for more in [&["-c", "4"][..], &["-c", "64"], &["-c", "4", "--rate", "2000"]] {
@@ -50,13 +50,13 @@ fn sends_exactly_as_many_requests_as_are_asked_for() {
 }
 
 #[test]
-fn a_rate_gives_as_many_requests_as_its_duration_holds() {
+fn a_rate_sends_as_many_requests_as_fit_into_its_duration() {
     let stub = Stub::start(quick);
     let url = format!("{}/heartbeat/17", stub.url());
     let line = [&url, "--rate", "500", "--duration", "600ms", "--warm-up", "100ms"];
     let (code, json) = result(&line);
     assert_eq!(code, 0, "{json}");
-    // 50 of the warm-up, which are sent and not counted.
+    // The warm-up has 50 more, which are sent but not counted.
     assert_eq!((stub.seen().len(), &json["requests"]), (350, &300.into()));
     assert_eq!((&json["mode"], &json["unsent"]), (&"open".into(), &0.into()));
     let elapsed = json["elapsed_s"].as_f64().unwrap();
@@ -66,7 +66,7 @@ fn a_rate_gives_as_many_requests_as_its_duration_holds() {
 }
 
 #[test]
-fn connections_are_kept_unless_told_otherwise() {
+fn connections_are_reused_unless_forbidden() {
     let stub = Stub::start(quick);
     let url = format!("{}/heartbeat/17", stub.url());
     let (_, json) = result(&[&url, "-n", "50", "-c", "2"]);
@@ -78,11 +78,11 @@ fn connections_are_kept_unless_told_otherwise() {
 }
 
 #[test]
-fn a_stall_shows_in_the_latency_and_hardly_in_the_service_time() {
+fn a_stall_shows_in_the_latency_but_hardly_in_the_service_time() {
     let count = AtomicU64::new(0);
     let stub = Stub::start(move |seen| {
         if count.fetch_add(1, Ordering::Relaxed) == 250 {
-            // The stub has one thread: nobody is answered meanwhile.
+            // The stub has one thread, so nobody is answered meanwhile.
             std::thread::sleep(Duration::from_millis(200));
         }
         quick(seen)
@@ -91,16 +91,16 @@ fn a_stall_shows_in_the_latency_and_hardly_in_the_service_time() {
     let (code, json) = result(&[&url, "--rate", "400", "-c", "2", "-n", "1000"]);
     assert_eq!((code, &json["requests"]), (0, &1000.into()), "{json}");
     let latency = &json["latency_us"];
-    // 80 requests were due while the server stood still, two of them were on their way.
+    // 80 requests were due while the server stalled, and two of them were under way.
     assert!(ms(&latency["corrected"], "p99") > 100.0, "{json}");
     assert!(ms(&latency["service"], "p99") < ms(&latency["corrected"], "p99") / 2.0, "{json}");
     assert!(ms(&latency["service"], "max") > 190.0, "{json}");
-    // Most were due at another time; how long those take is up to how busy the machine is.
+    // Most requests were due at another time; how long they take depends on the machine.
     assert!(ms(&latency["corrected"], "p50") < ms(&latency["corrected"], "p99") / 2.0, "{json}");
 }
 
 #[test]
-fn what_no_connection_was_free_for_is_told_and_fails() {
+fn requests_without_a_free_connection_are_reported_as_unsent_and_fail() {
     let late = |seen: &Seen| {
         let Reply::Stream(head, _) = heartbeat(seen) else { panic!("{seen:?}") };
         Reply::Late([&head[..], b"0"].concat(), Duration::from_millis(300))
@@ -144,7 +144,7 @@ fn each_kind_of_error_is_counted_by_its_name() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_an_error_for_each_request() {
+fn without_a_server_each_request_is_an_error() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (code, json) = result(&[&format!("http://127.0.0.1:{port}/heartbeat/17"), "-n", "3"]);
     assert_eq!((code, &json["errors"]), (1, &serde_json::json!({"connect": 3})));
@@ -152,7 +152,7 @@ fn a_server_that_is_not_there_is_an_error_for_each_request() {
 }
 
 #[test]
-fn test_files_are_sent_in_turns_and_decide_what_is_good() {
+fn test_files_are_sent_in_turns_and_decide_which_answers_are_good() {
     let stub = Stub::start(heartbeat);
     let folder = Folder::new();
     let file = folder.file(
@@ -171,7 +171,7 @@ fn test_files_are_sent_in_turns_and_decide_what_is_good() {
 }
 
 #[test]
-fn uploads_have_the_pattern_for_a_body() {
+fn uploads_have_the_pattern_as_body() {
     let stub = Stub::start(heartbeat);
     let url = format!("{}/heartbeat/17", stub.url());
     let (code, json) = result(&[&url, "--body-size", "100K", "-n", "4", "--header", "X-A: b"]);
@@ -186,7 +186,7 @@ fn uploads_have_the_pattern_for_a_body() {
 }
 
 #[test]
-fn an_upload_that_the_answer_cuts_short_counts_what_was_sent() {
+fn an_upload_that_ends_early_counts_what_was_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/heartbeat/4", listener.local_addr().unwrap());
     let server = std::thread::spawn(move || {
@@ -204,7 +204,7 @@ fn an_upload_that_the_answer_cuts_short_counts_what_was_sent() {
 }
 
 #[test]
-fn a_signal_ends_it_early_and_the_result_is_printed() {
+fn a_signal_ends_the_load_early_and_the_result_is_printed() {
     let stub = Stub::start(quick);
     let url = format!("{}/heartbeat/17", stub.url());
     let folder = Folder::new();
@@ -225,7 +225,7 @@ fn a_signal_ends_it_early_and_the_result_is_printed() {
 }
 
 #[test]
-fn requests_under_way_at_a_signal_are_told_apart_from_failed_ones() {
+fn requests_under_way_at_a_signal_are_not_counted_as_failed() {
     let stub = Stub::start(|_| Reply::Hang(Vec::new()));
     let running = Background::start(program(&Folder::new()).args([
         "load",
@@ -243,7 +243,7 @@ fn requests_under_way_at_a_signal_are_told_apart_from_failed_ones() {
     let (code, out) = running.end();
     let json: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&json["abandoned"], &json["failed"]), (&3.into(), &0.into()), "{json}");
-    // Not one request was answered: that is no good result.
+    // No request was answered, so the result is not good.
     assert_eq!(code, 1);
 }
 
@@ -253,7 +253,7 @@ fn the_text_shows_counts_times_and_a_histogram() {
     let url = format!("{}/heartbeat/17", stub.url());
     let outcome = load(&[&url, "--rate", "1000", "-n", "200"]);
     assert_eq!(outcome.code, 0, "{outcome:?}");
-    // Nothing but that this machine is busy, where it is.
+    // The only warning that is allowed says that this machine is busy.
     assert!(outcome.err.lines().all(|line| line.contains(": warning: ")), "{outcome:?}");
     for part in ["200: 200", "errors       none", "p99", "latency ", "service time", "|#"] {
         assert!(outcome.out.contains(part), "{part} is not in {}", outcome.out);
@@ -261,7 +261,7 @@ fn the_text_shows_counts_times_and_a_histogram() {
 }
 
 #[test]
-fn what_can_not_be_used_is_refused_in_a_line_with_code_2() {
+fn unusable_arguments_are_reported_in_one_line_with_exit_code_2() {
     let folder = Folder::new();
     let bad = folder.file("bad.json", "{");
     let good = folder.file("good.json", r#"{"requests": [{"path": "/"}]}"#);

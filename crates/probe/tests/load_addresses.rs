@@ -1,6 +1,6 @@
-//! `heartbeat-probe load`: every address of a name has its share and its row.
+//! `heartbeat-probe load`: uses and shows every address of a name.
 
-// A failure in a function here is a failure of the test.
+// A failure in a helper function is a failure of the test.
 #![allow(clippy::unwrap_used)]
 
 mod process;
@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use process::{Folder, Outcome, finish, program};
 use serde_json::Value;
 
-/// Answers on every address of the local network except 127.0.0.3, whose requests it refuses.
+/// Answers on every address of the local network; the answers on 127.0.0.3 are errors.
 fn start() -> u16 {
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -27,7 +27,7 @@ fn serve(mut stream: TcpStream) {
     let good = "HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n0123456789ABCDEF0";
     let bad = "HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n";
     let is_bad = stream.local_addr().unwrap().ip() == Ipv4Addr::new(127, 0, 0, 3);
-    // Requests are small and come one at a time.
+    // Requests are small and arrive one at a time.
     while stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {
         if stream.write_all(if is_bad { bad } else { good }.as_bytes()).is_err() {
             return;
@@ -55,7 +55,7 @@ fn rows(outcome: &Outcome) -> Vec<(String, u64, u64, u64)> {
 }
 
 #[test]
-fn twelve_connections_are_four_to_each_of_three_addresses() {
+fn twelve_connections_are_four_for_each_of_three_addresses() {
     let port = start();
     let addresses = "127.0.0.1,127.0.0.2,127.0.0.4";
     let outcome = load(port, addresses, &["-c", "12", "-q", "1000", "-n", "600", "--json"]);
@@ -69,7 +69,7 @@ fn twelve_connections_are_four_to_each_of_three_addresses() {
 }
 
 #[test]
-fn one_connection_at_a_time_asks_the_addresses_in_turns() {
+fn one_connection_uses_the_addresses_in_turn() {
     let port = start();
     let addresses = "127.0.0.1,127.0.0.2,127.0.0.4";
     let outcome = load(port, addresses, &["-c", "1", "-n", "300", "--json"]);
@@ -78,7 +78,7 @@ fn one_connection_at_a_time_asks_the_addresses_in_turns() {
 }
 
 #[test]
-fn the_row_of_the_address_that_fails_says_so() {
+fn an_address_that_fails_has_its_failures_in_its_row() {
     let port = start();
     let line = ["-c", "3", "-q", "300", "-n", "90"];
     let outcome = load(port, "127.0.0.1,127.0.0.3", &[&line[..], &["--json"]].concat());
@@ -96,7 +96,7 @@ fn the_row_of_the_address_that_fails_says_so() {
 }
 
 #[test]
-fn the_name_stays_what_is_asked_for() {
+fn the_host_field_contains_the_name() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let asked = std::thread::spawn(move || {

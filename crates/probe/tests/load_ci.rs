@@ -1,6 +1,6 @@
 //! `heartbeat-probe load` in CI: conditions, files, common starts, progress.
 
-// A failure in a function here is a failure of the test.
+// A failure in a helper function is a failure of the test.
 #![allow(clippy::unwrap_used)]
 
 mod process;
@@ -27,7 +27,7 @@ fn load(folder: &Folder, arguments: &[&str]) -> Outcome {
 }
 
 #[test]
-fn a_condition_that_holds_exits_with_3_and_says_why() {
+fn a_condition_that_holds_exits_with_3_and_reports_the_reason() {
     let stub = Stub::start(quick);
     let folder = Folder::new();
     let (good, missing) =
@@ -52,7 +52,7 @@ fn a_condition_that_holds_exits_with_3_and_says_why() {
 }
 
 #[test]
-fn a_server_that_is_not_there_meets_a_condition_about_times() {
+fn without_a_server_a_condition_about_times_holds() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("http://127.0.0.1:{port}/heartbeat/17");
     let outcome = load(&Folder::new(), &[&url, "-n", "2", "--fail-if", "p99>5ms"]);
@@ -78,7 +78,7 @@ fn junit_and_markdown_are_written_beside_the_result() {
 }
 
 #[test]
-fn a_file_that_can_not_be_written_is_reported_before_the_load() {
+fn a_file_that_cannot_be_written_is_reported_before_the_load() {
     let stub = Stub::start(quick);
     let url = format!("{}/heartbeat/17", stub.url());
     for option in ["--junit", "--markdown"] {
@@ -90,7 +90,7 @@ fn a_file_that_can_not_be_written_is_reported_before_the_load() {
 }
 
 #[test]
-fn a_load_begins_at_the_moment_it_is_given_and_not_before() {
+fn a_load_begins_at_the_given_moment_and_not_before() {
     let stub = Stub::start(quick);
     let folder = Folder::new();
     let url = format!("{}/heartbeat/17", stub.url());
@@ -108,14 +108,14 @@ fn a_load_begins_at_the_moment_it_is_given_and_not_before() {
 }
 
 #[test]
-fn a_signal_before_the_common_start_ends_it_and_nothing_is_sent() {
+fn a_signal_before_the_common_start_ends_the_load_and_nothing_is_sent() {
     let stub = Stub::start(quick);
     let url = format!("{}/heartbeat/17", stub.url());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let moment = (now + 3600).to_string();
     let running =
         Background::start(program(&Folder::new()).args(["load", &url, "--start-at", &moment]));
-    // A handler that is there shows in the mask of caught signals: SIGTERM is bit 14.
+    // A handler shows in the mask of caught signals (proc(5)): SIGTERM is bit 14.
     let status = format!("/proc/{}/status", running.id());
     let catches = |status: &str| {
         let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
@@ -131,7 +131,7 @@ fn a_signal_before_the_common_start_ends_it_and_nothing_is_sent() {
 }
 
 #[test]
-fn progress_is_a_line_now_and_then_where_standard_error_is_no_terminal() {
+fn progress_is_a_new_line_if_standard_error_is_no_terminal() {
     let stub = Stub::start(quick);
     let folder = Folder::new();
     let url = format!("{}/heartbeat/17", stub.url());
@@ -150,7 +150,7 @@ fn progress_is_a_line_now_and_then_where_standard_error_is_no_terminal() {
 }
 
 #[test]
-fn the_names_that_people_know_from_other_tools_work() {
+fn the_option_names_of_other_tools_work() {
     let stub = Stub::start(quick);
     let url = format!("{}/17", stub.url());
     let line = [
@@ -179,7 +179,7 @@ fn the_names_that_people_know_from_other_tools_work() {
 }
 
 #[test]
-fn a_prefix_goes_before_the_paths_of_test_files_too() {
+fn a_prefix_also_goes_before_the_paths_of_test_files() {
     let stub = Stub::start(quick);
     let folder = Folder::new();
     let file = folder.file("test.json", r#"{"requests": [{"path": "/heartbeat/17"}]}"#);

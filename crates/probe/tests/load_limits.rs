@@ -1,6 +1,6 @@
-//! `heartbeat-probe load`: what it says where this machine is the limit.
+//! `heartbeat-probe load`: what it reports if this machine is the limit.
 
-// A failure in a function here is a failure of the test.
+// A failure in a helper function is a failure of the test.
 #![allow(clippy::unwrap_used)]
 
 mod process;
@@ -23,7 +23,7 @@ fn json(outcome: &Outcome) -> Value {
     serde_json::from_str(&outcome.out).unwrap_or_else(|_| panic!("{outcome:?}"))
 }
 
-/// The first CPU that this process may use, alone.
+/// Only the first CPU that this process may use.
 fn one_cpu() -> CpuSet {
     let all = sched_getaffinity(None).unwrap();
     let first = (0..CpuSet::MAX_CPU).find(|cpu| all.is_set(*cpu)).unwrap();
@@ -32,7 +32,7 @@ fn one_cpu() -> CpuSet {
     one
 }
 
-/// Threads that take a CPU from whoever is on it, until this is dropped.
+/// Threads that compete for a CPU until this is dropped.
 struct Busy(Arc<AtomicBool>);
 
 impl Busy {
@@ -58,10 +58,10 @@ impl Drop for Busy {
 }
 
 #[test]
-fn a_starved_sender_says_that_this_machine_is_the_limit_and_exits_with_1() {
+fn a_sender_without_cpu_time_reports_that_this_machine_is_the_limit_and_exits_with_1() {
     let stub = Stub::start(quick);
     let url = format!("{}/heartbeat/17", stub.url());
-    // A hundredth of a CPU is too little for this rate, whatever the machine.
+    // A small share of a CPU is too little for this rate on any machine.
     let cpu = one_cpu();
     let busy = Busy::on(&cpu, 2);
     let line = ["load", &url, "--rate", "50000", "-z", "400ms", "--timeout", "1s", "--json"];

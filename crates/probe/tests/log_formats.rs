@@ -1,4 +1,4 @@
-//! Which answers are logged, and with what.
+//! Which answers are logged, and with which fields.
 
 mod process;
 mod stub;
@@ -7,7 +7,7 @@ use process::ask;
 use stub::{Reply, Stub, answer};
 
 #[test]
-fn what_is_as_expected_is_logged_only_if_asked_for() {
+fn good_answers_are_logged_only_if_asked_for() {
     let stub = Stub::start(|seen| {
         let status = if seen.path.starts_with("/missing") { 404 } else { 200 };
         Reply::Raw(answer(status, "application/json", "{}"))
@@ -27,7 +27,7 @@ fn what_is_as_expected_is_logged_only_if_asked_for() {
 }
 
 #[test]
-fn the_tag_of_a_request_wins() {
+fn the_tag_of_a_request_overrides_the_option() {
     let stub = Stub::start(|_| Reply::Raw(answer(200, "application/json", "{}")));
     let file = r#"{"requests": [{"path": "/1", "tag": "own"}, {"path": "/2"}]}"#;
     let outcome = ask(&stub.url(), file, &["-v", "-g", "Tsv", "--tag", "all"]);

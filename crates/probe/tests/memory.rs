@@ -1,4 +1,4 @@
-//! Bodies of any size, in the memory of a small one.
+//! Bodies of any size need no more memory than small ones.
 
 mod process;
 mod stub;
@@ -11,11 +11,11 @@ use process::{Background, Folder, ask, free_port, program, wait_for};
 use stub::{Reply, Stub, answer};
 
 const SIZE: u64 = 768 * 1024 * 1024;
-/// Far above the limit for what is kept.
+/// Far above the limit of bodies that are kept.
 const SEARCHED: u64 = 96 * 1024 * 1024;
-/// The budget, and what the prober takes beside it.
+/// The limit of all bodies that are kept, and what the prober needs besides.
 const BUDGET_KILOBYTES_MAX: u64 = 40 * 1024;
-/// Far above what the prober takes, and far below the body.
+/// Far more than the prober needs, and far less than the body.
 const KILOBYTES_MAX: u64 = 32 * 1024;
 
 fn peak_kilobytes(process: u32) -> u64 {
@@ -24,7 +24,7 @@ fn peak_kilobytes(process: u32) -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
-// The stub asks for the peak of the prober when the request after the big one comes.
+// The stub reads the prober's peak memory when the request after the big one arrives.
 fn watched(big: &str, after: &str) -> (u64, String) {
     watched_of(SIZE, big, after)
 }
@@ -49,7 +49,7 @@ fn watched_of(size: u64, big: &str, after: &str) -> (u64, String) {
     let folder = Folder::new();
     let file = folder.file("t.json", &format!(r#"{{"requests": [{big}, {after}]}}"#));
     let mut command = program(&folder);
-    // The pause lets the test know the process before the first request is answered.
+    // The delay gives the test time to store the process id before the first request.
     command.args(["-s", &stub.url(), "-f", &file, "-v", "--delay-start", "1", "-t", "300"]);
     let background = Background::start(&mut command);
     prober.store(background.id(), Ordering::SeqCst);
@@ -74,7 +74,7 @@ fn a_huge_answer_is_validated_in_little_memory() {
 }
 
 #[test]
-fn a_huge_upload_is_made_in_little_memory() {
+fn a_huge_upload_is_generated_in_little_memory() {
     let big = format!(
         r#"{{"path": "/big", "verb": "POST", "bodyLength": {SIZE},
             "validation": {{"contentType": "text/plain", "length": 4}}}}"#
@@ -89,12 +89,12 @@ fn a_large_answer_is_searched_and_compared_in_little_memory() {
         "contains": ["F0123", "no"], "notContains": ["FF"], "exactMatch": "0123"}}"#;
     let (peak, out) = watched_of(SEARCHED, big, AFTER);
     assert!(peak > 0 && peak < KILOBYTES_MAX, "{peak} KB");
-    // Two errors: the second text to contain, and the exact match.
+    // Two errors: the second text of `contains`, and the exact match.
     assert!(out.contains("\t2\t") && out.contains("\tGET\t/big"), "{out}");
 }
 
 #[test]
-fn bodies_that_are_kept_share_one_budget() {
+fn bodies_that_are_kept_share_one_limit() {
     let told = Arc::new(AtomicU64::new(0));
     let asked = Arc::clone(&told);
     let body = format!("[\"{}", "x".repeat(3 * 1024 * 1024));
@@ -111,7 +111,7 @@ fn bodies_that_are_kept_share_one_budget() {
     let background = Background::start(command.args(["--max-concurrent", "30", "-t", "60"]));
     let name = "heartbeat_probe_received_bytes_total";
     wait_for(port, |page| page.contains(name) && told.load(Ordering::SeqCst) >= 30);
-    // All thirty bodies have come as far as they do, 90 MiB in all.
+    // By then all thirty bodies have arrived as far as they are sent, 90 MiB in all.
     std::thread::sleep(std::time::Duration::from_secs(3));
     let peak = peak_kilobytes(background.id());
     assert!(peak > 0 && peak < BUDGET_KILOBYTES_MAX, "{peak} KB");

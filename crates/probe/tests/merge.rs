@@ -1,6 +1,6 @@
-//! `heartbeat-probe merge`: several processes, one result.
+//! `heartbeat-probe merge`: combines the results of several processes.
 
-// A failure in a function here is a failure of the test.
+// A failure in a helper function is a failure of the test.
 #![allow(clippy::unwrap_used)]
 
 mod process;
@@ -22,7 +22,7 @@ fn quick(seen: &Seen) -> Reply {
     }
 }
 
-/// The result of a small load as its line.
+/// The result of a small load as one line.
 fn load(url: &str, more: &[&str]) -> String {
     let line = [&["load", url, "-n", "40", "-c", "2", "--json"], more].concat();
     run(&Folder::new(), &line).out
@@ -61,14 +61,14 @@ fn files_become_one_result_that_is_printed_and_written() {
     assert_eq!(written["parts"].as_array().unwrap().len(), 2);
     let printed = run(&folder, &["merge", &a, &b, "--json"]);
     assert_eq!(serde_json::from_str::<Value>(&printed.out).unwrap(), written);
-    // What was written can be merged again.
+    // The written result can be merged again.
     let again = run(&folder, &["merge", "all.json", &a, "--json"]);
     let again: Value = serde_json::from_str(&again.out).unwrap();
     assert_eq!((&again["requests"], again["parts"].as_array().unwrap().len()), (&120.into(), 3));
 }
 
 #[test]
-fn standard_input_is_read_as_the_logs_of_pods_are() {
+fn standard_input_is_read_like_the_logs_of_pods() {
     let stub = Stub::start(quick);
     let folder = Folder::new();
     let result = load(&format!("{}/heartbeat/17", stub.url()), &[]);
@@ -99,7 +99,7 @@ fn a_merged_result_is_judged_as_a_load_is() {
 }
 
 #[test]
-fn what_is_no_result_is_refused_in_a_line_with_code_2() {
+fn text_without_a_result_is_rejected_in_one_line_with_exit_code_2() {
     let folder = Folder::new();
     let stub = Stub::start(quick);
     let url = format!("{}/heartbeat/17", stub.url());

@@ -1,4 +1,4 @@
-//! The mesh as a process: what it says of neighbours that do this and that.
+//! The mesh as a process: what it reports about neighbours that behave well or badly.
 
 // A failure here is a failure of the test.
 #![allow(clippy::unwrap_used)]
@@ -29,7 +29,7 @@ struct Mesh {
 }
 
 impl Mesh {
-    /// This prober is node 0, which has no server of its own.
+    /// Starts the prober of node 0, which has no server.
     fn start(names: NameServer, nodes: Nodes, more: &[&str]) -> Self {
         let folder = Folder::new();
         let port = free_port();
@@ -77,7 +77,7 @@ fn all_up(report: &Value, count: usize) -> bool {
 }
 
 #[test]
-fn tells_of_each_neighbour_who_it_is_and_what_the_path_to_it_is_like() {
+fn reports_identity_and_path_of_each_neighbour() {
     let mesh = Mesh::start(names(4), Nodes::start(good), &[]);
     let measured = |report: &Value| {
         let sizes = |peer: &&Value| peer["latency_us"].as_object().map_or(0, |sizes| sizes.len());
@@ -112,7 +112,7 @@ fn tells_of_each_neighbour_who_it_is_and_what_the_path_to_it_is_like() {
     let sizes: Vec<_> = peer["latency_us"].as_object().unwrap().keys().collect();
     assert_eq!(sizes, ["17", "1024", "65536", "1048576", "1024-up", "65536-up"]);
     assert!(peer["latency_us"]["17"]["p99"].as_u64() >= peer["latency_us"]["17"]["p50"].as_u64());
-    // The smaller one of this side's loopback, and what the server has said.
+    // The smaller of this side's loopback MTU and the one that the server has reported.
     assert_eq!(peer["path_mtu"], 9001);
     for key in ["rtt_us", "throughput_bps", "sent"] {
         assert!(peer[key].as_u64().unwrap() > 0, "{key}: {peer}");
@@ -120,7 +120,7 @@ fn tells_of_each_neighbour_who_it_is_and_what_the_path_to_it_is_like() {
 }
 
 #[test]
-fn asks_who_a_neighbour_is_once_and_itself_never() {
+fn asks_for_the_identity_of_a_neighbour_once_and_never_asks_itself() {
     let mesh = Mesh::start(names(3), Nodes::start(good), &[]);
     mesh.metrics(|page| page.contains("heartbeat_mesh_throughput"));
     let asked = mesh.nodes.asked();
@@ -135,11 +135,11 @@ fn asks_who_a_neighbour_is_once_and_itself_never() {
 }
 
 #[test]
-fn has_the_metrics_of_the_contract_and_at_most_forty_series_a_neighbour() {
+fn has_the_metrics_of_the_contract_and_at_most_forty_series_per_neighbour() {
     let bad = Arc::new(AtomicU64::new(0));
     let turn = Arc::clone(&bad);
     let nodes = Nodes::start(move |own, path| {
-        // Each kind of fault that a server can cause, in turn with good answers.
+        // Each kind of fault that a server can cause, with good answers in between.
         let is_sized = path.starts_with("/heartbeat/");
         match turn.fetch_add(u64::from(is_sized), Ordering::Relaxed) % 9 {
             1 if is_sized => Some(answer(404, "", "")),
@@ -169,22 +169,22 @@ fn has_the_metrics_of_the_contract_and_at_most_forty_series_a_neighbour() {
         assert!(page.contains(name), "{name}: {page}");
     }
     let series = page.lines().filter(|line| line.contains("peer=\"n1\"")).count();
-    // As many kinds of errors as there are could be added to what is there now.
+    // Every other kind of error could still add a series.
     let errors = page.matches("heartbeat_mesh_errors_total{").count();
     let most = series - errors + heartbeat_probe::Fault::ALL.len();
     assert!((20..=40).contains(&most), "{most}: {page}");
 }
 
 #[test]
-fn one_that_is_leaving_is_no_error_and_one_that_is_gone_has_no_series() {
+fn a_leaving_neighbour_is_no_error_and_one_that_is_gone_has_no_series() {
     let state = Arc::new(AtomicU8::new(0));
     let told = Arc::clone(&state);
     let nodes =
         Nodes::start(move |own, path| match (number_of(own), told.load(Ordering::Relaxed)) {
-            // Draining: every answer closes, and it says that it is not ready.
+            // It drains: every answer closes the connection, and `/readyz` returns 503.
             (1, 1) if path == "/readyz" => Some(answer(503, "Connection: close\r\n", "")),
             (1, 1) => Some(answer(200, "Connection: close\r\n", "0123456789ABCDEF0")),
-            // Gone, while DNS still names it.
+            // It is gone, although DNS still has its address.
             (1, 2) => None,
             _ => good(own, path),
         });
@@ -206,7 +206,7 @@ fn one_that_is_leaving_is_no_error_and_one_that_is_gone_has_no_series() {
     while mesh.nodes.asked().len() < ready + 20 {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    // It is only asked whether it is back.
+    // It is only asked whether it is ready again.
     assert_eq!(asked(&mesh.nodes), before);
     let page = mesh.metrics(|page| page.contains("peer=\"n1\""));
     assert!(!page.contains("errors_total{"), "{page}");
@@ -218,7 +218,7 @@ fn one_that_is_leaving_is_no_error_and_one_that_is_gone_has_no_series() {
 }
 
 #[test]
-fn one_that_does_not_answer_is_down_and_comes_back_under_its_new_name() {
+fn a_neighbour_without_answers_is_down_and_comes_back_under_its_new_name() {
     let state = Arc::new(AtomicU8::new(0));
     let told = Arc::clone(&state);
     let nodes = Nodes::start(move |own, path| match told.load(Ordering::Relaxed) {
@@ -241,7 +241,7 @@ fn one_that_does_not_answer_is_down_and_comes_back_under_its_new_name() {
 }
 
 #[test]
-fn a_name_service_that_is_silent_takes_no_neighbour_away() {
+fn a_silent_name_service_removes_no_neighbour() {
     let mesh = Mesh::start(names(3), Nodes::start(good), &[]);
     mesh.json("/mesh.json", |report| all_up(report, 2));
     mesh.names.change(|zone| zone.fails = true);
@@ -257,7 +257,7 @@ fn a_name_service_that_is_silent_takes_no_neighbour_away() {
 }
 
 #[test]
-fn one_that_joins_is_asked_soon() {
+fn a_new_node_is_asked_soon() {
     let mesh = Mesh::start(names(2), Nodes::start(good), &[]);
     mesh.json("/mesh.json", |report| all_up(report, 1));
     mesh.names.change(|zone| zone.addresses.push(node(2).into()));
@@ -265,7 +265,7 @@ fn one_that_joins_is_asked_soon() {
 }
 
 #[test]
-fn asks_as_many_as_it_is_told_and_no_more() {
+fn asks_at_most_as_many_neighbours_as_configured() {
     let mesh = Mesh::start(names(30), Nodes::start(good), &["--neighbors", "3"]);
     mesh.json("/mesh.json", |report| all_up(report, 3));
     let mut asked: Vec<_> = mesh.nodes.asked().into_iter().map(|(own, _)| own).collect();
@@ -277,7 +277,7 @@ fn asks_as_many_as_it_is_told_and_no_more() {
 const HOSTILE: &str = "<script>alert(1)</script>\"'&";
 
 #[test]
-fn nothing_that_a_peer_says_is_shown_unescaped() {
+fn nothing_that_a_peer_reports_is_shown_unescaped() {
     let nodes = Nodes::start(|_, path| match path {
         "/mesh.json" => {
             let peer = serde_json::json!({
@@ -304,7 +304,7 @@ fn nothing_that_a_peer_says_is_shown_unescaped() {
 }
 
 #[test]
-fn pages_are_found_or_not_and_a_pair_has_to_be_one_of_this_cluster() {
+fn pages_are_found_or_not_and_a_pair_must_be_of_this_cluster() {
     let mesh = Mesh::start(names(2), Nodes::start(good), &[]);
     mesh.json("/mesh.json", |report| all_up(report, 1));
     let status = |path: &str| get(&mesh.at, path).unwrap().0[9..12].to_owned();
@@ -326,7 +326,7 @@ fn gathering(count: u16, silent: u16) -> Mesh {
         "/mesh.json" => Some(report(number_of(own), count)),
         path => good(own, path),
     });
-    // Servers and probers of the other nodes answer on one port here.
+    // The servers and the probers of the other nodes listen on the same port here.
     let peer_port = nodes.port.to_string();
     let more = ["--sizes", "17", "--upload-sizes", "none", "--peer-port", &peer_port];
     Mesh::start(names(count), nodes, &more)
@@ -370,7 +370,7 @@ fn a_thousand_nodes_show_the_fifty_worst_and_only_addresses_of_the_service_are_a
 }
 
 #[test]
-fn ends_after_its_duration_with_a_code_that_says_how_the_paths_are() {
+fn ends_after_its_duration_with_a_code_that_depends_on_the_paths() {
     let folder = Folder::new();
     let (names, nodes) = (names(3), Nodes::start(good));
     let port = free_port().to_string();
@@ -391,7 +391,7 @@ fn ends_after_its_duration_with_a_code_that_says_how_the_paths_are() {
 }
 
 #[test]
-fn a_node_without_neighbours_says_what_was_looked_up_and_what_was_found() {
+fn a_node_without_neighbours_reports_what_was_looked_up_and_found() {
     let (folder, nodes) = (Folder::new(), Nodes::start(good));
     let port = free_port().to_string();
     let more = ["--port", &port, "--duration", "1s"];
@@ -405,7 +405,7 @@ fn a_node_without_neighbours_says_what_was_looked_up_and_what_was_found() {
     assert!(flat.ends_with(&format!("path http://{own}:{}", nodes.port)), "{flat}");
     assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
     assert_eq!(events.matches("no-neighbours: mesh.test has the address").count(), 1, "{events}");
-    // The page says the same, and that somebody has come.
+    // The page says the same, and no longer does so once a neighbour exists.
     let mesh = Mesh::start(names(0), nodes, &[]);
     wait_for(&mesh.at, "/", |page| page.contains("DNS has no address for mesh.test"));
     mesh.names.change(|zone| zone.addresses.push(node(1).into()));
@@ -413,7 +413,7 @@ fn a_node_without_neighbours_says_what_was_looked_up_and_what_was_found() {
 }
 
 #[test]
-fn ends_well_on_a_signal() {
+fn a_signal_ends_it_with_exit_code_0() {
     let mesh = Mesh::start(names(3), Nodes::start(good), &[]);
     mesh.json("/mesh.json", |report| all_up(report, 2));
     mesh.background.signal(heartbeat_testkit::Signal::Terminate);
@@ -421,7 +421,7 @@ fn ends_well_on_a_signal() {
 }
 
 #[test]
-fn a_wrong_command_line_is_said_in_words() {
+fn a_wrong_command_line_is_explained() {
     let folder = Folder::new();
     let outcome = run(&folder, &["mesh"]);
     assert_eq!(outcome.code, 2);

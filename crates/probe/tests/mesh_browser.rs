@@ -1,4 +1,4 @@
-//! The pages in a browser: readable in the light and in the dark, on a desk and on a phone.
+//! The pages in a browser: readable in the light and the dark scheme, on a screen and on a phone.
 
 // A failure here is a failure of the test.
 #![allow(clippy::unwrap_used)]
@@ -20,7 +20,7 @@ const DARK: Window = Window { is_dark: true, ..DESK };
 const PHONE: Window = Window { width: 390, height: 844, is_dark: false };
 const WINDOWS: [(&str, Window); 3] = [("light", DESK), ("dark", DARK), ("phone", PHONE)];
 
-/// Every text whose contrast to what is behind it is below WCAG 2.2's 4.5 to 1.
+/// Every text whose contrast to its background is below the 4.5 to 1 of WCAG 2.2.
 const CONTRAST: &str = r#"
 const rgb = text => (text.match(/[\d.]+/g) || []).map(Number);
 const light = ([r, g, b]) => {
@@ -55,7 +55,7 @@ struct Pages {
 }
 
 impl Pages {
-    /// This prober is node 0 of `count`; what the others say is made up by `nodes::report`.
+    /// Starts the prober of node 0 of `count`; `nodes::report` invents the reports of the others.
     fn start(count: u16) -> Self {
         let folder = Folder::new();
         let addresses = (0..count).map(|number| node(number).into()).collect();
@@ -84,7 +84,7 @@ impl Pages {
         Self { folder, at, _names: names, _nodes: nodes, _prober: prober }
     }
 
-    /// Opens a page in each window and looks for what would be in the way of a reader.
+    /// Opens a page in each window and checks that nothing hinders a reader.
     fn look(&self, name: &str, path: &str) {
         for (kind, window) in WINDOWS {
             let browser = Browser::start(free_port(), self.folder.path(), window);
@@ -104,7 +104,7 @@ impl Pages {
         }
     }
 
-    /// Keeps a picture where HEARTBEAT_PICTURES says, for the documentation.
+    /// Stores a picture in the folder HEARTBEAT_PICTURES, if it is set, for the documentation.
     fn keep(&self, name: &str, kind: &str, picture: &[u8]) {
         assert!(picture.starts_with(b"\x89PNG"), "{name}, {kind}: no picture");
         if let Some(folder) = std::env::var_os("HEARTBEAT_PICTURES") {
@@ -141,7 +141,7 @@ fn a_thousand_nodes_are_one_readable_page() {
     let pages = Pages::start(1000);
     pages.look("thousand", "/cluster");
     let browser = Browser::start(free_port(), pages.folder.path(), DESK);
-    // What was gathered for the last page is too old by then.
+    // By then the reports that were gathered for the last page are too old.
     std::thread::sleep(std::time::Duration::from_secs(4));
     browser.open(&format!("http://{}/cluster", pages.at));
     let timing = browser.run(

@@ -1,4 +1,4 @@
-//! Eight hosts: what their probers say is compared with what was done to the network.
+//! Eight hosts: compares what their probers report with what was done to the network.
 
 // A failure here is a failure of the test.
 #![allow(clippy::unwrap_used)]
@@ -13,14 +13,14 @@ use hosts::{HOSTS, Hosts, address};
 use nodes::{get, wait_for};
 use serde_json::Value;
 
-/// Rows of the table that is printed at the end.
+/// The rows of the table that is printed at the end.
 struct Story {
     hosts: Hosts,
     rows: Vec<(String, String)>,
 }
 
 #[test]
-fn eight_hosts_say_what_was_done_to_the_network() {
+fn eight_hosts_report_what_was_done_to_the_network() {
     if let Some(why) = hosts::missing() {
         eprintln!("left out: eight hosts: {why}");
         return;
@@ -122,7 +122,7 @@ impl Story {
         self.row("h5's server drains and restarts", "7 of 7 say leaving, then up; no error".into());
     }
 
-    /// For a minute.
+    /// Lasts a minute.
     fn dns_is_silent_while_one_loses_and_one_swallows(&mut self) {
         self.hosts.names.change(|zone| zone.is_silent = true);
         let silent_since = Instant::now();
@@ -138,7 +138,7 @@ impl Story {
             "h7 loses 5 % each way",
             format!("6 of 6 say {:.1} to {:.1} % sent again, {took}", least * 100.0, most * 100.0),
         );
-        // Only the servers themselves know of the segments that they have sent again.
+        // Only the servers themselves know their retransmissions.
         let down: Vec<_> = (1..=6).map(|host| again(host, 7, "down")).collect();
         assert!(down.iter().all(|again| *again > 0), "{down:?}");
         let (least, most) = (down.iter().min().unwrap(), down.iter().max().unwrap());
@@ -284,7 +284,8 @@ fn loss(peer: &Value) -> Option<f64> {
 }
 
 /// Whether a host loses by far the most. A busy machine answers some segments so late that they are
-/// sent again without having been lost; and what h8 was sent while it was cut off was lost as well.
+/// retransmitted without having been lost; and what was sent to h8 while it was cut off was lost,
+/// too.
 fn loses_more_than_others(report: &Value, host: u8) -> bool {
     let odd = [host, 8].map(|host| peer(report, host));
     let others = peers(report).into_iter().filter(|other| !odd.contains(other)).filter_map(loss);
@@ -297,7 +298,7 @@ fn bounds(values: &[f64]) -> (f64, f64) {
     (least, values.iter().copied().fold(0.0, f64::max))
 }
 
-/// How many segments were sent again on the path from a host to another.
+/// How many segments were retransmitted on the path from one host to another.
 fn again(host: u8, of: u8, direction: &str) -> u64 {
     let name = "heartbeat_mesh_retransmitted_segments_total{";
     let labels = [format!("peer=\"h{of}\""), format!("direction=\"{direction}\"")];
@@ -308,7 +309,7 @@ fn again(host: u8, of: u8, direction: &str) -> u64 {
     line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-/// How many errors a prober has counted of a host.
+/// How many errors of a host a prober has counted.
 fn errors_of(host: u8, of: u8) -> u64 {
     let label = format!("peer=\"{}\"", label(&report(host), of));
     let (_, page) = get(&at(host), "/metrics").unwrap();
@@ -322,14 +323,14 @@ fn after(start: Instant) -> String {
     format!("after {:.0} s", start.elapsed().as_secs_f64())
 }
 
-/// Resident memory in KiB, and seconds of CPU since its start.
+/// Resident memory in KiB, and seconds of CPU since the start of a process.
 fn cost(process: u32) -> (u64, f64) {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     let memory = line.split_whitespace().nth(1).unwrap().parse().unwrap();
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    // utime and stime of proc(5), behind the name; in hundredths of a second.
+    // utime and stime of proc(5), which follow the name, in hundredths of a second.
     let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
     (memory, ticks as f64 / 100.0)
 }

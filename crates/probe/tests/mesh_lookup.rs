@@ -1,4 +1,4 @@
-//! The DNS client of the mesh against a server that answers in every way.
+//! The DNS client of the mesh, against a server that answers in many ways.
 
 // A failure here is a failure of the test.
 #![allow(clippy::unwrap_used)]
@@ -58,7 +58,7 @@ fn a_thousand_addresses_come_over_tcp_after_a_truncated_datagram() {
 }
 
 #[test]
-fn what_fits_into_a_datagram_needs_no_tcp() {
+fn an_answer_that_fits_into_a_datagram_needs_no_tcp() {
     let server = NameServer::local(zone((0..60).map(v4).collect()));
     look_up(&mut Dns::default(), &conf(&server, ""), NAME);
     assert!(server.asked().iter().all(|asked| !asked.over_tcp));
@@ -68,7 +68,7 @@ fn what_fits_into_a_datagram_needs_no_tcp() {
 }
 
 #[test]
-fn tries_search_domains_and_remembers_which_of_them_had_the_name() {
+fn tries_search_domains_and_remembers_the_one_that_had_the_name() {
     let server = NameServer::local(zone(vec![v4(1)]));
     let text = "search other.svc.cluster.local net.svc.cluster.local\noptions ndots:5";
     let conf = conf(&server, text);
@@ -86,7 +86,7 @@ fn tries_search_domains_and_remembers_which_of_them_had_the_name() {
 }
 
 #[test]
-fn an_absolute_name_is_not_searched_for() {
+fn an_absolute_name_gets_no_search_domain() {
     let server = NameServer::local(zone(vec![v4(1)]));
     let conf = conf(&server, "search a.example\noptions ndots:9");
     let found = look_up(&mut Dns::default(), &conf, "mesh.net.svc.cluster.local.");
@@ -103,13 +103,13 @@ fn a_name_that_does_not_exist_has_no_addresses() {
 }
 
 #[test]
-fn silence_and_failure_are_errors_and_never_no_such_name() {
+fn silence_and_failure_are_errors_and_never_mean_no_such_name() {
     let server = NameServer::local(Zone { is_silent: true, ..zone(vec![v4(1)]) });
     let conf = conf(&server, "search a.example b.example\noptions attempts:2 ndots:9");
     let found = look_up(&mut Dns::default(), &conf, NAME);
     assert!(matches!(found.v4, Err(DnsError::Silent)), "{found:?}");
     assert!(matches!(found.v6, Err(DnsError::Silent)), "{found:?}");
-    // Two attempts for each family, and no other name of the search list.
+    // Two attempts for each family, and none for other names of the search list.
     assert_eq!(server.asked().len(), 4);
     server.change(|zone| (zone.is_silent, zone.fails) = (false, true));
     let found = look_up(&mut Dns::default(), &conf, NAME);
@@ -117,7 +117,7 @@ fn silence_and_failure_are_errors_and_never_no_such_name() {
 }
 
 #[test]
-fn the_next_server_is_asked_where_the_first_is_silent() {
+fn the_next_server_is_asked_if_the_first_is_silent() {
     let silent = NameServer::local(Zone { is_silent: true, ..zone(vec![]) });
     let server = NameServer::local(zone(vec![v4(1)]));
     let mut conf = conf(&server, "");
@@ -133,7 +133,7 @@ fn answers_that_belong_to_another_question_are_ignored() {
 }
 
 #[test]
-fn a_server_of_its_own_goes_before_those_of_the_system() {
+fn a_server_of_the_option_overrides_those_of_the_system() {
     let system = NameServer::local(zone(vec![v4(1)]));
     let own = NameServer::local(zone(vec![v4(2)]));
     let mut dns = Dns::new(Some(own.address));

@@ -1,4 +1,4 @@
-//! A mesh of a thousand nodes, simulated: who asks whom, what moves, what it costs.
+//! A simulated mesh of a thousand nodes: which node asks which, what changes, and what it costs.
 
 mod name_server;
 
@@ -57,13 +57,13 @@ fn a_node_of_a_thousand_asks_as_many_as_one_of_twenty() {
         let edges = edges(&nodes(count));
         assert_eq!(edges.len(), usize::from(count) * NEIGHBORS);
     }
-    // Of fewer than eleven each asks all others.
+    // With fewer than eleven nodes, each asks all others.
     assert_eq!(edges(&nodes(5)).len(), 5 * 4);
 }
 
 #[test]
 fn neighbours_are_spread_over_the_whole_cluster() {
-    // Everybody is reached in few steps: no part of the cluster watches only itself.
+    // Every node is reached in few steps: no part of the cluster watches only itself.
     let edges = edges(&nodes(1000));
     let mut reached = BTreeSet::from([address(0)]);
     for _ in 0..1000 / NEIGHBORS {
@@ -72,7 +72,7 @@ fn neighbours_are_spread_over_the_whole_cluster() {
         reached.extend(next);
     }
     assert_eq!(reached.len(), 1000);
-    // Addresses of one rack lie side by side; neighbours on the ring do not.
+    // Addresses of one rack are adjacent; neighbours on the ring are not.
     let near = edges.iter().filter(|(from, to)| {
         let last = |address: &IpAddr| match address {
             IpAddr::V4(address) => i64::from(u32::from(*address)),
@@ -85,7 +85,7 @@ fn neighbours_are_spread_over_the_whole_cluster() {
 }
 
 #[test]
-fn one_that_joins_moves_the_edges_of_its_predecessors_only() {
+fn a_node_that_joins_changes_only_the_edges_of_its_predecessors() {
     let before = edges(&nodes(1000));
     let after = edges(&nodes(1001));
     let (new, old) = (address(1000), before.difference(&after).count());
@@ -95,7 +95,7 @@ fn one_that_joins_moves_the_edges_of_its_predecessors_only() {
 }
 
 #[test]
-fn one_that_leaves_gives_its_edges_to_its_predecessors_only() {
+fn a_node_that_leaves_gives_its_edges_only_to_its_predecessors() {
     let all = nodes(1000);
     let before = edges(&all);
     for gone in [0, 499, 999] {
@@ -110,7 +110,7 @@ fn one_that_leaves_gives_its_edges_to_its_predecessors_only() {
 }
 
 #[test]
-fn a_rolling_update_of_all_moves_each_edge_a_bounded_number_of_times() {
+fn a_rolling_update_changes_each_edge_a_limited_number_of_times() {
     let mut present = nodes(200);
     let mut moved = 0;
     let mut before = edges(&present);
@@ -123,7 +123,7 @@ fn a_rolling_update_of_all_moves_each_edge_a_bounded_number_of_times() {
         moved += gone.difference(&before).count() + back.difference(&gone).count();
         before = back;
     }
-    // Ten edges for each that leaves, and twenty for each that comes.
+    // Ten edges for each node that leaves, and twenty for each that joins.
     assert_eq!(moved, 200 * 3 * NEIGHBORS);
 }
 

@@ -1,6 +1,6 @@
-//! The page of metrics, read as strictly as Prometheus reads it, and the pages beside it.
+//! The page of metrics, parsed as strictly as Prometheus does, and the pages beside it.
 
-// Outside of test functions, too, a failure here is a failure of the test.
+// A failure in a helper function is a failure of the test.
 #![allow(clippy::unwrap_used)]
 
 mod process;
@@ -126,7 +126,7 @@ fn sample(line: &str) -> (String, Labels, f64) {
     (name.to_owned(), labels, value)
 }
 
-// The page after each request of the file was sent twice at least.
+// The page once each request of the file was sent at least twice.
 fn page(probe: &Probe) -> Page {
     let name = "heartbeat_probe_request_duration_seconds_count";
     let text = wait_for(probe.port, |text| {
@@ -137,7 +137,7 @@ fn page(probe: &Probe) -> Page {
 }
 
 #[test]
-fn webvs_metrics_are_there_with_their_labels() {
+fn the_metrics_of_webv_have_their_labels() {
     let stub = documents();
     let probe = start(&stub, &[]);
     let page = page(&probe);
@@ -167,7 +167,7 @@ fn webvs_metrics_are_there_with_their_labels() {
 }
 
 #[test]
-fn region_and_zone_are_labels_once_they_are_set() {
+fn region_and_zone_are_labels_only_if_they_are_set() {
     let probe = start(&documents(), &["--region", "dev", "--zone", "z1"]);
     let page = page(&probe);
     for name in ["WebVDuration_count", "WebVSummary_count"] {
@@ -205,7 +205,7 @@ fn durations_and_phases_are_in_seconds_by_path_and_class() {
     for phase in ["connect", "first_byte", "transfer"] {
         assert!(page.value(phases, &[("phase", phase)]).is_some_and(|n| n >= 1.0), "{phase}");
     }
-    // The server is an address and speaks no TLS.
+    // The server is an address, and does not speak TLS.
     for phase in ["resolve", "tls"] {
         assert_eq!(page.value(phases, &[("phase", phase)]), None);
     }
@@ -219,7 +219,7 @@ fn buckets_are_those_of_the_user() {
 }
 
 #[test]
-fn webvs_metrics_alone_are_there_if_asked_for() {
+fn only_the_metrics_of_webv_are_served_if_asked_for() {
     let probe = start(&documents(), &["--metrics", "webv"]);
     let text = wait_for(probe.port, |text| text.contains("status=\"Redirect\""));
     let page = Page::parse(&text);
@@ -230,7 +230,7 @@ fn webvs_metrics_alone_are_there_if_asked_for() {
 }
 
 #[test]
-fn errors_are_counted_by_the_first_thing_wrong() {
+fn errors_are_counted_by_the_first_of_them() {
     let probe = start(&documents(), &[]);
     let page = page(&probe);
     let name = "heartbeat_probe_errors_total";
@@ -256,7 +256,7 @@ fn errors_are_counted_by_the_first_thing_wrong() {
 }
 
 #[test]
-fn the_phases_of_a_failed_request_are_counted_as_far_as_they_came() {
+fn the_phases_of_a_failed_request_are_counted_if_they_were_reached() {
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n01".to_vec();
     let stub = Stub::start(move |_| Reply::RawClose(head.clone()));
     let probe = start(&stub, &[]);

@@ -1,6 +1,6 @@
-//! The modules of the prober use one another in one direction: there is no circle.
+//! The modules of the prober use one another without a cycle.
 //!
-//! A folder's `mod.rs` declares the modules below it, which is no use of them.
+//! A folder's `mod.rs` declares the modules below it, which does not count as use.
 
 #![allow(clippy::unwrap_used)]
 
@@ -54,7 +54,7 @@ fn expanded(path: &str) -> Vec<String> {
     parts.iter().flat_map(|part| expanded(&format!("{prefix}{part}"))).collect()
 }
 
-/// All paths in `code` that begin with `crate::` or `super::`, as seen from the root of the crate.
+/// All paths in `code` that begin with `crate::` or `super::`, relative to the root of the crate.
 fn paths(code: &str, module: &str) -> Vec<String> {
     let parent = module.rsplit_once("::").map_or("", |(parent, _)| parent);
     let mut found = Vec::new();
@@ -79,7 +79,7 @@ fn paths(code: &str, module: &str) -> Vec<String> {
     found
 }
 
-/// The longest module that is the beginning of `path`.
+/// The longest module name that is the beginning of `path`.
 fn owner<'a>(path: &str, modules: impl Iterator<Item = &'a String>) -> Option<String> {
     let begins = |module: &&String| path == *module || path.starts_with(&format!("{module}::"));
     modules.filter(begins).max_by_key(|module| module.len()).cloned()
@@ -94,7 +94,7 @@ fn uses(files: &BTreeMap<String, String>) -> Uses {
     files.iter().map(of).collect()
 }
 
-/// What is left once every module that uses none of the rest is gone.
+/// What remains after repeatedly removing the modules that use none of the rest.
 fn circles(uses: &Uses) -> Uses {
     let mut left = uses.clone();
     loop {
@@ -108,7 +108,7 @@ fn circles(uses: &Uses) -> Uses {
 }
 
 #[test]
-fn no_module_uses_itself_by_way_of_others() {
+fn no_module_uses_itself_through_others() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
     rust_files(&root, &mut found);
@@ -122,7 +122,7 @@ fn no_module_uses_itself_by_way_of_others() {
 }
 
 #[test]
-fn a_circle_is_found_through_lists_relative_paths_and_paths_within_code() {
+fn a_cycle_is_found_through_lists_relative_paths_and_paths_within_code() {
     let circle = |texts: &[(&str, &str)]| {
         let own = |(module, text): &(&str, &str)| ((*module).to_owned(), (*text).to_owned());
         let found = circles(&uses(&texts.iter().map(own).collect()));

@@ -1,6 +1,6 @@
-//! The metrics in Prometheus' protobuf, read by a reader of its own.
+//! The metrics in Prometheus' protobuf, parsed by an independent parser.
 
-// Outside of test functions, too, a failure here is a failure of the test.
+// A failure in a helper function is a failure of the test.
 #![allow(clippy::unwrap_used)]
 
 mod process;
@@ -128,7 +128,7 @@ fn families(page: &[u8]) -> Vec<Message> {
     families
 }
 
-/// The counts of the buckets, out of the deltas.
+/// The counts of the buckets, computed from the deltas.
 fn counts(histogram: &Message) -> Vec<i64> {
     let mut count = 0;
     let add = |delta: u64| {
@@ -139,7 +139,7 @@ fn counts(histogram: &Message) -> Vec<i64> {
 }
 
 #[test]
-fn a_scraper_that_asks_for_protobuf_gets_native_histograms_beside_the_classic_ones() {
+fn a_scraper_that_asks_for_protobuf_also_gets_native_histograms() {
     let stub = Stub::start(|_| Reply::Raw(answer(200, "application/json", "{}")));
     let (folder, port) = (Folder::new(), free_port());
     let file = folder.file("t.json", r#"{"requests": [{"path": "/a"}, {"path": "/b"}]}"#);

@@ -1,6 +1,6 @@
-//! `heartbeat-probe path`, against servers of which all is known.
+//! `heartbeat-probe path`, against servers whose behavior is known.
 
-// Outside of test functions, too, a failure here is a failure of the test.
+// A failure in a helper function is a failure of the test.
 #![allow(clippy::unwrap_used)]
 
 mod path_twin;
@@ -18,7 +18,7 @@ fn path(url: &str, more: &[&str]) -> Outcome {
     let mut arguments = vec!["path", url];
     arguments.extend(more);
     let outcome = run(&folder, &arguments);
-    // With --nocapture it is there to read.
+    // `--nocapture` shows it.
     println!("{}{}", outcome.out, outcome.err);
     outcome
 }
@@ -46,7 +46,7 @@ fn a_good_path_has_every_figure_and_no_finding() {
     assert_eq!(outcome.code, 0);
     assert_eq!(report["findings"], serde_json::json!([]));
     let server = &report["server"];
-    // The crates of the workspace have one version.
+    // All crates of the workspace have the same version.
     assert_eq!(server["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!((&server["node"], &server["zone"]), (&real::NODE.into(), &real::ZONE.into()));
     assert_eq!(report["http_version"], "HTTP/1.1");
@@ -72,7 +72,7 @@ fn a_good_path_has_every_figure_and_no_finding() {
 }
 
 #[test]
-fn a_quick_look_leaves_out_what_takes_long_and_says_so() {
+fn a_quick_measurement_leaves_out_what_takes_long_and_reports_it() {
     let (report, codes, code) = json(&url(Manners::default()), &[]);
     assert_eq!((codes.len(), code), (0, 0));
     assert_eq!(report["throughput_bps"]["down_8"], Value::Null);
@@ -84,7 +84,7 @@ fn a_quick_look_leaves_out_what_takes_long_and_says_so() {
 }
 
 #[test]
-fn uses_no_more_bytes_than_it_may() {
+fn uses_no_more_bytes_than_the_limit() {
     for (most, bytes) in [("1M", 1 << 20), ("8M", 8 << 20)] {
         let url = url(Manners::default());
         let outcome = path(&url, &["--json", "--duration", "5s", "--max-bytes", most]);
@@ -102,7 +102,7 @@ fn no_line_of_the_text_is_longer_than_80_columns() {
 }
 
 #[test]
-fn a_server_that_is_no_heartbeat_is_measured_as_far_as_it_goes() {
+fn a_server_that_is_no_heartbeat_is_measured_as_far_as_possible() {
     let (report, codes, code) =
         json(&url(Manners { foreign: Some(100_000), ..Default::default() }), &[]);
     assert_eq!((codes, code), (vec!["not-heartbeat".to_owned()], 0));
@@ -119,7 +119,7 @@ fn a_server_that_is_no_heartbeat_is_measured_as_far_as_it_goes() {
 }
 
 #[test]
-fn a_server_that_closes_each_connection_is_measured_all_the_same() {
+fn a_server_that_closes_each_connection_is_measured() {
     let fields = "Connection: close\r\n";
     let manners = Manners { foreign: Some(100_000), fields, ..Manners::default() };
     let (report, _, code) = json(&url(manners), &[]);
@@ -128,7 +128,7 @@ fn a_server_that_closes_each_connection_is_measured_all_the_same() {
 }
 
 #[test]
-fn a_heartbeat_that_does_not_tell_is_measured_without_its_account() {
+fn a_heartbeat_without_timing_is_measured_without_its_facts() {
     let (report, codes, code) = json(&url(Manners { silent: true, ..Manners::default() }), &[]);
     assert_eq!((codes.len(), code), (0, 0));
     assert_eq!(report["latency_us"]["rtt_server"], Value::Null);
@@ -137,7 +137,7 @@ fn a_heartbeat_that_does_not_tell_is_measured_without_its_account() {
 }
 
 #[test]
-fn a_proxy_that_fails_when_a_body_it_asked_for_does_not_come_is_spared() {
+fn a_proxy_that_needs_the_body_that_it_asked_for_keeps_running() {
     let (report, codes, code) = json(&url(Manners { fragile: true, ..Manners::default() }), &[]);
     assert_eq!((codes.len(), code), (0, 0));
     assert_eq!(report["middle"]["body_max"], 100 << 20);
@@ -145,7 +145,7 @@ fn a_proxy_that_fails_when_a_body_it_asked_for_does_not_come_is_spared() {
 }
 
 #[test]
-fn a_cap_on_bodies_is_found_when_the_length_is_told() {
+fn a_limit_of_bodies_is_found_by_their_length() {
     let manners = Manners { told_body_max: Some(1 << 20), ..Manners::default() };
     let (report, codes, code) = json(&url(manners), &[]);
     assert_eq!((codes, code), (vec!["body-capped".to_owned()], 0));
@@ -157,7 +157,7 @@ fn a_cap_on_bodies_is_found_when_the_length_is_told() {
 }
 
 #[test]
-fn a_cap_on_bodies_is_found_when_the_bytes_come() {
+fn a_limit_of_bodies_is_found_by_their_bytes() {
     let manners = Manners { read_body_max: Some(1 << 20), ..Manners::default() };
     let outcome = path(&url(manners), &["--json", "--duration", "5s"]);
     let report: Value = serde_json::from_str(&outcome.out).unwrap();
@@ -165,13 +165,13 @@ fn a_cap_on_bodies_is_found_when_the_bytes_come() {
 }
 
 #[test]
-fn what_a_proxy_adds_and_lowers_is_named() {
+fn what_a_proxy_adds_and_the_lower_version_are_reported() {
     let manners = Manners { fields: "Via: 1.0 old\r\n", chunked: true, ..Manners::default() };
     let (report, codes, code) = json(&url(manners), &[]);
     assert_eq!((codes, code), (vec!["http-downgraded".to_owned()], 0));
     assert_eq!(report["middle"]["via"], "1.0 old");
     assert_eq!(report["middle"]["chunks"], true);
-    // What the server tells is about the path to the proxy then.
+    // The server's facts are then about the path to the proxy.
     assert_eq!(report["mtu"]["down"]["path_mtu"], Value::Null);
     assert_eq!(report["retransmitted"]["down"]["sent"], Value::Null);
 }
@@ -186,7 +186,7 @@ fn a_connection_that_is_closed_while_it_is_idle_is_found() {
 }
 
 #[test]
-fn nothing_that_answers_is_a_fault() {
+fn a_server_that_does_not_answer_is_a_fault() {
     let closed = format!("http://127.0.0.1:{}", free_port());
     let (report, codes, code) = json(&closed, &[]);
     assert_eq!((codes, code), (vec!["address-unreachable".to_owned()], 1));
@@ -196,7 +196,7 @@ fn nothing_that_answers_is_a_fault() {
 }
 
 #[test]
-fn a_command_line_that_can_not_be_used_ends_with_2() {
+fn an_unusable_command_line_ends_with_exit_code_2() {
     for arguments in [
         &["ftp://a"][..],
         &["http://a", "--duration", "1s"],
@@ -217,7 +217,7 @@ const TWO_REQUESTS: &str = r#"{"requests": [
      "validation": {"contentType": "text/plain", "length": 1024}}]}"#;
 
 #[test]
-fn the_loop_counts_what_its_requests_show_about_the_path() {
+fn the_loop_counts_the_facts_about_the_path_of_its_requests() {
     let (folder, port) = (Folder::new(), free_port());
     let file = folder.file("test.json", TWO_REQUESTS);
     let server = url(Manners::default());
@@ -242,7 +242,7 @@ fn the_loop_counts_what_its_requests_show_about_the_path() {
 }
 
 #[test]
-fn json_logs_split_a_latency_when_the_server_tells() {
+fn json_logs_split_a_latency_if_the_server_reports_its_time() {
     let server = url(Manners::default());
     let more = ["--log-format", "Json", "--verbose"];
     let keys = |more: &[&str]| {

@@ -1,8 +1,8 @@
-//! `heartbeat-probe path` through what commonly stands before a server: nginx, HAProxy, Caddy, TLS.
+//! `heartbeat-probe path` through common proxies: nginx, HAProxy, Caddy, TLS.
 //!
-//! A proxy that is not installed is said to be left out.
+//! A proxy that is not installed is left out, with a message.
 
-// Outside of test functions, too, a failure here is a failure of the test.
+// A failure in a helper function is a failure of the test.
 #![allow(clippy::unwrap_used)]
 
 mod authority;
@@ -27,7 +27,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a program with a configuration for this port; none where it is not installed.
+    /// Starts a program with a configuration for this port; `None` if it is not installed.
     fn start(
         program: &str,
         arguments: &[&str],
@@ -58,7 +58,7 @@ impl Drop for Proxy {
     }
 }
 
-/// Where the server of this tree listens.
+/// The address of the server of this tree.
 fn server() -> String {
     real::start([127, 0, 0, 1].into(), 0, || {}).to_string()
 }
@@ -100,7 +100,7 @@ fn nginx(more: &str) -> Option<Proxy> {
 }
 
 #[test]
-fn nginx_with_gzip_and_buffering_is_seen_through() {
+fn nginx_with_gzip_and_buffering_is_found() {
     let gzip = "gzip on; gzip_types text/plain; gzip_proxied any;";
     let Some(proxy) = nginx(gzip) else { return };
     let (report, codes, code) = ask(&proxy.url, &["--duration", "5s", "--max-bytes", "64M"]);
@@ -128,7 +128,7 @@ fn nginx_that_streams_is_no_finding() {
 }
 
 #[test]
-fn haproxy_is_seen_by_the_case_of_its_field_names() {
+fn haproxy_is_found_by_the_case_of_its_field_names() {
     let server = server();
     let proxy = Proxy::start("haproxy", &["-f"], move |port, _| {
         format!(
@@ -147,7 +147,7 @@ fn haproxy_is_seen_by_the_case_of_its_field_names() {
 }
 
 #[test]
-fn caddy_is_named() {
+fn caddy_is_found_by_its_name() {
     let server = server();
     let proxy = Proxy::start("caddy", &["run", "--adapter", "caddyfile", "--config"], {
         move |port, _| {
@@ -163,7 +163,7 @@ fn caddy_is_named() {
     assert_eq!(report["middle"]["via"], "Caddy");
 }
 
-/// A Heartbeat behind TLS, and the file of the authority that signed its certificate.
+/// A Heartbeat behind TLS, and the file with the authority that has signed its certificate.
 fn secured(days: i64) -> (Stub, Folder, String) {
     let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     let now = std::time::SystemTime::now();
@@ -175,7 +175,7 @@ fn secured(days: i64) -> (Stub, Folder, String) {
         let path = seen.path.split('?').next().unwrap();
         let size = path.strip_prefix("/heartbeat/").and_then(|size| size.parse().ok());
         match size {
-            // In one write: two would wait for each other.
+            // In one write: the second of two would wait for an acknowledgement.
             Some(size) => {
                 let body: String = "0123456789ABCDEF".chars().cycle().take(size).collect();
                 Reply::Raw(answer(200, "", &body))
@@ -189,7 +189,7 @@ fn secured(days: i64) -> (Stub, Folder, String) {
 }
 
 #[test]
-fn a_private_authority_is_trusted_when_it_is_named() {
+fn a_private_authority_is_trusted_if_it_is_named() {
     let (stub, _folder, file) = secured(90);
     let url = format!("https://localhost:{}", stub.port());
     let (report, codes, code) = ask(&url, &["--ca-file", &file, "--quick", "--strict"]);
@@ -205,7 +205,7 @@ fn a_private_authority_is_trusted_when_it_is_named() {
 }
 
 #[test]
-fn a_certificate_that_is_not_trusted_or_expires_soon_is_found_and_the_rest_measured() {
+fn an_untrusted_or_expiring_certificate_is_found_and_the_rest_is_measured() {
     let (stub, _folder, _) = secured(5);
     let (_other, _other_folder, other_file) = secured(5);
     let url = format!("https://localhost:{}", stub.port());

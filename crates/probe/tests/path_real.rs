@@ -1,10 +1,10 @@
-//! `heartbeat-probe path` on paths of which all is set: what it says is compared with that.
+//! `heartbeat-probe path` on paths with known properties: compares its report with them.
 //!
 //! The paths are network namespaces, so these tests need root, iproute2, ethtool, nftables and
-//! python3; where one is missing they say that they were left out. With `PATH_SHOW=1` and
-//! `--nocapture` they show what a person would read.
+//! python3; if one is missing they print that they are left out. With `PATH_SHOW=1` and
+//! `--nocapture` they print the text for people, too.
 
-// Outside of test functions, too, a failure here is a failure of the test.
+// A failure in a helper function is a failure of the test.
 #![allow(clippy::unwrap_used)]
 
 mod authority;
@@ -16,14 +16,14 @@ mod real;
 use path_ground::{FAR, FAR_INSIDE, FAR_IPV6, Ground};
 use serde_json::Value;
 
-/// Segments of thousands that a busy machine sends again although none was lost: their
-/// acknowledgements came late.
+/// How many of thousands of segments a busy machine may retransmit although none was lost, because
+/// their acknowledgements came late.
 const AGAIN_MAX: f64 = 20.0;
 
-/// Measurements of one path at most, while the machine drops packets itself.
+/// The most measurements of one path, as long as the machine itself drops packets.
 const MEASUREMENTS_MAX: u32 = 5;
 
-/// What the prober says about a path, and its exit code.
+/// The report of the prober about a path, and its exit code.
 struct Said {
     report: Value,
     code: i32,
@@ -41,7 +41,7 @@ impl Said {
     }
 }
 
-/// Asks for the object, and shows the text of the same path where somebody looks at it.
+/// Gets the JSON, and prints the text of the same path if PATH_SHOW is set.
 fn ask(ground: &Ground, address: &str, more: &[&str]) -> Said {
     ask_url(ground, &ground.serve(address), more)
 }
@@ -69,7 +69,7 @@ fn ask_url(ground: &Ground, url: &str, more: &[&str]) -> Said {
 }
 
 /// Packets that this machine has dropped because it had no time for them: the second column of
-/// softnet_stat, for each CPU. They are lost on no path, but `path` tells of them all the same.
+/// softnet_stat, for each CPU. No path has lost them, but `path` reports them as loss.
 fn packets_dropped() -> u64 {
     let text = std::fs::read_to_string("/proc/net/softnet_stat").unwrap();
     let dropped = |line: &str| u64::from_str_radix(line.split(' ').nth(1).unwrap(), 16).unwrap();
@@ -101,7 +101,7 @@ fn a_clean_path_of_1500_has_no_finding() {
 }
 
 #[test]
-fn a_smaller_mtu_that_is_signalled_is_found_to_the_byte() {
+fn a_smaller_mtu_with_icmp_is_found_exactly() {
     for mtu in [1400, 1337] {
         let ground = ground!();
         ground.narrow(mtu);
@@ -116,7 +116,7 @@ fn a_smaller_mtu_that_is_signalled_is_found_to_the_byte() {
 }
 
 #[test]
-fn a_black_hole_down_is_found_to_the_byte() {
+fn a_black_hole_down_is_found_exactly() {
     for most in [1400, 1281, 1495] {
         let ground = ground!();
         ground.drop_down(&format!("meta length > {most}"));
@@ -130,7 +130,7 @@ fn a_black_hole_down_is_found_to_the_byte() {
 }
 
 #[test]
-fn a_black_hole_up_is_found_to_the_byte() {
+fn a_black_hole_up_is_found_exactly() {
     let ground = ground!();
     ground.drop_up("meta length > 1400");
     let said = ask(&ground, FAR, &["--quick"]);
@@ -140,7 +140,7 @@ fn a_black_hole_up_is_found_to_the_byte() {
 }
 
 #[test]
-fn black_holes_of_both_directions_are_told_apart_also_with_loss() {
+fn black_holes_of_both_directions_are_distinguished_even_with_loss() {
     let ground = ground!();
     ground.drop_down("meta length > 1399");
     ground.drop_up("meta length > 1450");
@@ -165,7 +165,7 @@ fn ipv6_headers_are_twenty_bytes_longer() {
 }
 
 #[test]
-fn a_black_hole_is_found_also_where_hosts_pass_on_several_segments_as_one() {
+fn a_black_hole_is_found_even_if_hosts_merge_segments() {
     let ground = ground!();
     ground.offload();
     ground.drop_down("meta length > 1400");
@@ -176,7 +176,7 @@ fn a_black_hole_is_found_also_where_hosts_pass_on_several_segments_as_one() {
 }
 
 #[test]
-fn a_tunnel_is_named_by_its_mtu() {
+fn a_tunnel_is_recognized_by_its_mtu() {
     let ground = ground!();
     ground.vxlan();
     let said = ask(&ground, FAR_INSIDE, &["--quick"]);
@@ -190,7 +190,7 @@ fn a_tunnel_is_named_by_its_mtu() {
 fn an_overlay_with_a_wrong_mtu_is_a_black_hole() {
     let ground = ground!();
     ground.vxlan();
-    // The tunnel's own packets are 50 bytes longer; nobody tells its ends.
+    // The tunnel's own packets are 50 bytes longer, which its ends do not know.
     ground.drop_down("meta length > 1470");
     let said = ask(&ground, FAR_INSIDE, &["--quick"]);
     assert_eq!((said.codes()[0], said.code), ("mtu-black-hole-down", 1));
@@ -198,7 +198,7 @@ fn an_overlay_with_a_wrong_mtu_is_a_black_hole() {
 }
 
 #[test]
-fn loss_is_found_within_its_confidence() {
+fn loss_is_within_its_confidence_interval() {
     let ground = ground!();
     ground.drop_down("numgen random mod 1000 < 20");
     ground.drop_up("numgen random mod 1000 < 20");
@@ -208,7 +208,7 @@ fn loss_is_found_within_its_confidence() {
         let again = said.number(&format!("/retransmitted/{way}/segments"));
         let sent = said.number(&format!("/retransmitted/{way}/sent"));
         assert!(sent > 500.0);
-        // Four standard deviations, and a tenth for what is sent again without having been lost.
+        // Four standard deviations, and a tenth for segments that were retransmitted but not lost.
         let spread = 4.0 * (0.02 * 0.98 / sent).sqrt() + 0.002;
         assert!((again / sent - 0.02).abs() < spread, "{way}: {again} of {sent}");
     }
@@ -216,7 +216,7 @@ fn loss_is_found_within_its_confidence() {
 }
 
 #[test]
-fn loss_of_one_direction_is_not_the_others() {
+fn loss_of_one_direction_is_not_reported_for_the_other() {
     let ground = ground!();
     ground.drop_up("numgen random mod 1000 < 30");
     let said = ask(&ground, FAR, &["--quick"]);
@@ -252,14 +252,14 @@ fn delay_is_found() {
     let said = ask(&ground, FAR_INSIDE, &["--quick"]);
     for figure in ["p50", "rtt_client", "rtt_server"] {
         let ms = said.number(&format!("/latency_us/{figure}")) / 1000.0;
-        // The relay takes a moment itself, a longer one on a busy machine.
+        // The relay itself takes a little time, and more on a busy machine.
         assert!((20.0..30.0).contains(&ms), "{figure}: {ms}");
     }
     assert_eq!(said.code, 0);
 }
 
 #[test]
-fn delay_and_loss_together_are_told_apart() {
+fn delay_and_loss_together_are_distinguished() {
     let mut ground = ground!();
     ground.relay(5.0, 0.03, 0.0);
     let said = ask(&ground, FAR_INSIDE, &["--quick", "--duration", "30s"]);
@@ -279,7 +279,7 @@ fn a_page_of_another_server_that_hangs_is_measured_with_smaller_packets() {
 }
 
 #[test]
-fn a_black_hole_is_found_also_where_the_certificates_of_the_server_disappear_in_it() {
+fn a_black_hole_that_drops_the_certificates_of_the_server_is_found() {
     for (down, up) in [(Some(1400), None), (None, Some(1400)), (Some(1380), Some(1420))] {
         let ground = ground!();
         if let Some(most) = down {

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Two TUN devices and a delay between them, for tests: a path whose delay and loss are known.
+"""Two TUN devices with a delay between them, for tests: a path with known delay and loss.
 
     path_relay.py NEAR FAR DELAY_MS LOSS_UP LOSS_DOWN
 
-Packets of NEAR go to FAR and the other way round, each DELAY_MS later, except for a share of each
-direction that is lost. It says "ready" when both devices exist, and runs until it is killed.
+Forwards packets from NEAR to FAR and back, each after DELAY_MS, and drops the given share of each
+direction. Prints "ready" when both devices exist, and runs until it is killed.
 """
 
 import collections
@@ -20,7 +20,7 @@ TUNSETIFF = 0x400454CA
 IFF_TUN = 0x0001
 IFF_NO_PI = 0x1000
 PACKET_MAX = 65536
-# Packets beyond this wait nowhere and are lost, as in any queue.
+# Packets beyond this are dropped, as in any full queue.
 QUEUE_MAX = 10_000
 
 
@@ -31,7 +31,7 @@ def device(name):
 
 
 def receive(source, loss, queue, delay):
-    """Takes all that has come, and notes when each packet is due."""
+    """Reads all packets that have arrived, and queues each with the time when it is due."""
     while True:
         try:
             packet = os.read(source, PACKET_MAX)
@@ -42,7 +42,7 @@ def receive(source, loss, queue, delay):
 
 
 def send(queue, destination):
-    """Passes on what is due, and returns how long the next packet still waits."""
+    """Forwards the packets that are due; returns how long the next one still has to wait."""
     while queue:
         wait = queue[0][0] - time.monotonic()
         if wait > 0:
@@ -65,7 +65,7 @@ def main():
     poll.register(far, select.POLLIN)
     while True:
         waits = [wait for wait in (send(up, far), send(down, near)) if wait is not None]
-        # Whole milliseconds are too coarse for a poll; the rest of one is waited for awake.
+        # poll() waits in whole milliseconds, which is too coarse; this loop spins for the rest.
         poll.poll(int(min(waits) * 1000) if waits else None)
         receive(near, loss_up, up, delay)
         receive(far, loss_down, down, delay)

@@ -1,6 +1,6 @@
-//! Which servers are asked for their timing, and what they see of the question.
+//! Which servers are asked for their timing, and which requests they see.
 
-// Outside of test functions, too, a failure here is a failure of the test.
+// A failure in a helper function is a failure of the test.
 #![allow(clippy::unwrap_used)]
 
 mod process;
@@ -28,7 +28,7 @@ const WHO: &str = "/heartbeat/version?format=json";
 const ABOUT: &str = r#"{"version":"0.6.0","driver":"epoll","send":"splice","threads":1,
     "uri":"/heartbeat/","min":1,"max":1048576}"#;
 
-/// A loop over the file on its way, with the metrics on `port`.
+/// A loop over the requests of the file, with the metrics on `port`.
 fn looping(folder: &Folder, server: &str, port: u16, more: &[&str]) -> Command {
     let file = folder.file("t.json", FILE);
     let mut command = program(folder);
@@ -50,8 +50,8 @@ fn is_timed(path: &str) -> bool {
     path.ends_with("timing")
 }
 
-/// A server that answers payloads, and says that it is a Heartbeat; with `field` in its answers to
-/// `?timing`.
+/// A server that answers with payloads and says that it is a Heartbeat; its answers to `?timing`
+/// have this `field`.
 fn recognized(field: &'static str) -> impl Fn(&stub::Seen) -> Reply {
     move |seen| {
         let (path, query) = seen.path.split_once('?').unwrap_or((&seen.path, ""));
@@ -68,7 +68,7 @@ fn recognized(field: &'static str) -> impl Fn(&stub::Seen) -> Reply {
 }
 
 #[test]
-fn a_loop_asks_a_heartbeat_for_its_timing_by_itself() {
+fn a_loop_asks_a_heartbeat_for_its_timing() {
     let (folder, port) = (Folder::new(), free_port());
     let more = ["-g", "Tsv", "-v"];
     let mut probe = Background::start(&mut looping(&folder, &real::url(), port, &more));
@@ -82,7 +82,7 @@ fn a_loop_asks_a_heartbeat_for_its_timing_by_itself() {
         let name = "heartbeat_probe_retransmitted_segments_total";
         assert!(value(&page, &format!("{name}{{direction=\"{direction}\"")).is_some(), "{page}");
     }
-    // What is logged and counted is what the file says.
+    // The log and the metrics have the paths of the file.
     for path in ["/heartbeat/17", "large", "/heartbeat/wire/400", "/healthz"] {
         assert!(page.contains(&format!("path=\"{path}\"")), "{path}: {page}");
     }
@@ -102,7 +102,7 @@ fn a_loop_asks_a_heartbeat_for_its_timing_by_itself() {
 }
 
 #[test]
-fn a_single_run_with_a_log_that_shows_it_asks_from_the_first_request_on() {
+fn a_single_run_whose_log_shows_timing_asks_from_the_first_request_on() {
     let outcome = ask(&real::url(), FILE, &["-g", "Json", "-v"]);
     assert_eq!(outcome.code, 0, "{outcome:?}");
     let lines: Vec<Value> =
@@ -114,7 +114,7 @@ fn a_single_run_with_a_log_that_shows_it_asks_from_the_first_request_on() {
 }
 
 #[test]
-fn another_server_sees_the_requests_of_the_file_and_is_asked_once_who_it_is() {
+fn another_server_sees_the_requests_of_the_file_and_is_asked_for_its_identity_once() {
     let stub = Stub::start(heartbeat);
     let (folder, port) = (Folder::new(), free_port());
     let probe = Background::start(&mut looping(&folder, &stub.url(), port, &["-g", "None"]));
@@ -131,7 +131,7 @@ fn another_server_sees_the_requests_of_the_file_and_is_asked_once_who_it_is() {
 }
 
 #[test]
-fn nobody_is_asked_where_nothing_shows_it_or_it_is_forbidden() {
+fn no_server_is_asked_if_nothing_shows_timing_or_it_is_forbidden() {
     for more in [
         &["-g", "Json", "-v", "--timing", "false"][..],
         &["-g", "Tsv", "-v"],
@@ -157,7 +157,7 @@ fn nobody_is_asked_where_nothing_shows_it_or_it_is_forbidden() {
 }
 
 #[test]
-fn every_server_is_asked_for_timing_if_the_user_says_so() {
+fn every_server_is_asked_for_timing_if_the_user_demands_it() {
     let stub = Stub::start(recognized(""));
     ask(&stub.url(), FILE, &["-g", "Tsv", "--timing"]);
     let seen = paths(&stub);
@@ -166,7 +166,7 @@ fn every_server_is_asked_for_timing_if_the_user_says_so() {
 }
 
 #[test]
-fn one_that_says_nothing_although_it_is_asked_is_not_asked_again() {
+fn a_server_that_reports_no_timing_is_not_asked_again() {
     let stub = Stub::start(recognized(""));
     ask(&stub.url(), FILE, &["-g", "Json"]);
     let timed = "/heartbeat/17?timing";
@@ -194,7 +194,7 @@ fn another_address_of_the_same_name_is_asked_as_well() {
     let timed = "Server-Timing: app;dur=0.1\r\n";
     let first = Stub::start_at(address(1), None, recognized(timed));
     let (folder, port) = (Folder::new(), free_port());
-    // The other one is tried first, and does not answer yet.
+    // The other address is tried first, and does not answer yet.
     let fixed = format!("heartbeat.test:{own}:127.0.0.2,127.0.0.1");
     let url = format!("http://heartbeat.test:{own}");
     let more = ["-g", "None", "--no-keep-alive", "--resolve", &fixed];

@@ -1,4 +1,4 @@
-//! The two test files that every fleet has, against a server that answers as Heartbeat does.
+//! The two test files that every fleet has, against a server that answers like Heartbeat.
 
 mod process;
 mod stub;

@@ -1,4 +1,4 @@
-//! How a server is reached: fixed addresses, every address of a name, proxies.
+//! Ways to reach a server: fixed addresses, every address of a name, proxies.
 
 mod process;
 mod stub;
@@ -13,7 +13,7 @@ fn ok() -> Stub {
 }
 
 #[test]
-fn an_address_given_by_resolve_replaces_that_of_the_name() {
+fn an_address_of_resolve_replaces_that_of_the_name() {
     let stub = ok();
     let port = stub.port();
     let server = format!("http://name.invalid:{port}");
@@ -24,13 +24,13 @@ fn an_address_given_by_resolve_replaces_that_of_the_name() {
 }
 
 #[test]
-fn a_resolve_that_is_none_is_refused() {
+fn an_invalid_resolve_is_rejected() {
     let outcome = run(&Folder::new(), &["-s", "http://a", "-f", "f", "--resolve", "a:80"]);
     assert_eq!(outcome.code, 1);
     assert!(outcome.err.contains("--resolve: 'a:80' is not HOST:PORT:ADDRESS"), "{outcome:?}");
 }
 
-/// What is asked of a server by way of a proxy, and what was complained of.
+/// The exit code, the requests that a proxy sees for a server, and the messages.
 fn by_proxy(server: &str, variables: &[(&str, &str)], more: &[&str]) -> (i32, String, String) {
     let folder = Folder::new();
     let file = folder.file("t.json", FILE);
@@ -41,7 +41,7 @@ fn by_proxy(server: &str, variables: &[(&str, &str)], more: &[&str]) -> (i32, St
 }
 
 #[test]
-fn a_proxy_is_asked_for_the_whole_url_and_told_of() {
+fn a_proxy_is_asked_for_the_whole_url_and_reported() {
     let proxy = ok();
     let url = proxy.url().replace("http://", "http://user:secret@");
     let (code, _, told) = by_proxy("http://name.invalid:81", &[("http_proxy", &url)], &[]);
@@ -55,7 +55,7 @@ fn a_proxy_is_asked_for_the_whole_url_and_told_of() {
 }
 
 #[test]
-fn a_tunnel_is_opened_by_connect_and_its_refusal_told() {
+fn a_tunnel_is_opened_by_connect_and_its_rejection_reported() {
     let proxy = Stub::start(|_| Reply::RawClose(answer(403, "", "")));
     let (code, out, told) =
         by_proxy("https://name.invalid", &[("https_proxy", &proxy.url())], &["--insecure"]);
@@ -66,7 +66,7 @@ fn a_tunnel_is_opened_by_connect_and_its_refusal_told() {
 }
 
 #[test]
-fn a_load_asks_the_server_itself_and_says_so() {
+fn a_load_asks_the_server_directly_and_reports_it() {
     let (stub, proxy, folder) = (ok(), ok(), Folder::new());
     let port = stub.port();
     let fixed = format!("name.invalid:{port}:127.0.0.1");
@@ -81,7 +81,7 @@ fn a_load_asks_the_server_itself_and_says_so() {
 }
 
 #[test]
-fn what_no_proxy_names_is_asked_directly() {
+fn a_host_in_no_proxy_is_asked_directly() {
     let (stub, proxy) = (ok(), ok());
     let variables = [("http_proxy", proxy.url()), ("no_proxy", "invalid".to_owned())];
     let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -143,7 +143,7 @@ fn every_address_of_a_name_is_asked_and_has_a_label() {
 }
 
 #[test]
-fn a_name_without_address_is_told_of_also_where_every_address_is_asked() {
+fn a_name_without_address_is_reported_even_with_resolve_all() {
     let (folder, own) = (Folder::new(), free_port());
     let file = folder.file("t.json", FILE);
     let mut command = program(&folder);

@@ -1,4 +1,4 @@
-//! The run without end: its pace, its bounds, its end.
+//! The endless run: its pace, its limits, its end.
 
 mod process;
 mod stub;
@@ -33,13 +33,13 @@ fn the_schedule_does_not_wait_for_answers() {
     let more = ["-l", "10", "--duration", "3", "--max-concurrent", "1000", "-g", "None"];
     let outcome = finish(&mut looping(&folder, &[stub.url()], &more));
     assert_eq!(outcome.code, 0, "{outcome:?}");
-    // 300 are due; one that waited for answers would have sent 2 or 3.
+    // 300 are due; a loop that waits for answers would have sent 2 or 3.
     let requests = stub.seen().len();
     assert!((200..=305).contains(&requests), "{requests}");
 }
 
 #[test]
-fn a_rate_is_another_way_to_say_it() {
+fn a_rate_sets_the_interval() {
     let stub = ok();
     let more = ["--rate", "50", "--duration", "2", "-g", "None"];
     assert_eq!(finish(&mut looping(&Folder::new(), &[stub.url()], &more)).code, 0);
@@ -48,19 +48,20 @@ fn a_rate_is_another_way_to_say_it() {
 }
 
 #[test]
-fn each_server_has_a_schedule_also_if_it_is_named_twice() {
+fn each_server_has_a_schedule_even_if_it_is_named_twice() {
     let (one, two) = (ok(), ok());
     let servers = [one.url(), two.url(), two.url()];
     let more = ["-l", "600", "--duration", "2", "-g", "None"];
     assert_eq!(finish(&mut looping(&Folder::new(), &servers, &more)).code, 0);
-    // From 0, 200 and 400 milliseconds on, each 600: 4 and 6, less what a busy machine delays past
-    // the end. A server with one schedule for both of its names would be asked 4 times.
+    // The schedules begin at 0, 200 and 400 milliseconds and have an interval of 600: 4 and 6
+    // requests, minus those that a busy machine delays past the end. A server with one schedule for
+    // both of its names would be asked 4 times.
     let (one, two) = (one.seen().len(), two.seen().len());
     assert!((3..=4).contains(&one) && (5..=6).contains(&two), "{one} {two}");
 }
 
 #[test]
-fn servers_are_asked_at_times_of_their_own() {
+fn servers_are_asked_at_different_times() {
     let times = || Arc::new(Mutex::new(Vec::new()));
     let (first, second) = (times(), times());
     let noting = |times: &Arc<Mutex<Vec<Instant>>>| {
@@ -75,13 +76,13 @@ fn servers_are_asked_at_times_of_their_own() {
     let servers = [one.url(), two.url()];
     assert_eq!(finish(&mut looping(&Folder::new(), &servers, &more)).code, 0);
     let (first, second) = (first.lock().unwrap()[0], second.lock().unwrap()[0]);
-    // Half of the interval, and what a busy machine takes from it.
+    // Half of the interval, minus what a busy machine takes.
     let apart = second.saturating_duration_since(first);
     assert!(apart > Duration::from_millis(300), "{apart:?}");
 }
 
 #[test]
-fn a_signal_waits_for_what_is_under_way() {
+fn a_signal_waits_for_requests_under_way() {
     let pause = Duration::from_secs(3);
     let stub = Stub::start(move |_| Reply::Late(answer(200, "application/json", "{}"), pause));
     let (folder, port) = (Folder::new(), free_port());
@@ -93,7 +94,7 @@ fn a_signal_waits_for_what_is_under_way() {
         std::thread::sleep(Duration::from_millis(10));
     }
     background.signal(Signal::Terminate);
-    // The pages are there until the end.
+    // The pages are served until the end.
     let (head, _) = get(port, "/healthz").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     let (code, out) = background.end();
@@ -120,7 +121,7 @@ fn requests_are_sent_in_turn_or_at_random() {
 }
 
 #[test]
-fn requests_that_are_not_answered_are_bounded_and_dropped_ticks_counted() {
+fn unanswered_requests_are_limited_and_dropped_ticks_counted() {
     let stub = Stub::start(|_| Reply::Hang(Vec::new()));
     let folder = Folder::new();
     let port = free_port();
@@ -137,11 +138,11 @@ fn requests_that_are_not_answered_are_bounded_and_dropped_ticks_counted() {
 }
 
 #[test]
-fn a_reader_of_the_log_that_stands_still_holds_nothing_up_and_learns_what_it_missed() {
+fn a_reader_of_the_log_that_stops_delays_nothing_and_learns_what_it_missed() {
     let stub = ok();
     let folder = Folder::new();
     let port = free_port();
-    // A line of it is too long for the buffer of the pipe to matter.
+    // A line is so long that the buffer of the pipe hardly matters.
     let path = "a".repeat(8000);
     let file = folder.file("t.json", &format!(r#"{{"requests": [{{"path": "/{path}"}}]}}"#));
     let mut command = program(&folder);
@@ -150,7 +151,7 @@ fn a_reader_of_the_log_that_stands_still_holds_nothing_up_and_learns_what_it_mis
     let dropped = |page: &str| value(page, "log_lines_dropped_total").unwrap_or(0.0);
     let page = wait_for(port, |page| dropped(page) >= 20.0);
     let before = dropped(&page);
-    // The schedule goes on.
+    // The schedule continues.
     wait_for(port, |page| dropped(page) >= before + 20.0);
     let (mut lines, mut told) = (0, 0);
     while told == 0 {
@@ -162,7 +163,7 @@ fn a_reader_of_the_log_that_stands_still_holds_nothing_up_and_learns_what_it_mis
         }
     }
     assert!(told as f64 >= before + 20.0, "{told}");
-    // A mebibyte of lines, and what is in the pipe, which has 16 pages.
+    // A mebibyte of lines, and what fits into the pipe, which has 16 pages.
     assert!((120..400).contains(&lines), "{lines}");
     background.signal(Signal::Terminate);
     assert_eq!(background.end().0, 0);
@@ -177,7 +178,7 @@ fn value(page: &str, name: &str) -> Option<f64> {
 }
 
 #[test]
-fn signals_end_it_with_0_and_it_tells_its_start_and_end() {
+fn a_signal_ends_it_with_exit_code_0_and_start_and_end_are_logged() {
     for signal in [Signal::Interrupt, Signal::Terminate] {
         let stub = ok();
         let folder = Folder::new();
@@ -198,7 +199,7 @@ fn signals_end_it_with_0_and_it_tells_its_start_and_end() {
 }
 
 #[test]
-fn a_hangup_ends_nothing() {
+fn a_hangup_does_not_end_it() {
     let stub = ok();
     let folder = Folder::new();
     let more = ["-g", "None", "-l", "20"];
@@ -217,7 +218,7 @@ fn a_hangup_ends_nothing() {
 }
 
 #[test]
-fn a_second_signal_waits_for_nothing() {
+fn a_second_signal_ends_it_at_once() {
     let stub = Stub::start(|_| Reply::Hang(Vec::new()));
     let folder = Folder::new();
     let mut background = Background::start(&mut looping(&folder, &[stub.url()], &[]));
@@ -225,7 +226,7 @@ fn a_second_signal_waits_for_nothing() {
         std::thread::sleep(Duration::from_millis(10));
     }
     background.signal(Signal::Interrupt);
-    // As often as needed: signals that come close to each other count as one.
+    // Repeated, because signals that come close to each other count as one.
     let mut code = None;
     while code.is_none() {
         background.signal(Signal::Terminate);
@@ -236,7 +237,7 @@ fn a_second_signal_waits_for_nothing() {
 }
 
 #[test]
-fn the_start_is_told_in_columns_too() {
+fn the_start_is_also_logged_in_columns() {
     let stub = ok();
     let folder = Folder::new();
     let more = ["-l", "100", "--duration", "1", "-v", "--random", "-u", "p", "--tag", "t"];
@@ -255,7 +256,7 @@ fn the_start_is_told_in_columns_too() {
 }
 
 #[test]
-fn a_signal_ends_the_delay_before_the_start_too() {
+fn a_signal_also_ends_the_delay_before_the_start() {
     let stub = ok();
     let folder = Folder::new();
     let port = free_port();

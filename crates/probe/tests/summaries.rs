@@ -15,7 +15,7 @@ fn documents() -> Stub {
     })
 }
 
-/// So many requests of each kind.
+/// A file with this many requests of each kind.
 fn file(good: usize, invalid: usize, failed: usize) -> String {
     let good = vec![r#"{"path": "/good", "validation": {}}"#; good];
     let invalid = vec![r#"{"path": "/<&\">", "validation": {"length": 1}}"#; invalid];
@@ -28,7 +28,7 @@ fn code(file: &str, more: &[&str]) -> i32 {
 }
 
 #[test]
-fn the_exit_code_counts_errors_once_there_is_a_failure_or_the_limit_is_reached() {
+fn the_exit_code_counts_errors_if_a_request_failed_or_the_limit_is_reached() {
     assert_eq!(code(&file(3, 0, 0), &[]), 0);
     assert_eq!(code(&file(1, 9, 0), &[]), 0);
     assert_eq!(code(&file(1, 10, 0), &[]), 10);
@@ -53,15 +53,15 @@ fn an_exit_code_never_overflows() {
 }
 
 #[test]
-fn every_server_counts() {
+fn failures_of_every_server_count() {
     let stub = documents();
     let folder = Folder::new();
     let file = folder.file("t.json", &file(1, 0, 0));
-    // The first fails, the last is well.
+    // The first server fails, the last one is good.
     let outcome = run(&folder, &["-s", "http://127.0.0.1:9", &stub.url(), "-f", &file, "-v"]);
     assert_eq!(outcome.code, 1);
     assert_eq!(stub.seen().len(), 1);
-    // An empty line is between the servers, as WebV writes it.
+    // As in WebV, there is an empty line between the servers.
     assert_eq!(outcome.out.lines().nth(1), Some(""));
 }
 
@@ -122,7 +122,7 @@ fn json() {
 }
 
 #[test]
-fn xml_is_junit_as_its_schema_wants_it() {
+fn xml_is_junit_as_its_schema_demands() {
     let outcome =
         ask(&documents().url(), &file(1, 1, 1), &["-g", "None", "--summary", "Xml", "--tag", "t"]);
     // Times and the host differ from run to run; everything else does not.
@@ -172,7 +172,7 @@ fn a_request_that_must_not_fail_ends_the_run() {
 fn a_single_run_waits_for_a_slow_reader_and_loses_no_line() {
     let stub = documents();
     let folder = Folder::new();
-    // More than is kept for a reader, and than a pipe holds.
+    // More than the queue and a pipe hold.
     let request = format!(r#"{{"path": "/{}"}}"#, "a".repeat(8000));
     let requests = vec![request; 500].join(",");
     let file = folder.file("t.json", &format!(r#"{{"requests": [{requests}]}}"#));
@@ -180,7 +180,7 @@ fn a_single_run_waits_for_a_slow_reader_and_loses_no_line() {
     command.args(["-s", &stub.url(), "-f", &file, "-v", "--summary", "Tsv"]);
     let background = Background::start(&mut command);
     let mut before = usize::MAX;
-    // Until it stands still.
+    // Waits until the run stops, because nobody reads.
     while stub.seen().len() != before || before == 0 {
         before = stub.seen().len();
         std::thread::sleep(Duration::from_millis(300));

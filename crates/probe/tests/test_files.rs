@@ -1,4 +1,4 @@
-//! Test files: what they can say, what is sent for it, and what is wrong with them.
+//! Test files: their content, the requests that are sent for it, and their errors.
 
 mod process;
 mod stub;
@@ -35,7 +35,7 @@ fn refused_validation(validation: &str, message: &str) {
 }
 
 #[test]
-fn a_get_is_what_is_sent_by_default() {
+fn a_get_is_sent_by_default() {
     let seen = seen_of(r#"{"path": "/a/b?c=d"}"#, &[]);
     assert_eq!((seen.method.as_str(), seen.path.as_str()), ("GET", "/a/b?c=d"));
     let agent = concat!("heartbeat-probe/", env!("CARGO_PKG_VERSION"));
@@ -46,7 +46,7 @@ fn a_get_is_what_is_sent_by_default() {
 }
 
 #[test]
-fn the_prefix_stands_before_every_path_in_the_log_too() {
+fn the_prefix_goes_before_every_path_in_the_log_too() {
     for prefix in ["pre", "/pre", "/pre/"] {
         let seen = seen_of(r#"{"path": "/a"}"#, &["-u", prefix]);
         assert_eq!(seen.path, "/pre/a");
@@ -70,7 +70,7 @@ fn verb_headers_and_body_are_sent() {
 }
 
 #[test]
-fn a_body_of_json_is_sent_as_text_and_in_its_order() {
+fn a_json_body_is_sent_as_text_in_its_order() {
     let seen = seen_of(
         r#"{"path": "/", "verb": "POST", "contentMediaType": "application/json",
             "body": {"z": 1, "a": [true, null, "x"]}}"#,
@@ -102,7 +102,7 @@ fn requests_are_sent_in_the_order_of_the_files() {
 }
 
 #[test]
-fn comments_last_commas_and_a_byte_order_mark_are_taken() {
+fn comments_trailing_commas_and_a_byte_order_mark_are_accepted() {
     let stub = ok();
     let text = "\u{feff}/* one */ {\n// two\n \"requests\": [ { \"path\": \"/a//b\" }, ], }";
     let outcome = ask(&stub.url(), text, &[]);
@@ -111,7 +111,7 @@ fn comments_last_commas_and_a_byte_order_mark_are_taken() {
 }
 
 #[test]
-fn keys_are_known_in_any_case_and_unknown_ones_are_warned_of() {
+fn keys_are_recognized_in_any_case_and_unknown_ones_cause_a_warning() {
     let stub = ok();
     let text = r#"{"Requests": [{"PATH": "/", "validation": {"StatusCode": 200, "lenght": 1}}]}"#;
     let outcome = ask(&stub.url(), text, &[]);
@@ -121,7 +121,7 @@ fn keys_are_known_in_any_case_and_unknown_ones_are_warned_of() {
 }
 
 #[test]
-fn variables_come_from_the_environment_also_beside_json_bodies() {
+fn variables_come_from_the_environment_even_with_json_bodies() {
     let stub = ok();
     let folder = Folder::new();
     let file = folder.file(
@@ -148,7 +148,7 @@ fn a_variable_that_is_declared_and_not_set_is_an_error() {
 }
 
 #[test]
-fn a_yaml_file_is_read_as_a_json_one() {
+fn a_yaml_file_is_read_like_a_json_one() {
     let stub = ok();
     let folder = Folder::new();
     let text = "requests: # two\n- &a {path: /1, validation: {statusCode: 200}}\n\
@@ -164,7 +164,7 @@ fn a_yaml_file_is_read_as_a_json_one() {
 }
 
 #[test]
-fn a_body_of_text_is_json_to_webv_8() {
+fn a_text_body_is_json_with_compat_8() {
     let request = r#"{"path": "/", "verb": "POST", "body": "1"}"#;
     assert_eq!(seen_of(request, &[]).headers["content-type"], "text/plain; charset=utf-8");
     let seen = seen_of(request, &["--compat", "8"]);
@@ -182,7 +182,7 @@ fn numbers_of_a_body_are_sent_as_they_were_written() {
 }
 
 #[test]
-fn exact_match_of_json_works_beside_variables() {
+fn exact_match_of_json_works_with_variables() {
     let stub = Stub::start(|_| Reply::Raw(answer(200, "application/json", r#"{ "b":1,"a":"x" }"#)));
     let folder = Folder::new();
     let file = folder.file(
@@ -196,7 +196,7 @@ fn exact_match_of_json_works_beside_variables() {
 }
 
 #[test]
-fn performance_targets_come_from_the_request_or_from_the_file_beside() {
+fn performance_targets_come_from_the_request_or_from_their_own_file() {
     let stub = ok();
     let folder = Folder::new();
     folder.file(
@@ -221,7 +221,7 @@ fn performance_targets_come_from_the_request_or_from_the_file_beside() {
 }
 
 #[test]
-fn files_that_are_none_are_refused_by_name() {
+fn invalid_files_are_rejected_by_name() {
     let outcome = run(&Folder::new(), &["-s", "localhost", "-f", "missing.json"]);
     assert_eq!(outcome.code, 1);
     assert!(outcome.err.contains("missing.json: No such file"), "{}", outcome.err);
@@ -235,7 +235,7 @@ fn files_that_are_none_are_refused_by_name() {
 }
 
 #[test]
-fn one_bad_file_of_several_is_enough() {
+fn one_invalid_file_of_several_is_enough() {
     let folder = Folder::new();
     let good = folder.file("good.json", r#"{"requests": [{"path": "/"}]}"#);
     let outcome = run(&folder, &["-s", "localhost:1", "-f", &good, "missing.json"]);
@@ -243,7 +243,7 @@ fn one_bad_file_of_several_is_enough() {
 }
 
 #[test]
-fn requests_that_are_none_are_refused_by_place() {
+fn invalid_requests_are_rejected_with_their_place() {
     refused_request("{}", ".path: is required");
     refused_request(r#"{"path": "a"}"#, ".path: must begin with /");
     refused_request(r#"{"path": 1}"#, ".path: must be text, not 1");
@@ -272,7 +272,7 @@ fn requests_that_are_none_are_refused_by_place() {
 }
 
 #[test]
-fn validations_that_are_none_are_refused_by_place() {
+fn invalid_validations_are_rejected_with_their_place() {
     for (validation, message) in [
         (r#"{"statusCode": 99}"#, ".statusCode: must be 100 to 599, not 99"),
         (r#"{"statusCode": 600}"#, ".statusCode: must be 100 to 599, not 600"),
@@ -309,7 +309,7 @@ fn validations_that_are_none_are_refused_by_place() {
 }
 
 #[test]
-fn status_codes_at_their_bounds_are_taken() {
+fn status_codes_at_their_limits_are_accepted() {
     for status in [100, 599] {
         let request = format!(r#"{{"path": "/", "validation": {{"statusCode": {status}}}}}"#);
         let errors = errors_of(&ok().url(), &request);

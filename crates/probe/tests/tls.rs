@@ -1,6 +1,6 @@
-//! https: whom the prober trusts.
+//! https: which certificates the prober trusts.
 
-// Outside of test functions, too, a failure here is a failure of the test.
+// A failure in a helper function is a failure of the test.
 #![allow(clippy::unwrap_used)]
 
 mod authority;
@@ -19,13 +19,13 @@ use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{self, ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
 
-/// An authority, and a server with a certificate of it for `name`.
+/// An authority, and a server for `name` whose certificate it has signed.
 struct Site {
     authority: String,
     stub: Stub,
 }
 
-/// A server with a certificate that it made itself, of an authority or not.
+/// A server with a self-signed certificate, which may be that of an authority.
 fn self_signed(params: CertificateParams) -> Site {
     let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap();
@@ -34,7 +34,7 @@ fn self_signed(params: CertificateParams) -> Site {
     Site { authority: certificate.pem(), stub }
 }
 
-/// As `openssl req -x509` makes it.
+/// The certificate of an authority, as `openssl req -x509` makes it.
 fn authority_for(name: &str) -> CertificateParams {
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -100,7 +100,7 @@ fn a_certificate_of_the_ca_file_is_trusted() {
 }
 
 #[test]
-fn a_certificate_of_somebody_else_is_not() {
+fn a_certificate_of_another_authority_is_not_trusted() {
     let (site, other) = (site("localhost"), self::site("localhost"));
     let outcome = ask(&site, Some(&other.authority));
     assert_eq!(outcome.code, 2, "{outcome:?}");
@@ -109,7 +109,7 @@ fn a_certificate_of_somebody_else_is_not() {
 }
 
 #[test]
-fn a_certificate_for_another_name_is_not() {
+fn a_certificate_for_another_name_is_not_trusted() {
     let site = site("elsewhere.example");
     let outcome = ask(&site, Some(&site.authority));
     assert_eq!(outcome.code, 2, "{outcome:?}");
@@ -134,7 +134,7 @@ fn a_certificate_of_an_authority_is_trusted_as_a_server_if_the_ca_file_names_it(
 }
 
 #[test]
-fn a_certificate_that_the_ca_file_names_must_have_the_name_and_the_time() {
+fn a_certificate_in_the_ca_file_must_have_the_name_and_be_valid_now() {
     let site = self_signed(authority_for("elsewhere.example"));
     let told = "the certificate is for elsewhere.example, not for localhost";
     refused(&site, &site.authority, told);
@@ -154,7 +154,7 @@ fn a_certificate_that_the_ca_file_names_must_have_the_name_and_the_time() {
 }
 
 #[test]
-fn an_issuer_that_is_unknown_and_a_server_without_tls_are_told_in_words() {
+fn an_unknown_issuer_and_a_server_without_tls_are_explained() {
     let (site, other) = (site("localhost"), self::site("elsewhere.example"));
     refused(&site, &other.authority, "the issuer of the certificate is unknown");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -174,7 +174,7 @@ fn an_issuer_that_is_unknown_and_a_server_without_tls_are_told_in_words() {
 }
 
 #[test]
-fn insecure_takes_every_certificate() {
+fn insecure_accepts_every_certificate() {
     for site in [site("elsewhere.example"), self_signed(authority_for("elsewhere.example"))] {
         let outcome = ask_with(&Folder::new(), &site, None, &["--insecure"]);
         assert_eq!(outcome.code, 0, "{outcome:?}");
@@ -185,7 +185,7 @@ fn insecure_takes_every_certificate() {
 }
 
 #[test]
-fn a_server_that_wants_a_certificate_gets_that_of_cert_and_key() {
+fn a_server_that_demands_a_certificate_gets_that_of_cert_and_key() {
     let client = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec!["client".to_owned()]).unwrap();
     params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
@@ -242,9 +242,9 @@ fn the_expiry_of_a_certificate_is_a_metric() {
 }
 
 #[test]
-fn without_any_root_the_remedy_is_told() {
+fn without_any_root_the_remedy_is_reported() {
     let site = site("localhost");
-    // Where the system has roots, the certificate is unknown to them.
+    // If the system has roots, they do not include the certificate's authority.
     let outcome = ask(&site, None);
     let untrusted = outcome.code == 2 && outcome.out.contains("TLS with localhost failed");
     let no_roots = outcome.code == 1 && outcome.err.contains("--ca-file");

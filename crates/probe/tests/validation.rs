@@ -1,4 +1,4 @@
-//! Every validation key, failing once, with WebV's words.
+//! Makes each check of a validation fail once, with WebV's words.
 
 mod process;
 mod stub;
@@ -49,7 +49,7 @@ fn content_type_has_a_default_and_is_a_prefix() {
 }
 
 #[test]
-fn a_content_type_is_compared_in_its_normal_form_and_one_that_is_none_ends_the_look() {
+fn a_content_type_is_normalized_and_an_invalid_one_ends_the_validation() {
     for (field, expected, errors) in [
         ("a/b;c=d", "a/b; c=d", &[][..]),
         ("a/b;c=d", "a/b;c=d", &["ContentType: a/b; c=d Expected: a/b;c=d"]),
@@ -58,7 +58,7 @@ fn a_content_type_is_compared_in_its_normal_form_and_one_that_is_none_ends_the_l
         ("a/b; c", "a/x", &["ContentType: a/b; c Expected: a/x"]),
     ] {
         let stub = Stub::start(move |_| Reply::Raw(answer(200, field, "body")));
-        // A Content-Type that is none leaves the length unseen.
+        // With an invalid Content-Type, the length is not checked.
         let length = if field == "text" { 99 } else { 4 };
         let request = format!(
             r#"{{"path": "/", "validation": {{"contentType": "{expected}", "length": {length}}}}}"#
@@ -68,7 +68,7 @@ fn a_content_type_is_compared_in_its_normal_form_and_one_that_is_none_ends_the_l
 }
 
 #[test]
-fn a_body_is_read_by_its_mark_and_its_charset() {
+fn a_body_is_decoded_by_its_mark_and_its_charset() {
     let latin = [
         b"HTTP/1.1 200 OK\r\nContent-Type: a/b; charset=iso-8859-1\r\n\
         Content-Length: 4\r\n\r\n"
@@ -185,7 +185,7 @@ fn json_array_by_index() {
 }
 
 #[test]
-fn a_body_that_is_no_json_is_an_exception() {
+fn a_body_that_is_not_json_is_an_exception() {
     let stub = documents();
     let request = r#"{"path": "/invalid", "validation": {"jsonArray": {"count": 1}}}"#;
     let errors = errors_of(&stub.url(), request);
@@ -194,23 +194,23 @@ fn a_body_that_is_no_json_is_an_exception() {
 }
 
 #[test]
-fn pattern_names_the_first_wrong_byte() {
+fn the_pattern_reports_the_first_wrong_byte() {
     let pattern = r#"{"contentType": null, "pattern": true}"#;
     check("/text", pattern, &[]);
     check("/object", pattern, &["Pattern: byte 0 of 73 is not the pattern's"]);
-    // Without Content-Type WebV stops looking; a check that it has not goes on.
+    // Without a Content-Type, WebV checks nothing more; the pattern, which WebV lacks, is checked.
     check("/bare", pattern, &["Pattern: byte 0 of 8 is not the pattern's"]);
 }
 
 #[test]
-fn a_redirect_and_an_answer_without_content_type_are_looked_at_no_further() {
+fn a_redirect_and_an_answer_without_content_type_are_not_checked_further() {
     check("/moved", r#"{"statusCode": 301, "length": 1, "contains": ["x"]}"#, &[]);
     check("/bare", r#"{"length": 1, "contains": ["x"], "exactMatch": "y"}"#, &[]);
     check("/missing", r#"{"statusCode": 404, "length": 1}"#, &[]);
 }
 
 #[test]
-fn several_errors_come_in_webvs_order() {
+fn several_errors_are_in_webvs_order() {
     check(
         "/text",
         r#"{"contentType": "text", "length": 1, "minLength": 18, "contains": ["x"],
@@ -245,7 +245,7 @@ fn without_validation_everything_is_valid() {
 }
 
 #[test]
-fn fail_on_validation_error_makes_a_failure_of_it() {
+fn fail_on_validation_error_makes_it_a_failure() {
     let stub = documents();
     let file = |fail: &str| {
         format!(r#"{{"requests": [{{"path": "/object", {fail} "validation": {{"length": 1}}}}]}}"#)

@@ -1,4 +1,4 @@
-//! Servers that break: each is one failed request with a reason, and never more.
+//! Servers that break: each is one failed request with a reason, and nothing worse.
 
 mod process;
 mod stub;
@@ -22,38 +22,38 @@ fn head(length: usize) -> String {
 }
 
 #[test]
-fn a_short_body_is_told_with_what_came() {
+fn a_short_body_is_reported_with_its_length() {
     let error = error_of(|_| Reply::RawClose(format!("{}01234", head(10)).into_bytes()));
     assert_eq!(error, "Exception: the connection closed after 5 bytes of the body");
 }
 
 #[test]
-fn a_close_instead_of_an_answer_is_told() {
+fn a_close_instead_of_an_answer_is_reported() {
     let error = error_of(|_| Reply::RawClose(Vec::new()));
     assert_eq!(error, "Exception: the connection closed before a complete answer");
 }
 
 #[test]
-fn a_close_in_the_head_is_told() {
+fn a_close_in_the_head_is_reported() {
     let error = error_of(|_| Reply::RawClose(b"HTTP/1.1 200 OK\r\nContent-".to_vec()));
     assert_eq!(error, "Exception: the connection closed before a complete answer");
 }
 
 #[test]
-fn a_reset_is_told() {
+fn a_reset_is_reported() {
     let error = error_of(|_| Reply::Reset(Vec::new()));
     assert!(error.starts_with("Exception: "), "{error}");
     assert!(error.contains("reset"), "{error}");
 }
 
 #[test]
-fn garbage_is_told() {
+fn an_answer_that_is_not_http_is_reported() {
     let error = error_of(|_| Reply::RawClose(b"SSH-2.0-OpenSSH_9.2\r\n\r\n".to_vec()));
     assert!(error.starts_with("Exception: invalid HTTP"), "{error}");
 }
 
 #[test]
-fn chunks_that_are_none_are_told() {
+fn invalid_chunks_are_reported() {
     let error = error_of(|_| {
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n";
         Reply::RawClose(format!("{head}\r\nxyz\r\n").into_bytes())
@@ -62,7 +62,7 @@ fn chunks_that_are_none_are_told() {
 }
 
 #[test]
-fn a_server_that_hangs_ends_with_the_timeout() {
+fn a_server_that_hangs_is_ended_by_the_timeout() {
     for bytes in [Vec::new(), head(5).into_bytes(), format!("{}012", head(5)).into_bytes()] {
         let stub = Stub::start(move |_| Reply::Hang(bytes.clone()));
         let file = r#"{"requests": [{"path": "/"}]}"#;
@@ -91,7 +91,7 @@ fn a_slow_answer_is_waited_for() {
 }
 
 #[test]
-fn chunks_and_an_end_by_close_have_a_length_too() {
+fn chunks_and_an_end_by_close_also_have_a_length() {
     for reply in [
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n\
          3\r\n012\r\n2\r\n34\r\n0\r\n\r\n",
@@ -114,7 +114,7 @@ fn a_folded_field_is_read_and_a_length_beside_chunks_is_not() {
 }
 
 #[test]
-fn a_head_with_too_many_fields_is_told_in_words() {
+fn a_head_with_too_many_fields_is_explained() {
     let fields = |count: usize| "X-A: b\r\n".repeat(count);
     let reply = move |count| {
         format!("HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n", fields(count)).into_bytes()
@@ -139,9 +139,9 @@ fn a_redirect_is_not_followed() {
 }
 
 #[test]
-fn a_name_that_does_not_exist_is_told() {
-    // RFC 6761 6.4: never has an address.
-    // Where there is no network, a resolver may take half a minute to find out.
+fn a_name_that_does_not_exist_is_reported() {
+    // RFC 6761 section 6.4: it never has an address. Without a network, a resolver may take half a
+    // minute to find out.
     let more = ["-t", "300", "--verbose-errors"];
     let file = r#"{"requests": [{"path": "/"}]}"#;
     let outcome = ask("http://no-such-host.invalid", file, &more);
@@ -151,7 +151,7 @@ fn a_name_that_does_not_exist_is_told() {
 }
 
 #[test]
-fn a_port_without_listener_is_told() {
+fn a_port_without_listener_is_reported() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -166,7 +166,7 @@ fn three(verb: &str) -> String {
 }
 
 #[test]
-fn a_connection_is_used_again_and_only_with_keep_alive() {
+fn a_connection_is_reused_only_with_keep_alive() {
     let connections = |more: &[&str]| {
         let stub = Stub::start(|_| Reply::Raw(answer(200, "application/json", "{}")));
         let outcome = ask(&stub.url(), &three("GET"), more);
@@ -180,8 +180,8 @@ fn a_connection_is_used_again_and_only_with_keep_alive() {
 }
 
 #[test]
-fn an_idle_connection_that_broke_costs_no_idempotent_request() {
-    // The second request on a connection finds it gone, as after an idle timeout in flight.
+fn an_idle_connection_that_breaks_fails_no_idempotent_request() {
+    // The second request finds its connection closed, as if an idle timeout had crossed it.
     let script = |first: &'static std::sync::atomic::AtomicUsize| {
         move |seen: &Seen| {
             let before = first.swap(seen.connection + 1, std::sync::atomic::Ordering::SeqCst);
@@ -204,7 +204,7 @@ fn an_idle_connection_that_broke_costs_no_idempotent_request() {
 }
 
 #[test]
-fn a_server_that_closes_after_each_answer_is_asked_anew() {
+fn a_server_that_closes_after_each_answer_gets_new_connections() {
     let stub = Stub::start(|_| Reply::RawClose(answer(200, "application/json", "{}")));
     let outcome = ask(&stub.url(), &three("GET"), &[]);
     let connections: Vec<_> = stub.seen().iter().map(|seen| seen.connection).collect();

@@ -1,4 +1,4 @@
-//! From a name to a stream, with the time that each step took.
+//! Opens a stream to a server, and measures how long each step takes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,36 +12,36 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use crate::client::stream::{Stream, Traffic, Transport};
 use crate::client::{ClientError, Proxy, Resolver, Target, Tls, tls};
 
-/// How long the steps to an open connection took; none for a step that was not needed, or not
-/// come to its end.
+/// How long the steps to an open connection took; `None` for a step that was not needed or did not
+/// finish.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Opening {
-    /// Asking the name service; an address needs none.
+    /// The look-up of the name; an address needs none.
     pub resolve: Option<Duration>,
-    /// The TCP handshake.
+    /// The TCP handshake and, for https through a proxy, the CONNECT.
     pub connect: Option<Duration>,
     /// The TLS handshake; http needs none.
     pub tls: Option<Duration>,
-    /// All of them, until the connection was open.
+    /// All steps, until the connection was open.
     pub ready: Option<Duration>,
-    /// When the first certificate that the server showed expires, in seconds since the Unix epoch.
+    /// When the first of the server's certificates expires, in seconds since the Unix epoch.
     pub expiry: Option<u64>,
     /// The other end of the TCP connection: the server, or the proxy.
     pub peer: Option<SocketAddr>,
 }
 
-/// The way to a server: how its name becomes an address, and how it is secured.
+/// The way to a server: how its name becomes an address, through which proxy, and with which TLS.
 #[derive(Clone)]
 pub(crate) struct Route {
     /// Finds the addresses of the server's name.
     pub resolver: Resolver,
-    /// None asks the resolver, and takes the first address that answers.
+    /// The only address to connect to. `None` asks the resolver, and takes the first that answers.
     pub address: Option<SocketAddr>,
-    /// Stands between, except to an `address`.
+    /// The proxy in between; it is not used if there is an `address`.
     pub proxy: Option<Proxy>,
     /// Needed for https only.
     pub tls: Option<Tls>,
-    /// The most header fields of an answer; none is hyper's limit, which costs nothing.
+    /// The most header fields of an answer; `None` is hyper's limit, which needs no allocation.
     pub header_fields_max: Option<usize>,
 }
 
@@ -73,7 +73,7 @@ pub(super) async fn open(
         },
         source,
     })?;
-    // Heads are small and written once: waiting to fill a segment only adds delay.
+    // Heads are small and written at once: waiting to fill a segment would only add delay.
     let _ = tcp.set_nodelay(true);
     opening.peer = tcp.peer_addr().ok();
     if let Some(proxy) = proxy.filter(|_| target.is_https()) {
@@ -141,7 +141,7 @@ async fn looked_up(
     Ok(found)
 }
 
-// The first to answer wins; a silent address holds the next one up for a moment only (RFC 8305).
+// The first address that answers wins; a silent one delays the next one only a little (RFC 8305).
 async fn connect_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut waiting = addresses.iter().copied();
     let mut attempts = JoinSet::new();
@@ -176,5 +176,5 @@ fn listed(addresses: &[SocketAddr]) -> String {
 
 // RFC 8305 section 8: the recommended delay between attempts.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-// More addresses of one name are not needed for one connection, and each may cost a delay.
+// One connection does not need more addresses of a name, and each may cost a delay.
 const ATTEMPTS_MAX: usize = 8;

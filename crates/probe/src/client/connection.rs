@@ -1,4 +1,4 @@
-//! One connection: opened once, then asked again and again.
+//! One connection, which is opened once and then carries one request after the other.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -25,7 +25,7 @@ type Driver = http1::Connection<TokioIo<Stream>, RequestBody>;
 /// An open HTTP/1.1 connection. It has no time limits of its own.
 pub(crate) struct Connection {
     sender: http1::SendRequest<RequestBody>,
-    // None once it has ended. The task that sends a request drives it, so nothing is spawned and
+    // `None` once it has ended. The task that sends a request polls it, so nothing is spawned and
     // dropping the connection closes the socket.
     driver: Option<Driver>,
     traffic: Arc<Traffic>,
@@ -33,45 +33,47 @@ pub(crate) struct Connection {
     counters: Counters,
 }
 
-/// What came back, its body aside.
+/// An answer without its body.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     /// The status.
     pub status: StatusCode,
     /// All header fields.
     pub headers: HeaderMap,
-    /// `Content-Length` as the server sent it, also if there is no body, as for HEAD; none if
-    /// the body is chunked or ends by closing.
+    /// `Content-Length` as the server sent it, even if there is no body, as for HEAD; `None` if the
+    /// body is chunked or ends with the connection.
     pub content_length: Option<u64>,
     /// Bytes of the body that were received.
     pub body_length: u64,
-    /// Bytes that were read for it, head and framing included, TLS not.
+    /// Bytes that were read for it, including head and framing, but not TLS.
     pub bytes_received: u64,
-    /// Bytes that were written for it, head and framing included, TLS not.
+    /// Bytes that were written for it, including head and framing, but not TLS.
     pub bytes_sent: u64,
 }
 
-/// How long the parts of a request took. It is filled in as they end, so that a request that is
-/// given up leaves behind what there was of it.
+/// How long the parts of a request took. Each is set when it ends, so that a request that is
+/// abandoned leaves the times of the parts that had ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Phases {
-    /// Of opening the connection; nothing in it where it was open already.
+    /// The opening of the connection; empty if it was open already.
     pub opening: Opening,
-    /// From handing the request to the open connection until the whole head of the answer is here.
+    /// From passing the request to the open connection until the whole head of the answer has
+    /// arrived.
     pub first_byte: Option<Duration>,
-    /// From then on until the whole body is here.
+    /// From then on until the whole body has arrived.
     pub transfer: Option<Duration>,
-    /// What the answer has shown about the path, once the whole body is here.
+    /// What the answer has shown about the path; set once the whole body has arrived.
     pub path: PathFacts,
 }
 
 impl Connection {
-    /// Connects to `target` by `route`, and notes in `opening` how long its steps took. With
-    /// `close` every request on it asks the server to close.
+    /// Connects to `target` by `route`, and stores in `opening` how long the steps took. With
+    /// `close`, every request on the connection asks the server to close it.
     ///
     /// # Errors
     ///
-    /// A name without address, an address without listener, a failed TLS handshake.
+    /// A name without an address, an address without a listener, a proxy that opens no tunnel, a
+    /// failed TLS handshake.
     pub(crate) async fn dial(
         target: &Target,
         route: &Route,
@@ -90,12 +92,12 @@ impl Connection {
         Self::on(stream, traffic, form, route.header_fields_max).await
     }
 
-    /// The same over a TCP connection that the caller has opened, so that the caller can ask the
-    /// kernel about its path.
+    /// Does the same over a TCP connection that the caller has opened, so that the caller can ask
+    /// the kernel about its path.
     ///
     /// # Errors
     ///
-    /// None that a connection which stands would cause.
+    /// None that an established connection would cause.
     pub(crate) async fn over(tcp: TcpStream, close: bool) -> Result<Self, ClientError> {
         let traffic = Arc::new(Traffic::default());
         let stream = Stream::new(Transport::Plain(tcp), Arc::clone(&traffic));
@@ -112,7 +114,7 @@ impl Connection {
         let mut builder = http1::Builder::new();
         builder
             .max_buf_size(READ_BUFFER_MAX)
-            // As most clients write and read them.
+            // Most clients write header names like this and accept such lines.
             .title_case_headers(true)
             .allow_obsolete_multiline_headers_in_responses(true);
         if let Some(most) = header_fields_max {
@@ -124,9 +126,9 @@ impl Connection {
         Ok(Self { sender, driver: Some(driver), traffic, form, counters })
     }
 
-    /// Sends `request`, feeds the body of the answer to `sink` as it comes, and notes in `phases`
-    /// how long its parts took. Dropping the future before it is done leaves the connection
-    /// unusable.
+    /// Sends `request`, passes the body of the answer to `sink` as it arrives, and stores in
+    /// `phases` how long the parts took. If the future is dropped before it is done, the connection
+    /// is unusable.
     ///
     /// # Errors
     ///
@@ -160,7 +162,7 @@ impl Connection {
         })
     }
 
-    /// Whether another request may be sent on it: looks for a close that has come meanwhile.
+    /// Whether another request may be sent on it; reads a close that has arrived meanwhile.
     pub(crate) async fn is_reusable(&mut self) -> bool {
         std::future::poll_fn(|cx| {
             self.poll_driver(cx);
@@ -170,7 +172,7 @@ impl Connection {
         .await
     }
 
-    /// Bytes received since it was opened.
+    /// Bytes received since the connection was opened.
     pub(crate) fn bytes_received(&self) -> u64 {
         self.traffic.received()
     }
@@ -192,8 +194,9 @@ impl Connection {
         Ok(received)
     }
 
-    // Lets the connection read and write while something that depends on it is waited for. That is
-    // asked first: it may be here already, and the connection reads a body only when it is wanted.
+    // Polls the connection while something that depends on it is awaited. That is polled first: its
+    // result may have arrived already, and the connection reads a body only when someone waits for
+    // it.
     async fn drive<F: Future>(&mut self, wanted: F) -> F::Output {
         let mut wanted = std::pin::pin!(wanted);
         std::future::poll_fn(|cx| {
@@ -208,7 +211,7 @@ impl Connection {
 
     fn poll_driver(&mut self, cx: &mut Context<'_>) {
         if let Some(driver) = &mut self.driver {
-            // Its error, if any, is the result of the request that it concerns.
+            // If it ends with an error, the request that is affected returns that error.
             if Pin::new(driver).poll(cx).is_ready() {
                 self.driver = None;
             }
@@ -217,7 +220,7 @@ impl Connection {
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
-    // RFC 9112 section 6.3: beside it a Content-Length says nothing.
+    // RFC 9112 section 6.3: Transfer-Encoding overrides a Content-Length.
     if headers.contains_key(TRANSFER_ENCODING) {
         return None;
     }
@@ -230,12 +233,12 @@ async fn next_frame(
     std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
 }
 
-// hyper reads into a buffer that grows up to this size: large enough to empty a socket in few
-// calls, small enough that a hundred connections stay within a few megabytes.
+// hyper reads into a buffer that grows up to this size: large enough to empty a socket with few
+// system calls, small enough that a hundred connections stay within a few megabytes.
 pub(super) const READ_BUFFER_MAX: usize = 64 * 1024;
-/// The most header fields of an answer to a probe. WebV counts bytes alone, and some gateways add
-/// more than hyper's [`FIELDS_DEFAULT`].
+/// The most header fields of an answer to a probe. WebV limits only their bytes, and some gateways
+/// add more than hyper's [`FIELDS_DEFAULT`].
 pub(crate) const HEADER_FIELDS_MAX: usize = 1000;
-/// The limit that hyper has by default. Up to it, hyper reads the header fields on the stack. With a
-/// larger limit it allocates memory for each answer, which would slow a load down.
+/// The limit that hyper has by default. Up to it, hyper reads the header fields on the stack. With
+/// a larger limit it allocates memory for each answer, which would slow a load down.
 pub(super) const FIELDS_DEFAULT: usize = 100;

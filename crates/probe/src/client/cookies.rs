@@ -1,5 +1,5 @@
-//! The cookies of one server (RFC 6265), as far as a prober needs them: names, values, paths
-//! and ends. There is one host, so that domains play no part.
+//! The cookies of one server (RFC 6265), as far as a prober needs them: names, values, paths and
+//! expiry times. Domains do not matter, because there is one host.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use hyper::HeaderMap;
 use hyper::header::{HeaderValue, SET_COOKIE};
 
-/// Keeps what the server sets, and gives it back.
+/// Keeps the cookies that the server sets, and sends them back.
 #[derive(Debug, Default)]
 pub(super) struct Cookies {
     kept: Mutex<Vec<Cookie>>,
@@ -22,7 +22,7 @@ struct Cookie {
 }
 
 impl Cookies {
-    /// Takes what the answer to a request for `path` sets.
+    /// Stores the cookies that the answer to a request for `path` sets.
     pub(super) fn take(&self, path: &str, headers: &HeaderMap, now: SystemTime) {
         for field in headers.get_all(SET_COOKIE) {
             let Some(cookie) = field.to_str().ok().and_then(|text| Cookie::parse(text, path, now))
@@ -67,7 +67,7 @@ impl Cookie {
                 _ => {}
             }
         }
-        // RFC 6265 section 5.3: Max-Age wins.
+        // RFC 6265 section 5.3: Max-Age overrides Expires.
         let end = match max_age {
             Some(seconds) => {
                 now.checked_add(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
@@ -99,7 +99,7 @@ fn default_path(request_path: &str) -> String {
     }
 }
 
-// RFC 6265 section 6.1: as many as a client should keep for one host.
+// RFC 6265 section 6.1: a client should support at least 50 cookies per host.
 const COOKIES_MAX: usize = 50;
 
 #[cfg(test)]

@@ -14,17 +14,17 @@ pub enum ClientError {
     Resolve {
         /// The name.
         host: String,
-        /// What the name service said.
+        /// The error of the name service.
         source: io::Error,
     },
-    /// No address took the connection.
+    /// No address accepted the connection.
     Connect {
         /// Host and port.
         to: String,
-        /// What the last address said.
+        /// The error of the last attempt.
         source: io::Error,
     },
-    /// The proxy opened no way to the server.
+    /// The proxy opened no tunnel to the server.
     Proxy {
         /// Its host, port and variable.
         proxy: String,
@@ -33,19 +33,19 @@ pub enum ClientError {
     },
     /// The handshake failed: mostly a certificate that is not trusted.
     Tls {
-        /// The name that the certificate had to be for.
+        /// The name that the certificate must be for.
         host: String,
-        /// What the handshake said.
+        /// The error of the handshake.
         source: io::Error,
     },
-    /// The whole request took longer than it may.
+    /// The whole request took longer than this limit.
     Timeout(Duration),
-    /// The connection closed before the whole head or the whole body had come.
+    /// The connection closed before the whole head or the whole body had arrived.
     Truncated {
-        /// Bytes of the body that had come.
+        /// Bytes of the body that had arrived.
         received: u64,
     },
-    /// The connection broke, or what came is not HTTP/1.1.
+    /// The connection broke, or the answer is not HTTP/1.1.
     Http(hyper::Error),
 }
 
@@ -95,7 +95,7 @@ impl fmt::Display for ClientError {
 
 impl std::error::Error for ClientError {}
 
-// The end of a body is one of reading; a peer that leaves TLS without a word counts, too.
+// A body that ends early is a read error; so is a peer that closes TLS without close_notify.
 fn is_early_end(error: &hyper::Error) -> bool {
     let source = std::error::Error::source(error);
     let read = source.and_then(|source| source.downcast_ref::<io::Error>());

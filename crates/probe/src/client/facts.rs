@@ -1,4 +1,4 @@
-//! What one request has shown about its path: the server's account of it, and this kernel's.
+//! What one request has shown about its path: the facts of the server and those of this kernel.
 
 use std::time::Duration;
 
@@ -6,24 +6,24 @@ use heartbeat_tcp_info::TcpInfo;
 
 use crate::timing::ServerTiming;
 
-/// What a request has shown about its path, beside how long it took.
+/// What a request has shown about its path, besides its duration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PathFacts {
-    /// The server's own time, by its `Server-Timing`.
+    /// The server's own time, as its `Server-Timing` reports it.
     pub server: Option<Duration>,
-    /// The round-trip time by this end's kernel, at most a moment old.
+    /// The round-trip time that this end's kernel measures.
     pub rtt: Option<Duration>,
-    /// The round-trip time by the server's kernel.
+    /// The round-trip time that the server's kernel measures.
     pub server_rtt: Option<Duration>,
     /// Payload bytes of the largest segment that this end sends.
     pub mss: Option<u32>,
-    /// Segments that this end has sent again since the previous request on the connection.
+    /// Segments that this end has retransmitted since the previous request on the connection.
     pub retransmitted_up: u64,
-    /// Segments that the server has sent again since the previous answer on the connection.
+    /// Segments that the server has retransmitted since the previous answer on the connection.
     pub retransmitted_down: u64,
 }
 
-/// The counters of one connection until its last request, so that nothing is counted twice.
+/// The counters of one connection after its last request, so that nothing is counted twice.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counters {
     up: u64,
@@ -31,7 +31,7 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    /// What has been added since the last time.
+    /// The facts of a request; segments are counted if they were added since the previous request.
     pub(super) fn facts(
         &mut self,
         told: Option<ServerTiming>,
@@ -51,8 +51,8 @@ impl Counters {
     }
 }
 
-/// A counter that is not reported this time has not moved; behind a proxy it may be another
-/// connection's, and smaller.
+/// How much a counter has grown. If it is not reported this time it has not changed; behind a proxy
+/// it may be the counter of another connection, and smaller.
 fn added(last: &mut u64, now: u64) -> u64 {
     let more = now.saturating_sub(*last);
     if now > 0 {

@@ -1,7 +1,7 @@
-//! An HTTP/1.1 client that measures each part of a request, and keeps no body.
+//! An HTTP/1.1 client that measures each part of a request and keeps no body.
 //!
-//! [`Client`] keeps a pool of connections to one server; [`Connection`] is a single one, for those
-//! who want to hold so many and no more. Neither follows redirects.
+//! [`Client`] keeps a pool of connections to one server; [`Connection`] is a single one, for
+//! callers that need an exact number of connections. Neither follows redirects.
 
 mod connect;
 mod connection;
@@ -32,7 +32,7 @@ use hyper::HeaderMap;
 
 use crate::pattern::PatternCheck;
 
-/// Takes the body of an answer as it comes.
+/// Receives the body of an answer as it arrives.
 pub(crate) trait BodySink: Send {
     /// The header fields of the answer, before its body.
     fn begin(&mut self, _: &HeaderMap) {}
@@ -47,7 +47,7 @@ impl BodySink for PatternCheck {
     }
 }
 
-/// Discards a body; the answer has its length.
+/// Discards a body; [`Answer`] has its length.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Discard;
 
@@ -55,7 +55,7 @@ impl BodySink for Discard {
     fn take(&mut self, _: &[u8]) {}
 }
 
-/// Keeps a body up to a limit; one that is cut is no whole JSON.
+/// Keeps a body up to a limit; a body that is longer is cut, which leaves invalid JSON.
 #[derive(Clone, Debug)]
 pub(crate) struct Capture {
     bytes: Vec<u8>,
@@ -63,7 +63,7 @@ pub(crate) struct Capture {
 }
 
 impl Capture {
-    /// Nothing is kept yet, and at most `limit` bytes will be.
+    /// Keeps at most `limit` bytes.
     pub(crate) fn new(limit: usize) -> Self {
         Self { bytes: Vec::new(), limit }
     }

@@ -1,4 +1,4 @@
-//! A client of one server: connections that are kept and used again.
+//! A client of one server, which keeps connections and reuses them.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -7,7 +7,7 @@ use crate::client::connection::{Answer, Connection, Phases};
 use crate::client::cookies::Cookies;
 use crate::client::{BodySink, ClientError, Request, Route, Target};
 
-/// Sends requests to one server over as few connections as there are requests at a time.
+/// Sends requests to one server over as few connections as there are concurrent requests.
 pub(crate) struct Client {
     target: Target,
     route: Route,
@@ -16,14 +16,14 @@ pub(crate) struct Client {
     cookies: Option<Cookies>,
 }
 
-/// How a client treats time and connections.
+/// Timeout, connections and cookies of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClientSettings {
-    /// For a whole request, from the name service to the last byte of the body.
+    /// Limit for a whole request, from the look-up of the name to the last byte of the body.
     pub timeout: Duration,
-    /// Whether connections are used again.
+    /// Whether connections are reused.
     pub keep_alive: bool,
-    /// Idle connections that are kept at most.
+    /// The most idle connections that are kept.
     pub idle_max: usize,
     /// Whether cookies are kept and sent back.
     pub cookies: bool,
@@ -41,9 +41,9 @@ impl Client {
         &self.target
     }
 
-    /// Sends `request`, feeds the body of the answer to `sink` as it comes, and notes in `phases`
-    /// how long its parts took, as far as they came. An idempotent request that an idle connection
-    /// lost before any byte of an answer is sent once more, on a new connection.
+    /// Sends `request`, passes the body of the answer to `sink` as it arrives, and stores in
+    /// `phases` how long each part took that was reached. If an idle connection breaks before any
+    /// byte of an answer, an idempotent request is sent once more, on a new connection.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl Client {
 
     async fn take_idle(&self) -> Option<Idle> {
         loop {
-            // The youngest first, so that those too many grow old and are closed.
+            // The youngest comes first, so that surplus connections grow old and are closed.
             let mut idle = self.idle().pop()?;
             if idle.is_fresh() && idle.connection.is_reusable().await {
                 return Some(idle);
@@ -137,8 +137,8 @@ impl Idle {
     }
 }
 
-// Below the two minutes after which servers commonly close.
+// Shorter than common idle timeouts of servers, such as the 75 s of nginx.
 const IDLE_MAX: Duration = Duration::from_secs(60);
-// A name that moves to another address is followed within this time, although its connections
+// A name that moves to another address is followed within this time, even if its old connections
 // never fail.
 const AGE_MAX: Duration = Duration::from_secs(300);

@@ -1,5 +1,5 @@
-//! What the environment says about proxies: which one a server is reached by, and the CONNECT
-//! that opens a tunnel through it.
+//! What the environment says about proxies: which one a server is reached by, and the CONNECT that
+//! opens a tunnel through it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ use crate::client::Target;
 pub(crate) struct Proxy {
     host: String,
     port: u16,
-    // User and password, encoded as Basic wants them.
+    // User and password, in Base64 as the Basic scheme demands.
     credentials: Option<String>,
     variable: String,
 }
@@ -28,22 +28,23 @@ pub(crate) struct Proxies {
     http: Option<Proxy>,
     https: Option<Proxy>,
     bypass: Vec<Bypass>,
-    /// What is set and can not be used, in words.
+    /// Messages about values that are set but cannot be used.
     pub warnings: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Bypass {
     Everything,
-    /// A domain with all below it, and a port if one is named.
+    /// A domain with all its subdomains, and a port if the entry has one.
     Domain(String, Option<u16>),
     /// An address and the length of the network's prefix.
     Network(IpAddr, u32),
 }
 
 impl Proxies {
-    /// Reads `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, in small letters first and
-    /// then in capitals. `HTTP_PROXY` is not read where a web server could have set it.
+    /// Reads `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, first in small letters and
+    /// then in capitals. Under CGI, capitals are not read for http, because a client can set
+    /// `HTTP_PROXY` there with a `Proxy` header field.
     pub(crate) fn of_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
         let mut proxies = Self::default();
         let is_cgi = variable("REQUEST_METHOD").is_some();
@@ -66,14 +67,15 @@ impl Proxies {
         proxies
     }
 
-    /// Those of this process.
+    /// The proxies of this process.
     pub(crate) fn of_process() -> Self {
         Self::of_environment(|name| {
             std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
         })
     }
 
-    /// The proxy that `target` is reached by; none for a server of this machine.
+    /// The proxy that `target` is reached by; `None` for this machine and for what `no_proxy`
+    /// covers.
     pub(crate) fn for_target(&self, target: &Target) -> Option<&Proxy> {
         let proxy = if target.is_https() { &self.https } else { &self.http };
         let address = target.address();
@@ -208,7 +210,7 @@ fn is_in(address: IpAddr, network: IpAddr, length: u32) -> bool {
     length == 0 || (address ^ network) >> (all - length) == 0
 }
 
-// The server of a tunnel does not speak first, so that nothing follows the head of the answer.
+// The server behind a tunnel does not speak first, so nothing follows the head of the answer.
 async fn read_status(stream: &mut TcpStream) -> Result<u16, String> {
     let mut head = Vec::with_capacity(256);
     loop {
@@ -246,7 +248,7 @@ fn decoded(text: &str) -> Vec<u8> {
     bytes
 }
 
-// As curl takes it where none is named.
+// The port that curl uses if none is given.
 const PROXY_PORT: u16 = 1080;
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 const FIELDS_MAX: usize = 64;
@@ -267,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn each_scheme_has_its_variable_and_small_letters_win() {
+    fn each_scheme_has_its_variables_and_small_letters_win() {
         let set =
             [("http_proxy", "http://p:3128/"), ("HTTPS_PROXY", "q:8080"), ("HTTP_PROXY", "x")];
         let found = proxies(&set);
@@ -281,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_local_host_and_what_no_proxy_names_are_reached_directly() {
+    fn loopback_and_no_proxy_hosts_are_reached_directly() {
         let set = [
             ("http_proxy", "p:1"),
             ("no_proxy", "example.org, .svc,10.0.0.0/8,port.test:81,fd00::/8,192.168.1.7"),
@@ -310,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_of_another_kind_is_warned_of() {
+    fn warns_of_a_proxy_that_is_not_http() {
         let found = proxies(&[("all_proxy", "socks5://p:1080")]);
         assert_eq!(used(&found, "http://a"), None);
         assert_eq!(found.warnings, ["all_proxy: only proxies of http://HOST:PORT are used"]);

@@ -1,4 +1,4 @@
-//! A request that is ready to be sent as often as wanted.
+//! A request that can be sent any number of times.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -16,7 +16,7 @@ use hyper::{Method, Uri};
 use crate::client::Target;
 use crate::pattern;
 
-/// A checked request: building it can fail, sending it as it is can not.
+/// A checked request: building it may fail, but a request that was built is valid HTTP.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     method: Method,
@@ -31,7 +31,7 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// A method, path or header that can not be written in HTTP.
+    /// A method, path or header that cannot be written in HTTP.
     pub(crate) fn new(
         target: &Target,
         method: &str,
@@ -60,7 +60,7 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// A word that can not be in a path.
+    /// A word that cannot be part of a path.
     pub(crate) fn with_query(self, word: &str) -> Result<Self, RequestError> {
         let joint = if self.target.query().is_some() { '&' } else { '?' };
         let path = format!("{}{joint}{word}", self.target);
@@ -69,22 +69,22 @@ impl Request {
         Ok(Self { target: Uri::from(part), ..self })
     }
 
-    /// Bytes of the body that go out with it.
+    /// Bytes of the body that are sent with it.
     pub(crate) fn body_length(&self) -> u64 {
         self.body.length()
     }
 
-    /// Whether sending it twice does what sending it once does (RFC 9110 9.2.2).
+    /// Whether sending it twice has the same effect as sending it once (RFC 9110 section 9.2.2).
     pub(crate) fn is_idempotent(&self) -> bool {
         self.method.is_idempotent()
     }
 
-    /// The path and the query that are asked for.
+    /// The path and the query of the request.
     pub(super) fn path(&self) -> &str {
         self.target.path_and_query().map_or("/", PathAndQuery::as_str)
     }
 
-    /// The same request with cookies, unless it has some of its own.
+    /// The same request with cookies, unless it already has a `Cookie` field.
     pub(super) fn with_cookie(&self, value: HeaderValue) -> Self {
         let mut request = self.clone();
         request.headers.entry(COOKIE).or_insert(value);
@@ -106,16 +106,16 @@ impl Request {
     }
 }
 
-/// What the connection makes of a request.
+/// How a connection changes the head of a request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RequestForm {
     /// Whether the server is asked to close.
     pub(super) close: bool,
-    /// Set where a proxy reads the request.
+    /// Set if a proxy reads the request.
     pub(super) proxied: Option<ProxiedForm>,
 }
 
-/// A request to a proxy names its server (RFC 9112 section 3.2.2).
+/// A request to a proxy contains the authority of its server (RFC 9112 section 3.2.2).
 #[derive(Clone, Debug)]
 pub(super) struct ProxiedForm {
     pub(super) authority: Authority,
@@ -128,7 +128,7 @@ impl ProxiedForm {
         let mut parts = message.uri().clone().into_parts();
         parts.scheme = Some(Scheme::HTTP);
         parts.authority = Some(self.authority.clone());
-        // A path with a scheme and an authority is always a whole URI.
+        // A path with a scheme and an authority is always a complete URI.
         if let Ok(uri) = Uri::from_parts(parts) {
             *message.uri_mut() = uri;
         }
@@ -139,7 +139,7 @@ impl ProxiedForm {
     }
 }
 
-/// What a request carries.
+/// The body of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum RequestBody {
     /// Nothing.
@@ -147,9 +147,9 @@ pub(crate) enum RequestBody {
     Empty,
     /// These bytes.
     Bytes(Bytes),
-    /// So many bytes of the repeating pattern, made as they leave.
+    /// This many bytes of the repeating pattern, which are made as they are sent.
     Pattern {
-        /// Bytes that are still to go.
+        /// Bytes that are still to be sent.
         left: u64,
     },
 }
@@ -168,7 +168,8 @@ impl RequestBody {
         }
     }
 
-    // A POST or PUT without a body says so (RFC 9110 8.6); the other methods need no length then.
+    // A POST or PUT without a body says so (RFC 9110 section 8.6); other methods need no length
+    // then.
     fn content_length(&self, method: &Method) -> Option<u64> {
         let told = *self != Self::Empty || [Method::POST, Method::PUT].contains(method);
         told.then(|| self.length())
@@ -196,7 +197,8 @@ impl Body for RequestBody {
                 let block = pattern::block();
                 let length = (*left).min(block.len() as u64);
                 *left -= length;
-                // The block is a multiple of the pattern, so that each begins where it began.
+                // The block's length is a multiple of the pattern's, so every block begins at its
+                // start.
                 block.slice(..usize::try_from(length).unwrap_or(block.len()))
             }
         };
@@ -215,7 +217,7 @@ impl Body for RequestBody {
     }
 }
 
-/// What can not be written in HTTP.
+/// What cannot be written in HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RequestError {
     what: &'static str,

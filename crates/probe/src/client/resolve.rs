@@ -1,6 +1,6 @@
-//! Looks up names. At most one look-up of a name runs at a time, and everybody who needs it waits
-//! for that one. A look-up takes a thread that can not be interrupted: without this limit, a name
-//! service that does not answer would cause more and more threads.
+//! Looks up names. At most one look-up of a name runs at a time, and everyone who needs it waits
+//! for that one. A look-up takes a thread that cannot be interrupted: without this limit, a name
+//! service that does not answer would block more and more threads.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::client::{ClientError, Target};
 
-/// Finds the addresses of names. Clones share the look-ups that are under way.
+/// Finds the addresses of names. Clones share the running look-ups.
 #[derive(Clone)]
 pub(crate) struct Resolver {
     shared: Arc<Shared>,
@@ -48,7 +48,7 @@ impl Resolver {
     }
 
     /// Every address of the host of `target` with its port, each once, in the order of the name
-    /// service, and [`ADDRESSES_MAX`] at most. A host that is an address is its own.
+    /// service, and [`ADDRESSES_MAX`] at most. A host that is an address needs no look-up.
     ///
     /// # Errors
     ///
@@ -60,7 +60,7 @@ impl Resolver {
         self.look_up(target.host(), target.port()).await
     }
 
-    /// The addresses of `target` that need no name service, if it has any.
+    /// The addresses of `target` if it needs no name service.
     pub(crate) fn known(&self, target: &Target) -> Option<Vec<SocketAddr>> {
         let (host, port) = (target.host(), target.port());
         let fixed = self.shared.fixed.iter().rev().find(|fixed| fixed.is_for(host, port));
@@ -93,7 +93,7 @@ impl Resolver {
         }
     }
 
-    // The look-up has a task of its own, so that it goes on if one that waits for it gives up.
+    // The look-up has a separate task, so that it goes on if the caller that waits for it gives up.
     fn running(&self, name: Name) -> watch::Receiver<Option<Found>> {
         let mut running = self.shared.running();
         if let Some(answer) = running.get(&name) {
@@ -177,7 +177,7 @@ fn split_host(text: &str) -> Option<(&str, &str)> {
     (!host.is_empty()).then_some((host, rest))
 }
 
-/// Text that sets no address.
+/// Text that does not have this form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FixedAddressError;
 
@@ -189,7 +189,7 @@ impl fmt::Display for FixedAddressError {
 
 impl std::error::Error for FixedAddressError {}
 
-/// A headless Service of a thousand pods is the largest that Kubernetes answers for in one name.
+/// As many addresses as Kubernetes keeps in one Endpoints object.
 pub(crate) const ADDRESSES_MAX: usize = 1000;
 
 #[cfg(test)]
@@ -224,7 +224,7 @@ mod tests {
             let (resolver, target) = (resolver.clone(), target(text));
             tokio::spawn(async move { resolver.addresses(&target).await })
         };
-        // One that gives up leaves the look-up running.
+        // The look-up goes on although its caller gives up.
         let given_up = ask("http://a");
         tokio::task::yield_now().await;
         given_up.abort();

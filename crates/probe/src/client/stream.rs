@@ -1,4 +1,4 @@
-//! The bytes under HTTP: a socket, plain or with TLS over it, that counts.
+//! The byte stream below HTTP: a socket, with or without TLS, whose bytes are counted.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -21,11 +21,11 @@ pub(super) struct Stream {
 
 pub(super) enum Transport {
     Plain(TcpStream),
-    // As large as its buffers: kept apart from the size of a plain one.
+    // Boxed, because its buffers would make every plain stream as large.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// What has gone over a connection, heads and framing included, TLS not.
+/// What has been sent and received on a connection, including heads and framing, but not TLS.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
     received: AtomicU64,
@@ -57,7 +57,8 @@ impl Traffic {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// What the kernel knew about the connection when bytes came last, or a moment before.
+    /// What the kernel knew about the connection up to [`SAMPLE_PAUSE`] before the last bytes
+    /// arrived.
     pub(super) fn kernel(&self) -> Option<TcpInfo> {
         self.kernel.lock().unwrap_or_else(PoisonError::into_inner).map(|(_, info)| info)
     }
@@ -149,6 +150,6 @@ impl Traffic {
     }
 }
 
-// A load of many thousand requests a second does not ask the kernel for each; its counters lose
-// nothing by it.
+// A load of many thousand requests a second does not ask the kernel for each of them; the kernel's
+// counters are cumulative, so nothing is lost.
 const SAMPLE_PAUSE: Duration = Duration::from_millis(50);

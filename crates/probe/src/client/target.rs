@@ -1,4 +1,4 @@
-//! The server that is asked: scheme, host and port, out of what a user writes.
+//! The server that is asked: scheme, host and port, parsed from what a user writes.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -26,7 +26,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// Text that is no URL, another scheme, a user name, a query.
+    /// Text that is no URL, another scheme, a user name or a query.
     pub(crate) fn parse(server: &str) -> Result<Self, TargetError> {
         let text = with_scheme(server.trim());
         let refuse = |expected| TargetError { server: server.to_owned(), expected };
@@ -44,7 +44,8 @@ impl Target {
             return Err(refuse("expected no query"));
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        // `authority.port()` is None for text it can not read as one, and the text stays behind.
+        // `authority.port()` is `None` for text that is no port, and that text remains in the
+        // authority.
         let named_port = authority.as_str().len() > authority.host().len();
         let port = match authority.port_u16() {
             Some(0) => return Err(refuse(PORTS)),
@@ -62,12 +63,12 @@ impl Target {
         Ok(Self { https, host, port, authority, path, text, address })
     }
 
-    /// The base URL with its scheme, as it is logged and labelled.
+    /// The base URL with its scheme, as logs and labels show it.
     pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether TLS is spoken.
+    /// Whether the server speaks TLS.
     pub(crate) fn is_https(&self) -> bool {
         self.https
     }
@@ -82,13 +83,13 @@ impl Target {
         self.port
     }
 
-    /// The address to connect to, where it is known and needs no name service.
+    /// The address to connect to if the host is one, which needs no name service.
     pub(crate) fn address(&self) -> Option<IpAddr> {
         self.address
     }
 
-    /// The path of the base URL, without its last slash. WebV's requests begin with a slash and so
-    /// replace it: it is not sent.
+    /// The path of the base URL, without its last slash. It is not sent, because the paths of
+    /// WebV's requests begin with a slash and so replace it.
     pub(crate) fn path(&self) -> &str {
         &self.path
     }
@@ -100,7 +101,7 @@ impl Target {
 
     /// The value of the `Host` field.
     pub(crate) fn host_field(&self) -> HeaderValue {
-        // An authority that parsed holds only characters that a field may hold.
+        // An authority that was parsed contains only characters that are valid in a field.
         HeaderValue::from_str(self.authority.as_str()).unwrap_or(HeaderValue::from_static(""))
     }
 }
@@ -111,7 +112,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// Text that names no server.
+/// Text that is not the URL of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TargetError {
     server: String,
@@ -136,8 +137,8 @@ impl std::error::Error for TargetError {}
 fn with_scheme(server: &str) -> String {
     let starts =
         |with: &str| server.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
-    // WebV looks at the first four letters only, so that it takes the host `httpbin.org` for a URL
-    // with a scheme. The colon makes the difference.
+    // WebV looks at the first four letters only, so it takes the host `httpbin.org` for a URL with
+    // a scheme. The test for `://` avoids that.
     if server.contains("://") {
         server.to_owned()
     } else if starts("localhost") || starts("127.0.0.1") {
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_it_can_not_ask() {
+    fn rejects_what_it_cannot_ask() {
         for server in [
             "",
             "http://",

@@ -10,21 +10,21 @@ use tokio::task::JoinSet;
 use super::tally::ADDRESSES_MAX;
 use crate::client::{Resolver, Route, Target, Tls};
 
-/// How long an address of a name with both IPv4 and IPv6 has to take a connection.
+/// The time in which an address of a name with both IPv4 and IPv6 must accept a connection.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 /// One address of a server.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
-    /// Which of the servers it belongs to.
+    /// The index of its server.
     pub(crate) server: usize,
-    /// How it reads in a result.
+    /// How a result shows it.
     pub(crate) address: String,
     pub(crate) route: Route,
 }
 
-/// The addresses of all servers, in their order. Names are looked up once; one that has no address
-/// stays a name, and is looked up for every new connection.
+/// The addresses of all servers, in the order of the servers. Names are looked up once; a name
+/// without an address is kept, and is looked up for every new connection.
 pub(crate) async fn endpoints(
     servers: &[Target],
     resolver: &Resolver,
@@ -54,8 +54,8 @@ pub(crate) async fn endpoints(
     endpoints
 }
 
-/// Which of `count` addresses worker `worker` of `workers` uses: each address has a worker, and the
-/// numbers of workers differ by one at most.
+/// Which of `count` addresses worker `worker` of `workers` uses. Each address has a worker, and the
+/// numbers of workers per address differ by one at most.
 pub(crate) fn shared_out(worker: usize, workers: usize, count: usize) -> Vec<usize> {
     if workers >= count {
         return vec![worker % count];
@@ -70,7 +70,7 @@ async fn addresses(
 ) -> Vec<SocketAddr> {
     let mut found = match resolver.known(target) {
         Some(known) => known,
-        // What the name service says shows in the failed requests.
+        // An error of the name service appears in the failed requests.
         None => match resolver.addresses(target).await {
             Ok(found) if is_mixed(&found) => of_one_family(found).await,
             Ok(found) => found,
@@ -90,8 +90,9 @@ fn is_mixed(addresses: &[SocketAddr]) -> bool {
     addresses.windows(2).any(|pair| pair[0].is_ipv4() != pair[1].is_ipv4())
 }
 
-/// The addresses of IPv4 and those of IPv6 lead to the same servers, and often only one kind
-/// answers: the preferred ones (RFC 6724 orders them), if one of those takes a connection.
+/// The addresses of IPv4 and those of IPv6 lead to the same servers, and often only one family is
+/// reachable. Returns the preferred family (RFC 6724 orders them), unless only the other accepts a
+/// connection.
 async fn of_one_family(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let is_preferred = |address: &SocketAddr| address.is_ipv4() == addresses[0].is_ipv4();
     let (preferred, others): (Vec<_>, Vec<_>) = addresses.iter().copied().partition(is_preferred);
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_two_families_the_one_that_answers_is_asked() {
+    async fn of_two_families_the_one_that_accepts_connections_is_used() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let open = listener.local_addr().unwrap();
         // Nobody listens on port 9 of this address.

@@ -1,7 +1,7 @@
-//! Waits until a moment, to the microsecond.
+//! Waits until a moment, precise to the microsecond.
 //!
-//! The runtime's own timer counts in milliseconds: requests that are due every 100 us would leave
-//! in bundles of ten, and each would seem to have waited.
+//! The runtime's own timer counts in milliseconds: requests that are due every 100 us would be sent
+//! in groups of ten, and most of them would seem to have waited.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -13,14 +13,15 @@ use rustix::time::{
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 
-/// Wakes its waiter at a moment; timerfd_create(2).
+/// Wakes its waiter at a moment, by timerfd_create(2).
 pub(crate) struct Alarm {
-    // A timer is read like a pipe, and this takes any descriptor without unsafe code.
+    // A timer is read like a pipe, and the `Receiver` of a pipe takes any descriptor without unsafe
+    // code.
     timer: Receiver,
 }
 
 impl Alarm {
-    /// One that is not set.
+    /// A timer that is not set.
     ///
     /// # Errors
     ///
@@ -44,10 +45,10 @@ impl Alarm {
             }
             let once =
                 Itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(left) };
-            // After this, an earlier expiry whose wait was given up can not be read any more.
+            // This also discards an earlier expiry whose wait was abandoned.
             timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
-            // The count is shorter than the buffer, so the event loop knows that nothing more is
-            // there.
+            // The kernel returns fewer bytes than the buffer holds, so the event loop knows that
+            // nothing is left to read.
             if self.timer.read(&mut [0; 2 * COUNT_BYTES]).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -55,7 +56,7 @@ impl Alarm {
     }
 }
 
-/// A timer says how often it expired, in so many bytes.
+/// The bytes of the counter of expiries that a timer returns.
 const COUNT_BYTES: usize = 8;
 
 fn timespec(time: Duration) -> Timespec {
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn never_rings_early_and_not_at_all_for_the_past() {
+    async fn never_wakes_early_and_returns_at_once_for_the_past() {
         let mut alarm = Alarm::new().unwrap();
         let start = Instant::now();
         alarm.until(start).await.unwrap();
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rings_again_after_a_wait_that_was_given_up() {
+    async fn wakes_again_after_an_abandoned_wait() {
         let mut alarm = Alarm::new().unwrap();
         let soon = Instant::now() + Duration::from_millis(300);
         let given_up = tokio::time::timeout(Duration::from_millis(1), alarm.until(soon)).await;

@@ -132,7 +132,7 @@ pub(crate) enum Check {
 }
 
 impl LoadArgs {
-    /// Whom to trust, and as whom to speak.
+    /// Which certificates are trusted and which is presented.
     pub(crate) fn tls(&self) -> TlsSettings {
         TlsSettings {
             ca_file: self.ca_file.clone(),
@@ -142,7 +142,7 @@ impl LoadArgs {
         }
     }
 
-    /// What is to be sent when.
+    /// How many requests are sent, and when.
     pub(crate) fn plan(&self) -> Plan {
         let unlimited = self.duration.is_none() && self.requests.is_none();
         Plan {
@@ -155,7 +155,7 @@ impl LoadArgs {
     }
 }
 
-/// Enough for a first look.
+/// Long enough for a first look.
 const DURATION: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn check_takes_its_value_behind_an_equals_sign_only() {
+    fn check_takes_its_value_only_behind_an_equals_sign() {
         let args = parse("--check http://a/1").unwrap();
         assert_eq!((args.check, args.urls.len()), (Check::On, 1));
         assert_eq!(parse("http://a/1").unwrap().check, Check::Auto);
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_after_ten_seconds_where_nothing_else_is_said() {
+    fn ends_after_ten_seconds_by_default() {
         assert_eq!(parse("http://a").unwrap().plan().duration, Some(DURATION));
         let plan = parse("http://a -n 5").unwrap().plan();
         assert_eq!((plan.duration, plan.requests), (None, Some(5)));
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_values_on_the_far_side_of_each_limit() {
+    fn rejects_values_beyond_each_limit() {
         for wrong in [
             "",
             "http://a --rate 0",

@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 
 use super::figures::micros;
 
-/// If fewer rows than this have a bar, closer bounds are used: the shape would be hidden.
+/// With fewer bars than this the shape would be hidden, so closer bounds are used.
 const BARS_MIN: usize = 8;
 /// The largest number of rows that closer bounds may lead to.
 const ROWS_MAX: usize = 20;

@@ -5,7 +5,7 @@ use std::fmt;
 use super::figures::micros;
 use super::report::{Report, Times};
 
-/// A condition under which a result fails, as in `p99>5ms`, `errors>0.1%`, `rate<990`.
+/// A condition under which a result fails, such as `p99>5ms`, `errors>0.1%` or `rate<990`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Condition {
     subject: Subject,
@@ -21,7 +21,7 @@ pub(crate) enum Subject {
     Time(Kind, Statistic),
     /// Failed requests.
     Errors,
-    /// Failed requests in a hundred.
+    /// Failed requests, in percent.
     ErrorShare,
     /// Requests per second.
     Rate,
@@ -57,11 +57,11 @@ enum Operator {
 }
 
 impl Condition {
-    /// Reads one; spaces do not matter.
+    /// Parses one; spaces are ignored.
     ///
     /// # Errors
     ///
-    /// In a sentence, what is wrong.
+    /// A sentence that says what is wrong.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let text: String = text.split_whitespace().collect();
         let at = text.find(['<', '>']).ok_or("expected < or >, as in p99>5ms")?;
@@ -84,12 +84,12 @@ impl Condition {
         Ok(Self { subject, operator, limit, text })
     }
 
-    /// What it compares.
+    /// The figure that it compares.
     pub(crate) fn subject(&self) -> Subject {
         self.subject
     }
 
-    /// Why `report` fails by this condition; none if it does not.
+    /// Why `report` fails by this condition; `None` if it does not.
     pub(crate) fn failure(&self, report: &Report) -> Option<String> {
         let (name, _) = self.text.split_at(self.text.find(['<', '>'])?);
         let Some(value) = self.subject.of(report) else {
@@ -118,7 +118,7 @@ impl fmt::Display for Condition {
 }
 
 impl Subject {
-    /// Its value; none if nothing was measured.
+    /// Its value; `None` if nothing was measured.
     fn of(self, report: &Report) -> Option<f64> {
         match self {
             Self::Time(kind, statistic) => statistic.of(kind.of(report)?),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn each_condition_is_met_on_one_side_of_its_limit_alone() {
+    fn each_condition_is_met_on_only_one_side_of_its_limit() {
         for (met, not) in [
             ("p99>9ms", "p99>11ms"),
             ("p50>4900us", "p50>5.1ms"),
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_that_can_not_be_read_is_refused_with_the_reason() {
+    fn an_invalid_condition_is_rejected_with_the_reason() {
         for (wrong, why) in [
             ("p99", "< or >"),
             ("p99>5", "unit"),

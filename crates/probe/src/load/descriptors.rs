@@ -2,15 +2,15 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors beside those of connections: standard streams, files, the event loop's, the timer's,
-/// the name service's.
+/// Descriptors besides those of connections: standard streams, files, the event loop, the timer,
+/// the name service.
 const SPARE: u64 = 64;
 
-/// Raises the limit of this process to what `connections` need.
+/// Raises the limit of this process to the number that `connections` need.
 ///
 /// # Errors
 ///
-/// In a sentence: how many are needed, and how many the system allows.
+/// A sentence that says how many are needed, and how many the system allows.
 pub(crate) fn reserve(connections: u64) -> Result<(), String> {
     let limit = getrlimit(Resource::Nofile);
     let needed = connections.saturating_add(SPARE);
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_already_is_not_asked_for() {
+    fn a_limit_that_is_high_enough_stays() {
         assert_eq!(reserve(1), Ok(()));
     }
 }

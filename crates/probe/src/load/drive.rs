@@ -110,7 +110,8 @@ impl Drive {
         locked(&self.schedule).take(self.start.elapsed())
     }
 
-    /// Waits until the next request is due. Returns none after an early stop.
+    /// Waits until the next request is due. Returns `None` if there are no more, or after an early
+    /// stop.
     async fn next(&self, stopped: &mut watch::Receiver<bool>) -> std::io::Result<Option<Ticket>> {
         let mut alarm = self.alarm.lock().await;
         let Some(ticket) = self.take() else { return Ok(None) };
@@ -145,7 +146,7 @@ impl Drive {
         let ended = self.start.elapsed();
         self.under_way.fetch_sub(u64::from(ticket.counts), Ordering::Relaxed);
         if answer.is_err() || !self.keep_alive {
-            // A connection on which the answer is incomplete can not be used again.
+            // A connection whose answer is incomplete cannot be reused.
             way.connection = None;
         }
         let lost = answer.is_err();
@@ -206,7 +207,7 @@ impl Drive {
     }
 }
 
-/// Locks a mutex. A panic ends the process, so a poisoned lock can not be observed.
+/// Locks a mutex. A panic ends the process, so a poisoned lock cannot be observed.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,10 +12,10 @@ use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer}
 
 /// Shorter times than this, in nanoseconds, are recorded as this: a clock call takes about as long.
 const TIME_MIN_NS: u64 = 64;
-/// Longer times than this, in nanoseconds, are recorded as this: an hour is beyond any useful
+/// Longer times than this, in nanoseconds, are recorded as this: an hour exceeds every useful
 /// `--timeout`.
 const TIME_MAX_NS: u64 = 3_600_000_000_000;
-/// A full histogram of [`DIGITS_MAX`] digits takes less than this; more text is not one of ours.
+/// A full histogram of [`DIGITS_MAX`] digits takes less than this; longer text is not one of ours.
 const TEXT_BYTES_MAX: usize = 1 << 20;
 /// More significant digits than this need more memory than a result is worth.
 const DIGITS_MAX: u8 = 3;
@@ -72,7 +72,7 @@ mod tests {
                 record(&mut times, Duration::from_micros(us));
             }
             let text = encode(&times);
-            // Other libraries recognise a compressed V2 histogram by these first characters.
+            // Other libraries recognize a compressed V2 histogram by these first characters.
             assert!(text.starts_with("HISTFAAA"), "{text}");
             assert_eq!(decode(&text), Ok(times));
         }
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_no_histogram_is_refused() {
+    fn text_that_is_no_histogram_is_rejected() {
         let cut = encode(&histogram(2));
         for wrong in ["", "?", "AAAA", "SElTVA==", &cut[..12]] {
             assert!(decode(wrong).is_err(), "{wrong}");
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_histogram_of_too_many_digits_is_refused() {
+    fn a_histogram_of_too_many_digits_is_rejected() {
         assert!(decode(&encode(&histogram(DIGITS_MAX))).is_ok());
         let finer = Histogram::new_with_bounds(64, 1 << 20, DIGITS_MAX + 1).unwrap();
         assert!(decode(&encode(&finer)).unwrap_err().contains("more than 3"));

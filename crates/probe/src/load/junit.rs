@@ -14,7 +14,7 @@ pub(crate) fn page(report: &Report, verdicts: &[Verdict]) -> String {
     let failures = verdicts.iter().filter(|verdict| verdict.failure.is_some()).count();
     let tests = verdicts.len();
     let time = report.elapsed_s;
-    // The schema takes no fraction of a second and no zone.
+    // The schema allows no fraction of a second and no zone.
     let timestamp = report.start.strftime("%Y-%m-%dT%H:%M:%S");
     let counts = format!("tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" skipped=\"0\"");
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n");

@@ -1,17 +1,17 @@
-//! `heartbeat-probe load`: requests at a constant rate, or as many as the answers let it.
+//! `heartbeat-probe load`: sends requests at a constant rate, or as fast as the answers arrive.
 //!
-//! At a rate (`--rate`, an open loop) the times at which requests are due are fixed in advance, and
-//! latency counts from those: a server that stalls makes later requests wait, and their waiting
-//! is part of what a user would have seen ("coordinated omission" hides it). The time from the
-//! sending on is reported beside it as service time.
+//! With a rate (`--rate`, an open loop) the times at which requests are due are fixed in advance,
+//! and latency counts from those times. If a server stalls, later requests wait, and a user would
+//! wait as long; a measurement that omits this has "coordinated omission". The time from the
+//! sending of a request is reported as service time.
 //!
-//! Before: `args` and `values` are the command line, `target` is what is asked for and what must
-//! come, `addresses` where, `descriptors` whether the system allows it. During: `schedule` says
-//! when a request is due, `alarm` waits to the microsecond, `drive` sends within its `time_limit`,
-//! `tally` counts in `histogram`s, `sender` says whether this machine was the limit, `progress`
-//! shows. After: `report` is the result, `condition` and `verdict` judge it, `text`, `table`,
-//! `chart`, `junit` and `markdown` write it with its `figures`, `outcome` puts them where they
-//! belong.
+//! Before the load: `args` and `values` parse the command line, `target` prepares the requests and
+//! what their answers must be, `addresses` finds the servers' addresses, `descriptors` checks the
+//! limits of the system. During the load: `schedule` computes when a request is due, `alarm` waits
+//! to the microsecond, `drive` sends within its `time_limit`, `tally` counts in `histogram`s,
+//! `sender` finds out whether this machine was the limit, `progress` shows the state. After it:
+//! `report` is the result, `condition` and `verdict` judge it, `text`, `table`, `chart`, `junit`
+//! and `markdown` write it with its `figures`, and `outcome` prints it and writes the files.
 
 mod addresses;
 mod alarm;
@@ -61,12 +61,12 @@ use schedule::Schedule;
 use sender::{CpuTime, Sender};
 use tally::Tally;
 
-/// The exit code if nothing was sent because the arguments can not be used.
+/// The exit code if nothing was sent because the arguments cannot be used.
 pub(crate) const EXIT_USAGE: u8 = 2;
 
 /// The program name in messages.
 const NAME: &str = "heartbeat-probe load";
-/// How long requests may still take after a signal: a user at a terminal does not wait longer.
+/// The time that requests still have after a signal: a user at a terminal does not wait longer.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The command line of `load`.
@@ -76,9 +76,9 @@ pub(crate) fn command() -> Command {
 
 /// Sends a load and prints its result. It needs a runtime with I/O and time.
 ///
-/// The exit code is 0 if every request was sent and answered as it should be, 1 if one was not or
-/// none was sent at all, 3 if a condition of `--fail-if` holds, and [`EXIT_USAGE`] if the
-/// arguments, a file or a certificate can not be used.
+/// The exit code is 0 if every request was sent and answered as it should be; 1 if one was not, if
+/// no request finished, or if this machine could not keep up with the rate; 3 if a condition of
+/// `--fail-if` holds; and [`EXIT_USAGE`] if the arguments, a file or a certificate cannot be used.
 pub(crate) async fn run(args: LoadArgs) -> ExitCode {
     match try_run(&args).await {
         Ok(code) => code,

@@ -34,8 +34,8 @@ pub(crate) struct OutcomeArgs {
     pub(crate) markdown: Option<PathBuf>,
 }
 
-/// The files of a result, open before the load begins: one that can not be written is reported
-/// before the time is spent.
+/// The files of a result. They are opened before the load begins, so that a file that cannot be
+/// written is reported before time is spent.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     json: bool,
@@ -49,7 +49,7 @@ impl Outcome {
     ///
     /// # Errors
     ///
-    /// In a sentence, which file can not be written.
+    /// A sentence that says which file cannot be written.
     pub(crate) fn open(args: &OutcomeArgs) -> Result<Self, String> {
         Ok(Self {
             json: args.json,
@@ -59,17 +59,17 @@ impl Outcome {
         })
     }
 
-    /// Prints and writes `report`, says on standard error in the name of `program` why it is no
-    /// good, and returns the exit code.
+    /// Prints and writes `report`, reports the conditions that it fails on standard error in the
+    /// name of `program`, and returns the exit code.
     pub(crate) fn conclude(self, report: &Report, program: &str) -> ExitCode {
         let verdicts = verdict::verdicts(report, &self.conditions);
         let page = if self.json {
-            // Keys are text and numbers are finite: there is nothing that JSON could not hold.
+            // Keys are text and numbers are finite, so JSON can represent them all.
             serde_json::to_string(report).unwrap_or_default() + "\n"
         } else {
             text::render(report, text::width(std::io::stdout()))
         };
-        // Whoever closed standard output early does not want the rest.
+        // A reader that has closed the pipe does not want the rest.
         let _ = std::io::stdout().write_all(page.as_bytes());
         if let Some(warning) = verdict::saturation(report) {
             complain(program, format!("warning: {warning}"));
@@ -101,7 +101,7 @@ fn create(path: &Path) -> Result<(PathBuf, File), String> {
     }
 }
 
-/// Whether standard error is a terminal, on which a line can be written over.
+/// Whether standard error is a terminal, on which a line can be overwritten.
 pub(crate) fn has_terminal() -> bool {
     std::io::stderr().is_terminal()
 }

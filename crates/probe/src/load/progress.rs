@@ -10,10 +10,10 @@ use super::figures::micros;
 use super::outcome::has_terminal;
 use super::text;
 
-/// To the beginning of the line, and clears it: ECMA-48 EL.
+/// Moves to the beginning of the line and clears it (ECMA-48, EL).
 const LINE_START: &str = "\r\x1b[K";
 
-/// Between two lines on a terminal.
+/// The time between two lines on a terminal.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Longer times are shown in whole seconds.
 const WHOLE_SECONDS: f64 = 10.0;
@@ -22,13 +22,13 @@ const WHOLE_SECONDS: f64 = 10.0;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Progress {
     pub(crate) elapsed: Duration,
-    /// Since when requests count; the warm-up goes on until then.
+    /// When requests begin to count; until then the warm-up lasts.
     pub(crate) measured_from: Duration,
-    /// When the load is expected to end; none if that is unknown.
+    /// When the load is expected to end; `None` if that is unknown.
     pub(crate) end: Option<Duration>,
     /// Requests per second since the last line.
     pub(crate) rate: f64,
-    /// In microseconds, since the last line.
+    /// Since the last line, in microseconds.
     pub(crate) p50: f64,
     pub(crate) p99: f64,
     /// Requests that count, and failed ones among them.
@@ -36,8 +36,8 @@ pub(crate) struct Progress {
     pub(crate) failed: u64,
 }
 
-/// Shows progress until the load stops: each second on a terminal, else each `pause`, and never if
-/// that is zero.
+/// Shows progress until the load stops: every second on a terminal, else once per `pause`, and
+/// never if that is zero.
 pub(crate) async fn show(drive: Arc<Drive>, pause: Duration) {
     let is_terminal = has_terminal();
     let pause = if is_terminal { PAUSE } else { pause };
@@ -55,7 +55,7 @@ pub(crate) async fn show(drive: Arc<Drive>, pause: Duration) {
         let progress = look(&drive, since.elapsed());
         since = Instant::now();
         if is_terminal {
-            // The last column stays free: some terminals wrap a line that fills it.
+            // The last column stays empty: some terminals wrap a line that fills it.
             let width = text::width(std::io::stderr()) - 1;
             let _ = write!(std::io::stderr(), "{LINE_START}{}", progress.line(width));
         } else {
@@ -93,7 +93,7 @@ fn look(drive: &Drive, since: Duration) -> Progress {
 }
 
 impl Progress {
-    /// One line of at most `width` characters; what matters least is left out first.
+    /// One line of at most `width` characters; the least important parts are left out first.
     pub(crate) fn line(&self, width: usize) -> String {
         let is_warm_up = self.elapsed < self.measured_from;
         let mut parts = vec![
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_the_total_and_what_is_left() {
+    fn a_line_has_the_total_and_the_time_left() {
         assert_eq!(
             progress().line(80),
             "12 s  1000/s  p50 90.0 us  p99 1.25 ms  total 10000  failed 3  20 s left"
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_warm_up_has_its_name() {
+    fn the_warm_up_is_named() {
         let warm = Progress { elapsed: Duration::from_secs(1), ..progress() };
         assert_eq!(
             warm.line(80),

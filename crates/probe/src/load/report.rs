@@ -12,21 +12,21 @@ use super::histogram;
 use super::sender::Sender;
 use super::tally::{Share, Tally};
 
-/// The result of a load. Fields are read by scripts: names change with a major version only.
+/// The result of a load. Scripts read its fields: names change only with a major version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Report {
-    /// Of this program.
+    /// The version of this program.
     pub(crate) version: String,
     /// The name of the machine or pod that sent; several are separated by commas.
     pub(crate) host: String,
-    /// When the load began, its warm-up included, and when it ended (RFC 3339, UTC).
+    /// When the load began, including its warm-up, and when it ended (RFC 3339, UTC).
     pub(crate) start: Timestamp,
     pub(crate) end: Timestamp,
     pub(crate) mode: Mode,
     /// Whether a signal ended it early.
     pub(crate) interrupted: bool,
-    /// Whether the machine that sent was the limit; null if the kernel does not count, and for
-    /// a load that is too short to say.
+    /// Whether the machine that sent was the limit; null if the kernel does not count its CPU time,
+    /// or if the load was too short for an answer.
     pub(crate) saturated: Option<bool>,
     /// How the thread that sent spent its time.
     pub(crate) sender: Option<Sender>,
@@ -37,13 +37,13 @@ pub(crate) struct Report {
     /// Requests per second finished, over `elapsed_s`.
     pub(crate) rate: f64,
     pub(crate) warm_up_s: f64,
-    /// From the end of the warm-up on.
+    /// The time since the end of the warm-up.
     pub(crate) elapsed_s: f64,
-    /// Requests finished, whether well or not. Those of the warm-up do not count.
+    /// Requests that finished, with or without an error. Those of the warm-up do not count.
     pub(crate) requests: u64,
     pub(crate) ok: u64,
     pub(crate) failed: u64,
-    /// Requests that were due and for which no connection was free in time.
+    /// Requests that were due but found no free connection in time.
     pub(crate) unsent: u64,
     /// Requests under way when a signal came.
     pub(crate) abandoned: u64,
@@ -51,22 +51,22 @@ pub(crate) struct Report {
     pub(crate) status: BTreeMap<u16, u64>,
     /// Failed requests by reason.
     pub(crate) errors: BTreeMap<String, u64>,
-    /// The first of each, in words.
+    /// The first error of each reason, in words.
     pub(crate) error_examples: BTreeMap<String, String>,
-    /// Of bodies, heads not counted.
+    /// Bytes of bodies, without heads.
     pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,
-    /// In the warm-up too.
+    /// Including those of the warm-up.
     pub(crate) connections_opened: u64,
-    /// TCP segments sent again on connections whose requests were answered: by this end, and by
-    /// the servers, which say so in `Server-Timing`; null if none does.
+    /// TCP segments retransmitted on connections whose requests were answered: by this end, and by
+    /// the servers, as their `Server-Timing` reports; null if none reports it.
     pub(crate) retransmitted_up: u64,
     pub(crate) retransmitted_down: Option<u64>,
     /// All times are in microseconds.
     pub(crate) latency_us: Latency,
     pub(crate) targets: Vec<TargetReport>,
     pub(crate) addresses: Vec<AddressReport>,
-    /// The results that this one was merged from; empty for a load of its own.
+    /// The results that this one was merged from; empty for a result that was not merged.
     pub(crate) parts: Vec<Part>,
 }
 
@@ -74,9 +74,9 @@ pub(crate) struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Mode {
-    /// A rate does.
+    /// The rate decides.
     Open,
-    /// Each connection sends when it has its answer.
+    /// A connection sends as soon as it has its answer.
     Closed,
 }
 
@@ -85,22 +85,22 @@ pub(crate) enum Mode {
 pub(crate) struct Latency {
     /// From when a request was due to the answer's last byte; null in a closed loop.
     pub(crate) corrected: Option<Times>,
-    /// From when it was sent to the answer's last byte, a new connection included.
+    /// From when it was sent to the answer's last byte, including a new connection.
     pub(crate) service: Times,
-    /// From the request's last byte to the answer's first.
+    /// From when the request was passed to the open connection to the end of the answer's head.
     pub(crate) first_byte: Times,
-    /// The servers' own part of that, by their `Server-Timing`; null if none says so.
+    /// The servers' own part of that, as their `Server-Timing` reports; null if none reports it.
     #[serde(default)]
     pub(crate) server: Option<Times>,
-    /// What is left of it: the way there and back; null as above.
+    /// The rest of it: the way there and back; null as above.
     #[serde(default)]
     pub(crate) network: Option<Times>,
-    /// From the answer's first byte to its last; null in results of older releases.
+    /// From the end of the answer's head to its last byte; null in results of older releases.
     #[serde(default)]
     pub(crate) transfer: Option<Times>,
-    /// Name, connection and TLS, of new connections.
+    /// The look-up of the name, the connection and TLS, for new connections.
     pub(crate) connect: Times,
-    /// The smoothed round-trip time of the path by this machine's kernel, once for each answer.
+    /// The smoothed round-trip time that this machine's kernel measures, once for each answer.
     pub(crate) round_trip: Times,
 }
 
@@ -141,7 +141,7 @@ pub(crate) struct AddressReport {
     pub(crate) address: String,
     pub(crate) requests: u64,
     pub(crate) failed: u64,
-    /// In the warm-up too.
+    /// Including those of the warm-up.
     pub(crate) connections_opened: u64,
     /// Corrected in an open loop, service times in a closed one.
     pub(crate) latency_us: Times,
@@ -161,7 +161,7 @@ pub(crate) struct Part {
     pub(crate) saturated: Option<bool>,
 }
 
-/// The facts about a load that a tally does not have.
+/// The facts about a load that are not in a tally.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
     pub(crate) start: Timestamp,
@@ -261,7 +261,7 @@ impl Times {
         }
     }
 
-    /// None if there are none.
+    /// `None` if there are no times.
     fn of_any(times: &Histogram<u64>) -> Option<Self> {
         (!times.is_empty()).then(|| Self::of(times))
     }
@@ -301,7 +301,7 @@ impl AddressReport {
     }
 }
 
-/// Requests a second, to the hundredth.
+/// Requests per second, rounded to hundredths.
 pub(crate) fn per_second(requests: u64, elapsed: Duration) -> f64 {
     if elapsed.is_zero() { 0.0 } else { hundredths(requests as f64 / elapsed.as_secs_f64()) }
 }
@@ -434,7 +434,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn no_time_is_no_rate() {
+    fn without_time_the_rate_is_zero() {
         assert_eq!(per_second(5, Duration::ZERO), 0.0);
         assert_eq!(per_second(5, Duration::from_secs(2)), 2.5);
     }

@@ -7,14 +7,14 @@
 
 use std::time::Duration;
 
-/// A product of a rate and a time that is this close to a whole number is meant to be it: floating
-/// point rounds.
+/// If the product of a rate and a time is this close to a whole number, that number is meant,
+/// because floating point rounds.
 const ROUNDING: f64 = 1e-6;
 
 /// What a load does and when. Times count from its start.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Plan {
-    /// Requests per second; none for as many as the answers allow.
+    /// Requests per second; `None` for as many as the answers allow.
     pub(crate) rate: Option<f64>,
     /// How long the load runs before its requests count.
     pub(crate) warm_up: Duration,
@@ -93,7 +93,7 @@ impl Schedule {
         duration.map(|duration| self.plan.warm_up.saturating_add(duration))
     }
 
-    /// Estimates at `now` when the load will end; none if nothing allows an estimate.
+    /// Estimates at `now` when the load will end; `None` if nothing allows an estimate.
     pub(crate) fn expected_end(&self, now: Duration) -> Option<Duration> {
         let by_speed = || {
             // The estimate assumes that a closed loop keeps its speed.
@@ -108,7 +108,8 @@ impl Schedule {
         }
     }
 
-    /// When the last request was due or, if it came earlier, the stop; zero if neither is known.
+    /// When the last request was due, or the time of the stop if that was earlier; zero if neither
+    /// is known.
     pub(crate) fn over(&self) -> Duration {
         let end = self.end().unwrap_or(Duration::MAX);
         match self.stopped {
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_caller_gets_the_time_that_was_meant() {
+    fn a_late_caller_gets_the_time_that_was_planned() {
         let mut schedule = Schedule::new(plan(Some(1000.0), 0, Some(1000), None));
         for late in [0, 200, 200, 500] {
             let ticket = schedule.take(Duration::from_millis(late)).unwrap();
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_is_sent_within_the_grace_and_reported_after_it() {
+    fn due_requests_are_sent_within_the_grace_and_reported_after_it() {
         let mut schedule = Schedule::new(plan(Some(10.0), 0, Some(1000), None));
         assert!(schedule.take(Duration::from_millis(2000)).is_some());
         assert_eq!(schedule.take(Duration::from_millis(2001)), None);

@@ -2,24 +2,25 @@
 //!
 //! The kernel counts for each thread how long it ran and how long it was ready to run and waited
 //! for a CPU (`/proc/thread-self/schedstat`, Documentation/scheduler/sched-stats.rst). A thread
-//! that did one or the other all the time was never idle: it sent later than it should have, and
-//! the times of that load tell about this machine, not about the server.
+//! that always did one or the other was never idle: it sent later than it should have, and the
+//! times of that load describe this machine, not the server.
 
 use std::fs;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// From this share of the time on a thread counts as busy throughout: what is left is less than
-/// the time it takes to wake up.
+/// A thread counts as always busy from this share of the time on: the rest is shorter than the time
+/// it takes to wake up.
 const BUSY_SHARE: f64 = 0.9;
-/// From this share of waiting alone on, the times say more about this machine than about the
-/// server, although the thread was idle in between: on a busy machine the server waits as well.
+/// From this share of waiting on, the times say more about this machine than about the server, even
+/// if the thread was idle in between: on a busy machine the server waits as well.
 const WAITING_SHARE: f64 = 0.25;
-/// A shorter time says nothing: one moment in which another process had the CPU fills it.
+/// A shorter measurement says nothing: a single moment in which another process has the CPU may
+/// fill it.
 const MEASURED_MIN: Duration = Duration::from_millis(100);
-/// A rate counts as missed if its requests took longer than planned by this share, and by this
-/// time: the last answers always come a little after the last moment at which a request was due.
+/// A rate counts as missed if its requests took longer than planned by this share and by this time.
+/// The last answers always arrive a little after the last request was due.
 const LATE_SHARE: f64 = 0.01;
 const LATE_S: f64 = 0.25;
 
@@ -37,14 +38,14 @@ pub(crate) struct Sender {
     pub(crate) running_s: f64,
     /// Seconds for which it was ready and waited for a CPU.
     pub(crate) waiting_s: f64,
-    /// The second, as a share of the time that passed.
+    /// The waiting, as a share of the time that passed.
     pub(crate) waiting_share: f64,
-    /// Both, as a share of the time that passed.
+    /// Running and waiting, as a share of the time that passed.
     pub(crate) busy_share: f64,
 }
 
 impl CpuTime {
-    /// The counts of the calling thread; none if the kernel does not count.
+    /// The counts of the calling thread; `None` if the kernel does not count.
     pub(crate) fn now() -> Option<Self> {
         Self::parse(&fs::read_to_string("/proc/thread-self/schedstat").ok()?)
     }
@@ -58,7 +59,7 @@ impl CpuTime {
 }
 
 impl Sender {
-    /// The time between two counts, which were `passed` apart; none if that is too short.
+    /// The difference of two counts that were `passed` apart; `None` if that is too short.
     pub(crate) fn between(from: CpuTime, to: CpuTime, passed: Duration) -> Option<Self> {
         if passed < MEASURED_MIN {
             return None;
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn nine_tenths_of_the_time_busy_or_a_quarter_of_it_waiting_are_too_much() {
+    fn nine_tenths_busy_or_a_quarter_waiting_are_too_much() {
         for (running, waiting, saturated) in [
             (900, 0, true),
             (899, 0, false),

@@ -3,11 +3,11 @@
 
 use std::fmt::Write;
 
-/// Between two columns.
+/// Spaces between two columns.
 const GAP: usize = 2;
-/// Before every line.
+/// Spaces before every line.
 const INDENT: usize = 2;
-/// A last column of free text is not cut shorter than this; columns are left out first.
+/// A last column of free text is not cut shorter than this; other columns are left out first.
 const TAIL_MIN: usize = 20;
 
 /// A column of figures.
@@ -18,14 +18,14 @@ pub(crate) struct Column {
     pub(crate) rank: u8,
 }
 
-/// A row: the cells of the columns, the first of them aligned left, and a text behind them.
+/// A row: the cells of the columns, of which the first is aligned left, and a text behind them.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) cells: Vec<String>,
     pub(crate) tail: Option<String>,
 }
 
-/// Writes a table that is at most `width` columns wide, as long as those of rank 0 fit.
+/// Writes a table that is at most `width` columns wide, if the columns of rank 0 fit into that.
 pub(crate) fn table(text: &mut String, width: usize, columns: &[Column], rows: &[Row]) {
     let tail = rows.iter().filter_map(|row| row.tail.as_ref().map(|tail| tail.chars().count()));
     let tail = tail.max().map_or(0, |longest| GAP + longest.min(TAIL_MIN));
@@ -66,7 +66,7 @@ fn column_width(at: usize, columns: &[Column], rows: &[Row]) -> usize {
     cells.chain([columns[at].title.chars().count()]).max().unwrap_or(0)
 }
 
-/// A text of at most `most` characters: the end of a URL says more than its beginning.
+/// A text of at most `most` characters. The beginning is cut, because the end of a URL says more.
 pub(crate) fn end_of(text: &str, most: usize) -> String {
     let chars = text.chars().count();
     if chars <= most {
@@ -76,8 +76,8 @@ pub(crate) fn end_of(text: &str, most: usize) -> String {
     format!("...{end}")
 }
 
-/// Writes `words` in lines of at most `width` columns, each after `indent` of them; the first
-/// line already has that many.
+/// Writes `words` in lines of at most `width` columns, each after `indent` spaces; the first line
+/// already has them.
 pub(crate) fn wrapped(text: &mut String, width: usize, indent: usize, words: &str) {
     let room = width.saturating_sub(indent).max(TAIL_MIN);
     let mut used = 0;
@@ -90,7 +90,7 @@ pub(crate) fn wrapped(text: &mut String, width: usize, indent: usize, words: &st
             text.push(' ');
             used += 1;
         }
-        // A word that is longer than a line, such as a URL.
+        // A word that is longer than a line, such as a URL, is cut.
         while rest.len() > room - used {
             let next = rest.split_off(room - used);
             text.extend(rest);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_tail_is_cut_at_its_beginning_and_costs_columns_before_it_is_too_short() {
+    fn a_long_tail_is_cut_at_its_beginning_but_not_too_short() {
         let url = format!("http://{}/heartbeat/17", "a".repeat(80));
         for width in 40..=100 {
             let text = draw(width, Some(&url));
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_broken_between_words_and_words_that_are_too_long_anywhere() {
+    fn lines_break_between_words_and_inside_words_that_are_too_long() {
         let words = "one two three four five six seven ".repeat(5) + &"x".repeat(70) + " end";
         let mut text = "    ".to_owned();
         wrapped(&mut text, 30, 4, &words);

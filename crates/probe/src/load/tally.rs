@@ -28,12 +28,12 @@ pub(crate) struct Sample {
     pub(crate) target: usize,
     /// The index of its address among those of all servers.
     pub(crate) address: usize,
-    /// When it was sent: a connection was free then.
+    /// When a worker became free to send it.
     pub(crate) began: Duration,
     pub(crate) ended: Duration,
-    /// From the request's last byte to the answer's first.
+    /// From when it was passed to the open connection to the end of the answer's head.
     pub(crate) first_byte: Option<Duration>,
-    /// From the answer's first byte to its last.
+    /// From the end of the answer's head to its last byte.
     pub(crate) transfer: Option<Duration>,
     /// How long the name, the connection and TLS took, if it needed a new connection.
     pub(crate) connect: Option<Duration>,
@@ -54,7 +54,7 @@ pub(crate) struct Tally {
     pub(crate) faults: BTreeMap<Fault, (u64, String)>,
     pub(crate) sent: u64,
     pub(crate) received: u64,
-    /// Connections opened, in the warm-up too.
+    /// Connections opened, including those of the warm-up.
     pub(crate) connects: u64,
     /// Times from when a request was due.
     pub(crate) corrected: Histogram<u64>,
@@ -63,14 +63,14 @@ pub(crate) struct Tally {
     pub(crate) first_byte: Histogram<u64>,
     pub(crate) connect: Histogram<u64>,
     pub(crate) transfer: Histogram<u64>,
-    /// The servers' own times, and what is left of the first byte without them.
+    /// The servers' own times, and the rest of the time to the first byte.
     pub(crate) server: Histogram<u64>,
     pub(crate) network: Histogram<u64>,
-    /// Round-trip times by this end's kernel.
+    /// Round-trip times that this end's kernel measures.
     pub(crate) round_trip: Histogram<u64>,
-    /// Segments that this end has sent again.
+    /// Segments that this end has retransmitted.
     pub(crate) retransmitted_up: u64,
-    /// Segments that the servers have sent again; none if no server reports them.
+    /// Segments that the servers have retransmitted; `None` if no server reports them.
     pub(crate) retransmitted_down: Option<u64>,
     pub(crate) targets: Vec<Share>,
     pub(crate) addresses: Vec<Share>,
@@ -82,12 +82,12 @@ pub(crate) struct Tally {
 pub(crate) struct Share {
     pub(crate) requests: u64,
     pub(crate) failed: u64,
-    /// Connections opened, in the warm-up too.
+    /// Connections opened, including those of the warm-up.
     pub(crate) connects: u64,
     pub(crate) times: Histogram<u64>,
 }
 
-/// The sums since the last line of progress, requests of the warm-up included.
+/// The sums since the last line of progress, including requests of the warm-up.
 pub(crate) struct Recent {
     pub(crate) requests: u64,
     pub(crate) failed: u64,
@@ -190,7 +190,7 @@ impl Tally {
             record(&mut self.round_trip, round_trip);
         }
         self.retransmitted_up += path.retransmitted_up;
-        // A server that reports its kernel's round-trip time reports its retransmissions too.
+        // A server that reports its kernel's round-trip time also reports its retransmissions.
         if path.server_rtt.is_some() {
             *self.retransmitted_down.get_or_insert(0) += path.retransmitted_down;
         }
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_of_a_server_shows_in_corrected_times_alone() {
+    fn a_stall_of_a_server_shows_only_in_corrected_times() {
         // One connection, 1000/s for a second, answers in 100 us; the 300th takes 200 ms.
         let mut tally = Tally::new(1, 1);
         let mut free = 0;
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_has_round_trips_and_segments_sent_again() {
+    fn the_path_has_round_trips_and_retransmitted_segments() {
         let mut tally = Tally::new(1, 1);
         let rtt = Some(Duration::from_micros(300));
         let path = PathFacts { rtt, retransmitted_up: 2, ..PathFacts::default() };
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_tells_its_own_time_splits_the_first_byte() {
+    fn a_server_that_reports_its_own_time_splits_the_first_byte() {
         let mut tally = Tally::new(1, 1);
         let first_byte = Some(Duration::from_micros(500));
         let transfer = Some(Duration::from_micros(70));
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn the_warm_up_shows_in_the_progress_and_in_the_connections_opened_alone() {
+    fn the_warm_up_shows_only_in_the_progress_and_in_the_connections_opened() {
         let mut tally = Tally::new(1, 1);
         let ticket = Ticket { number: 0, due: Duration::ZERO, counts: false };
         let connect = Some(Duration::from_micros(5));
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_and_addresses_have_times_of_their_own_up_to_a_number_of_them() {
+    fn targets_and_addresses_have_separate_times_up_to_a_limit() {
         let mut tally = Tally::new(TARGETS_MAX, ADDRESSES_MAX);
         tally.add(Sample { target: 63, address: 255, ..sample(0, 0, 10) });
         assert_eq!((tally.targets.len(), tally.targets[63].requests), (64, 1));

@@ -28,9 +28,9 @@ pub(crate) struct Turn {
 /// What an answer must be like.
 #[derive(Clone, Debug)]
 pub(crate) enum Expected {
-    /// A status of 200 to 299, and a body like this.
+    /// A status of 200 to 299, and this content.
     Success(Content),
-    /// What its test file says.
+    /// What the test file demands.
     File(Box<Case>),
 }
 
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_ends_in_a_number_tells_length_and_pattern() {
+    fn a_path_that_ends_in_a_number_sets_length_and_pattern() {
         let of = |path, check| {
             let content = Content::of_path(path, "GET", check);
             (content.length, content.pattern)
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn each_way_to_be_wrong_has_its_name_with_and_without_a_file() {
+    fn each_fault_has_its_name_with_and_without_a_file() {
         let content = Content { length: Some(32), pattern: true };
         let validation = Validation {
             content_type: Some("text/plain".to_owned()),
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_that_its_file_expects_is_good_and_asked_for_no_pattern() {
+    fn an_error_that_its_file_expects_is_good_and_needs_no_pattern() {
         let validation = Validation { status_code: 400, ..Validation::default() };
         let content = Content::of_path("/heartbeat/0", "GET", Check::Auto);
         assert!(!wants_pattern(&validation, content, Check::Auto));

@@ -8,16 +8,16 @@ use super::figures::{bytes, micros};
 use super::report::{AddressReport, Report, TargetReport, Times};
 use super::table::{Column, Row, table, wrapped};
 
-/// Columns of a page or a pipe, and of a terminal that does not say.
+/// Columns of a page or a pipe, and of a terminal whose width is unknown.
 pub(crate) const WIDTH: usize = 80;
 /// A narrower terminal gets lines of this length.
 const WIDTH_MIN: usize = 40;
-/// A wider one does not get longer ones: they are hard to read.
+/// A wider terminal does not get longer lines, because they are hard to read.
 const WIDTH_MAX: usize = 100;
-/// Before the values of the counts.
+/// The width of the names before the values of the counts.
 const NAME_WIDTH: usize = 15;
 
-/// Columns of the table of times; the higher the number the sooner one is left out.
+/// Columns of the table of times; those with the highest rank are left out first.
 const TIMES: [Column; 8] = [
     Column { title: "", rank: 0 },
     Column { title: "p50", rank: 0 },
@@ -70,7 +70,7 @@ pub(crate) fn render(report: &Report, width: usize) -> String {
     text
 }
 
-/// The columns of a terminal, within what is readable; [`WIDTH`] of everything else.
+/// The columns of a terminal, limited to a readable width; [`WIDTH`] for everything else.
 pub(crate) fn width(output: impl AsFd) -> usize {
     let size = rustix::termios::tcgetwinsize(output);
     let columns = size.map_or(0, |size| usize::from(size.ws_col));
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_open_loop_shows_both_times_and_says_what_they_are() {
+    fn an_open_loop_shows_both_times_and_explains_them() {
         let text = render(&report(Some(100.0)), WIDTH);
         for part in [
             "requests     100 in 1.00 s: 100.0/s, wanted 100/s",
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn segments_sent_again_are_shown_only_if_there_are_any() {
+    fn retransmitted_segments_are_shown_only_if_there_are_any() {
         let mut report = report(None);
         report.retransmitted_down = Some(2);
         let text = render(&report, WIDTH);
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_loop_shows_service_times_alone() {
+    fn a_closed_loop_shows_only_service_times() {
         let text = render(&report(None), WIDTH);
         assert!(text.contains("as fast as the answers came"), "{text}");
         assert!(!text.contains("  latency  "), "{text}");
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_wraps_at_80_columns_nor_at_fewer() {
+    fn no_line_is_longer_than_80_columns_or_than_a_narrow_terminal() {
         let mut report = report(Some(100.0));
         report.unsent = 1_000_000;
         let url = format!("http://{}/heartbeat/17", "a".repeat(90));
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_terminal_has_80_columns() {
+    fn an_output_that_is_no_terminal_has_80_columns() {
         assert_eq!(width(std::fs::File::open("/dev/null").unwrap()), WIDTH);
     }
 }

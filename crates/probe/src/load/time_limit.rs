@@ -11,20 +11,20 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{Sleep, sleep_until};
 
-/// Gives up what takes too long.
+/// Cancels what takes too long.
 pub(crate) struct TimeLimit {
     limit: Duration,
     timer: Pin<Box<Sleep>>,
 }
 
 impl TimeLimit {
-    /// It needs a runtime with time.
+    /// Needs a runtime with time.
     pub(crate) fn new(limit: Duration) -> Self {
         let timer = Box::pin(sleep_until((Instant::now() + limit).into()));
         Self { limit, timer }
     }
 
-    /// What `future` results in; none if it has not ended by then. `began` is when it began.
+    /// The output of `future`, which began at `began`; `None` if the limit expires first.
     pub(crate) async fn keep<F: Future>(&mut self, began: Instant, future: F) -> Option<F::Output> {
         let end = began + self.limit;
         let mut future = std::pin::pin!(future);
@@ -34,7 +34,7 @@ impl TimeLimit {
             }
             while self.timer.as_mut().poll(cx).is_ready() {
                 if Instant::now() >= end {
-                    // It must not be asked again before it is set.
+                    // A timer that has expired must be reset before it is polled again.
                     self.timer.as_mut().reset((end + self.limit).into());
                     return Poll::Ready(None);
                 }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn gives_up_what_takes_too_long_again_and_again() {
+    async fn cancels_what_takes_too_long_again_and_again() {
         let limit = Duration::from_millis(20);
         let mut time_limit = TimeLimit::new(limit);
         for _ in 0..3 {
@@ -65,16 +65,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_timer_that_ends_in_a_later_request_does_not_end_it() {
+    async fn a_timer_that_expires_in_a_later_request_does_not_end_it() {
         let limit = Duration::from_millis(50);
         let mut time_limit = TimeLimit::new(limit);
         tokio::time::sleep(Duration::from_millis(30)).await;
-        // The timer ends 20 ms from here, this request 30 ms from here, within its own limit.
+        // The timer expires in 20 ms, but this request takes 30 ms, which is within its own limit.
         let slow = async {
             tokio::time::sleep(Duration::from_millis(30)).await;
             "done"
         };
-        // It began when it was asked for, however late this test runs.
+        // `began` lies in the future, so the limit cannot expire, however late this test runs.
         let began = Instant::now() + Duration::from_secs(60);
         assert_eq!(time_limit.keep(began, slow).await, Some("done"));
     }

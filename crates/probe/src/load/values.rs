@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// Ten times of what one thread can send; more is a mistyped number.
+/// Ten times what one thread can send; a larger number is a typing error.
 pub(super) const RATE_MAX: f64 = 1e6;
-/// One address has 28,000 ports to call from by default.
+/// An address has 28,000 local ports by default (`ip_local_port_range`).
 pub(super) const CONNECTIONS_MAX: usize = 20_000;
-/// A day and longer is what the run loop is for; a sum of two still is far from overflow.
+/// A week: longer tests are what the run loop is for, and the sum of two times cannot overflow.
 pub(super) const TIME_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
-/// More takes hours even on a fast network: a mistyped number.
+/// A larger body takes hours even on a fast network; it is a typing error.
 const SIZE_MAX: u64 = 1 << 40;
 
 pub(super) fn rate(text: &str) -> Result<f64, String> {
@@ -55,7 +55,7 @@ pub(super) fn header(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// A path that begins with a slash and does not end with one; empty for none.
+/// A path that begins with a slash and does not end with one; empty if there is no prefix.
 pub(super) fn url_prefix(text: &str) -> Result<String, String> {
     let trimmed = text.trim_matches('/');
     if trimmed.contains(['?', '#']) || trimmed.contains(char::is_whitespace) {
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_a_time_without_unit_for_seconds_as_webv_does() {
+    fn a_time_without_unit_is_in_seconds_as_in_webv() {
         assert_eq!(time("30"), Ok(Duration::from_secs(30)));
         assert_eq!(time("168h"), Ok(TIME_MAX));
         assert_eq!(time_or_zero("0"), Ok(Duration::ZERO));
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_prefix_is_a_path_with_a_slash_before_it_and_none_behind() {
+    fn a_url_prefix_begins_with_a_slash_and_does_not_end_with_one() {
         for (text, expected) in [("a", "/a"), ("/a/b/", "/a/b"), ("/", ""), ("", "")] {
             assert_eq!(url_prefix(text).as_deref(), Ok(expected));
         }

@@ -4,31 +4,32 @@ use super::condition::{Condition, Subject};
 use super::report::{Mode, Report};
 use super::sender::is_missed;
 
-/// The exit code of a load with a failed or an unsent request, or none at all, or one that missed
-/// its rate because this machine was the limit.
+/// The exit code of a load in which a request failed or was not sent, no request finished, or this
+/// machine was the reason for a missed rate.
 pub(crate) const EXIT_FAILED: u8 = 1;
-/// The exit code of a result that meets a condition of `--fail-if`, even if something else is wrong too.
+/// The exit code of a result that meets a condition of `--fail-if`, even if something else is
+/// wrong, too.
 pub(crate) const EXIT_CONDITION: u8 = 3;
 
-/// A rule or a condition, and whether a result keeps it.
+/// A rule or a condition, and whether a result satisfies it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
-    /// The rule that has to hold, or the condition that must not.
+    /// The rule that must hold, or the condition that must not.
     pub(crate) name: String,
-    /// Why it failed; none if it did not.
+    /// Why it failed; `None` if it did not.
     pub(crate) failure: Option<String>,
     code: u8,
 }
 
 impl Verdict {
-    /// Whether a user asked for it.
+    /// Whether it is a condition of the user.
     pub(crate) fn is_condition(&self) -> bool {
         self.code == EXIT_CONDITION
     }
 }
 
 /// Judges `report` by all rules and conditions. A condition about errors replaces the rule that no
-/// request may fail; one about the rate or unsent requests, the rule that all have to be sent.
+/// request may fail; one about the rate or unsent requests replaces the rule that all must be sent.
 pub(crate) fn verdicts(report: &Report, conditions: &[Condition]) -> Vec<Verdict> {
     let has = |subjects: &[Subject]| {
         conditions.iter().any(|condition| subjects.contains(&condition.subject()))
@@ -67,13 +68,13 @@ pub(crate) fn verdicts(report: &Report, conditions: &[Condition]) -> Vec<Verdict
     verdicts
 }
 
-/// 0 if all is well.
+/// The exit code; 0 if nothing failed.
 pub(crate) fn exit_code(verdicts: &[Verdict]) -> u8 {
     let failed = verdicts.iter().filter(|verdict| verdict.failure.is_some());
     failed.map(|verdict| verdict.code).max().unwrap_or(0)
 }
 
-/// What to say if the machine that sent was the limit.
+/// The warning if the machine that sent was the limit.
 pub(crate) fn saturation(report: &Report) -> Option<String> {
     if report.saturated != Some(true) {
         return None;
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn good_is_no_failure_nothing_unsent_and_at_least_one_request() {
+    fn a_good_result_has_no_failed_or_unsent_request_and_at_least_one_finished() {
         for rate in [None, Some(100.0)] {
             assert_eq!(code(&good(rate), &[]), 0);
             assert_eq!(code(&Report { interrupted: true, ..good(rate) }, &[]), 0);
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_that_holds_is_code_3_whatever_else_is_wrong() {
+    fn a_condition_that_holds_gives_exit_code_3_whatever_else_is_wrong() {
         assert_eq!(code(&good(Some(100.0)), &["p99>5ms"]), EXIT_CONDITION);
         assert_eq!(code(&good(Some(100.0)), &["p99>5s", "rate<101"]), EXIT_CONDITION);
         assert_eq!(code(&report(Some(100.0)), &["p99>5ms"]), EXIT_CONDITION);

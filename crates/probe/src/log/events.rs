@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::log::object;
 use crate::settings::{LogFormat, RunLoop, Settings};
 
-/// The message at the start; None where nothing is logged.
+/// The message at the start; `None` if nothing is logged.
 pub(crate) fn startup(settings: &Settings, run_loop: &RunLoop, now: Timestamp) -> Option<String> {
     let servers: Vec<_> = settings.servers.iter().map(|server| server.as_str()).collect();
     let (host, files) = (servers.join(" "), settings.files.join(" "));
@@ -65,13 +65,14 @@ pub(crate) fn startup(settings: &Settings, run_loop: &RunLoop, now: Timestamp) -
     }
 }
 
-/// The message at the end; the formats of columns have none.
+/// The message at the end; the TSV formats have none.
 pub(crate) fn shutdown(format: LogFormat, now: Timestamp) -> Option<String> {
     let json = matches!(format, LogFormat::Json | LogFormat::JsonCamel);
     json.then(|| object(format, json!({"Date": date(now), "EventType": "Shutdown"})))
 }
 
-/// The message that `lines` are missing from the log; None where none is, or nothing is logged.
+/// The message that `lines` are missing from the log; `None` if none is missing or nothing is
+/// logged.
 pub(crate) fn dropped(format: LogFormat, lines: u64, now: Timestamp) -> Option<String> {
     match format {
         _ if lines == 0 => None,
@@ -86,12 +87,12 @@ pub(crate) fn dropped(format: LogFormat, lines: u64, now: Timestamp) -> Option<S
     }
 }
 
-/// A time as .NET writes it: seven digits of a second.
+/// A time as .NET writes it, with seven digits of the second.
 pub(crate) fn date(at: Timestamp) -> String {
     format!("{at:.7}")
 }
 
-// WebV's Sleep is a whole number; only --rate makes other ones.
+// WebV's Sleep is a whole number; only --rate leads to others.
 fn whole(milliseconds: f64) -> serde_json::Value {
     let rounded = milliseconds.round();
     if rounded == milliseconds { (rounded as u64).into() } else { milliseconds.into() }

@@ -1,6 +1,6 @@
-//! Golden lines of every log format.
+//! Expected lines of every log format.
 
-// Outside of test functions, too, a failure here is a failure of the test.
+// A failure in a helper function is a failure of the test, too.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -145,19 +145,19 @@ fn json_camel() {
 }
 
 #[test]
-fn the_address_is_named_where_each_is_asked_for_itself() {
+fn the_address_is_logged_if_each_is_asked_separately() {
     let record = Record { address: Some("10.0.0.1:80".to_owned()), ..record() };
     let json = line(&log(LogFormat::Json, false), &record);
     assert!(json.ends_with(r#""Path":"/heartbeat/17","Address":"10.0.0.1:80"}"#), "{json}");
 }
 
 #[test]
-fn none_is_no_line() {
+fn the_format_none_logs_nothing() {
     assert_eq!(super::line(&log(LogFormat::None, true), &full()), None);
 }
 
 #[test]
-fn what_would_break_a_line_does_not() {
+fn tabs_line_feeds_and_long_errors_do_not_break_a_line() {
     let odd = Record { path: "/a\tb".to_owned(), verdict: invalid("ExactMatch: a\nb"), ..record() };
     assert_eq!(
         line(&log(LogFormat::TsvMin, true), &odd),

@@ -1,4 +1,4 @@
-//! One request as a line.
+//! Formats one request as a line.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::log::Log;
 use crate::record::Record;
 use crate::settings::LogFormat;
 
-/// A request as `log` formats it, without the last line feed; None if it formats nothing.
+/// The line of a request without the last line feed; `None` if the format of `log` is `None`.
 pub(crate) fn line(log: &Log, record: &Record) -> Option<String> {
     match log.format {
         LogFormat::TsvMin => Some(tsv(log, record, &short_columns(record))),
@@ -58,7 +58,7 @@ fn all_columns(log: &Log, record: &Record) -> Vec<String> {
 }
 
 fn tsv(log: &Log, record: &Record, columns: &[String]) -> String {
-    // A tab or a line feed out of a test file would make two columns or lines of one.
+    // A tab or a line feed from a test file would split a column or a line.
     let clean = |text: &String| text.replace(['\t', '\n', '\r'], " ");
     let mut line = columns.iter().map(clean).collect::<Vec<_>>().join("\t");
     if log.verbose_errors {
@@ -71,7 +71,7 @@ fn tsv(log: &Log, record: &Record, columns: &[String]) -> String {
 
 fn json(log: &Log, record: &Record, key: fn(&str) -> String) -> String {
     let mut fields = Map::new();
-    // What is false, 0 or missing is left out, as WebV does.
+    // Values that are false, 0 or missing are left out, as in WebV.
     let mut put = |name: &str, value: Value| {
         let empty = match &value {
             Value::Null => true,
@@ -118,12 +118,12 @@ fn json(log: &Log, record: &Record, key: fn(&str) -> String) -> String {
     Value::Object(fields).to_string()
 }
 
-// The date as .NET writes it: seven digits of a second.
+// The date as .NET writes it, with seven digits of the second.
 fn date(record: &Record) -> String {
     super::events::date(record.date)
 }
 
-// An error may quote a whole body; a log line must stay one that can be shipped.
+// An error may quote a whole body, but a log line must stay short enough for log shippers.
 fn shown(error: &str) -> std::borrow::Cow<'_, str> {
     if error.len() <= ERROR_BYTES_MAX {
         return error.into();

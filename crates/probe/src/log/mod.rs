@@ -17,20 +17,20 @@ use crate::settings::{LogFormat, Settings};
 /// Which requests are logged, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
-    /// Of the lines.
+    /// The format of the lines.
     pub format: LogFormat,
     /// Whether successes are logged.
     pub verbose: bool,
     /// Whether the texts of errors are logged.
     pub verbose_errors: bool,
-    /// For every line.
+    /// The region, which is in every line.
     pub region: Option<String>,
-    /// For every line.
+    /// The zone, which is in every line.
     pub zone: Option<String>,
 }
 
 impl Log {
-    /// As the settings say.
+    /// The log that the settings ask for.
     pub(crate) fn new(settings: &Settings) -> Self {
         Self {
             format: settings.log_format,
@@ -41,7 +41,7 @@ impl Log {
         }
     }
 
-    /// The line of a request, if it is one to be logged.
+    /// The line of a request, if it is to be logged.
     pub(crate) fn line(&self, record: &Record) -> Option<String> {
         if self.wants(record) { line(self, record) } else { None }
     }
@@ -52,7 +52,7 @@ impl Log {
     }
 }
 
-/// An object as a line of `format`: JsonCamel has other keys than Json.
+/// An object as a line of `format`; JsonCamel has other keys than Json.
 pub(crate) fn object(format: LogFormat, value: Value) -> String {
     match (format, value) {
         (LogFormat::JsonCamel, Value::Object(fields)) => {

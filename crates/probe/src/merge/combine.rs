@@ -1,4 +1,4 @@
-//! Adds results: sums, largest values, and what must be the same.
+//! Adds results: sums and largest values, and checks what must be the same.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,14 +8,15 @@ use jiff::Timestamp;
 use crate::load::report::{AddressReport, Latency, Part, Report, TargetReport, Times, per_second};
 use crate::load::sender::Sender;
 
-/// Loads that began further apart than this share of their time did not run together.
+/// Loads whose starts are further apart than this share of their time did not run together.
 const SPREAD_SHARE: f64 = 0.05;
 
-/// One result of all `results`.
+/// Combines all `results` into one.
 ///
 /// # Errors
 ///
-/// In a sentence: none at all, one with a rate and one without, a histogram that is none.
+/// A sentence that says why not: there is no result, only some have a rate, or a histogram is
+/// invalid.
 pub(super) fn combine(results: &[Report]) -> Result<Report, String> {
     let Some((first, others)) = results.split_first() else {
         return Err("there is no result to merge".to_owned());
@@ -67,7 +68,8 @@ pub(super) fn combine(results: &[Report]) -> Result<Report, String> {
     })
 }
 
-/// A warning if the merged loads did not run together: their sum was never sent at one time.
+/// A warning if the merged loads did not run together: the sum of their rates was never sent at one
+/// time.
 pub(super) fn spread(merged: &Report) -> Option<String> {
     let first = merged.parts.iter().map(|part| part.start).min()?;
     let last = merged.parts.iter().map(|part| part.start).max()?;
@@ -100,7 +102,7 @@ impl Window {
     }
 }
 
-/// A file may hold any number as its warm-up; one that is no time counts as 0.
+/// A file may contain any number as its warm-up; one that is no time counts as 0.
 fn measured_from(report: &Report) -> Timestamp {
     let warm_up = Duration::try_from_secs_f64(report.warm_up_s).unwrap_or_default();
     report.start.checked_add(warm_up).unwrap_or(report.start)
@@ -110,7 +112,7 @@ fn seconds(later: Timestamp, earlier: Timestamp) -> f64 {
     later.duration_since(earlier).as_secs_f64()
 }
 
-/// Each once, in the order of their first appearance. A merged result lists several already.
+/// Each text once, in the order of their first appearance. A merged result already lists several.
 fn listed<'r>(texts: impl Iterator<Item = &'r str>) -> String {
     let mut all: Vec<&str> = Vec::new();
     for text in texts.flat_map(|text| text.split(", ")) {
@@ -199,7 +201,7 @@ fn addresses(results: &[Report]) -> Result<Vec<AddressReport>, String> {
         .collect()
 }
 
-/// Those with the same key together, in the order of their first appearance; no group is empty.
+/// Groups of items with the same key, in the order of their first appearance; no group is empty.
 fn grouped<'r, T, K: PartialEq>(
     items: impl Iterator<Item = &'r T>,
     key: impl Fn(&T) -> K,
@@ -310,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_a_merged_load_is_from_the_first_begin_to_the_last_end() {
+    fn the_time_of_a_merged_load_is_from_the_first_start_to_the_last_end() {
         let mut early = of("a", None, 0);
         early.warm_up_s = 0.5;
         early.end += Duration::from_millis(500);
@@ -339,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn one_saturated_machine_makes_the_whole_doubtful() {
+    fn one_saturated_machine_makes_the_merged_result_saturated() {
         let mut results = [of("a", None, 0), of("b", None, 0)];
         assert_eq!(combine(&results).unwrap().saturated, None);
         results[0].saturated = Some(false);
@@ -352,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_added_is_refused() {
+    fn results_that_cannot_be_added_are_rejected() {
         assert!(combine(&[]).unwrap_err().contains("no result"));
         let mixed = [of("a", None, 0), of("b", Some(1.0), 0)];
         assert!(combine(&mixed).unwrap_err().contains("can not be added"));

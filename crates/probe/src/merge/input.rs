@@ -1,4 +1,4 @@
-//! Reads results: from a file that holds one, or from text in which each is a line.
+//! Reads results: from a file that contains one, or from text with one result per line.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 
 use crate::load::report::Report;
 
-/// A result takes a few kilobytes for each target and each address: this is thousands of results.
+/// A result takes a few kilobytes for each target and each address, so this is thousands of
+/// results.
 const INPUT_BYTES_MAX: u64 = 256 << 20;
-/// What stands for standard input.
+/// The file name that means standard input.
 const STANDARD_INPUT: &str = "-";
 
 /// Reads the results of all `files`, or those of standard input if there is no file.
 ///
 /// # Errors
 ///
-/// A message about a file that can not be read or holds no result.
+/// A message about a file that cannot be read or contains no result.
 pub(super) fn read_all(files: &[PathBuf]) -> Result<Vec<Report>, String> {
     let standard_input = [PathBuf::from(STANDARD_INPUT)];
     let files = if files.is_empty() { &standard_input[..] } else { files };
@@ -47,8 +48,8 @@ fn text_of(source: impl Read, bytes_max: u64) -> Result<String, String> {
     Ok(text)
 }
 
-/// One object, however it is spaced, or one a line. Logs of pods hold what went to standard error
-/// as well, and a prefix where they are asked for one: other lines are left out.
+/// The text is one object with any spacing, or has one object per line. Logs of pods also contain
+/// standard error, and perhaps a prefix in each line, so lines without an object are left out.
 fn results_of(text: &str) -> Result<Vec<Report>, String> {
     if let Ok(one) = serde_json::from_str(text) {
         return Ok(vec![one]);
@@ -68,7 +69,7 @@ fn results_of(text: &str) -> Result<Vec<Report>, String> {
     }
 }
 
-/// The object of a line, behind a prefix like `[pod/load-0-abcde/load] `.
+/// The object of a line, after a prefix like `[pod/load-0-abcde/load] `.
 fn object_of(line: &str) -> Option<&str> {
     let line = line.trim();
     let object = match line.split_once("] ") {
@@ -84,7 +85,7 @@ mod tests {
     use crate::load::report::tests::report;
 
     #[test]
-    fn a_result_may_be_spaced_in_any_way_or_be_a_line_among_others() {
+    fn a_result_may_have_any_spacing_or_be_a_line_among_others() {
         let one = report(Some(100.0));
         let line = serde_json::to_string(&one).unwrap();
         let pretty = serde_json::to_string_pretty(&one).unwrap();
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_no_result_is_refused_with_the_line() {
+    fn text_without_a_result_is_rejected_with_the_line() {
         for text in ["", "\n", "nothing here\n"] {
             assert!(results_of(text).unwrap_err().contains("no result"), "{text}");
         }
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn an_input_is_read_up_to_its_limit_and_refused_above_it() {
+    fn an_input_is_read_up_to_its_limit_and_rejected_above_it() {
         assert_eq!(text_of("12345".as_bytes(), 5).unwrap(), "12345");
         let why = text_of("123456".as_bytes(), 5).unwrap_err();
         assert!(why.contains("larger than 5 bytes"), "{why}");

@@ -1,7 +1,8 @@
-//! `heartbeat-probe merge`: one result of several, as if one process had sent all of it.
+//! `heartbeat-probe merge`: combines several results into one, as if one process had sent all of
+//! it.
 //!
-//! Percentiles can not be added. Each result holds its whole distributions; these are added, so the
-//! percentiles of the merged result are as exact as those of one load.
+//! Percentiles cannot be added. Each result contains its complete distributions; these are added,
+//! so the percentiles of the merged result are as exact as those of one load.
 //!
 //! `input` reads results, `combine` adds them up.
 
@@ -43,7 +44,7 @@ pub(crate) fn command() -> Command {
     MergeArgs::augment_args(Command::new("merge").bin_name(NAME)).next_line_help(true)
 }
 
-/// Merges, prints, and returns the exit code of the merged result, which is that of `load`.
+/// Merges, prints and returns the exit code of the merged result, by the rules of `load`.
 pub(crate) fn run(args: MergeArgs) -> ExitCode {
     match try_run(args) {
         Ok(code) => code,
@@ -60,7 +61,7 @@ fn try_run(args: MergeArgs) -> Result<ExitCode, String> {
     if let Some(warning) = combine::spread(&merged) {
         complain(NAME, format!("warning: {warning}"));
     }
-    // The files are opened last: one of them may be an input, too.
+    // The files are opened last, because one of them may also be an input.
     let outcome = Outcome::open(&args.outcome)?;
     if let Some(path) = &args.output {
         write(&merged, path)?;

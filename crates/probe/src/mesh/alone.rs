@@ -1,18 +1,18 @@
-//! Owns why a node has nobody to ask, in words, and what to do about it.
+//! Explains why a node has no neighbours, and what to do about it.
 
 use std::net::IpAddr;
 
-/// What was looked up, and what came of it.
+/// A look-up and its result.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Search<'a> {
     pub(super) name: &'a str,
-    /// Of the servers.
+    /// The port of the servers.
     pub(super) port: u16,
-    /// Why a look-up has failed.
+    /// Why a look-up failed.
     pub(super) error: Option<&'a str>,
-    /// Of both families.
+    /// The addresses of both families.
     pub(super) found: &'a [IpAddr],
-    /// Of this node, if it is known.
+    /// The address of this node, if it is known.
     pub(super) own: Option<IpAddr>,
 }
 
@@ -57,7 +57,7 @@ fn listed(found: &[IpAddr]) -> String {
     format!("{addresses} {}", words.join(", "))
 }
 
-/// Enough to see what they are.
+/// Enough addresses to recognize them.
 const LISTED_MAX: usize = 4;
 
 #[cfg(test)]
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_the_other_family_are_nobody_to_ask() {
+    fn addresses_of_the_other_family_are_no_neighbours() {
         let five = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"];
         let text = why_of(&five[..4], Some("fd00::1"), None);
         assert!(text.contains("10.0.0.3, 10.0.0.4. This node has fd00::1 (--self)"), "{text}");
@@ -98,7 +98,7 @@ mod tests {
         let text = why_of(&[], None, Some("no DNS server answered in time"));
         let start = "mesh.test could not be looked up: no DNS server answered in time.";
         assert!(text.starts_with(start), "{text}");
-        // What was found before still counts.
+        // Addresses that were found before still count.
         let text = why_of(&["10.0.0.1"], Some("10.0.0.1"), Some("no DNS server answered in time"));
         assert!(text.starts_with("mesh.test has the address 10.0.0.1"), "{text}");
     }

@@ -1,4 +1,4 @@
-//! The command line of `mesh`, and what is wrong with it.
+//! The command line of `mesh`, and the checks of its values.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -90,7 +90,7 @@ pub(crate) struct Service {
 pub(crate) struct Sizes(pub(crate) Vec<u64>);
 
 impl MeshArgs {
-    /// Everything that is asked of a neighbour, in turn.
+    /// Every kind of request to a neighbour, in the order of the turns.
     pub(crate) fn asks(&self) -> Vec<Ask> {
         let all = |sizes: &Sizes, direction| {
             sizes.0.iter().map(move |bytes| Ask { direction, bytes: *bytes }).collect::<Vec<_>>()
@@ -173,13 +173,13 @@ fn dns_server(text: &str) -> Result<SocketAddr, String> {
 /// The server's default.
 const SERVER_PORT: u16 = 8080;
 const DNS_PORT: u16 = 53;
-/// Every neighbour costs memory, sockets and series; a fault shows with ten.
+/// Every neighbour costs memory, sockets and series, and ten are enough to show a fault.
 pub(crate) const NEIGHBORS_MAX: usize = 100;
-/// What is asked every few seconds should not fill the network.
+/// Requests that are sent every few seconds should not fill the network.
 const SIZE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Each is a series per neighbour.
+/// Each size is a series per neighbour.
 pub(crate) const SIZES_MAX: usize = 6;
-/// Shorter ones are a load, for which `load` is the tool.
+/// Shorter intervals are a load, for which `load` is the tool.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_values_on_the_far_side_of_each_limit() {
+    fn rejects_values_beyond_each_limit() {
         let seven = "1,2,3,4,5,6,7";
         for wrong in [
             "",

@@ -6,17 +6,17 @@ use prometheus::{HistogramOpts, HistogramVec};
 
 use super::turns::Ask;
 
-/// How long requests take, by size, and by whether they stay within the zone: not by neighbour,
-/// whose histograms would be hundreds of series.
+/// The durations of requests, by size and by whether they stay within the zone. They are not kept
+/// by neighbour, because that would be hundreds of series.
 #[derive(Clone)]
 pub(crate) struct Durations(HistogramVec);
 
 impl Durations {
-    /// Nothing is measured yet.
+    /// Histograms without a value.
     ///
     /// # Errors
     ///
-    /// A name that can not be one, which is a defect of this program.
+    /// An invalid metric name, which is a defect of this program.
     pub(crate) fn new() -> prometheus::Result<Self> {
         let opts = HistogramOpts::new(
             "heartbeat_mesh_request_duration_seconds",
@@ -25,12 +25,12 @@ impl Durations {
         Ok(Self(HistogramVec::new(opts.buckets(SECONDS.to_vec()), &["size", "same_zone"])?))
     }
 
-    /// What a registry collects.
+    /// The collector for a registry.
     pub(super) fn collector(&self) -> HistogramVec {
         self.0.clone()
     }
 
-    /// Takes one in.
+    /// Adds one duration.
     pub(crate) fn observe(
         &self,
         ask: Ask,
@@ -48,5 +48,5 @@ impl Durations {
     }
 }
 
-/// From a fast switch to a request that is about to be given up.
+/// From a request over a fast switch to one that is about to time out.
 const SECONDS: [f64; 10] = [0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0];

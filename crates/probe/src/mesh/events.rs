@@ -1,4 +1,4 @@
-//! What is logged: one line for each change, none while nothing changes.
+//! Logs one line for each change, and none while nothing changes.
 
 use std::net::IpAddr;
 
@@ -14,17 +14,17 @@ pub(crate) struct Events {
     json: bool,
 }
 
-/// Something has changed.
+/// A change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Event {
-    /// What has.
+    /// What has changed.
     #[serde(rename = "event")]
     pub(crate) name: &'static str,
-    /// The neighbour, if it has told its name.
+    /// The neighbour, if it has reported its name.
     pub(crate) node: Option<String>,
     /// Its zone.
     pub(crate) zone: Option<String>,
-    /// Its address; none if the event is not about a neighbour.
+    /// Its address; `None` if the event is not about a neighbour.
     pub(crate) address: Option<IpAddr>,
     /// Why.
     pub(crate) error: Option<String>,
@@ -38,12 +38,12 @@ struct Dated<'a> {
 }
 
 impl Events {
-    /// As text, or as one JSON object a line.
+    /// Writes events as text, or as one JSON object per line.
     pub(crate) fn new(output: Output, json: bool) -> Self {
         Self { output, json }
     }
 
-    /// Writes one.
+    /// Writes one event.
     pub(crate) async fn tell(&self, event: &Event) {
         let date = format!("{:.3}", Timestamp::now());
         let line = if self.json { json(date, event) } else { text(&date, event) };
@@ -52,7 +52,7 @@ impl Events {
 }
 
 fn json(date: String, event: &Event) -> String {
-    // Keys are text and values are text or null: there is nothing that JSON could not hold.
+    // Keys are text and values are text or null, so JSON can represent them all.
     serde_json::to_string(&Dated { date, event }).unwrap_or_default()
 }
 
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_happened_to_whom_and_why() {
+    fn a_line_has_the_change_the_node_and_the_reason() {
         let line = text("D", &event());
         assert_eq!(line, "D down n2 10.0.0.2: GET 17: no connection within 5s");
         let bare = Event { name: "lookup-succeeded", ..Event::default() };
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn says_the_same_in_json() {
+    fn the_json_has_the_same() {
         assert_eq!(
             json("D".to_owned(), &event()),
             r#"{"date":"D","event":"down","node":"n2","zone":null,"address":"10.0.0.2","error":"#

@@ -1,7 +1,7 @@
-//! The view of the whole cluster: the reports of all nodes, asked for when somebody looks.
+//! The view of the whole cluster: asks all nodes for their reports when somebody opens the page.
 //!
-//! It runs on a thread of its own, so that a page costs the probes none of their time, and asks
-//! only addresses that the name service has named.
+//! It runs on a separate thread, so that a page does not delay the probes. It asks only addresses
+//! that came from the name service.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::report::{ClusterNode, ClusterReport, NodeReport, Own};
 use super::state::Mesh;
 use crate::client::{Capture, ClientError, Request, RequestBody, Target};
 
-/// Gathers, and keeps the result for a moment: ten people who look cost as much as one.
+/// Gathers the reports and keeps them for a moment, so that ten readers cost as much as one.
 pub(crate) struct Gatherer {
     mesh: Arc<Mesh>,
     port: u16,
@@ -28,9 +28,9 @@ impl Gatherer {
         Self { mesh, port, latest: Mutex::new(None) }
     }
 
-    /// What all nodes say, a few seconds old at most.
+    /// The reports of all nodes, a few seconds old at most.
     pub(crate) async fn cluster(&self) -> Arc<ClusterReport> {
-        // Whoever comes meanwhile waits, and finds what the first has gathered.
+        // A caller that comes meanwhile waits, and gets what the first has gathered.
         let mut latest = self.latest.lock().await;
         if let Some((at, report)) = &*latest
             && at.elapsed() < KEPT_FOR
@@ -46,7 +46,7 @@ impl Gatherer {
     }
 }
 
-/// Asks all `addresses`, except that of `own`, whose report is here already.
+/// Asks all `addresses` except that of `own`, whose report is known.
 fn gather(own: ClusterNode, addresses: &[IpAddr], port: u16) -> ClusterReport {
     let others: Vec<_> =
         addresses.iter().copied().filter(|address| Some(*address) != own.own.address).collect();
@@ -74,7 +74,7 @@ async fn ask_all(addresses: &[IpAddr], port: u16) -> Vec<ClusterNode> {
         let slots = Arc::clone(&slots);
         asked.spawn(async move {
             let answer = async {
-                // Never closed, so that it never fails.
+                // The semaphore is never closed, so this never fails.
                 let _slot = slots.acquire().await;
                 let limit =
                     tokio::time::timeout(NODE_TIME_MAX, ask(SocketAddr::new(address, port)));
@@ -115,13 +115,13 @@ fn silent(address: IpAddr, error: &str) -> ClusterNode {
     ClusterNode { own, peers: None, error: Some(error.to_owned()) }
 }
 
-/// A page that refreshes itself every few seconds asks anew.
+/// Shorter than the refresh interval of the page, so that each refresh asks anew.
 const KEPT_FOR: Duration = Duration::from_secs(3);
-/// For all nodes together: whoever looks waits no longer.
+/// The limit for all nodes together, because a reader waits for it.
 const GATHER_TIME_MAX: Duration = Duration::from_secs(2);
-/// For one, so that those which are silent leave the others their slots.
+/// The limit for one node, so that silent nodes free their slots for the others.
 const NODE_TIME_MAX: Duration = Duration::from_secs(1);
-/// Enough for a thousand nodes within the time, few enough for a default limit of descriptors.
+/// Enough for a thousand nodes that answer, and few enough for a default limit of descriptors.
 const CONCURRENT_MAX: usize = 64;
-/// A hundred neighbours need some sixty kilobytes.
+/// The report of a hundred neighbours has some sixty kilobytes.
 const REPORT_BYTES_MAX: usize = 256 * 1024;

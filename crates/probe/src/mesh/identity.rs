@@ -1,27 +1,27 @@
-//! Who a neighbour says it is. Must not trust it: names are bounded and printable.
+//! The name and zone that a neighbour reports. Must not trust them: they are limited and printable.
 
 use serde::Deserialize;
 
-/// Node and zone, as `/version?format=json` tells them.
+/// Node and zone, as `/version?format=json` reports them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(crate) struct Identity {
-    /// None if the server was not given a name.
+    /// `None` if the server was not given a name.
     #[serde(default)]
     pub(crate) node: Option<String>,
-    /// None if the server was not given a zone.
+    /// `None` if the server was not given a zone.
     #[serde(default)]
     pub(crate) zone: Option<String>,
 }
 
 impl Identity {
-    /// Reads the answer; none if it is not an object of JSON.
+    /// Parses the answer; `None` if it is not a JSON object.
     pub(crate) fn read(body: &[u8]) -> Option<Self> {
         let told: Self = serde_json::from_slice(body).ok()?;
         Some(Self { node: told.node.and_then(clean), zone: told.zone.and_then(clean) })
     }
 }
 
-/// A name that may stand in a label and on a page; none if there is nothing in it.
+/// A name that is fit for a label and for a page; `None` if it is empty.
 pub(crate) fn clean(name: String) -> Option<String> {
     let mut name: String = name.chars().filter(|letter| !letter.is_control()).collect();
     while name.len() > NAME_BYTES_MAX {
@@ -51,14 +51,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_such_an_object_tells_nothing() {
+    fn anything_else_than_such_an_object_has_no_identity() {
         for body in ["", "0.5.0\n", "5", "{\"node\":5}", "{"] {
             assert_eq!(read(body), None, "{body}");
         }
     }
 
     #[test]
-    fn bounds_names_and_drops_control_characters() {
+    fn limits_names_and_drops_control_characters() {
         assert_eq!(clean("a\n\u{7}b".to_owned()), Some("ab".to_owned()));
         assert_eq!(clean("n".repeat(253)).map(|name| name.len()), Some(253));
         assert_eq!(clean("n".repeat(254)).map(|name| name.len()), Some(253));

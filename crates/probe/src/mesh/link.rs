@@ -1,4 +1,4 @@
-//! One connection to a neighbour, and what both kernels say about its path.
+//! One connection to a neighbour, and the facts of both kernels about its path.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,20 +15,20 @@ use crate::timing::ServerTiming;
 /// An open connection.
 pub(super) struct Link {
     connection: Connection,
-    // A duplicate of its descriptor, to ask the kernel about it while HTTP owns the other one.
+    // A duplicate descriptor of the socket, to ask the kernel about it while HTTP owns the other.
     socket: OwnedFd,
-    // Bytes of IP and TCP headers in front of a segment.
+    // Bytes of the IP and TCP headers in front of a segment.
     headers: u32,
     seen_up: Segments,
     seen_down: Segments,
 }
 
 impl Link {
-    /// Connects. With `close` the server is asked to close after the first answer.
+    /// Connects. With `close`, the server is asked to close after the first answer.
     pub(super) async fn open(address: SocketAddr, close: bool) -> Result<Self, ClientError> {
         let failed = |source| ClientError::Connect { to: address.to_string(), source };
         let stream = TcpStream::connect(address).await.map_err(failed)?;
-        // Heads are small and written once: waiting to fill a segment only adds delay.
+        // Heads are small and written at once: waiting to fill a segment would only add delay.
         let _ = stream.set_nodelay(true);
         let socket = stream.as_fd().try_clone_to_owned().map_err(failed)?;
         let connection = Connection::over(stream, close).await?;
@@ -41,17 +41,17 @@ impl Link {
         })
     }
 
-    /// Whether another request may be sent on it.
+    /// Whether another request may be sent on the connection.
     pub(super) async fn is_reusable(&mut self) -> bool {
         self.connection.is_reusable().await
     }
 
-    /// Bytes received since it was opened.
+    /// Bytes received since the connection was opened.
     pub(super) fn bytes_received(&self) -> u64 {
         self.connection.bytes_received()
     }
 
-    /// Sends a request, and hands the body of the answer to `sink`.
+    /// Sends a request, and passes the body of the answer to `sink`.
     pub(super) async fn request(
         &mut self,
         request: &Request,
@@ -60,8 +60,8 @@ impl Link {
         self.connection.request(request, sink, &mut Phases::default()).await
     }
 
-    /// What has happened on the path since it was asked last. `server` is what the neighbour has
-    /// said in its last answer.
+    /// The facts about the path since the last call. `server` is what the neighbour has reported in
+    /// its last answer.
     pub(super) fn facts(&mut self, server: ServerTiming) -> PathFacts {
         let mut facts = PathFacts { path_mtu: server.path_mtu, ..PathFacts::default() };
         if let Ok(info) = tcp_info(self.socket.as_fd()) {
@@ -69,8 +69,8 @@ impl Link {
             let options = if info.has_timestamps { TIMESTAMPS } else { 0 };
             let own_mtu = own_mtu(info.path_mtu, info.mss, self.headers + options);
             facts.path_mtu = [own_mtu, server.path_mtu].into_iter().flatten().min();
-            // Retransmissions without the number of all segments would be a rate of nothing.
-            // Those without payload are acknowledgements, which are never sent again.
+            // A rate needs both numbers, so retransmissions count only if the sent segments are
+            // known. Those without payload are acknowledgements, which are never retransmitted.
             if let Some(sent) = info.data_segments_out.or(info.segments_out) {
                 let again = info.segments_retransmitted.into();
                 facts.up = since(&mut self.seen_up, Segments { sent: sent.into(), again });
@@ -83,17 +83,17 @@ impl Link {
     }
 }
 
-/// The largest packet that this side sends. The kernel takes the MTU of its own interface for that
-/// of the path; the segment size that the peer has announced tells of a smaller one at its end.
+/// The largest packet that this side sends. The kernel assumes the MTU of its own interface for the
+/// path; the segment size that the peer has announced shows a smaller one at its end.
 fn own_mtu(path_mtu: u32, segment: u32, headers: u32) -> Option<u32> {
     let by_segment = segment.saturating_add(headers);
-    // The segments of a loopback are bounded by windows instead.
+    // On loopback, the window limits the segments instead.
     let is_told = segment > 0 && path_mtu <= NETWORK_MTU_MAX;
     let mtu = if is_told { path_mtu.min(by_segment) } else { path_mtu };
     (mtu > 0).then_some(mtu)
 }
 
-/// How many there are more than those `seen`; a peer that counts backwards adds none.
+/// The increase since `seen`; if the peer's counters decrease, it is zero.
 fn since(seen: &mut Segments, now: Segments) -> Segments {
     let new = Segments {
         sent: now.sent.saturating_sub(seen.sent),
@@ -105,9 +105,9 @@ fn since(seen: &mut Segments, now: Segments) -> Segments {
 
 const HEADERS_V4: u32 = 20 + 20;
 const HEADERS_V6: u32 = 40 + 20;
-/// Above the jumbo frames of every network.
+/// More than the jumbo frames of any network.
 const NETWORK_MTU_MAX: u32 = 16 * 1024;
-/// RFC 7323, with its padding.
+/// RFC 7323: the option and its padding.
 const TIMESTAMPS: u32 = 12;
 
 #[cfg(test)]
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_what_is_new_on_a_connection() {
+    fn counts_only_what_is_new_on_a_connection() {
         let mut seen = Segments::default();
         let first = Segments { sent: 10, again: 1 };
         assert_eq!(since(&mut seen, first), first);

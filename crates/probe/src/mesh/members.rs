@@ -1,4 +1,4 @@
-//! The look-ups: who is behind the name, and who of them this node asks.
+//! Looks up which nodes are behind the name, and chooses which of them this node asks.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -14,7 +14,7 @@ use super::state::Mesh;
 use super::watch::{Watch, WatchSettings};
 use crate::stop::Stop;
 
-/// How neighbours are found, and how they are asked.
+/// How neighbours are found and asked.
 #[derive(Clone, Debug)]
 pub(super) struct MemberSettings {
     pub(super) name: String,
@@ -25,8 +25,8 @@ pub(super) struct MemberSettings {
     pub(super) watch: WatchSettings,
 }
 
-/// The addresses of both families. A family whose look-up fails keeps those it had: a name service
-/// that is silent takes no neighbour away.
+/// The addresses of both families. A family whose look-up fails keeps its addresses, so that a
+/// silent name service does not remove a neighbour.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Members {
     v4: Vec<IpAddr>,
@@ -34,7 +34,7 @@ pub(crate) struct Members {
 }
 
 impl Members {
-    /// Takes in what was found; returns what went wrong.
+    /// Stores the result of a look-up; returns its error.
     pub(crate) fn update(&mut self, found: Found) -> Option<String> {
         let mut error = None;
         for (known, found) in [(&mut self.v4, found.v4), (&mut self.v6, found.v6)] {
@@ -46,8 +46,8 @@ impl Members {
         error
     }
 
-    /// The addresses of one family: of `own`, if it is known, else IPv4 if there are any. A node of
-    /// a Service with both families has two addresses and is asked at one.
+    /// The addresses of one family: that of `own` if it is known, else IPv4 if there are any. In a
+    /// Service with both families, a node has two addresses and is asked at one.
     pub(crate) fn of_one_family(&self, own: Option<IpAddr>) -> &[IpAddr] {
         match own {
             Some(IpAddr::V4(_)) => &self.v4,
@@ -62,13 +62,13 @@ impl Members {
     }
 }
 
-/// Looks the name up again and again, and asks whoever is a neighbour, until `stop`.
+/// Looks the name up again and again, and asks the neighbours, until `stop`.
 pub(super) async fn follow(mesh: &Arc<Mesh>, settings: &MemberSettings, stop: &mut Stop) {
     let mut dns = Dns::new(settings.dns);
     let mut members = Members::default();
     let mut watches = Watches::default();
-    // A prober that is no member itself asks some nodes; which, only chance says, or all probers
-    // outside would ask the same.
+    // A prober that is no member gets a random place on the ring; otherwise all such probers would
+    // ask the same nodes.
     let elsewhere = IpAddr::V6(Ipv6Addr::from(fastrand::u128(..)));
     let mut own = settings.own_address;
     loop {
@@ -100,7 +100,8 @@ pub(super) async fn follow(mesh: &Arc<Mesh>, settings: &MemberSettings, stop: &m
         watches.start(&new, mesh, &settings.watch);
         let pause = async {
             tokio::time::sleep(jittered(LOOKUP_GAP_MIN.min(settings.lookup_interval))).await;
-            // Nothing to go by yet: the next answer may come at any time.
+            // Without a result, the next answer may change at any time, so the look-up is repeated
+            // soon.
             if error.is_some() || is_empty {
                 return;
             }
@@ -115,7 +116,7 @@ pub(super) async fn follow(mesh: &Arc<Mesh>, settings: &MemberSettings, stop: &m
     }
 }
 
-/// The tasks that ask, by whom they ask.
+/// The tasks that ask, by the address that they ask.
 #[derive(Default)]
 struct Watches(HashMap<IpAddr, AbortHandle>);
 
@@ -131,7 +132,7 @@ impl Watches {
     fn start(&mut self, new: &[IpAddr], mesh: &Arc<Mesh>, settings: &WatchSettings) {
         for (index, address) in new.iter().enumerate() {
             let place = SocketAddr::new(*address, settings.port);
-            // The prefix was checked with the command line: it can be written in HTTP.
+            // The prefix was checked with the command line, so it can be written in HTTP.
             if let Ok(watch) = Watch::new(Arc::clone(mesh), settings, place) {
                 let phase = settings.interval.mul_f64(index as f64 / new.len() as f64);
                 self.0.insert(*address, tokio::spawn(watch.run(phase)).abort_handle());
@@ -146,8 +147,8 @@ impl Drop for Watches {
     }
 }
 
-/// The address that is this host's own. The kernel answers without a packet: it sends to an address
-/// of its own from that same address.
+/// The first of `addresses` that belongs to this host. No packet is sent to find out: to a local
+/// address, the kernel sends from that same address.
 fn local_among(addresses: impl Iterator<Item = IpAddr>) -> Option<IpAddr> {
     let is_local = |address: &IpAddr| {
         let any: IpAddr = match address {
@@ -164,15 +165,16 @@ fn local_among(addresses: impl Iterator<Item = IpAddr>) -> Option<IpAddr> {
     addresses.filter(|address| !address.is_unspecified()).find(is_local)
 }
 
-/// Within a tenth, so that nodes that started together do not ask together for ever.
+/// Varies the interval by a tenth, so that nodes that started together do not always ask together.
 fn jittered(interval: Duration) -> Duration {
     interval.mul_f64(0.9 + 0.2 * fastrand::f64())
 }
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// Between two look-ups, whatever happens: as long as CoreDNS keeps an answer by default.
+/// The least time between two look-ups, unless `--lookup-interval` is shorter: CoreDNS gives the
+/// records of Services this TTL by default.
 const LOOKUP_GAP_MIN: Duration = Duration::from_secs(5);
-/// Any port does; nothing is sent.
+/// Any port will do, because nothing is sent.
 const DISCARD_PORT: u16 = 9;
 
 #[cfg(test)]
@@ -209,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_with_two_families_is_asked_by_one_of_them() {
+    fn a_node_with_two_families_is_asked_at_one_address() {
         let members = both();
         let own = |text: &str| text.parse().ok();
         assert_eq!(members.of_one_family(own("10.0.0.1")), members.v4);
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn look_ups_spread_within_a_tenth() {
+    fn look_up_intervals_vary_by_a_tenth() {
         let interval = Duration::from_secs(30);
         for _ in 0..100 {
             let jittered = jittered(interval);

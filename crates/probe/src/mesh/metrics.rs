@@ -1,5 +1,5 @@
-//! The metrics of the mesh. Each scrape makes them out of the present state, so the series of a
-//! node end when it is no longer a neighbour.
+//! The metrics of the mesh. Each scrape builds them from the current state, so the series of a node
+//! end when it is no longer a neighbour.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,11 +21,11 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// A page of everything that is known of `mesh` when it is asked for.
+    /// A page of everything that is known about `mesh` at the time of the request.
     ///
     /// # Errors
     ///
-    /// Names that collide, which is a defect of this program.
+    /// Metric names that collide, which is a defect of this program.
     pub(crate) fn new(
         mesh: &Arc<Mesh>,
         durations: &Durations,
@@ -39,7 +39,7 @@ impl Page {
         Ok(Self { registry })
     }
 
-    /// In Prometheus' text format.
+    /// The page in Prometheus' text format.
     pub(crate) fn text(&self) -> Vec<u8> {
         metrics::text(&self.registry)
     }
@@ -54,7 +54,7 @@ impl Collector for MeshCollector {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        // Names and labels are constants, so that building them can not fail.
+        // Names and labels are constants, so building them cannot fail.
         Families::of(&self.0.lock()).unwrap_or_default()
     }
 }
@@ -144,7 +144,7 @@ impl Families {
         let zone = neighbour.identity.zone.as_deref().unwrap_or_default();
         let peer = [name, zone];
         match neighbour.reach {
-            // One that was never asked is neither up nor down.
+            // A neighbour that was never asked is neither up nor down.
             Reach::Unknown => {}
             Reach::Up | Reach::Leaving(_) => self.up.with_label_values(&peer).set(1.0),
             Reach::Down => self.up.with_label_values(&peer).set(0.0),
@@ -160,7 +160,7 @@ impl Families {
         }
         let ways = [(Direction::Up, neighbour.up), (Direction::Down, neighbour.down)];
         for (direction, segments) in ways {
-            // A server that does not say what it has sent is not one that never sends again.
+            // A server that does not report its sent segments may still have retransmitted some.
             if segments.sent > 0 {
                 let labels = [name, zone, direction.name()];
                 self.retransmitted.with_label_values(&labels).inc_by(segments.again);
@@ -181,8 +181,8 @@ impl Families {
     }
 }
 
-/// What the neighbours are called. Two that claim the same name are told apart by their addresses:
-/// one series for both would be neither's.
+/// The names of the neighbours. If two claim the same name, their addresses are added, because they
+/// must not share a series.
 fn names<'a>(neighbours: impl Iterator<Item = &'a Neighbour>) -> Vec<String> {
     let neighbours: Vec<_> = neighbours.collect();
     let mut claims = HashMap::new();

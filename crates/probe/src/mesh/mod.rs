@@ -1,9 +1,10 @@
 //! `heartbeat-probe mesh`: every node watches the paths to its neighbours.
 //!
-//! Where things are: `args` is the command line, `dns` finds addresses, `ring` says who asks whom,
-//! `members` follows both (`alone` says why nobody was found), `watch` asks one neighbour over
-//! `link`s, in `turns`, `neighbour` is what is known of it, `state` of all. `report` is the JSON,
-//! `gather` asks the other nodes for theirs, `metrics` and `site` show it.
+//! `args` is the command line, `dns` finds addresses, `ring` decides which node asks which,
+//! `members` keeps both up to date (`alone` explains why there are no neighbours), `watch` asks one
+//! neighbour over `link`s, in `turns`. `neighbour` is what is known about one neighbour, `state`
+//! about all. `report` is the JSON, `gather` asks the other nodes for theirs, `metrics` and `site`
+//! show it.
 
 mod alone;
 mod args;
@@ -45,9 +46,9 @@ use site::MeshSite;
 use state::Mesh;
 use watch::WatchSettings;
 
-/// What a shell reports for SIGINT.
+/// What a shell reports for a program that SIGINT has ended.
 const EXIT_SECOND_SIGNAL: i32 = 130;
-/// Who complains.
+/// The name of the program in its messages.
 const NAME: &str = "heartbeat-probe mesh";
 
 /// The command line of `mesh`.
@@ -58,8 +59,8 @@ pub(crate) fn command() -> Command {
 /// Watches until a signal comes, or until the duration is over. It needs a runtime with I/O and
 /// time.
 ///
-/// The exit code is 0 after a signal. After `--duration` it is 0 if every path is well and 1 if one
-/// is not, or if there is none.
+/// The exit code is 0 after a signal, and 1 if it cannot start. After `--duration` it is 0 if every
+/// path is well, and 1 if one is not or if there is none.
 pub(crate) async fn run(args: MeshArgs) -> ExitCode {
     match watch(args).await {
         Ok(code) => code,
@@ -95,7 +96,7 @@ async fn watch(args: MeshArgs) -> Result<ExitCode, String> {
         format!("--port {}: can not listen: {error}; choose another port", args.port)
     })?;
     let peer_port = args.peer_port.unwrap_or(args.port);
-    // It serves what it knows from the start: there is nothing to wait for.
+    // The pages show what is known from the start, so the prober is ready at once.
     let readiness = web::Readiness::default();
     readiness.set(true);
     let site = MeshSite::new(Arc::clone(&mesh), page, peer_port);

@@ -1,4 +1,4 @@
-//! What this node knows of one neighbour. Must not do I/O.
+//! What this node knows about one neighbour. Must not do I/O.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -11,28 +11,28 @@ use super::samples::{RecentSegments, Samples, Segments};
 use super::turns::{Ask, Direction, Turn};
 use crate::fault::Fault;
 
-/// A neighbour and everything measured of the path to it.
+/// A neighbour, and all measurements of the path to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Neighbour {
-    /// Where it is asked.
+    /// The address at which it is asked.
     pub(crate) address: IpAddr,
-    /// Who it is; empty before it has told.
+    /// Its name and zone; empty until it has reported them.
     pub(crate) identity: Identity,
     /// Whether it answers.
     pub(crate) reach: Reach,
-    /// One for each ask, in their order.
+    /// One state for each kind of request, in the order of the turns.
     pub(crate) asks: Vec<AskState>,
-    /// As this kernel smooths it.
+    /// The round-trip time, as this kernel smooths it.
     pub(crate) rtt: Option<Duration>,
-    /// Of the direction in which it is smaller.
+    /// Bytes of the largest IP packet, of the direction in which it is smaller.
     pub(crate) path_mtu: Option<u32>,
-    /// Bits a second of the last download of the largest size that is asked for.
+    /// Bits per second of the last download of the largest size.
     pub(crate) throughput_bps: Option<u64>,
-    /// Since it is a neighbour: what this node has sent to it.
+    /// The segments that this node has sent to it since it became a neighbour.
     pub(crate) up: Segments,
-    /// What it has sent to this node, as it says.
+    /// The segments that it has sent to this node, as it reports.
     pub(crate) down: Segments,
-    /// In the order of the faults.
+    /// The number of errors of each fault, in the order of `Fault::ALL`.
     pub(crate) errors: [u64; Fault::ALL.len()],
     recent: RecentSegments,
     last_error: Option<(Timestamp, String)>,
@@ -41,69 +41,69 @@ pub(crate) struct Neighbour {
 /// Whether a neighbour answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// It was not asked yet.
+    /// It was never asked.
     Unknown,
-    /// It does.
+    /// It answers.
     Up,
-    /// It has said that it is about to leave (503 on `/readyz`), and when that was.
+    /// It has reported that it is about to leave (503 on `/readyz`), first at this time.
     Leaving(Instant),
-    /// It does not.
+    /// It does not answer.
     Down,
 }
 
-/// What is known of one kind of request.
+/// What is known about one kind of request.
 #[derive(Clone, Debug)]
 pub(crate) struct AskState {
-    /// Which kind.
+    /// The kind of request.
     pub(crate) ask: Ask,
     /// How long the last answer took.
     pub(crate) last: Option<Duration>,
     /// The latest durations.
     pub(crate) samples: Samples,
     failed: bool,
-    /// How often in a row a connection stood and not one byte of an answer came.
+    /// How many requests in a row had a connection but not one byte of an answer's body.
     swallowed: u32,
 }
 
-/// What came of a request.
+/// The result of a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
-    /// What was asked.
+    /// The request.
     pub(crate) turn: Turn,
-    /// How long the answer took on its open connection, or what is wrong.
+    /// How long the answer took on the open connection, or what is wrong.
     pub(crate) result: Result<Duration, Failure>,
-    /// What is known of the path from it.
+    /// What it has shown about the path.
     pub(crate) path: PathFacts,
-    /// Whether the neighbour answers, as far as this request tells.
+    /// Whether the neighbour answers, as far as this request shows.
     pub(crate) reach: Reach,
 }
 
 /// What is wrong with an answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
-    /// In one word.
+    /// The kind of failure.
     pub(crate) fault: Fault,
-    /// In words.
+    /// The failure in words.
     pub(crate) text: String,
-    /// Whether a connection stood, the time was over, and no byte of an answer had come.
+    /// Whether the time limit passed on an open connection without any byte of the answer's body.
     pub(crate) swallowed: bool,
 }
 
-/// What the two kernels say about the path.
+/// The facts of both kernels about the path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PathFacts {
     /// The smoothed round-trip time.
     pub(crate) rtt: Option<Duration>,
-    /// Bytes of the largest packet, of the direction in which it is smaller.
+    /// Bytes of the largest IP packet, of the direction in which it is smaller.
     pub(crate) path_mtu: Option<u32>,
-    /// What this node has sent for this request.
+    /// The segments that this node has sent for this request.
     pub(crate) up: Segments,
-    /// What the neighbour has sent for it.
+    /// The segments that the neighbour has sent for it.
     pub(crate) down: Segments,
 }
 
 impl Neighbour {
-    /// Nothing is known yet.
+    /// A neighbour of which nothing is known yet.
     pub(crate) fn new(address: IpAddr, asks: &[Ask], now: Instant) -> Self {
         let state = |ask: &Ask| AskState {
             ask: *ask,
@@ -128,7 +128,7 @@ impl Neighbour {
         }
     }
 
-    /// Takes note of what came of a request. One to a neighbour that is leaving is no error.
+    /// Stores the result of a request. A failed request to a neighbour that is leaving is no error.
     pub(crate) fn note(&mut self, outcome: &Outcome, now: Instant, date: Timestamp) {
         self.note_path(&outcome.path, now);
         self.reach = outcome.reach;
@@ -152,13 +152,13 @@ impl Neighbour {
         }
     }
 
-    /// Whether small requests pass and large ones are swallowed: a packet above some size does not
-    /// arrive, and nobody says so (RFC 2923).
+    /// Whether small requests pass and large ones get no answer: packets above some size are lost
+    /// without an ICMP error (RFC 2923).
     pub(crate) fn has_black_hole(&self) -> bool {
         self.black_hole(Direction::Down) || self.black_hole(Direction::Up)
     }
 
-    /// The same, of one direction.
+    /// The same for one direction.
     pub(crate) fn black_hole(&self, direction: Direction) -> bool {
         let small_pass = self.asks.iter().filter(|state| state.ask.is_small());
         let small_pass = small_pass.clone().any(|state| state.last.is_some())
@@ -169,11 +169,11 @@ impl Neighbour {
             return false;
         }
         let swallowed: Vec<_> = large.map(|state| state.swallowed).collect();
-        // One may be a coincidence.
+        // A single one may be chance.
         swallowed.iter().all(|times| *times > 0) && swallowed.iter().sum::<u32>() > 1
     }
 
-    /// As it stands in `/mesh.json`.
+    /// Its entry in `/mesh.json`.
     pub(crate) fn report(&self, now: Instant, date: Timestamp) -> Peer {
         let recent = self.recent.sum(now);
         let told = |number: u64| (recent.sent > 0).then_some(number);
@@ -203,8 +203,8 @@ impl Neighbour {
         }
     }
 
-    /// The last error of the last quarter of an hour, with its time; that it is leaving
-    /// comes first.
+    /// The last error of the last quarter of an hour, with its time. If the neighbour is leaving,
+    /// that is reported instead.
     fn last_error(&self, date: Timestamp) -> Option<String> {
         if matches!(self.reach, Reach::Leaving(_)) {
             return Some(LEAVING.to_owned());
@@ -235,7 +235,7 @@ impl Neighbour {
 }
 
 impl Reach {
-    /// For events.
+    /// The name in events.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
@@ -246,9 +246,9 @@ impl Reach {
     }
 }
 
-/// What stands for the error of a neighbour that is about to leave.
+/// What is reported instead of an error of a neighbour that is about to leave.
 pub(crate) const LEAVING: &str = "is leaving: its /readyz says 503";
-/// Older ones say nothing about the path as it is.
+/// Older errors say nothing about the present path.
 const ERROR_AGE_MAX: Duration = Duration::from_secs(15 * 60);
 
 #[cfg(test)]
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_known_of_one_that_was_not_asked() {
+    fn nothing_is_known_about_a_neighbour_that_was_not_asked() {
         let peer = Seen::new().report();
         assert_eq!((peer.up, peer.sent, peer.rtt_us, peer.last_error), (None, None, None, None));
         assert!(peer.latency_us.0.is_empty() && !peer.black_hole);
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn throughput_is_that_of_the_largest_download_only() {
+    fn throughput_is_that_of_the_largest_download() {
         let mut seen = Seen::new();
         for index in [0, 1, 2, 4, 5] {
             seen.good(index);
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_counted_and_said_in_words_for_a_quarter_of_an_hour() {
+    fn a_failure_is_counted_and_reported_for_a_quarter_of_an_hour() {
         let mut seen = Seen::new();
         seen.bad(2, false, Reach::Down);
         let peer = seen.report();
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_to_one_that_is_leaving_is_no_error() {
+    fn failures_of_a_leaving_neighbour_are_no_errors() {
         let mut seen = Seen::new();
         seen.good(0);
         seen.bad(1, true, Reach::Leaving(seen.now));
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn small_ones_that_pass_and_large_ones_that_are_swallowed_are_a_black_hole() {
+    fn small_requests_that_pass_and_large_ones_without_an_answer_are_a_black_hole() {
         let mut seen = Seen::new();
         for (index, result) in ["good", "good", "bad", "bad", "good", "good"].iter().enumerate() {
             assert!(!seen.neighbour.has_black_hole(), "too early: {index}");
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_may_fill_a_packet_with_its_head_says_nothing_about_small_ones() {
+    fn a_request_that_may_fill_a_packet_does_not_count_as_small() {
         let mut seen = Seen::new();
         seen.good(0);
         for index in [1, 2, 3] {
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn one_large_upload_has_to_be_swallowed_twice() {
+    fn one_large_upload_must_stay_without_an_answer_twice() {
         let mut seen = Seen::new();
         seen.good(0);
         seen.bad(5, true, Reach::Up);
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_down_or_loses_or_answers_a_part_has_no_black_hole() {
+    fn a_neighbour_that_is_down_or_answers_in_part_has_no_black_hole() {
         for (small_fails, swallowed, reach) in
             [(true, true, Reach::Up), (false, false, Reach::Up), (false, true, Reach::Down)]
         {
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn segments_of_both_ways_are_counted_and_summed() {
+    fn segments_of_both_directions_are_counted_and_summed() {
         let mut seen = Seen::new();
         let turn = Turn { index: 0, ask: seen.neighbour.asks[0].ask, fresh: false };
         let path = PathFacts {

@@ -1,4 +1,4 @@
-//! The shapes of `/mesh.json` and `/cluster.json`: written by this prober, read from others.
+//! The JSON of `/mesh.json` and `/cluster.json`, which this prober writes and reads from others.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::args::{NEIGHBORS_MAX, SIZES_MAX};
 use super::identity::clean;
 
-/// What one node knows of its neighbours.
+/// What one node knows about its neighbours.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct NodeReport {
     /// The node itself.
@@ -37,11 +37,11 @@ pub(crate) struct ClusterNode {
 /// All nodes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct ClusterReport {
-    /// In no order.
+    /// The nodes in no particular order.
     pub nodes: Vec<ClusterNode>,
 }
 
-/// Who a node is.
+/// The identity of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Own {
     /// Its name.
@@ -58,34 +58,34 @@ pub(crate) struct Own {
 /// A neighbour as a node sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Peer {
-    /// Its name, if it has told one.
+    /// Its name, if it has reported one.
     pub node: Option<String>,
-    /// Its zone, if it has told one.
+    /// Its zone, if it has reported one.
     pub zone: Option<String>,
     /// Its address.
     pub address: IpAddr,
-    /// Whether it answers; none before it was asked for the first time.
+    /// Whether it answers; null before it was first asked.
     pub up: Option<bool>,
-    /// What the last error of the last quarter of an hour was, and when.
+    /// The last error within the last quarter of an hour, with its time.
     pub last_error: Option<String>,
     /// The round-trip time, as this kernel smooths it.
     pub rtt_us: Option<u64>,
-    /// Of the latest requests, by size.
+    /// Latencies of the latest requests, by size.
     pub latency_us: Latencies,
-    /// Of the last download of the largest size.
+    /// Throughput of the last download of the largest size.
     pub throughput_bps: Option<u64>,
-    /// Segments sent again lately, both ways.
+    /// Segments retransmitted recently, in both directions.
     pub retransmitted: Option<u64>,
-    /// Segments sent lately, both ways.
+    /// Segments sent recently, in both directions.
     pub sent: Option<u64>,
-    /// Bytes of the largest packet, of the direction in which it is smaller.
+    /// Bytes of the largest IP packet, of the direction in which it is smaller.
     pub path_mtu: Option<u32>,
-    /// Whether small requests pass and large ones do not, in one direction at least.
+    /// Whether small requests pass and large ones do not, in at least one direction.
     pub black_hole: bool,
-    /// The same of what the neighbour sends to the node.
+    /// The same for packets from the neighbour to the node.
     #[serde(default)]
     pub black_hole_down: bool,
-    /// The same of what the node sends to the neighbour.
+    /// The same for packets from the node to the neighbour.
     #[serde(default)]
     pub black_hole_up: bool,
 }
@@ -99,13 +99,13 @@ pub(crate) struct Latencies(pub Vec<(String, Latency)>);
 pub(crate) struct Latency {
     /// The median.
     pub p50: u64,
-    /// 99 of 100 are shorter.
+    /// The time that 99 of 100 requests do not exceed.
     pub p99: u64,
 }
 
 impl NodeReport {
-    /// Reads what the prober at `address` has answered; none if it is no such report. Everything
-    /// that could be large or strange is bounded.
+    /// Parses what the prober at `address` has answered; `None` if it is no such report. Everything
+    /// that could be large or strange is limited.
     pub(crate) fn read(body: &[u8], address: IpAddr) -> Option<Self> {
         let mut report: Self = serde_json::from_slice(body).ok()?;
         if report.peers.len() > NEIGHBORS_MAX {
@@ -113,7 +113,8 @@ impl NodeReport {
         }
         report.own.node = report.own.node.and_then(clean);
         report.own.zone = report.own.zone.and_then(clean);
-        // It may be mistaken about its address, and that is what it is known by.
+        // A node may be wrong about its own address, and others know it by the address that was
+        // asked.
         report.own.address = Some(address);
         for peer in &mut report.peers {
             peer.node = peer.node.take().and_then(clean);
@@ -131,24 +132,24 @@ impl From<NodeReport> for ClusterNode {
 }
 
 impl Own {
-    /// What it is called: its name, else its address.
+    /// Its name, or else its address.
     pub(crate) fn label(&self) -> String {
         label(self.node.as_deref(), self.address)
     }
 }
 
 impl Peer {
-    /// What it is called: its name, else its address.
+    /// Its name, or else its address.
     pub(crate) fn label(&self) -> String {
         label(self.node.as_deref(), Some(self.address))
     }
 
-    /// The quantiles of the smallest size that was asked for: what a round trip costs.
+    /// The quantiles of the first size that is asked for, by default the smallest.
     pub(crate) fn smallest(&self) -> Option<Latency> {
         self.latency_us.0.first().map(|(_, latency)| *latency)
     }
 
-    /// The share of segments that were sent again lately, if there were enough to tell.
+    /// The share of segments that were retransmitted recently, if there were enough for a rate.
     pub(crate) fn loss(&self) -> Option<f64> {
         let (again, sent) = (self.retransmitted?, self.sent?);
         (sent >= SEGMENTS_MIN).then(|| again as f64 / sent as f64)
@@ -199,7 +200,7 @@ impl<'de> Visitor<'de> for InOrder {
     }
 }
 
-/// One in fewer is no rate.
+/// With fewer segments, a single retransmission would distort the rate.
 const SEGMENTS_MIN: u64 = 100;
 
 #[cfg(test)]
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_what_it_reads() {
+    fn reads_back_what_it_writes() {
         let report = NodeReport::read(ONE.as_bytes(), at()).unwrap();
         assert_eq!(report.peers[0].latency_us.0[1].0, "1048576");
         let written = serde_json::to_string(&report).unwrap();
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_prober_does_not_say_in_which_direction_large_packets_disappear() {
+    fn an_older_prober_does_not_report_the_direction_of_a_black_hole() {
         let ways = r#","black_hole_down":false,"black_hole_up":false"#;
         let flat: String = ONE.split_whitespace().collect();
         let older = flat.replace(ways, "").replace(r#"hole":false"#, r#"hole":true"#);
@@ -235,14 +236,14 @@ mod tests {
     }
 
     #[test]
-    fn knows_a_node_by_the_address_that_was_asked_and_not_by_what_it_says() {
+    fn knows_a_node_by_the_address_that_was_asked() {
         let other = IpAddr::from([10, 0, 0, 9]);
         let report = NodeReport::read(ONE.as_bytes(), other).unwrap();
         assert_eq!(report.own.address, Some(other));
     }
 
     #[test]
-    fn bounds_what_a_peer_says() {
+    fn limits_what_a_peer_reports() {
         let mut report = NodeReport::read(ONE.as_bytes(), at()).unwrap();
         report.peers[0].last_error = Some("e".repeat(10_000));
         report.peers = vec![report.peers[0].clone(); NEIGHBORS_MAX];

@@ -1,8 +1,8 @@
-//! Who asks whom: every address has a place on a ring, and asks those that follow it.
+//! Decides which node asks which: every address has a place on a ring, and asks its successors.
 //!
-//! All nodes see the same addresses and hash them alike, so that they agree without a word. Each is
-//! asked by as many as it asks, and one that joins or leaves changes the edges of its predecessors
-//! only.
+//! All nodes see the same addresses and hash them in the same way, so that they agree without
+//! communication. Each is asked by as many nodes as it asks. A node that joins or leaves changes
+//! only whom its predecessors ask.
 
 use std::net::IpAddr;
 
@@ -13,9 +13,9 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Gives every address its place. One that is there twice has one place. Beyond
-    /// [`ADDRESSES_MAX`] those with the largest hashes are left out, so that all nodes leave out
-    /// the same.
+    /// Gives every address its place. An address that occurs twice has one place. Beyond
+    /// [`ADDRESSES_MAX`], those with the largest hashes are left out, so that all nodes leave out
+    /// the same ones.
     pub fn new(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         let mut places: Vec<_> =
             addresses.into_iter().map(|address| (place(address), address)).collect();
@@ -25,7 +25,7 @@ impl Ring {
         Self { places }
     }
 
-    /// The next `count` addresses behind `of`, which need not be on the ring itself.
+    /// The next `count` addresses after `of`, which need not be on the ring itself.
     pub fn successors(&self, of: IpAddr, count: usize) -> Vec<IpAddr> {
         let start = self.places.partition_point(|at| *at <= (place(of), of));
         let (before, behind) = self.places.split_at(start);
@@ -49,9 +49,9 @@ impl Ring {
     }
 }
 
-/// FNV-1a over the bytes of the address, then the finalizer of SplitMix64: neighbouring addresses
-/// come to lie far apart. The standard library's hash may change with its version, and nodes of two
-/// versions must agree.
+/// FNV-1a over the bytes of the address, then the finalizer of SplitMix64, which places
+/// neighbouring addresses far apart. The standard library's hash may change with its version, and
+/// nodes of two versions must agree.
 fn place(address: IpAddr) -> u64 {
     let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     let start = 0xcbf2_9ce4_8422_2325;
@@ -64,7 +64,7 @@ fn place(address: IpAddr) -> u64 {
     hash ^ (hash >> 31)
 }
 
-/// What one DNS message over TCP can hold (64 KiB, 16 bytes a record): more can not be found.
+/// The limit of one DNS message over TCP (64 KiB, 16 bytes per record): no look-up finds more.
 pub const ADDRESSES_MAX: usize = 4096;
 
 #[cfg(test)]
@@ -78,12 +78,12 @@ mod tests {
 
     #[test]
     fn a_place_never_changes_between_versions() {
-        // Figures of this rule, not of this code: a node of another version has the same.
+        // These figures were computed from the rule, so that nodes of other versions have the same.
         assert_eq!(place(IpAddr::from([10, 0, 0, 1])), 0xe7a7_7091_5e3a_6bb4);
     }
 
     #[test]
-    fn follows_the_ring_around_its_end_and_leaves_itself_out() {
+    fn goes_on_at_the_beginning_of_the_ring_and_leaves_itself_out() {
         let ring = Ring::new((0..5).map(address));
         let order: Vec<_> = ring.addresses().collect();
         assert_eq!(ring.successors(order[3], 3), [order[4], order[0], order[1]]);
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_not_on_the_ring_yet_has_neighbours_all_the_same() {
+    fn an_address_that_is_not_on_the_ring_has_neighbours() {
         let ring = Ring::new((0..5).map(address));
         assert_eq!(ring.successors(address(77), 3).len(), 3);
     }
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_alone_with_itself() {
+    fn a_single_node_is_not_its_own_neighbour() {
         assert!(Ring::new([address(1)]).successors(address(1), 10).is_empty());
         assert!(Ring::default().successors(address(1), 10).is_empty());
     }

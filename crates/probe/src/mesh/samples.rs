@@ -1,4 +1,4 @@
-//! What is remembered of many measurements: a bounded number of the latest.
+//! Keeps a limited number of the latest measurements.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -14,12 +14,12 @@ pub(crate) struct Samples {
 pub(crate) struct Quantiles {
     /// The median.
     pub(crate) p50: u64,
-    /// 99 of 100 are shorter.
+    /// The time that 99 of 100 requests do not exceed.
     pub(crate) p99: u64,
 }
 
 impl Samples {
-    /// Remembers one, and forgets the oldest if there are too many.
+    /// Adds a duration, and removes the oldest if there are too many.
     pub(crate) fn add(&mut self, duration: Duration) {
         if self.latest.len() == SAMPLES_MAX {
             self.latest.pop_front();
@@ -27,16 +27,16 @@ impl Samples {
         self.latest.push_back(u32::try_from(duration.as_micros()).unwrap_or(u32::MAX));
     }
 
-    /// In the order in which they came.
+    /// The durations in the order in which they were added.
     pub(crate) fn in_order(&self) -> impl ExactSizeIterator<Item = u32> + '_ {
         self.latest.iter().copied()
     }
 
-    /// None if there is no sample yet.
+    /// `None` if there is no sample yet.
     pub(crate) fn quantiles(&self) -> Option<Quantiles> {
         let mut sorted: Vec<_> = self.latest.iter().copied().collect();
         sorted.sort_unstable();
-        // The nearest rank: the smallest sample that so many of 100 do not exceed.
+        // Nearest rank: the smallest sample that `percent` of all do not exceed.
         let of = |percent: usize| {
             let rank = (sorted.len() * percent).div_ceil(100);
             sorted.get(rank.checked_sub(1)?).map(|micros| u64::from(*micros))
@@ -45,12 +45,12 @@ impl Samples {
     }
 }
 
-/// Segments that were sent, and that were sent again.
+/// Numbers of segments that were sent and retransmitted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Segments {
-    /// All of them.
+    /// All segments, including retransmissions.
     pub(crate) sent: u64,
-    /// Those sent again.
+    /// Retransmissions.
     pub(crate) again: u64,
 }
 
@@ -62,7 +62,7 @@ impl Segments {
     }
 }
 
-/// Segments of the last quarter of an hour, or up to two of them.
+/// Segments of the last 15 to 30 minutes.
 #[derive(Clone, Debug)]
 pub(crate) struct RecentSegments {
     before: Segments,
@@ -71,18 +71,18 @@ pub(crate) struct RecentSegments {
 }
 
 impl RecentSegments {
-    /// None yet.
+    /// No segments yet.
     pub(crate) fn new(now: Instant) -> Self {
         Self { before: Segments::default(), current: Segments::default(), began: now }
     }
 
-    /// Counts more of them.
+    /// Adds segments.
     pub(crate) fn add(&mut self, segments: Segments, now: Instant) {
         self.turn(now);
         self.current.add(segments);
     }
 
-    /// How many there are.
+    /// The sum of the recent segments.
     pub(crate) fn sum(&self, now: Instant) -> Segments {
         let mut recent = self.clone();
         recent.turn(now);
@@ -101,9 +101,9 @@ impl RecentSegments {
     }
 }
 
-/// An hour of one size at the default interval.
+/// About an hour of one size with the default interval and sizes.
 pub(crate) const SAMPLES_MAX: usize = 128;
-/// Loss of longer ago says nothing about the path as it is.
+/// Older losses say nothing about the present path.
 const WINDOW: Duration = Duration::from_secs(15 * 60);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What is served on the prober's port, and by which path.
+//! The pages on the prober's port, by path.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub(crate) struct MeshSite {
 }
 
 impl MeshSite {
-    /// Pages of what `mesh` knows; other nodes' probers answer on `port`.
+    /// The pages of `mesh`; the probers of other nodes listen on `port`.
     pub(crate) fn new(mesh: Arc<Mesh>, metrics: metrics::Page, port: u16) -> Self {
         let gatherer = Gatherer::new(Arc::clone(&mesh), port);
         Self { mesh, metrics: Arc::new(metrics), gatherer }
@@ -67,7 +67,7 @@ impl Site for MeshSite {
     }
 }
 
-/// Renders on a thread of its own: the one that probes has better things to do.
+/// Renders on a separate thread, because this one sends the requests.
 async fn rendered(
     content_type: &'static str,
     render: impl FnOnce() -> Vec<u8> + Send + 'static,
@@ -77,13 +77,13 @@ async fn rendered(
 }
 
 fn json(report: &impl serde::Serialize) -> Vec<u8> {
-    // Keys are text and numbers are finite: there is nothing that JSON could not hold.
+    // Keys are text and numbers are finite, so JSON can represent them all.
     let mut text = serde_json::to_vec(report).unwrap_or_default();
     text.push(b'\n');
     text
 }
 
-/// The two ends that a link names; none if they are not two nodes of this cluster.
+/// The two ends in the query of a link; `None` if they are not two nodes of this cluster.
 fn pair(query: &str, report: &ClusterReport) -> Option<(IpAddr, IpAddr)> {
     let value = |name: &str| {
         let mut parts = query.split('&').filter_map(|part| part.split_once('='));

@@ -1,4 +1,4 @@
-//! What this node knows: who its neighbours are, and what was measured of them.
+//! The state of this node: its neighbours, and what was measured of the paths to them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use super::report::{ClusterNode, NodeReport, Own};
 use super::ring::Ring;
 use super::turns::Ask;
 
-/// Shared by everybody who asks, and by the pages.
+/// Shared by all tasks that ask, and by the pages.
 pub(crate) struct Mesh {
     asks: Vec<Ask>,
     state: Mutex<State>,
@@ -25,7 +25,7 @@ pub(crate) struct Mesh {
     doubt: Notify,
 }
 
-/// Everything behind the lock, which is held for moments only.
+/// The state behind the lock, which is held only briefly.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) own: Own,
@@ -34,7 +34,7 @@ pub(super) struct State {
     pub(super) lookups: Lookups,
 }
 
-/// How the name service does.
+/// The results of the look-ups.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lookups {
     pub(super) done: u64,
@@ -45,13 +45,13 @@ pub(super) struct Lookups {
 }
 
 impl Mesh {
-    /// Nothing is known yet but `own`.
+    /// A state in which only `own` is known.
     pub(super) fn new(own: Own, asks: Vec<Ask>, durations: Durations, events: Events) -> Self {
         let state = Mutex::new(State { own, ..State::default() });
         Self { asks, state, durations, events, doubt: Notify::new() }
     }
 
-    /// As `/mesh.json` shows it.
+    /// The content of `/mesh.json`.
     pub(crate) fn report(&self) -> NodeReport {
         let state = self.lock();
         let (now, date) = (Instant::now(), Timestamp::now());
@@ -59,22 +59,22 @@ impl Mesh {
         NodeReport { own: state.own.clone(), peers: peers.collect() }
     }
 
-    /// Every address of the name.
+    /// Every address on the ring.
     pub(crate) fn addresses(&self) -> Vec<IpAddr> {
         self.lock().ring.addresses().collect()
     }
 
-    /// Why the name could not be looked up, if the last look-up failed.
+    /// Why the last look-up failed, if it did.
     pub(crate) fn lookup_error(&self) -> Option<String> {
         self.lock().lookups.last_error.clone()
     }
 
-    /// Why this node has no neighbours, once it has looked for some and found none.
+    /// Why this node has no neighbours, if its last look-up found none.
     pub(crate) fn alone(&self) -> Option<String> {
         self.lock().lookups.alone.clone()
     }
 
-    /// The latest durations of the smallest download, by neighbour.
+    /// The latest durations of the first size that is downloaded, by neighbour.
     pub(crate) fn latest(&self) -> BTreeMap<IpAddr, Vec<u32>> {
         let state = self.lock();
         let latest = |neighbour: &Neighbour| {
@@ -84,7 +84,7 @@ impl Mesh {
         state.neighbours.iter().map(|(address, neighbour)| (*address, latest(neighbour))).collect()
     }
 
-    /// The report of this node for the cluster's.
+    /// The report of this node for `/cluster.json`.
     pub(crate) fn own_node(&self) -> ClusterNode {
         self.report().into()
     }
@@ -93,7 +93,7 @@ impl Mesh {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until somebody doubts that a neighbour is still there.
+    /// Waits until a neighbour is down, which may no longer exist.
     pub(super) async fn doubted(&self) {
         self.doubt.notified().await;
     }
@@ -136,7 +136,8 @@ impl Mesh {
         self.tell(changed).await;
     }
 
-    /// Takes over the result of a look-up: returns who is a neighbour no more, and who is one now.
+    /// Stores the result of a look-up. Returns the addresses that are no longer neighbours, and the
+    /// new ones.
     pub(super) async fn follow(&self, ring: Ring, wanted: &[IpAddr]) -> (Vec<IpAddr>, Vec<IpAddr>) {
         let (gone, new, events) = {
             let mut state = self.lock();

@@ -1,4 +1,4 @@
-//! The result after `--duration`: a table for a person, an object for a program.
+//! Prints the result after `--duration`: a table for people, or an object for programs.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use super::report::{NodeReport, Peer};
 use crate::page::words;
 use crate::paragraph;
 
-/// Whether every path is well. Without a path there is nothing to be sure of.
+/// Whether every path is well. Without any path the answer is no.
 pub(super) fn is_well(report: &NodeReport) -> bool {
     let well = |peer: &Peer| peer.up == Some(true) && !peer.black_hole;
     !report.peers.is_empty() && report.peers.iter().all(well)
@@ -14,12 +14,12 @@ pub(super) fn is_well(report: &NodeReport) -> bool {
 
 /// One object on one line.
 pub(super) fn json(report: &NodeReport) -> String {
-    // Keys are text and numbers are finite: there is nothing that JSON could not hold.
+    // Keys are text and numbers are finite, so JSON can represent them all.
     serde_json::to_string(report).unwrap_or_default() + "\n"
 }
 
-/// A line for each neighbour, within 80 columns, and its last error below it; without a neighbour,
-/// why there is none.
+/// A line for each neighbour, within 80 columns, and its last error below it; without neighbours,
+/// the reason.
 pub(super) fn table(report: &NodeReport, alone: Option<String>) -> String {
     if report.peers.is_empty() {
         let mut text = "no neighbours found\n".to_owned();

@@ -1,8 +1,8 @@
-//! What is asked of a neighbour next.
+//! Decides which request is sent to a neighbour next.
 
 use std::time::Duration;
 
-/// Which way the payload goes.
+/// The direction of the payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     /// From the neighbour to this node.
@@ -14,7 +14,7 @@ pub(crate) enum Direction {
 /// One kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ask {
-    /// Which way.
+    /// The direction.
     pub(crate) direction: Direction,
     /// Bytes of the payload.
     pub(crate) bytes: u64,
@@ -23,15 +23,15 @@ pub(crate) struct Ask {
 /// A request that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Turn {
-    /// Its place among all asks.
+    /// Its index among all kinds of requests.
     pub(crate) index: usize,
-    /// What is asked.
+    /// The kind of request.
     pub(crate) ask: Ask,
     /// Whether a new connection is opened for it.
     pub(crate) fresh: bool,
 }
 
-/// All asks in turn; one round of them over a kept connection, the next over new ones.
+/// Takes all kinds of requests in turn: one round over a kept connection, the next over new ones.
 #[derive(Clone, Debug)]
 pub(crate) struct Turns {
     asks: Vec<Ask>,
@@ -39,7 +39,7 @@ pub(crate) struct Turns {
 }
 
 impl Direction {
-    /// For labels.
+    /// The name in labels.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Down => "down",
@@ -49,7 +49,7 @@ impl Direction {
 }
 
 impl Ask {
-    /// Its key in JSON: the bytes, with `-up` behind them for an upload.
+    /// Its key in JSON: the bytes, followed by `-up` for an upload.
     pub(crate) fn key(&self) -> String {
         match self.direction {
             Direction::Down => self.bytes.to_string(),
@@ -57,7 +57,7 @@ impl Ask {
         }
     }
 
-    /// Whether request and answer fit into one packet each, whatever the path.
+    /// Whether the request and the answer fit into one packet each on every path.
     pub(crate) fn is_small(&self) -> bool {
         self.bytes <= SMALL_BYTES_MAX
     }
@@ -69,12 +69,12 @@ impl Ask {
 }
 
 impl Turns {
-    /// Begins with the first.
+    /// Begins with the first kind.
     pub(crate) fn new(asks: Vec<Ask>) -> Self {
         Self { asks, next: 0 }
     }
 
-    /// What is due next.
+    /// The next request.
     pub(crate) fn take(&mut self) -> Turn {
         let index = self.next % self.asks.len();
         let fresh = (self.next / self.asks.len()) % 2 == 1;
@@ -83,18 +83,18 @@ impl Turns {
     }
 }
 
-/// The start of the next request after one that ended at `late` behind its time: ticks that have
-/// passed meanwhile are left out.
+/// The time from the planned start of a request to that of the next one. The request ended `late`
+/// after its planned start; ticks that have passed meanwhile are left out.
 pub(crate) fn next_start(late: Duration, interval: Duration) -> Duration {
     let passed = late.as_nanos() / interval.as_nanos().max(1);
     let passed = u32::try_from(passed).unwrap_or(u32::MAX);
     interval.saturating_mul(passed.saturating_add(1))
 }
 
-/// With its head, which takes up to 400 bytes with `Server-Timing`, and the headers of TCP and IP it
-/// is below 1,280 bytes, the smallest MTU of IPv6.
+/// With its head, which takes up to 400 bytes with `Server-Timing`, and the headers of TCP and IP,
+/// it is below 1,280 bytes, the smallest MTU of IPv6.
 const SMALL_BYTES_MAX: u64 = 768;
-/// Forty packets of an Ethernet, two of a loopback: none of them is the last, short one at first.
+/// Eleven full packets of an Ethernet.
 const LARGE_BYTES_MIN: u64 = 16 * 1024;
 
 #[cfg(test)]
@@ -105,7 +105,7 @@ mod tests {
     const UP: Ask = Ask { direction: Direction::Up, bytes: 65_536 };
 
     #[test]
-    fn goes_round_over_kept_and_new_connections_in_turn() {
+    fn goes_through_all_kinds_over_kept_and_new_connections_in_turn() {
         let mut turns = Turns::new(vec![DOWN, UP]);
         let taken: Vec<_> = (0..6).map(|_| turns.take()).collect();
         let seen: Vec<_> = taken.iter().map(|turn| (turn.index, turn.fresh)).collect();
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_out_the_ticks_that_a_long_request_took() {
+    fn leaves_out_the_ticks_during_a_long_request() {
         let interval = Duration::from_secs(5);
         assert_eq!(next_start(Duration::from_secs(1), interval), interval);
         assert_eq!(next_start(Duration::from_secs(4), interval), interval);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_what_fits_into_one_packet_from_what_needs_many() {
+    fn distinguishes_sizes_that_fit_into_one_packet_from_large_ones() {
         let of = |bytes| Ask { direction: Direction::Down, bytes };
         assert!(of(768).is_small() && !of(769).is_small());
         assert!(of(16_384).is_large() && !of(16_383).is_large());

@@ -1,5 +1,4 @@
-//! The asking of one neighbour: one request at a time, in turn, until it is a neighbour no
-//! more.
+//! Asks one neighbour: one request at a time, in turn, until it is no longer a neighbour.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,7 +32,7 @@ pub(super) struct Watch {
     is_identified: bool,
 }
 
-/// What is common to all neighbours.
+/// The settings that all neighbours have in common.
 #[derive(Clone, Debug)]
 pub(super) struct WatchSettings {
     pub(super) port: u16,
@@ -44,7 +43,7 @@ pub(super) struct WatchSettings {
 }
 
 struct Requests {
-    // In the order of the asks.
+    // In the order of the turns.
     sized: Vec<Request>,
     facts: Request,
     version: Request,
@@ -52,11 +51,11 @@ struct Requests {
 }
 
 impl Watch {
-    /// Prepares everything that is asked at `address`.
+    /// Prepares all requests to `address`.
     ///
     /// # Errors
     ///
-    /// A prefix that can not be written in HTTP.
+    /// A prefix that cannot be written in HTTP.
     pub(super) fn new(
         mesh: Arc<Mesh>,
         settings: &WatchSettings,
@@ -74,7 +73,7 @@ impl Watch {
         })
     }
 
-    /// Asks for ever, for the first time after `phase`: neighbours are asked at different times, so
+    /// Asks forever, for the first time after `phase`. Neighbours are asked at different times, so
     /// that they do not disturb each other.
     pub(super) async fn run(mut self, phase: Duration) {
         let mut due = tokio::time::Instant::now() + phase;
@@ -90,7 +89,7 @@ impl Watch {
         if let Some(since) = self.leaving_since() {
             let reach = self.readiness().await;
             self.mesh.note_reach(address, reach).await;
-            // One that comes back is another process: it is asked who it is, and all the rest.
+            // A neighbour that comes back is another process, so its identity is asked for again.
             self.is_identified &= reach == Reach::Leaving(since);
             return;
         }
@@ -100,13 +99,13 @@ impl Watch {
         let turn = self.turns.take();
         let outcome = self.ask(turn).await;
         if outcome.reach == Reach::Down {
-            // Another node may answer at this address next.
+            // Another node may get this address.
             self.is_identified = false;
         }
         self.mesh.note(address, &outcome).await;
     }
 
-    /// Asks who it is. One that does not answer is asked again at the next tick.
+    /// Asks for its identity. If it does not answer, it is asked again at the next tick.
     async fn learn(&mut self) {
         let mut body = Capture::new(ABOUT_BYTES_MAX);
         let asked = async {
@@ -154,7 +153,7 @@ impl Watch {
         }
         let path = link.as_mut().map_or_else(PathFacts::default, |link| link.facts(server));
         let reach = match &result {
-            // Nobody asked it to close: it may be about to leave.
+            // Nobody asked it to close, so it may be about to leave.
             Ok(_) if says_close => self.readiness().await,
             Ok(_) => Reach::Up,
             Err(_) if is_connected => self.readiness().await,
@@ -166,8 +165,8 @@ impl Watch {
         Outcome { turn, result, path, reach }
     }
 
-    /// What the server knows about an answer is complete only after it: a small question behind a
-    /// large answer brings it.
+    /// The server's facts about an answer are complete only after it. A small request after a large
+    /// answer gets them.
     async fn ask_for_facts(&self, link: &mut Link) -> Option<Answer> {
         if !link.is_reusable().await {
             return None;
@@ -177,7 +176,7 @@ impl Watch {
         tokio::time::timeout(self.timeout, asked).await.ok()?.ok()
     }
 
-    /// Whether it answers at all, and whether it is about to leave.
+    /// Asks whether it answers at all, and whether it is about to leave.
     async fn readiness(&self) -> Reach {
         let asked = async {
             let mut link = Link::open(self.address, true).await?;
@@ -193,7 +192,7 @@ impl Watch {
         }
     }
 
-    /// One that has said that it leaves may be silent for a while.
+    /// A neighbour that has reported that it leaves may be silent for a while.
     fn unreachable(&self) -> Reach {
         match self.leaving_since() {
             Some(since) if since.elapsed() < LEAVING_MAX => Reach::Leaving(since),
@@ -211,7 +210,7 @@ impl Watch {
 
 impl Requests {
     fn new(settings: &WatchSettings, address: SocketAddr) -> Result<Self, RequestError> {
-        // An address with its port is a host that always parses; the prefix is not part of it.
+        // An address with its port always parses as a host; the prefix is not part of it.
         let target = Target::parse(&format!("http://{address}"));
         let target = target.or_else(|_| Target::parse("http://localhost"));
         let Ok(target) = target else { unreachable!("a constant URL parses") };
@@ -233,8 +232,8 @@ impl Requests {
     }
 }
 
-/// Sends one request over `link`, or over a new connection that is put there. A kept connection
-/// that the server has closed meanwhile is no fault of the path.
+/// Sends one request over `link`, or over a new connection that is stored there. If the server has
+/// closed a kept connection meanwhile, that is no fault of the path.
 async fn exchange(
     address: SocketAddr,
     link: &mut Option<Link>,
@@ -259,7 +258,7 @@ async fn exchange(
     Ok((answer, start.elapsed()))
 }
 
-/// What the server has said about the path; nothing if it has not.
+/// The facts that the server has reported; empty if it has not.
 fn told(answer: &Answer) -> ServerTiming {
     ServerTiming::of(&answer.headers).unwrap_or_default()
 }
@@ -308,7 +307,7 @@ fn words(ask: Ask) -> String {
     }
 }
 
-/// Compares a body with the pattern and counts it, also if it is given up.
+/// Compares a body with the pattern and counts its bytes, even if the request is abandoned.
 #[derive(Default)]
 struct Body {
     check: PatternCheck,
@@ -322,9 +321,10 @@ impl BodySink for Body {
     }
 }
 
-/// The answer to an upload, and to a question whose answer does not matter.
+/// The size of the answer to an upload, and of answers whose content does not matter.
 const ANSWER_BYTES: u64 = 17;
-/// A server that is alive says at once whether it is ready.
+/// A server that works answers this at once.
 const READINESS_TIME_MAX: Duration = Duration::from_secs(2);
-/// Twice the server's drain, and DNS forgets it; one that is still there then is down.
+/// A neighbour that is still unreachable this long after it began to leave is down. This is twice
+/// the server's drain, and by then DNS no longer has its address.
 const LEAVING_MAX: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! What WebV does not tell: microseconds, phases, kinds of errors, bytes.
+//! The metrics that WebV does not have: microseconds, phases, kinds of errors, bytes.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(super) struct Fine {
     in_flight: IntGaugeVec,
     expiry: IntGaugeVec,
     path: PathMetrics,
-    // In the order of the faults.
+    // In the order of `Fault::ALL`.
     errors: [IntCounter; Fault::ALL.len()],
     // The label of each request.
     paths: Vec<String>,
@@ -38,8 +38,8 @@ pub(super) struct Fine {
 pub(super) struct FineServer {
     all: Arc<Fine>,
     labels: Vec<String>,
-    // By request and by status class: a series is there once it has a value, and found without
-    // looking for its labels again.
+    // By request and by status class. A series exists once it has a value, and is kept so that its
+    // labels need not be looked up again.
     durations: Vec<[OnceLock<DurationSeries>; STATUS_CLASSES.len()]>,
     phases: [OnceLock<Histogram>; PHASES.len()],
     path: ServerPath,
@@ -58,8 +58,8 @@ struct DurationSeries {
 /// Counts a request as unanswered until it is dropped.
 pub(crate) struct InFlight(IntGauge);
 
-/// The label of each request: its tag, or its path with the prefix and without the query. Of paths
-/// only [`PATHS_MAX`] have labels of their own, as each is a series for every bucket.
+/// The label of each request: its tag, or its path with the prefix and without the query. Only
+/// [`PATHS_MAX`] paths have labels of their own, because each is a series for every bucket.
 pub(super) fn path_labels(prefix: &str, cases: &[Arc<Case>]) -> Vec<String> {
     let mut known: Vec<String> = Vec::new();
     let label = |case: &Arc<Case>| {
@@ -97,8 +97,8 @@ impl Fine {
         let gauge = |name: &str, help: &str| {
             registered(registry, IntGaugeVec::new(Opts::new(name, help), server_labels)?)
         };
-        // Without the server: a central prober has hundreds, and which of them is in trouble the
-        // durations tell.
+        // Without the server, because a central prober has hundreds of them; the durations show
+        // which of them has errors.
         let errors = Opts::new(
             "heartbeat_probe_errors_total",
             "Requests that were not answered as they should be, by the first thing wrong.",
@@ -201,7 +201,7 @@ impl FineServer {
         InFlight(self.in_flight.clone())
     }
 
-    /// Ends the series.
+    /// Removes the series.
     pub(super) fn forget(&self) {
         let all = &self.all;
         for (path, classes) in all.paths.iter().zip(&self.durations) {
@@ -226,7 +226,7 @@ impl FineServer {
         }
     }
 
-    // Only phases that come to their end are counted, and have a series.
+    // Only phases that have ended are counted and have a series.
     fn observe_phase(&self, phase: usize, time: Option<Duration>) {
         if let Some(time) = time {
             let series = self.phases[phase]
@@ -242,7 +242,7 @@ impl FineServer {
         DurationSeries { classic, native }
     }
 
-    // The values of address (if there is one), path, server, status.
+    // The values of the labels address (if there is one), path, server and status.
     fn native_key(&self, path: &str, class: &str) -> Vec<String> {
         let mut key = self.labels[1..].to_vec();
         key.extend([path.to_owned(), self.labels[0].clone(), class.to_owned()]);
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_labels_a_request_and_else_its_path_without_the_query() {
+    fn the_label_of_a_request_is_its_tag_or_its_path_without_the_query() {
         let cases = [case("/a?1", None), case("/a?2", None), case("/b", Some("tag"))];
         assert_eq!(path_labels("/pre", &cases), ["/pre/a", "/pre/a", "tag"]);
     }

@@ -1,4 +1,4 @@
-//! The metrics for Prometheus: WebV's two, and finer ones beside them.
+//! The metrics for Prometheus: WebV's two, and finer ones.
 
 mod fine;
 mod native;
@@ -28,17 +28,18 @@ use crate::testfile::Case;
 pub(crate) struct Metrics {
     registry: Registry,
     webv: Arc<Webv>,
-    // None where WebV's are enough.
+    // `None` if only WebV's metrics are served.
     fine: Option<Arc<Fine>>,
     lines_dropped: IntCounter,
     history: Arc<History>,
 }
 
-/// The metrics of one server, or of one address of it. Those of an address are forgotten with it.
+/// The metrics of one server, or of one address of it. Those of an address end when this is
+/// dropped.
 pub(crate) struct ServerMetrics {
     webv: Arc<Webv>,
     fine: Option<FineServer>,
-    // The server, and its address where each is asked for itself.
+    // The server, and its address if each address is asked separately.
     labels: Vec<String>,
     history: Arc<History>,
 }
@@ -48,7 +49,7 @@ impl Metrics {
     ///
     /// # Errors
     ///
-    /// Names that collide, which is a defect of this program.
+    /// Metric names that collide, which is a defect of this program.
     pub(crate) fn new(
         settings: &Settings,
         run_loop: &RunLoop,
@@ -89,7 +90,7 @@ impl Metrics {
         ServerMetrics { webv: Arc::clone(&self.webv), fine, labels, history }
     }
 
-    /// Counts lines of the log that were dropped.
+    /// The counter of lines of the log that were dropped.
     pub(crate) fn lines_dropped(&self) -> IntCounter {
         self.lines_dropped.clone()
     }
@@ -131,7 +132,7 @@ impl ServerMetrics {
         }
     }
 
-    /// Counts a request as unanswered as long as the result lives.
+    /// Counts a request as unanswered until the result is dropped.
     pub(crate) fn in_flight(&self) -> Option<InFlight> {
         self.fine.as_ref().map(FineServer::in_flight)
     }

@@ -1,4 +1,4 @@
-//! A native histogram: buckets that follow from one formula, of which only those with a value exist
+//! A native histogram: its buckets follow from a formula, and only those with a value exist
 //! (prometheus.io/docs/specs/native_histograms).
 
 use std::collections::BTreeMap;
@@ -11,12 +11,12 @@ pub(super) struct NativeHistogram {
 }
 
 impl NativeHistogram {
-    /// Eight buckets for each power of two: a bound is 9 % above the one before it.
+    /// Eight buckets for each power of two: each bound is 9 % above the previous one.
     pub(super) const SCHEMA: i32 = 3;
     /// Shorter times, in seconds, share one bucket: no request takes less than a microsecond.
     pub(super) const ZERO_THRESHOLD: f64 = 1e-6;
 
-    /// Counts one.
+    /// Counts one duration.
     pub(super) fn observe(&mut self, seconds: f64) {
         if seconds <= Self::ZERO_THRESHOLD {
             self.zero += 1;
@@ -25,13 +25,13 @@ impl NativeHistogram {
         }
     }
 
-    /// How many were as short as the threshold, or shorter.
+    /// How many durations do not exceed the threshold.
     pub(super) fn zero_count(&self) -> u64 {
         self.zero
     }
 
-    /// The runs of buckets that follow one another: how far the first is from the end of the run
-    /// before it, and how many there are.
+    /// The runs of adjacent buckets: the distance of the first bucket from the end of the previous
+    /// run, and the number of buckets.
     pub(super) fn spans(&self) -> Vec<(i32, u32)> {
         let mut spans: Vec<(i32, u32)> = Vec::new();
         let mut end = 0;
@@ -45,7 +45,7 @@ impl NativeHistogram {
         spans
     }
 
-    /// The count of each bucket, less that of the one before it.
+    /// The count of each bucket minus that of the previous bucket.
     pub(super) fn deltas(&self) -> Vec<i64> {
         let mut before = 0;
         let delta = |count: &u64| {
@@ -58,13 +58,13 @@ impl NativeHistogram {
     }
 }
 
-/// The bucket whose upper bound is the first that is not below `seconds`. A logarithm rounds, so a
-/// value at a bound is compared with the bound itself.
+/// The first bucket whose upper bound is not below `seconds`. A logarithm is rounded, so a value
+/// near a bound is compared with the bound itself.
 fn index(seconds: f64) -> Option<i32> {
     if !seconds.is_finite() {
         return None;
     }
-    // A finite number has an exponent within a few thousand.
+    // The exponent of a finite number is at most a few thousand.
     let near = (seconds.log2() * PER_POWER).ceil() as i32;
     (near - 1..=near + 1).find(|index| seconds <= upper_bound(*index))
 }
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_ends_at_its_bound_and_holds_it() {
+    fn a_bucket_includes_its_upper_bound() {
         for (seconds, expected) in
             [(1.0, 0), (1.000_001, 1), (2.0, 8), (0.5, -8), (0.25, -16), (0.500_001, -7)]
         {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_skip_what_is_empty_and_deltas_are_differences() {
+    fn spans_skip_empty_buckets_and_deltas_are_differences() {
         assert_eq!((of(&[]).spans(), of(&[]).deltas()), (vec![], vec![]));
         // Buckets -8, 0 (three), 1, 8.
         let histogram = of(&[0.5, 1.0, 1.0, 1.0, 1.05, 2.0]);

@@ -1,4 +1,4 @@
-//! What the requests to each server show about the path.
+//! The metrics of the path to each server.
 
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
@@ -55,7 +55,7 @@ impl PathMetrics {
         }
     }
 
-    /// Ends the series of one server.
+    /// Removes the series of one server.
     pub(super) fn forget(&self, labels: &[String]) {
         let _ = self.server.remove_label_values(labels);
         let _ = self.rtt.remove_label_values(labels);

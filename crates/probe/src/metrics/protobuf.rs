@@ -1,6 +1,6 @@
 //! The metrics in Prometheus' protobuf (`io.prometheus.client.MetricFamily`, each after its
-//! length), which can hold native histograms. The numbers of the fields are those of
-//! client_model's metrics.proto.
+//! length), which can represent native histograms. The field numbers are those of client_model's
+//! metrics.proto.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,15 +9,15 @@ use prometheus::proto::{Histogram, LabelPair, Metric, MetricFamily, MetricType, 
 
 use super::native::NativeHistogram;
 
-/// The type that Prometheus expects.
+/// The media type that Prometheus expects.
 pub(crate) const PROTOBUF_TYPE: &str = "application/vnd.google.protobuf; \
     proto=io.prometheus.client.MetricFamily; encoding=delimited";
 
-/// The native form of each series of one family, by the values of its labels in the order of their
-/// names.
+/// The native histogram of each series of one family. The key is the values of its labels, in the
+/// order of the labels' names.
 pub(super) type NativeSeries = HashMap<Vec<String>, Arc<Mutex<NativeHistogram>>>;
 
-/// Writes all `families`; the one that is called `native_family` has native histograms as well.
+/// Writes all `families`; the one with the name `native_family` also has native histograms.
 pub(super) fn page(
     families: &[MetricFamily],
     native_family: &str,
@@ -147,7 +147,7 @@ fn varint(out: &mut Vec<u8>, value: u64) {
     out.push(left as u8);
 }
 
-/// The form of signed numbers: small ones are short, also below zero.
+/// The encoding of signed numbers, in which small numbers are short even if they are negative.
 fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_have_the_forms_of_protobuf() {
+    fn numbers_are_encoded_as_in_protobuf() {
         for (value, expected) in [
             (0, &[0][..]),
             (127, &[127]),

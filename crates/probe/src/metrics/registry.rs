@@ -1,4 +1,4 @@
-//! What the metrics of the loop and of the mesh have in common.
+//! What the metrics of the loop and those of the mesh have in common.
 
 use prometheus::core::Collector;
 use prometheus::{Encoder, IntGauge, Opts, Registry, TextEncoder};
@@ -12,10 +12,10 @@ pub(crate) fn register_program(registry: &Registry) -> prometheus::Result<()> {
     registry.register(Box::new(process))
 }
 
-/// What `registry` gathers, in Prometheus' text format.
+/// The metrics of `registry` in Prometheus' text format.
 pub(crate) fn text(registry: &Registry) -> Vec<u8> {
     let mut page = Vec::new();
-    // Writing to memory fails only for families without a name, and these have one.
+    // Writing to memory fails only for families without a name, and all have one.
     let _ = TextEncoder::new().encode(&registry.gather(), &mut page);
     page
 }
@@ -29,5 +29,5 @@ pub(super) fn registered<C: Collector + Clone + 'static>(
     Ok(collector)
 }
 
-/// One a decade from 10 us to 10 s: the server's own, so that both fit on one panel.
+/// One bound per decade from 10 us to 10 s. They are the server's, so that both fit on one panel.
 pub(super) const PHASE_SECONDS: [f64; 7] = [0.000_01, 0.000_1, 0.001, 0.01, 0.1, 1.0, 10.0];

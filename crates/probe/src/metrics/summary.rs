@@ -16,7 +16,7 @@ pub(super) struct Summary {
     series: Arc<Mutex<HashMap<Vec<String>, Window>>>,
 }
 
-/// The observations of the last five minutes, in slots that age together.
+/// The observations of the last five minutes, in slots that are forgotten as a whole.
 struct Window {
     slots: VecDeque<(Instant, Histogram<u32>)>,
     count: u64,
@@ -55,7 +55,7 @@ impl Summary {
                 pair
             })
             .collect();
-        // In the order in which the histograms of this page have theirs.
+        // In the same order as the labels of the histograms on this page.
         pairs.sort_by(|one, other| one.name().cmp(other.name()));
         pairs
     }
@@ -111,12 +111,13 @@ impl Window {
         self.sum += milliseconds;
         self.forget(now);
         if self.slots.back().is_none_or(|(start, _)| now - *start >= SLOT_TIME) {
-            // The digits are valid, so that there is always a histogram.
+            // The number of digits is valid, so this always makes a histogram.
             let Ok(histogram) = Histogram::new(DIGITS) else { return };
             self.slots.push_back((now, histogram));
         }
         if let Some((_, slot)) = self.slots.back_mut() {
-            // Grows with its greatest value, which the timeout bounds; saturating would not grow.
+            // The histogram grows up to its greatest value, which the timeout limits.
+            // `saturating_record` would not grow.
             let _ = slot.record((milliseconds * MICROSECONDS) as u64);
         }
     }
@@ -140,7 +141,7 @@ impl Window {
         let quantile = |quantile: f64| {
             let mut sample = Quantile::default();
             sample.set_quantile(quantile);
-            // As in other clients, of nothing there is no quantile.
+            // As in other clients, quantiles without observations are NaN.
             sample.set_value(
                 all.as_ref()
                     .map_or(f64::NAN, |all| all.value_at_quantile(quantile) as f64 / MICROSECONDS),
@@ -158,11 +159,11 @@ impl Window {
 const QUANTILES: [f64; 4] = [0.9, 0.95, 0.99, 1.0];
 const WINDOW: Duration = Duration::from_secs(300);
 const SLOTS: usize = 6;
-// The age of what is forgotten is known to a fifth of the window, as in the client of WebV.
+// Observations are forgotten in steps of a fifth of the window, as in the client of WebV.
 const SLOT_TIME: Duration = Duration::from_secs(60);
-// Values to one part in a hundred, in a few kilobytes a slot.
+// Values are exact to one percent, in a few kilobytes per slot.
 const DIGITS: u8 = 2;
-// In a millisecond.
+// Microseconds in a millisecond.
 const MICROSECONDS: f64 = 1000.0;
 
 #[cfg(test)]
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_quantiles_to_one_part_in_a_hundred() {
+    fn quantiles_are_exact_to_one_percent() {
         let (start, mut window) = (Instant::now(), Window::new());
         for milliseconds in 1..=1000 {
             window.observe(start, f64::from(milliseconds));

@@ -1,4 +1,5 @@
-//! `WebVDuration` and `WebVSummary`, as dashboards and relabelling rules know them.
+//! `WebVDuration` and `WebVSummary`, with the names and labels that dashboards and relabeling rules
+//! expect.
 
 use prometheus::{HistogramOpts, HistogramVec, Registry};
 
@@ -13,7 +14,7 @@ pub(super) struct Webv {
     has_addresses: bool,
 }
 
-/// Where the prober runs: labels that are there only when they are set.
+/// The location of the prober: labels that exist only if they are set.
 pub(super) struct Place(Vec<(&'static str, String)>);
 
 impl Place {
@@ -47,13 +48,13 @@ impl Webv {
 
     pub(super) fn observe(&self, server: &[String], record: &Record) {
         let labels = self.labels(status(record.status_code), record.verdict.failed, server);
-        // Not rounded to whole milliseconds as in WebV, where most answers count as 0.
+        // WebV rounds to whole milliseconds, so most of its answers count as 0; this does not.
         let milliseconds = record.took.duration.as_secs_f64() * 1000.0;
         self.durations.with_label_values(&labels).observe(milliseconds);
         self.summary.observe(&labels, milliseconds);
     }
 
-    /// Ends the series of a server.
+    /// Removes the series of a server.
     pub(super) fn forget(&self, server: &[String]) {
         for status in STATUSES {
             for failed in [false, true] {

@@ -1,4 +1,4 @@
-//! The page of all nodes: who sees whom, the worst first.
+//! The page of all nodes: what each sees of the others, the worst first.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -48,7 +48,7 @@ fn tiles(body: &mut String, view: &View<'_>) {
     body.push_str("</ul>\n");
 }
 
-/// Of the paths from one zone to another.
+/// The paths from one zone to another.
 #[derive(Default)]
 struct ZonePair {
     paths: usize,
@@ -67,7 +67,7 @@ fn zones(body: &mut String, view: &View<'_>) {
         pair.bad += usize::from(level > Level::Unknown);
         pair.rtts.extend(peer.rtt_us);
     }
-    // Nodes that have told no zone make one, and nothing to compare.
+    // Nodes without a zone count as one zone, which has nothing to be compared with.
     if pairs.len() < 2 {
         return;
     }
@@ -121,7 +121,7 @@ fn rows(body: &mut String, view: &View<'_>) {
     if view.rows.len() <= ROWS_MAX { matrix(body, view) } else { worst_rows(body, view) }
 }
 
-/// A row for each node, and a column for each.
+/// A table with a row and a column for each node.
 fn matrix(body: &mut String, view: &View<'_>) {
     body.push_str("<div class=\"scroll\"><table class=\"matrix\">\n<thead><tr><th></th>");
     for number in 1..=view.rows.len() {
@@ -148,7 +148,7 @@ fn matrix(body: &mut String, view: &View<'_>) {
     );
 }
 
-/// A row for each of the worst nodes, and in it its neighbours, the worst first.
+/// A row for each of the worst nodes, with its neighbours, the worst first.
 fn worst_rows(body: &mut String, view: &View<'_>) {
     add!(
         body,
@@ -209,8 +209,8 @@ fn zone(zone: &Option<String>) -> &str {
     zone.as_deref().unwrap_or("no zone")
 }
 
-/// Gathering costs each node a request.
+/// Each refresh costs each node a request.
 const REFRESH_S: u32 = 30;
-/// More rows than a person compares.
+/// A person does not compare more rows.
 const ROWS_MAX: usize = 50;
 const ZONE_PAIRS_MAX: usize = 20;

@@ -1,5 +1,4 @@
-//! What a measurement means: how bad it is, why, and what helps. Codes and words are those of
-//! `path`.
+//! Judges a measurement: how bad it is, why, and what helps. Codes and words are those of `path`.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +6,14 @@ use crate::mesh::LEAVING;
 use crate::mesh::report::{ClusterReport, Own, Peer};
 use crate::page::words;
 
-/// How a path is, from the best to the worst.
+/// The state of a path, from the best to the worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
     /// Nothing is wrong.
     Good,
-    /// It was not asked yet, or is about to leave.
+    /// It was not asked yet, or it is about to leave.
     Unknown,
-    /// Worth a look.
+    /// Something is unusual.
     Warning,
     /// Something does not work.
     Fault,
@@ -22,17 +21,17 @@ pub(super) enum Level {
     Down,
 }
 
-/// One thing that is known of a path.
+/// One finding about a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) level: Level,
-    /// As `path` calls it.
+    /// The code that `path` uses.
     pub(super) code: &'static str,
     pub(super) text: String,
     pub(super) remedy: &'static str,
 }
 
-/// What is usual in this cluster, to tell what is not.
+/// The usual figures of this cluster, by which unusual ones are found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Usual {
     rtt_within_zone_us: Option<u64>,
@@ -55,7 +54,7 @@ impl Level {
         }
     }
 
-    /// Its sign: nobody has to tell colours apart.
+    /// Its sign, for people who cannot distinguish the colors.
     pub(super) fn sign(self) -> &'static str {
         match self {
             Self::Good => "●",
@@ -66,7 +65,7 @@ impl Level {
         }
     }
 
-    /// In words.
+    /// Its name for people.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Good => "well",
@@ -79,7 +78,7 @@ impl Level {
 }
 
 impl Usual {
-    /// Of all paths of a cluster.
+    /// The usual figures of all paths of a cluster.
     pub(super) fn of_cluster(report: &ClusterReport) -> Self {
         let paths = report
             .nodes
@@ -88,7 +87,7 @@ impl Usual {
         Self::of(paths)
     }
 
-    /// Of the paths of one node.
+    /// The usual figures of the paths of one node.
     pub(super) fn of_node(own: &Own, peers: &[Peer]) -> Self {
         Self::of(peers.iter().map(|peer| (own, peer)))
     }
@@ -111,13 +110,13 @@ impl Usual {
     }
 }
 
-/// The worst of a path.
+/// The worst level of a path.
 pub(super) fn level(own: &Own, peer: &Peer, usual: &Usual) -> Level {
     let worst = findings(own, peer, usual).iter().map(|finding| finding.level).max();
     worst.unwrap_or(Level::Good)
 }
 
-/// Everything that is not as it should be, the worst first.
+/// All findings, the worst first.
 pub(super) fn findings(own: &Own, peer: &Peer, usual: &Usual) -> Vec<Finding> {
     let mut findings: Vec<_> = [
         reachable(peer),
@@ -158,7 +157,7 @@ fn black_hole(peer: &Peer) -> Option<Finding> {
         (true, false) => ("mtu-black-hole-down", "large packets from it disappear"),
         (false, true) => ("mtu-black-hole-up", "large packets to it disappear"),
         (true, true) => ("mtu-black-hole", "large packets from it and to it disappear"),
-        // An older prober says no more.
+        // An older prober does not report the direction.
         (false, false) => ("mtu-black-hole", "large ones never arrive"),
     };
     peer.black_hole.then(|| Finding {
@@ -229,12 +228,12 @@ fn median(mut values: Vec<u64>) -> Option<u64> {
     values.get(values.len().checked_sub(1)? / 2).copied()
 }
 
-/// A healthy network of a data centre loses one in ten thousand.
+/// A healthy network in a data center loses one segment in ten thousand.
 const LOSS_WARNING: f64 = 0.005;
-/// TCP is down to a fraction of its rate.
+/// At this loss, TCP reaches only a fraction of its rate.
 const LOSS_FAULT: f64 = 0.03;
 const ETHERNET: u32 = 1500;
-/// Both have to be exceeded: four times next to nothing is nothing.
+/// Both must be exceeded, because four times a very short time is still short.
 const SLOW_FACTOR: u64 = 4;
 const SLOW_BY_US: u64 = 2000;
 
@@ -313,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_of_loss_and_slowness() {
+    fn loss_and_slowness_are_found_from_their_limits_on() {
         let with_loss = |again| found(|p| p.retransmitted = Some(again)).map(|(level, _)| level);
         assert_eq!(with_loss(49), None);
         assert_eq!(with_loss(50), Some(Level::Warning));
@@ -325,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_to_another_zone_is_compared_with_such_ways() {
+    fn the_path_to_another_zone_is_compared_with_such_paths() {
         let far = |rtt| Peer { zone: Some("b".to_owned()), rtt_us: Some(rtt), ..peer() };
         let usual = Usual::of_node(&own(), &[peer(), peer(), far(9000), far(9100), far(9200)]);
         assert_eq!(findings(&own(), &far(9300), &usual), []);
@@ -334,14 +333,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_down_says_nothing_about_what_is_usual() {
+    fn a_path_that_is_down_does_not_count_as_usual() {
         let down = Peer { up: Some(false), path_mtu: Some(9000), ..peer() };
         let usual = Usual::of_node(&own(), &[down.clone(), down, peer()]);
         assert_eq!(usual.path_mtu, Some(1500));
     }
 
     #[test]
-    fn from_bad_to_worse() {
+    fn levels_are_ordered_from_good_to_bad() {
         assert!(Level::Down > Level::Fault && Level::Fault > Level::Warning);
         assert!(Level::Warning > Level::Unknown && Level::Unknown > Level::Good);
     }

@@ -1,4 +1,4 @@
-//! What is remembered of the loop for the page: an hour of each server and path, bounded.
+//! Keeps the last hour of each server and path for the page of the loop, in limited memory.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -21,7 +21,7 @@ struct Servers {
     pairs: usize,
 }
 
-/// What is known of one path of one server.
+/// The history of one path of one server.
 #[derive(Clone, Debug, Default)]
 struct Series {
     minutes: VecDeque<Minute>,
@@ -40,7 +40,7 @@ struct Minute {
     bytes: u64,
 }
 
-/// How many requests of a quarter of an hour took how long: eight classes for each doubling.
+/// How many requests of a quarter of an hour took how long, in eight classes for each doubling.
 #[derive(Clone, Debug)]
 struct Spread {
     quarter: u64,
@@ -54,13 +54,13 @@ pub(super) struct Row {
     pub(super) path: String,
     pub(super) requests: u64,
     pub(super) errors: u64,
-    /// None where there was none.
+    /// `None` if there was no request.
     pub(super) p50_us: Option<u64>,
     pub(super) p99_us: Option<u64>,
-    /// Bits a second while an answer was waited for.
+    /// Bits per second during requests.
     pub(super) throughput_bps: Option<u64>,
     pub(super) last_error: Option<(Timestamp, String)>,
-    /// One for each minute of the hour, the latest last; none where nothing was asked.
+    /// One for each minute of the hour, the latest last; `None` if nothing was asked in it.
     pub(super) minutes: Vec<Option<MinuteView>>,
 }
 
@@ -79,12 +79,12 @@ impl Default for History {
 }
 
 impl History {
-    /// Takes note of one request.
+    /// Adds one request.
     pub(crate) fn observe(&self, record: &Record) {
         self.observe_at(record, self.began.elapsed());
     }
 
-    /// All rows, and how many pairs of server and path there were no rows left for.
+    /// All rows, and whether there were pairs of server and path without a row: 1 or 0.
     pub(super) fn rows(&self) -> (Vec<Row>, usize) {
         self.rows_at(self.began.elapsed())
     }
@@ -97,7 +97,7 @@ impl History {
     }
 
     fn rows_at(&self, since_start: Duration) -> (Vec<Row>, usize) {
-        // Copied, so that no probe waits until the page is done.
+        // Copied, so that no probe waits until the page is rendered.
         let (copy, beyond) = {
             let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
             (servers.by_name.clone(), servers.pairs.saturating_sub(PAIRS_MAX))
@@ -116,7 +116,7 @@ impl Servers {
     fn series(&mut self, server: &str, path: &str) -> Option<&mut Series> {
         let is_known = self.by_name.get(server).is_some_and(|paths| paths.contains_key(path));
         if !is_known {
-            // What does not fit is counted again each time: it is not remembered.
+            // A pair without a row is not remembered, so it is counted at most once in all.
             self.pairs = (self.pairs + 1).min(PAIRS_MAX + 1);
             if self.pairs > PAIRS_MAX {
                 return None;
@@ -201,7 +201,7 @@ impl Series {
     }
 }
 
-/// The class of a duration: its highest bit, and the three below it.
+/// The class of a duration, by its highest bit and the three bits below it.
 fn class_of(micros: u64) -> usize {
     let micros = micros.clamp(LEAST_US, LONGEST_US);
     let octave = micros.ilog2();
@@ -229,12 +229,11 @@ fn quantile(spreads: &[&[u32; CLASSES]], of: f64) -> Option<u64> {
 
 const MINUTES: usize = 60;
 const MINUTES_OF_QUARTER: u64 = 15;
-/// An hour begins within a quarter.
+/// Five, because an hour may begin within a quarter.
 const QUARTERS: usize = 5;
-/// Rows of the page: some 5 KB of memory each, and more than a person reads.
+/// Rows of the page: some 7 KB of memory each, and no person reads more.
 const PAIRS_MAX: usize = 1000;
-/// From 8 microseconds to the 24 days of the longest timeout, and 36 minutes are enough for those
-/// who look.
+/// From 8 microseconds to 36 minutes; longer durations count as 36 minutes.
 const LEAST_US: u64 = 8;
 const LONGEST_US: u64 = (1 << 31) - 1;
 const CLASSES: usize = 28 * 8;
@@ -318,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_no_more_rows_than_a_person_can_read() {
+    fn the_number_of_rows_is_limited() {
         let history = History::default();
         for number in 0..PAIRS_MAX {
             history.observe_at(&record(&format!("/{number}"), 1, None), at(0));

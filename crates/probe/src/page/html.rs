@@ -1,8 +1,8 @@
-//! The frame of every page, and the escaping of what comes from elsewhere.
+//! The frame of every page, and the escaping of foreign text.
 
 use std::fmt::{self, Display, Write};
 
-/// Text that may hold anything: written so that a browser shows it and does nothing else.
+/// Any text, written so that a browser shows it and does nothing else.
 pub(super) struct Escaped<T>(pub(super) T);
 
 impl<T: Display> Display for Escaped<T> {
@@ -22,7 +22,7 @@ impl Write for Escaping<'_, '_> {
                 '>' => self.0.write_str("&gt;")?,
                 '"' => self.0.write_str("&quot;")?,
                 '\'' => self.0.write_str("&#39;")?,
-                // Overrides of direction could make a text look like another one.
+                // Controls of the text direction could make a text look like another one.
                 letter if is_bidi_control(letter) => self.0.write_char('\u{fffd}')?,
                 letter => self.0.write_char(letter)?,
             }
@@ -35,7 +35,7 @@ fn is_bidi_control(letter: char) -> bool {
     matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
 }
 
-/// Appends formatted text to a page; writing to memory can not fail.
+/// Appends formatted text to a page; writing to memory cannot fail.
 macro_rules! add {
     ($page:expr, $($argument:tt)*) => {{
         use std::fmt::Write as _;
@@ -62,7 +62,7 @@ pub(super) fn document(title: &str, refresh_s: u32, body: &str) -> String {
     page
 }
 
-/// One figure with its name, as they stand in a row at the top of a page.
+/// One figure with its name, for the list at the top of a page.
 pub(super) fn tile(page: &mut String, class: &str, figure: impl Display, name: &str) {
     add!(page, "<li class=\"{class}\"><b>{}</b> {}</li>\n", Escaped(figure), Escaped(name));
 }

@@ -1,7 +1,6 @@
-//! The pages for people: plain HTML and SVG, rendered by the program, without a script. A page
-//! reloads itself.
+//! The pages for people: plain HTML and SVG without a script. A page reloads itself.
 //!
-//! Whatever comes from elsewhere (names, errors, paths) goes through `html::Escaped`.
+//! All foreign text (names, errors, paths) goes through `html::Escaped`.
 
 mod cluster;
 mod health;

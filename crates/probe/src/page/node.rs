@@ -11,13 +11,13 @@ use crate::mesh::report::{NodeReport, Peer};
 
 /// What the page of a node shows.
 pub(crate) struct NodeView {
-    /// As `/mesh.json` has it.
+    /// The report as in `/mesh.json`.
     pub report: NodeReport,
-    /// The latest durations of the smallest download in microseconds, by neighbour.
+    /// The latest durations in microseconds of the first size that is downloaded, by neighbour.
     pub latest: BTreeMap<IpAddr, Vec<u32>>,
-    /// How many nodes there are.
+    /// The number of nodes.
     pub nodes: usize,
-    /// Why the name can not be looked up, if it can not.
+    /// Why the last look-up of the name failed, if it did.
     pub lookup_error: Option<String>,
     /// Why there are no neighbours, if there are none.
     pub alone: Option<String>,
@@ -142,7 +142,7 @@ fn row(body: &mut String, view: &NodeView, peer: &Peer, findings: &[Finding], si
     body.push_str("</tr>\n");
 }
 
-/// A cell; `text` is made of figures and markup of this program.
+/// A cell; `text` consists of figures and markup of this program, so it is not escaped.
 fn number(body: &mut String, name: &str, text: Option<String>) {
     let text = text.unwrap_or_default();
     add!(body, "<td class=\"number\" data-name=\"{}\">{text}</td>", Escaped(name));
@@ -161,8 +161,7 @@ fn chart(body: &mut String, latest: &[u32]) {
     sparkline(body, &points, &title);
 }
 
-/// Every size that any of the neighbours was asked for: downloads, then uploads, the small ones
-/// first.
+/// Every size that any neighbour was asked for: downloads, then uploads, each from small to large.
 fn sizes<'a>(peers: impl Iterator<Item = &'a Peer>) -> Vec<&'a str> {
     let mut sizes: Vec<&str> = Vec::new();
     for (key, _) in peers.flat_map(|peer| &peer.latency_us.0) {

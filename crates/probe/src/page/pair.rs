@@ -7,7 +7,7 @@ use super::html::{Escaped, add, document};
 use super::words;
 use crate::mesh::report::{ClusterNode, ClusterReport, Peer};
 
-/// Renders what the nodes at `from` and `to` know of each other.
+/// Renders what the nodes at `from` and `to` know about each other.
 pub(crate) fn pair(report: &ClusterReport, from: IpAddr, to: IpAddr) -> String {
     let usual = Usual::of_cluster(report);
     let (first, second) = (name(report, from), name(report, to));
@@ -40,8 +40,8 @@ pub(crate) fn pair(report: &ClusterReport, from: IpAddr, to: IpAddr) -> String {
     document(&format!("{first} and {second} · Heartbeat mesh"), REFRESH_S, &body)
 }
 
-/// What both ends say of the large packets of one direction: the sender of its uploads, the
-/// receiver of its downloads.
+/// Shows what both ends know about the large packets of one direction: the sender from its uploads,
+/// the receiver from its downloads.
 fn large_packets(
     body: &mut String,
     report: &ClusterReport,
@@ -135,7 +135,7 @@ fn figures(body: &mut String, peer: &Peer) {
     body.push_str("</tbody>\n</table>\n");
 }
 
-/// How the node at `own` sees the one at `other`, if they are neighbours.
+/// How the node at `own` sees the one at `other`, if that is its neighbour.
 fn seen(report: &ClusterReport, own: IpAddr, other: IpAddr) -> impl Iterator<Item = &Peer> {
     let node = find(report, own).and_then(|node| node.peers.as_ref());
     node.into_iter().flatten().filter(move |peer| peer.address == other)
@@ -145,7 +145,7 @@ fn find(report: &ClusterReport, address: IpAddr) -> Option<&ClusterNode> {
     report.nodes.iter().find(|node| node.own.address == Some(address))
 }
 
-/// What a node calls itself, else what others call it, else its address.
+/// The name that a node has reported, else the name that others know, else its address.
 fn name(report: &ClusterReport, address: IpAddr) -> String {
     if let Some(name) = find(report, address).and_then(|node| node.own.node.clone()) {
         return name;
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn says_in_which_direction_large_packets_disappear_and_who_says_so() {
+    fn shows_in_which_direction_large_packets_disappear_and_which_node_reports_it() {
         let page = page((true, false), (false, true));
         assert!(page.contains("From n1 to n2 there is no sign of it."), "{page}");
         assert!(page.contains("From n2 to n1 they disappear: both nodes say so."), "{page}");
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn says_nothing_of_large_packets_where_they_pass() {
+    fn large_packets_that_pass_are_not_mentioned() {
         assert!(!page((false, false), (false, false)).contains("Large packets"));
     }
 }

@@ -10,7 +10,7 @@ use super::words;
 /// Renders the last hour of the loop.
 pub(crate) fn probes(history: &History) -> String {
     let (mut rows, beyond) = history.rows();
-    // The worst first; of those that are well, the slowest.
+    // The worst first; among those without errors, the slowest first.
     rows.sort_by(|one, other| {
         let errors = other.error_share().total_cmp(&one.error_share());
         errors.then(other.p99_us.cmp(&one.p99_us))

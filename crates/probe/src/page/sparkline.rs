@@ -2,19 +2,19 @@
 
 use super::html::add;
 
-/// One place on the time axis.
+/// One point on the time axis.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Point {
-    /// What the line shows; none where nothing was measured.
+    /// The value of the line; `None` if nothing was measured.
     pub(super) value: Option<f64>,
-    /// The largest that was measured there.
+    /// The largest value that was measured there.
     pub(super) top: f64,
-    /// Whether something was wrong there.
+    /// Whether there was an error.
     pub(super) is_error: bool,
 }
 
-/// Draws `points` from left to right, from 0 to their largest. `title` is what a screen reader says
-/// and a pointer shows; it has to be escaped already.
+/// Draws `points` from left to right, from 0 to their largest value. `title` is for screen readers
+/// and pointers; it must already be escaped.
 pub(super) fn sparkline(page: &mut String, points: &[Point], title: &str) {
     add!(
         page,
@@ -43,7 +43,7 @@ pub(super) fn sparkline(page: &mut String, points: &[Point], title: &str) {
         let (x, middle) = (left(index), left(index) + step / 2.0);
         add!(spread, "M{x:.1} {HEIGHT}V{:.1}h{step:.1}V{HEIGHT}z", height(point.top));
         let command = if is_drawn { 'L' } else { 'M' };
-        // A point alone is a short stroke: a line without length is not drawn.
+        // A single point is a short stroke, because a line without length is not drawn.
         add!(line, "{command}{middle:.1} {:.1}h0.1", height(value));
         is_drawn = true;
     }
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_marked_where_they_were_also_without_an_answer() {
+    fn errors_are_marked_even_without_an_answer() {
         let error = Point { is_error: true, ..Point::default() };
         let page = drawn(&[point(1.0), error]);
         assert_eq!(page.matches("class=\"errors\"").count(), 1);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_drawn_of_nothing() {
+    fn without_points_only_the_base_line_is_drawn() {
         assert!(!drawn(&[]).contains("NaN"));
         assert!(!drawn(&[point(0.0)]).contains("NaN"));
     }

@@ -1,5 +1,4 @@
-//! What the pages of the cluster read off its report: which nodes there are, and how each sees the
-//! others.
+//! What the pages of the cluster derive from its report: the nodes, and how each sees the others.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -8,7 +7,7 @@ use std::net::IpAddr;
 use super::health::{Level, Usual, level};
 use crate::mesh::report::{ClusterNode, ClusterReport, Peer};
 
-/// A report, with what can be read off it.
+/// A report and what is derived from it.
 pub(super) struct View<'a> {
     // The worst first.
     pub(super) rows: Vec<Row<'a>>,
@@ -22,9 +21,9 @@ pub(super) struct Row<'a> {
     pub(super) address: IpAddr,
     // The worst first.
     pub(super) cells: Vec<(&'a Peer, Level)>,
-    // How many others see that something is wrong with it.
+    // How many others see a problem with it.
     pub(super) seen_badly: usize,
-    // The worst that any of them says of it.
+    // The worst level that any of them sees.
     pub(super) seen: Level,
 }
 
@@ -75,7 +74,8 @@ impl<'a> View<'a> {
 }
 
 impl Row<'_> {
-    /// Compares nodes: the worst path from it or to it, and how many of them are bad.
+    /// The order of nodes: the worst level of the paths from it and to it, and how many of them are
+    /// bad.
     pub(super) fn badness(&self) -> (Level, usize) {
         let worst = self.cells.first().map_or(self.seen, |(_, level)| self.seen.max(*level));
         let worst = if self.node.error.is_some() { worst.max(Level::Unknown) } else { worst };
@@ -84,7 +84,7 @@ impl Row<'_> {
     }
 }
 
-/// To the page of two nodes.
+/// The link to the page of two nodes.
 pub(super) fn link(from: IpAddr, to: IpAddr) -> String {
     format!("/cluster?from={from}&amp;to={to}")
 }

@@ -1,6 +1,6 @@
-//! How figures are written for people: three digits and a unit.
+//! Writes figures for people: three digits and a unit.
 
-/// A time, out of microseconds.
+/// A time that is given in microseconds.
 pub(crate) fn micros(micros: u64) -> String {
     match micros {
         0..1000 => format!("{micros} µs"),
@@ -9,7 +9,7 @@ pub(crate) fn micros(micros: u64) -> String {
     }
 }
 
-/// A rate, in bits.
+/// A rate that is given in bits per second.
 pub(crate) fn bits_per_second(bits: u64) -> String {
     match bits {
         0..1000 => format!("{bits} bit/s"),
@@ -33,14 +33,14 @@ pub(crate) fn share(share: f64) -> String {
     }
 }
 
-/// A number of bytes, binary, as the server's options take it.
+/// A number of bytes in binary units, as the server's options accept it.
 pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")];
     let unit = UNITS.iter().find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit));
     unit.map_or_else(|| bytes.to_string(), |(unit, name)| format!("{}{name}", bytes / unit))
 }
 
-/// How long ago something was, out of seconds.
+/// How long ago something was, in a suitable unit.
 pub(crate) fn ago(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s ago"),
@@ -49,12 +49,12 @@ pub(crate) fn ago(seconds: u64) -> String {
     }
 }
 
-/// A number of things, with the plural where it is due.
+/// A number of things, in the singular or the plural.
 pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {many}") }
 }
 
-/// The key of a size in JSON, in words: `65536-up` is `64K up`.
+/// The key of a size in JSON, for people: `65536-up` is `64K up`.
 pub(crate) fn size_key(key: &str) -> String {
     let (digits, up) = key.strip_suffix("-up").map_or((key, ""), |digits| (digits, " up"));
     digits.parse().map_or_else(|_| key.to_owned(), |number| bytes(number) + up)

@@ -1,5 +1,5 @@
-//! The list of the worst paths. Where most paths to a node, or from it, have the same fault,
-//! they are one line: it is the node's.
+//! The list of the worst paths. If most paths to a node, or from it, have the same fault, they are
+//! one line, because the fault is probably the node's.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -20,7 +20,7 @@ struct Bad<'v, 'a> {
     text: String,
 }
 
-/// Paths with the same fault at the same end; the worst of them stands for all.
+/// Paths with the same fault at the same end; the worst of them represents all.
 struct Group {
     ends: Ends,
     worst: usize,
@@ -29,9 +29,9 @@ struct Group {
 
 enum Ends {
     Pair,
-    /// So many of those that ask the node.
+    /// Paths to one node, and how many nodes ask it in all.
     Asked(usize),
-    /// So many of those that the node asks.
+    /// Paths from one node, and how many nodes it asks in all.
     Asking(usize),
 }
 
@@ -60,7 +60,7 @@ pub(super) fn worst_paths(body: &mut String, view: &View<'_>) {
     }
 }
 
-/// All of them, the worst first.
+/// All bad paths, the worst first.
 fn bad_paths<'v, 'a>(view: &'v View<'a>) -> Vec<Bad<'v, 'a>> {
     let bad = view.paths().filter(|(_, _, level)| *level > Level::Unknown);
     let mut bad: Vec<_> = bad
@@ -99,7 +99,7 @@ fn groups(view: &View<'_>, bad: &[Bad<'_, '_>]) -> Vec<Group> {
     groups
 }
 
-/// Moves those that share a `key` into one group, if they are at least half of all at that end.
+/// Moves paths with the same `key` into one group, if they are at least half of all at that end.
 fn take(
     left: &mut Vec<usize>,
     groups: &mut Vec<Group>,
@@ -153,7 +153,7 @@ mod tests {
     use super::super::cluster;
     use crate::mesh::report::{ClusterReport, NodeReport};
 
-    /// Ten nodes that ask the next five; `fault` says which paths are down.
+    /// Ten nodes that each ask the next five; `fault` decides which paths are down.
     fn page(fault: impl Fn(u8, u8) -> bool) -> String {
         let node = |number: u8| {
             let peers: Vec<_> = (1..=5)
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn one_path_is_a_line_of_its_own() {
+    fn a_single_bad_path_is_a_line() {
         let page = page(|from, to| (from, to) == (4, 5) || (from, to) == (7, 8));
         assert!(page.contains("n4 → n5</a>") && page.contains("n7 → n8</a>"), "{page}");
         assert_eq!(page.matches("class=\"wide path\"").count(), 2);

@@ -58,9 +58,9 @@ fn bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Below it, TCP would not reach its rate in the phases that measure it.
+/// In a shorter time, TCP does not reach its rate in the phases that measure it.
 const DURATION_MIN: Duration = Duration::from_secs(5);
-/// More is what `load` is for.
+/// Longer measurements are what `load` is for.
 const DURATION_MAX: Duration = Duration::from_secs(600);
 /// The small requests and the packets of the search for the MTU need less.
 const MAX_BYTES_MIN: u64 = 1 << 20;
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_values_on_the_far_side_of_each_limit() {
+    fn rejects_values_beyond_each_limit() {
         for wrong in
             ["", "a b", "a --duration 4999ms", "a --duration 601s", "a --max-bytes 1048575"]
         {

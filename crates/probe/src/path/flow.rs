@@ -1,8 +1,8 @@
-//! Bulk transfer in one direction: streams that ask again and again, on a thread of their own
-//! so that they do not delay what is measured beside them.
+//! Bulk transfer in one direction. Its streams send request after request on a separate thread, so
+//! that they do not delay what is measured at the same time.
 //!
-//! What has arrived is read from the kernel's counters, the receiver's down and the acknowledged
-//! bytes up: what waits in a send buffer has not been transferred.
+//! The kernel's counters say how much has arrived: received bytes down, acknowledged bytes up.
+//! Bytes that wait in a send buffer have not been transferred.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,7 +20,7 @@ use super::site::{SMALL_BYTES, Site};
 use super::wire::{Destination, Wire};
 use crate::timing::{FIELD, ServerTiming};
 
-/// What is to be transferred.
+/// What to transfer.
 #[derive(Clone)]
 pub(super) struct Plan {
     pub(super) to: Destination,
@@ -30,12 +30,12 @@ pub(super) struct Plan {
     pub(super) time: Duration,
     /// Bytes of the largest body.
     pub(super) size_max: u64,
-    /// What `to.used` may grow to.
+    /// The limit of `to.used`.
     pub(super) used_max: u64,
 }
 
 impl Plan {
-    /// About how long it takes at this rate.
+    /// About how long the transfer takes at this rate.
     pub(super) fn lasts(&self, bits_per_second: Option<u64>) -> Duration {
         let bytes = self.used_max.saturating_sub(self.to.used.load(Ordering::Relaxed));
         let seconds = bytes as f64 * 8.0 / bits_per_second.unwrap_or(1).max(1) as f64;
@@ -43,7 +43,7 @@ impl Plan {
     }
 }
 
-/// What was transferred.
+/// The result of a transfer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outcome {
     pub(super) bits_per_second: Option<u64>,
@@ -52,11 +52,11 @@ pub(super) struct Outcome {
     pub(super) error: Option<String>,
 }
 
-/// Starts the transfer; the outcome comes at its end.
+/// Starts the transfer; the receiver gets the outcome when it ends.
 ///
 /// # Errors
 ///
-/// Where the system has no thread left.
+/// The system cannot create the thread.
 pub(super) fn start(plan: Plan) -> io::Result<oneshot::Receiver<Outcome>> {
     let (tell, told) = oneshot::channel();
     std::thread::Builder::new().name("flow".to_owned()).spawn(move || {
@@ -65,13 +65,13 @@ pub(super) fn start(plan: Plan) -> io::Result<oneshot::Receiver<Outcome>> {
             Ok(runtime) => runtime.block_on(transfer(&plan)),
             Err(error) => Outcome { error: Some(error.to_string()), ..Outcome::default() },
         };
-        // Whoever no longer waits does not need it.
+        // If the receiver is gone, nobody needs the outcome.
         let _ = tell.send(outcome);
     })?;
     Ok(told)
 }
 
-/// One socket of a transfer, and what the server has told about it.
+/// One socket of a transfer, and what the server has reported about it.
 struct Socket {
     descriptor: OwnedFd,
     told: Arc<Mutex<Option<ServerTiming>>>,
@@ -94,7 +94,7 @@ async fn transfer(plan: &Plan) -> Outcome {
         let ended = tokio::time::timeout(pause, streams.join_next()).await;
         samples.push((begin.elapsed(), transferred(&sockets, plan.direction)));
         match ended {
-            // All have ended: the bytes are used up, or nothing works.
+            // All streams have ended: the bytes are used up, or nothing works.
             Ok(None) => break,
             Ok(Some(Ok(Err(failure)))) => error = error.or(Some(failure.to_string())),
             Ok(Some(_)) | Err(_) => {}
@@ -108,15 +108,15 @@ async fn transfer(plan: &Plan) -> Outcome {
     Outcome { bits_per_second: rate(&samples), segments, error }
 }
 
-/// Opens a connection and transfers on it until it is aborted, the bytes are used up, or it fails
-/// for the third time.
+/// Opens a connection and transfers on it until it is aborted or the bytes are used up. A
+/// connection that cannot be opened ends the stream, and so does the third failed transfer.
 async fn stream(plan: Plan, sockets: Sockets) -> io::Result<()> {
     let mut depth = DEPTH;
     let mut failures = 0;
     loop {
         let told = Arc::default();
         let mut wire = Wire::open(&plan.to).await?;
-        // The end of a transfer must not load the path any longer.
+        // When a transfer ends, its buffers must not go on loading the path.
         wire.reset_on_drop()?;
         let socket = Socket { descriptor: wire.watch()?, told: Arc::clone(&told) };
         sockets.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
@@ -136,7 +136,7 @@ async fn stream(plan: Plan, sockets: Sockets) -> io::Result<()> {
     }
 }
 
-/// Less than usual where few bytes are left.
+/// The size of the first body, which is smaller than usual if few bytes are left.
 fn first_size(plan: &Plan) -> u64 {
     let left = plan.used_max.saturating_sub(plan.to.used.load(Ordering::Relaxed));
     (left / plan.streams as u64 / 4).clamp(SIZE_MIN, SIZE_FIRST.min(plan.size_max))
@@ -145,11 +145,11 @@ fn first_size(plan: &Plan) -> u64 {
 enum End {
     /// No more bytes may be sent or received.
     Used,
-    /// The server closes after each answer, or so.
+    /// The server closes the connection, perhaps after each answer.
     Closed,
 }
 
-/// Requests on one connection; the next one is on its way before an answer ends.
+/// Requests on one connection; the next one is sent before the answer to the last one ends.
 struct Turns<'a> {
     plan: &'a Plan,
     wire: &'a mut Wire,
@@ -174,12 +174,12 @@ impl Turns<'_> {
         }
     }
 
-    /// Whether one more body stays below the limit, also when all that is under way has come, on
-    /// all streams.
+    /// Whether one more body fits into the limit, in addition to the bodies under way on all
+    /// streams.
     fn has_room(&self, under_way: usize) -> bool {
         let used = self.plan.to.used.load(Ordering::Relaxed);
         let site = &self.plan.site;
-        // Another server's answer is as long as it is.
+        // The answer of another server always has the same length.
         let size = if site.is_heartbeat() { self.size } else { site.body_bytes };
         let expected = size * (under_way as u64 + 1) * self.plan.streams as u64;
         used + expected <= self.plan.used_max
@@ -197,7 +197,7 @@ impl Turns<'_> {
         }
     }
 
-    /// Reads one answer; whether the server closes behind it.
+    /// Reads one answer. Returns whether the server closes the connection after it.
     async fn receive(&mut self, sent: Instant) -> io::Result<bool> {
         let head = self.wire.final_head().await?;
         if let Some(timing) = ServerTiming::of_values(head.all(FIELD)) {
@@ -211,8 +211,8 @@ impl Turns<'_> {
         Ok(head.closes())
     }
 
-    /// Bodies take a tenth of a second: long enough to fill the path, short enough to hear from
-    /// the server often.
+    /// Adapts the size so that a body takes a tenth of a second: long enough to fill the path,
+    /// short enough to get the server's counters often.
     fn adapt(&mut self, took: Duration) {
         if took < TURN / 2 {
             self.size = (self.size * 2).min(self.plan.size_max);
@@ -252,13 +252,13 @@ fn segments(sockets: &Sockets, direction: Direction) -> Segments {
 }
 
 /// What the server has sent on a busy connection. Behind a lost segment, others arrive out of
-/// order: what was sent again without that was sent in vain, by a timer that was too fast.
+/// order. A retransmission without that was superfluous: a timer was too fast.
 fn received(facts: &TcpInfo, told: &ServerTiming) -> Segments {
     let most = facts.out_of_order_segments.map_or(u64::MAX, u64::from);
     Segments { segments: told.retransmitted.map(|again| again.min(most)), sent: told.segments }
 }
 
-/// Bits a second, without the time in which TCP finds its rate.
+/// Bits per second, without the time in which TCP finds its rate.
 fn rate(samples: &[(Duration, u64)]) -> Option<u64> {
     let (end, total) = *samples.last()?;
     let start = end.mul_f64(START_SHARE);
@@ -268,12 +268,12 @@ fn rate(samples: &[(Duration, u64)]) -> Option<u64> {
     (total > 0 && time > 0.0).then(|| (bits / time).round() as u64)
 }
 
-/// Two requests under way keep a path busy while one is answered.
+/// With two requests under way, the path stays busy between two answers.
 const DEPTH: usize = 2;
 const FAILURES_MAX: u32 = 3;
 const SIZE_FIRST: u64 = 64 << 10;
 const SIZE_MIN: u64 = 16 << 10;
-/// What a Heartbeat serves, and what many proxies take of an upload.
+/// The largest payload of a Heartbeat by default, and the largest upload that many proxies accept.
 pub(super) const SIZE_MAX: u64 = 1 << 20;
 const TURN: Duration = Duration::from_millis(100);
 const SAMPLE_PAUSE: Duration = Duration::from_millis(10);
@@ -289,13 +289,13 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_that_after_the_start() {
+    fn the_rate_leaves_out_the_start() {
         let steady = samples(&[(0, 0), (300, 10), (400, 1010), (1000, 7010)]);
         assert_eq!(rate(&steady), Some(80_000));
     }
 
     #[test]
-    fn what_is_sent_again_counts_only_when_something_came_out_of_order() {
+    fn retransmissions_count_only_if_segments_came_out_of_order() {
         let told = ServerTiming {
             retransmitted: Some(9),
             segments: Some(1000),

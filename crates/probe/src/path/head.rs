@@ -1,20 +1,21 @@
-//! The framing of answers: the head, and where the body ends. Must not read from a socket.
+//! The framing of answers: parses the head and finds the end of the body. Must not read from a
+//! socket.
 
 use std::io;
 
-/// The head of an answer, its fields as they were written.
+/// The head of an answer, with its field names as they were written.
 #[derive(Clone, Debug)]
 pub(super) struct Head {
-    /// The second digit of the version.
+    /// The minor version of HTTP/1.
     pub(super) minor_version: u8,
     pub(super) status: u16,
     pub(super) fields: Vec<(String, String)>,
-    /// Bytes on the wire.
+    /// Its bytes on the wire.
     pub(super) bytes: usize,
 }
 
 impl Head {
-    /// The head at the start of `input` and its length; none where it is not whole yet.
+    /// The head at the start of `input` and its length; `None` if it is not complete yet.
     pub(super) fn parse(input: &[u8]) -> io::Result<Option<(Self, usize)>> {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let mut response = httparse::Response::new(&mut fields);
@@ -76,10 +77,10 @@ impl Head {
     }
 }
 
-/// The body of an answer, as far as it has come (RFC 9112 6.3).
+/// The body of an answer, as far as it has arrived (RFC 9112 section 6.3).
 #[derive(Debug)]
 pub(super) enum Body {
-    /// So many bytes are still to come.
+    /// This many bytes are still to come.
     Length(u64),
     Chunked(Chunk),
     /// It ends with the connection.
@@ -90,7 +91,7 @@ pub(super) enum Body {
 pub(super) enum Chunk {
     /// A line with a size is next.
     Size,
-    /// So many bytes, then an empty line.
+    /// This many bytes are still to come, then an empty line.
     Data(u64),
     DataEnd,
     Trailer,
@@ -111,8 +112,8 @@ impl Body {
         }
     }
 
-    /// Takes what belongs to the body from the start of `input`, shows its data, and returns how
-    /// many bytes of `input` are done with.
+    /// Consumes the part of `input` that belongs to the body, passes its data to `show`, and
+    /// returns how many bytes of `input` were consumed.
     pub(super) fn take(&mut self, input: &[u8], mut show: impl FnMut(&[u8])) -> io::Result<usize> {
         match self {
             Self::Open => {
@@ -143,7 +144,7 @@ impl Body {
 }
 
 impl Chunk {
-    // One step; nothing taken means that more input is needed, or none any more.
+    // Does one step. If it consumes nothing, it needs more input or the body is complete.
     fn take(&mut self, input: &[u8], show: &mut impl FnMut(&[u8])) -> io::Result<usize> {
         if let Self::Data(left) = self {
             let taken = take_data(left, input, show);
@@ -190,9 +191,9 @@ fn no_http(why: impl std::fmt::Display) -> io::Error {
 }
 
 const FIELDS_MAX: usize = 100;
-/// Twice what servers commonly send at most.
+/// Twice as much as the largest head that servers commonly send.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// A size and its extensions.
+/// The line of a chunk size with its extensions.
 const LINE_BYTES_MAX: usize = 4096;
 
 #[cfg(test)]
@@ -203,7 +204,8 @@ mod tests {
         Head::parse(text.as_bytes()).unwrap().unwrap().0
     }
 
-    /// What a body is made of when it comes `step` bytes at a time, and what is left behind it.
+    /// The data of a body that arrives `step` bytes at a time, and how many bytes are left behind
+    /// it.
     fn taken(body: Body, input: &[u8], step: usize) -> (Vec<u8>, bool, usize) {
         let (mut body, mut data, mut waiting, mut left) = (body, Vec::new(), Vec::new(), 0);
         for piece in input.chunks(step) {
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_a_head_only_when_it_is_whole() {
+    fn a_head_is_parsed_only_when_it_is_complete() {
         let text = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nVIA: 1.0 a\r\n\r\nhello";
         let end = text.len() - 5;
         assert!(Head::parse(&text.as_bytes()[..end - 1]).unwrap().is_none());
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_head_beyond_the_limit() {
+    fn rejects_a_head_beyond_the_limit() {
         let mut text = b"HTTP/1.1 200 OK\r\nX: ".to_vec();
         text.resize(HEAD_BYTES_MAX, b'x');
         assert!(Head::parse(&text).unwrap().is_none());
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_when_the_server_closes() {
+    fn knows_when_the_server_closes_the_connection() {
         let closes = |text: &str| head(text).closes();
         assert!(!closes("HTTP/1.1 200 OK\r\n\r\n"));
         assert!(closes("HTTP/1.1 200 OK\r\nConnection: a, Close\r\n\r\n"));

@@ -1,5 +1,5 @@
-//! The latency of small requests while nothing else is under way: on an open connection, and
-//! on new ones.
+//! The latency of small requests while the path carries nothing else: on an open connection, and on
+//! new ones.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use super::site::Site;
 use super::wire::{Destination, Wire};
 use crate::timing::{FIELD, ServerTiming};
 
-/// What many small requests on one connection have shown.
+/// The result of many small requests on one connection.
 #[derive(Default)]
 pub(super) struct Small {
     pub(super) requests: usize,
@@ -24,7 +24,8 @@ pub(super) struct Small {
 ///
 /// # Errors
 ///
-/// Where not even one is answered.
+/// The connection cannot be opened or breaks. A request that is not answered in time only ends the
+/// series.
 pub(super) async fn small(to: &Destination, site: &Site, limit: Duration) -> io::Result<Small> {
     let request = site.small_request(to);
     let begin = Instant::now();
@@ -34,7 +35,7 @@ pub(super) async fn small(to: &Destination, site: &Site, limit: Duration) -> io:
     let mut facts = None;
     let mut segments = Both::default();
     let mut wire = Wire::open(to).await?;
-    // Nothing counts before the first answer: it opens the windows.
+    // The first request is not counted, because it opens TCP's windows.
     wire.ask(&request).await?;
     while times.len() < REQUESTS && (begin.elapsed() < limit || times.len() < REQUESTS_MIN) {
         if wire.renew(to).await? {
@@ -63,18 +64,19 @@ pub(super) async fn small(to: &Destination, site: &Site, limit: Duration) -> io:
         p99: quantile(&times, 0.99).map(microseconds),
         jitter: jitter(&times).map(microseconds),
         server: median(&servers),
-        // The kernel's value is an average already; one outlier moves it for a while.
+        // The kernel's value is a moving average; one outlier affects it for a while.
         rtt_client: median(&near),
         rtt_server: median(&far),
     };
     Ok(Small { requests: times.len(), latency, segments })
 }
 
-/// Opens new connections one after the other, with a request on each; the medians of the phases.
+/// Opens new connections one after the other, with a request on each; returns the medians of the
+/// phases.
 ///
 /// # Errors
 ///
-/// Where one is refused or not answered.
+/// A connection or its request fails.
 pub(super) async fn openings(
     to: &Destination,
     site: &Site,
@@ -108,8 +110,8 @@ fn count(segments: &mut Both<Segments>, facts: Option<TcpInfo>, told: Option<Ser
 
 /// Enough for a p99.
 const REQUESTS: usize = 200;
-/// On slow paths, time ends it before.
+/// This many are sent even if the time is over, unless they take three times as long.
 const REQUESTS_MIN: usize = 5;
 const OPENINGS: usize = 10;
-/// A request whose segment was lost twice is answered by then.
+/// A request whose segment was lost twice is answered within this time.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(3);

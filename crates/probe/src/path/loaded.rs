@@ -1,8 +1,8 @@
 //! The latency of small requests while eight streams run (draft-ietf-ippm-responsiveness).
 //!
-//! The draft sends its probes on new connections and on those that carry the load. The latter takes
-//! HTTP/2; open connections that carry nothing else stand in for them. Round trips a minute are
-//! 60 seconds by the trimmed mean of connect, TLS handshake and request.
+//! The draft sends its probes on new connections and on those that carry the load. The latter
+//! requires HTTP/2; instead, open connections that carry nothing else are used. The round trips per
+//! minute are 60 seconds divided by the trimmed mean of connect, TLS handshake and request.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,12 +17,12 @@ use super::report::{Quantiles, microseconds};
 use super::site::Site;
 use super::wire::{Destination, Wire};
 
-/// What was seen under load.
+/// The result of a transfer with small requests beside it.
 #[derive(Default)]
 pub(super) struct Loaded {
     pub(super) outcome: Outcome,
     pub(super) latency: Quantiles,
-    /// Opening a connection, in the median.
+    /// The median time to open a connection.
     pub(super) connect: Option<Duration>,
     pub(super) round_trips_per_minute: Option<u64>,
 }
@@ -39,12 +39,11 @@ struct Times {
 
 type Shared = Arc<Mutex<Times>>;
 
-/// Runs `plan`, which lasts about `expected`, and asks for small answers meanwhile; `to` is where,
-/// without the plan's limits.
+/// Runs `plan`, which lasts about `expected`, and sends small requests to `to` meanwhile.
 ///
 /// # Errors
 ///
-/// Where the connections for the small requests can not be opened.
+/// The connections for the small requests cannot be opened.
 pub(super) async fn run(plan: Plan, to: &Destination, expected: Duration) -> io::Result<Loaded> {
     let request: Arc<str> = plan.site.small_request(to).into();
     let mut warm = Vec::new();
@@ -56,7 +55,7 @@ pub(super) async fn run(plan: Plan, to: &Destination, expected: Duration) -> io:
     }
     let (stop, stopped) = watch::channel(false);
     let times = Shared::default();
-    // Fast paths use up their bytes soon, and fill their queues at once.
+    // Fast paths use up their bytes soon, but also fill their queues at once.
     let is_fast = expected < plan.time;
     let start = if is_fast { Duration::ZERO } else { expected.mul_f64(START_SHARE) };
     let open_pause = WARM_PAUSE.min(expected / 4);
@@ -80,7 +79,7 @@ pub(super) async fn run(plan: Plan, to: &Destination, expected: Duration) -> io:
     }
     let outcome = told.await.unwrap_or_default();
     stop.send_replace(true);
-    // What was sent under load counts, although its answer comes later.
+    // Requests that were sent under load count, although their answers arrive later.
     let _ =
         tokio::time::timeout(LAST_ANSWERS, async { while probes.join_next().await.is_some() {} })
             .await;
@@ -89,7 +88,7 @@ pub(super) async fn run(plan: Plan, to: &Destination, expected: Duration) -> io:
     Ok(times.loaded(outcome))
 }
 
-/// What is asked again and again, and until when.
+/// The request that is sent again and again, and when that ends.
 struct Again {
     to: Destination,
     request: Arc<str>,
@@ -160,8 +159,8 @@ impl Times {
     }
 }
 
-/// Waits until small requests are as fast again as without load, so that the queue that one
-/// measurement has filled does not spoil the next one.
+/// Waits until small requests are as fast as without load, so that a queue that one measurement has
+/// filled does not distort the next one.
 pub(super) async fn settle(to: &Destination, site: &Site, idle: Duration) {
     let limit = idle * 2 + SETTLED_ABOVE;
     let quiet = async {
@@ -172,7 +171,7 @@ pub(super) async fn settle(to: &Destination, site: &Site, idle: Duration) {
             if let Ok(mut wire) = Wire::open(to).await {
                 let _ = wire.ask(&request).await;
             }
-            // A new connection takes three round trips at most, with TLS.
+            // A new connection with TLS takes at most three round trips.
             in_a_row = if start.elapsed() < limit * 3 { in_a_row + 1 } else { 0 };
         }
     };
@@ -183,14 +182,14 @@ const WARM_CONNECTIONS: u32 = 8;
 const WARM_PAUSE: Duration = Duration::from_millis(40);
 const NEW_CONNECTIONS: u32 = 4;
 const NEW_PAUSE: Duration = Duration::from_millis(100);
-/// Queues fill in this share of the time: TCP leaves its slow start before they are full.
+/// The share of the time in which queues fill: TCP leaves slow start before they are full.
 const START_SHARE: f64 = 0.5;
-/// Queues of more than this are seldom.
+/// Queues that take longer than this are rare.
 const LAST_ANSWERS: Duration = Duration::from_millis(2_500);
 const SETTLE_TIME_MAX: Duration = Duration::from_millis(2_500);
 const SETTLED_ABOVE: Duration = Duration::from_millis(5);
 const SETTLED_ANSWERS: u32 = 2;
-/// Seconds.
+/// In seconds.
 const MINUTE: f64 = 60.0;
 
 #[cfg(test)]
@@ -202,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn round_trips_a_minute_are_the_mean_of_connect_tls_and_request() {
+    fn round_trips_per_minute_are_a_minute_divided_by_the_mean_of_connect_tls_and_request() {
         let ms = |ms| vec![Duration::from_millis(ms)];
         let times = Times {
             connects: ms(10),
@@ -218,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_known_where_nothing_was_loaded() {
+    fn without_load_nothing_is_known() {
         let times = Times { answers: vec![Duration::from_millis(1)], ..Times::default() };
         let loaded = times.loaded(Outcome::default());
         assert_eq!((loaded.latency.p50, loaded.round_trips_per_minute), (None, None));

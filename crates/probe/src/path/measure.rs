@@ -22,7 +22,7 @@ use super::trust::Trust;
 use super::wire::{Destination, Shape, Wire};
 use crate::client::Target;
 
-/// One path, while it is measured.
+/// The measurement of one path.
 pub(super) struct Measure<'a> {
     args: &'a PathArgs,
     target: Target,
@@ -37,7 +37,7 @@ impl<'a> Measure<'a> {
         Self { args, target, trust, used: Arc::default(), report }
     }
 
-    /// Measures all there is; what can not be is noted in the report.
+    /// Measures everything; what cannot be measured is noted in the report.
     pub(super) async fn all(&mut self) {
         if let Err(error) = self.phases().await {
             self.report.skip("the rest", error);
@@ -98,8 +98,8 @@ impl<'a> Measure<'a> {
         }))
     }
 
-    /// The first whole connection, and how long a round trip takes. Where the TLS handshake hangs,
-    /// its large packets may be the reason: small ones are tried then.
+    /// Opens the first complete connection, and returns the time of a round trip. If the TLS
+    /// handshake hangs, its large packets may be the reason, so it is tried again with small ones.
     async fn first_contact(&mut self, to: Destination) -> io::Result<(Destination, Duration)> {
         let small = careful(&to);
         let mut last = None;
@@ -118,7 +118,7 @@ impl<'a> Measure<'a> {
         Err(io::Error::new(io::ErrorKind::TimedOut, text))
     }
 
-    /// What answers. Where an answer hangs, its large packets may be the reason, too.
+    /// Identifies the server. If an answer hangs, its large packets may be the reason, too.
     async fn identify(&self, to: Destination) -> io::Result<(Destination, Site)> {
         match Site::identify(&to, &self.target).await {
             Err(error) if error.kind() == io::ErrorKind::TimedOut && to.shape.mss.is_none() => {
@@ -140,7 +140,8 @@ impl<'a> Measure<'a> {
         }
     }
 
-    /// Where to go from now on: with smaller segments where large ones do not pass.
+    /// Returns the destination of all later measurements, with smaller segments if large ones do
+    /// not pass.
     async fn packets(&mut self, to: Destination, site: &Site, rtt: Duration) -> Destination {
         let free = Destination { shape: Shape::default(), ..to.clone() };
         let search = |direction| mtu::search(&free, site, direction, rtt);
@@ -174,12 +175,13 @@ impl<'a> Measure<'a> {
         Destination { shape: Shape { mss: clamp, ..Shape::default() }, ..to }
     }
 
-    /// The median of small requests.
+    /// Returns the median of small requests.
     async fn latency(&mut self, to: &Destination, site: &Site) -> io::Result<Duration> {
         let small = latency::small(to, site, self.share(LATENCY_SHARE)).await?;
         self.report.latency_us = small.latency;
         self.report.beside.requests = small.requests;
-        // With one segment at a time, nothing shows which of the server's were sent in vain.
+        // With one segment at a time, nothing shows which of the server's retransmissions were
+        // superfluous.
         self.count(Direction::Down, small.segments.down, false, site);
         self.count(Direction::Up, small.segments.up, true, site);
         match latency::openings(to, site, self.share(OPENINGS_SHARE)).await {
@@ -189,7 +191,7 @@ impl<'a> Measure<'a> {
         Ok(Duration::from_secs_f64(small.latency.p50.unwrap_or_default() / 1e6))
     }
 
-    /// Loss while so little is under way that no queue overflows.
+    /// Measures loss while so few segments are under way that no queue overflows.
     async fn calm(&mut self, to: &Destination, site: &Site) {
         for direction in [Direction::Down, Direction::Up] {
             if let Some(why) = self.unable(site, direction) {
@@ -242,7 +244,7 @@ impl<'a> Measure<'a> {
             let time = self.share(LOADED_SHARE);
             let used_max = self.used_max(LOADED_BYTES_SHARE);
             let plan = Plan { streams: STREAMS, time, used_max, ..plan };
-            // Eight streams are faster than one, if at all.
+            // Assumes that eight streams are twice as fast as one.
             let expected = plan.lasts(single.bits_per_second.map(|rate| rate * 2));
             let loaded = match loaded::run(plan, to, expected).await {
                 Ok(loaded) => loaded,
@@ -280,7 +282,7 @@ impl<'a> Measure<'a> {
         }
     }
 
-    /// Whether bodies that are not refused for their length are not refused later, either.
+    /// Sends large bodies: a proxy that accepts their length may still reject them later.
     async fn bodies(&mut self, to: &Destination, site: &Site) {
         let (Some(accepted), Some(rate)) =
             (self.report.middle.body_max, self.report.throughput_bps.up_8)
@@ -295,8 +297,8 @@ impl<'a> Measure<'a> {
         }
     }
 
-    /// Counts segments of this path. What the server tells of its own is another path's where a
-    /// proxy stands between.
+    /// Counts segments of this path. If a proxy is in between, the server's own counters belong to
+    /// another path.
     fn count(&mut self, way: Direction, segments: Segments, calm: bool, site: &Site) {
         if way == Direction::Down && !site.is_direct {
             return;
@@ -321,14 +323,14 @@ impl<'a> Measure<'a> {
         self.args.duration.mul_f64(share)
     }
 
-    /// What may have been sent and received when a phase has taken its share.
+    /// How many bytes may have been sent and received at the end of a phase with this share.
     fn used_max(&self, share: f64) -> u64 {
         let used = self.used.load(Ordering::Relaxed);
         (used + (self.args.max_bytes as f64 * share) as u64).min(self.args.max_bytes)
     }
 }
 
-/// The same with segments that pass nearly everywhere.
+/// The same destination with segments that pass nearly everywhere.
 fn careful(to: &Destination) -> Destination {
     to.shaped(Shape { mss: Some(MSS_CAREFUL), ..Shape::default() })
 }
@@ -359,8 +361,8 @@ fn tls(trust: &Trust, wire: &Wire) -> TlsFacts {
     }
 }
 
-// Shares of --duration. Together they are about eight tenths; the rest is names, packets and what
-// is between.
+// Shares of --duration. Together they are about nine tenths; the rest is for names, packets and
+// proxies.
 const LATENCY_SHARE: f64 = 0.12;
 const OPENINGS_SHARE: f64 = 0.05;
 const CALM_SHARE: f64 = 0.07;
@@ -370,15 +372,15 @@ const LOADED_SHARE: f64 = 0.2;
 const CALM_BYTES_SHARE: f64 = 0.04;
 const SINGLE_BYTES_SHARE: f64 = 0.14;
 const LOADED_BYTES_SHARE: f64 = 0.26;
-/// As many as a browser opens, and a few more.
+/// A few more than a browser opens.
 const STREAMS: usize = 8;
-/// So few segments fit into the queue of every router.
+/// The queue of every router has room for so few segments.
 const CALM_SEGMENTS: usize = 12;
-/// Each answer brings the server's counters.
+/// Small, because each answer carries the server's counters.
 const CALM_SIZE_MAX: u64 = 32 << 10;
 const CALM_BYTES_MIN: usize = 8 << 10;
 /// Small enough for every path that carries IPv6.
 const MSS_CAREFUL: u32 = 1200;
-/// A rate takes more than a first window.
+/// A rate needs more bytes than the first congestion window.
 const FOREIGN_BODY_MIN: u64 = 64 << 10;
 const FIRST_CONTACT_MAX: Duration = Duration::from_secs(4);

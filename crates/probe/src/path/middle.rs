@@ -1,5 +1,5 @@
-//! The questions about what stands between prober and server: whether it compresses, caps or
-//! buffers bodies, changes their framing, handles `Expect`, or closes idle connections.
+//! Asks what is between prober and server: whether it compresses, limits or buffers bodies, changes
+//! their framing, handles `Expect`, or closes idle connections.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -43,8 +43,8 @@ pub(super) async fn ask(to: &Destination, site: &Site, report: &mut Report) {
     }
 }
 
-/// Whether bodies of 1 and 10 MB are really taken: some proxies look at a length only when the
-/// bytes come. `bytes_left` bounds what is sent.
+/// Sends bodies up to the size `accepted`, because some proxies check a length only when the bytes
+/// arrive. Returns the largest size that was not rejected. `bytes_left` limits what is sent.
 pub(super) async fn send_bodies(
     to: &Destination,
     site: &Site,
@@ -64,7 +64,8 @@ pub(super) async fn send_bodies(
             wire.write(to.post(&site.path(SMALL_BYTES), body, "").as_bytes()).await?;
             wire.write_pattern(body).await
         };
-        // A refusal closes the connection before all is sent; what was said can still be read.
+        // A server that rejects the body closes the connection before all is sent; its answer can
+        // still be read.
         let written = within(sent).await;
         match within(wire.final_head()).await {
             Ok(head) if head.status == TOO_LARGE => return Ok(largest),
@@ -76,7 +77,7 @@ pub(super) async fn send_bodies(
     Ok(accepted)
 }
 
-/// Leaves a connection idle, and says whether it was closed meanwhile or is dead afterwards.
+/// Leaves a connection idle, and reports whether it was closed meanwhile or is dead afterwards.
 pub(super) async fn idle(to: &Destination, site: &Site, wait: Duration) -> io::Result<Idle> {
     let mut wire = Wire::open(to).await?;
     let request = site.small_request(to);
@@ -95,15 +96,16 @@ fn via(site: &Site) -> Option<String> {
     let named: Vec<_> = site.head.all("via").collect();
     match (named.is_empty(), site.is_heartbeat()) {
         (false, _) => Some(named.join(", ")),
-        // A Heartbeat does not name itself: whoever does stands before it.
+        // A Heartbeat sends no `Server` field: a proxy in front of it has added it.
         (true, true) => site.head.field("server").map(str::to_owned),
         (true, false) => None,
     }
 }
 
-/// HTTP/1.0 in the answer, or on the way by a proxy's own account (RFC 9110 7.6.3).
+/// Where HTTP/1.0 was used: in the answer, or on the way as a proxy reports it (RFC 9110 section
+/// 7.6.3).
 fn lowered(site: &Site) -> Option<String> {
-    // Another server may speak nothing else.
+    // Another server may speak only HTTP/1.0.
     if site.head.minor_version == 0 && site.is_heartbeat() {
         return Some("the answer is HTTP/1.0".to_owned());
     }
@@ -124,8 +126,9 @@ async fn compresses(to: &Destination, site: &Site) -> io::Result<bool> {
     Ok(coded || fewer)
 }
 
-/// Whether the server or a proxy asks for the body. It is sent in any case (RFC 9110 10.1.1): proxies
-/// written in Go have ended, or crashed, where a client left between the two answers.
+/// Whether the server or a proxy asks for the body with 100. The body is sent in any case (RFC 9110
+/// section 10.1.1): some proxies written in Go have ended or crashed when a client left between the
+/// two answers.
 async fn expect(to: &Destination, site: &Site) -> io::Result<bool> {
     let mut wire = Wire::open(to).await?;
     let head = to.post(&site.path(SMALL_BYTES), SMALL_BYTES, EXPECT);
@@ -142,8 +145,8 @@ async fn expect(to: &Destination, site: &Site) -> io::Result<bool> {
     Ok(handled)
 }
 
-/// Sends a body with a pause in it, and compares the time with that for which the server received
-/// it; none where the server does not say.
+/// Sends a body with a pause in the middle, and compares the pause with the time in which the
+/// server received the body; `None` if the server does not report it.
 async fn buffers_uploads(to: &Destination, site: &Site) -> io::Result<Option<bool>> {
     let mut wire = Wire::open(to).await?;
     wire.write(to.post(&site.path(SMALL_BYTES), UPLOAD_BYTES, "").as_bytes()).await?;
@@ -157,7 +160,7 @@ async fn buffers_uploads(to: &Destination, site: &Site) -> io::Result<Option<boo
     Ok(told.map(|received| received < paused / 2))
 }
 
-/// The largest body that is not refused for its length alone, of 1, 10 and 100 MB.
+/// The largest body, of 1, 10 and 100 MB, that is not rejected for its length alone.
 async fn body_max(to: &Destination, site: &Site) -> io::Result<u64> {
     let [small, medium, large] = BODIES.map(|body| refuses(to, site, body));
     let refusals = tokio::try_join!(small, medium, large)?;
@@ -166,8 +169,8 @@ async fn body_max(to: &Destination, site: &Site) -> io::Result<u64> {
     Ok(taken.last().map_or(0, |(body, _)| body))
 }
 
-/// Announces a body without `Expect`, for the reason that [`expect`] gives, and sends nothing of it:
-/// who says nothing waits for the body.
+/// Announces a body without `Expect`, for the reason that [`expect`] gives, and sends none of it. A
+/// server that accepts the length waits for the body and does not answer.
 async fn refuses(to: &Destination, site: &Site, body: u64) -> io::Result<bool> {
     let mut wire = Wire::open(to).await?;
     wire.write(to.post(&site.path(SMALL_BYTES), body, "").as_bytes()).await?;
@@ -186,16 +189,16 @@ async fn within<T>(future: impl Future<Output = io::Result<T>>) -> io::Result<T>
 
 const EXPECT: &str = "Expect: 100-continue\r\n";
 const TOO_LARGE: u16 = 413;
-/// Below what proxies find too small to compress it stays as it is.
+/// Large enough for proxies to compress it; they send small bodies as they are.
 const COMPRESSIBLE_BYTES: u64 = 16 << 10;
 const UPLOAD_BYTES: u64 = 32 << 10;
-/// Far longer than a round trip is.
+/// Far longer than a round trip.
 const UPLOAD_PAUSE: Duration = Duration::from_millis(400);
-/// Common limits lie between them: nginx's is 1 MB.
+/// Common limits are between these sizes: nginx's is 1 MB.
 pub(super) const BODIES: [u64; 3] = [1 << 20, 10 << 20, 100 << 20];
-/// A body that takes longer to send is not sent.
+/// A body is not sent if that would take longer.
 const BODY_SECONDS_MAX: f64 = 0.7;
-/// How long an answer to a head alone is waited for.
+/// How long to wait for an answer to the head alone.
 const REFUSAL_TIME_MAX: Duration = Duration::from_millis(700);
 const QUESTION_TIME_MAX: Duration = Duration::from_secs(4);
 
@@ -219,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn sees_a_lowered_version_in_the_answer_and_on_the_way() {
+    fn finds_a_lower_version_in_the_answer_and_on_the_way() {
         assert!(lowered(&site("HTTP/1.0 200 OK\r\n\r\n", false)).is_none());
         let lowered = |text: &str| lowered(&site(text, true)).is_some();
         assert!(lowered("HTTP/1.0 200 OK\r\n\r\n"));

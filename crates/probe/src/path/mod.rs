@@ -1,9 +1,9 @@
 //! `heartbeat-probe path`: measures one path and explains what it finds.
 //!
-//! Where things are: `args` is the command line, `names` finds addresses, `site` what answers,
-//! `latency` asks for small answers, `mtu` for packets of every size, `flow` transfers, `loaded`
-//! asks while that goes on, `middle` looks for proxies, `report` is what is known, `verdict` what
-//! it means, `text` how it reads. Below them, `wire` is a connection, `head` the framing of
+//! `args` is the command line, `names` finds addresses, `site` identifies the server, `latency`
+//! sends small requests, `mtu` searches for the largest packet, `flow` transfers bulk data,
+//! `loaded` sends small requests meanwhile, `middle` looks for proxies, `report` is the result,
+//! `verdict` judges it, `text` prints it. Below them, `wire` is a connection, `head` the framing of
 //! answers, `trust` the TLS, `quantiles` the statistics.
 
 mod args;
@@ -37,10 +37,11 @@ use measure::Measure;
 use report::{Level, Report};
 use trust::Trust;
 
-/// Measures a path and prints what it finds. It needs a runtime with I/O and time.
+/// Measures a path and prints the result. It needs a runtime with I/O and time.
 ///
-/// The exit code is 0 where nothing is wrong, 1 where there is a fault (with `--strict` also for a
-/// warning), and [`EXIT_USAGE`] where the arguments can not be used.
+/// The exit code is 0 if nothing is wrong, 1 if there is a fault (with `--strict` also for a
+/// warning), if nothing answers or after an interrupt, and [`EXIT_USAGE`] if the arguments cannot
+/// be used.
 pub(crate) async fn run(args: PathArgs) -> ExitCode {
     let (target, trust) = match prepare(&args) {
         Ok(prepared) => prepared,
@@ -61,7 +62,7 @@ pub(crate) async fn run(args: PathArgs) -> ExitCode {
     let mut report = measure.report;
     report.findings = verdict::findings(&report);
     let text = match args.json {
-        // Keys are text and numbers are finite: there is nothing that JSON could not hold.
+        // Keys are text and numbers are finite, so JSON can represent them all.
         true => serde_json::to_string(&report).unwrap_or_default() + "\n",
         false => text::render(&report),
     };
@@ -80,7 +81,7 @@ pub(crate) fn command() -> Command {
 
 fn prepare(args: &PathArgs) -> Result<(Target, Option<Trust>), String> {
     let target = Target::parse(&args.url).map_err(|error| error.to_string())?;
-    // A file that is named is read and checked in any case.
+    // A file that is named is read and checked anyway.
     if !target.is_https() && args.ca_file.is_none() {
         return Ok((target, None));
     }
@@ -94,12 +95,12 @@ fn prepare(args: &PathArgs) -> Result<(Target, Option<Trust>), String> {
 
 fn is_good(report: &Report, strict: bool) -> bool {
     let allowed = if strict { Level::Note } else { Level::Warning };
-    // Nothing was measured where nothing answers.
+    // If nothing answers, nothing was measured.
     let answered = report.latency_us.p50.is_some();
     answered && report.findings.iter().all(|finding| finding.level <= allowed)
 }
 
-/// Says on a terminal what is being measured, in a line that is written over.
+/// Shows on a terminal what is being measured, in a line that is overwritten.
 fn progress(what: &str) {
     if std::io::stderr().is_terminal() {
         let _ = write!(std::io::stderr(), "{LINE_START}{what} ...");
@@ -112,9 +113,9 @@ fn clear_progress() {
     }
 }
 
-/// Who complains.
+/// The name of the program in its messages.
 const NAME: &str = "heartbeat-probe path";
-/// To the begin of the line, and clears it: ECMA-48 EL.
+/// Moves to the beginning of the line and clears it (ECMA-48, EL).
 const LINE_START: &str = "\r\x1b[K";
 
 #[cfg(test)]
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_never_good_and_warnings_not_when_strict() {
+    fn faults_are_never_good_and_warnings_are_not_if_strict() {
         assert!(!is_good(&report(Level::Fault), false));
         assert!(is_good(&report(Level::Warning), false));
         assert!(!is_good(&report(Level::Warning), true));

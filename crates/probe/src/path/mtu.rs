@@ -1,11 +1,11 @@
-//! The search for the largest packet that passes, down and up.
+//! Searches for the largest packet that passes, down and up.
 //!
-//! TCP cuts its segments as large as both ends have announced. TCP_MAXSEG on the prober's own
-//! socket limits both directions, so the size of the packets of a connection is known to the byte:
-//! the segment, its options included, and the headers of TCP and IP. A message is as long as one
-//! segment on the wire where that can be had, and else longer, so that it holds one of full size.
-//! If it comes through, packets of this size pass; if it does not, although shorter ones do, they
-//! disappear.
+//! TCP makes its segments as large as both ends have announced. TCP_MAXSEG on the prober's own
+//! socket limits both directions, so the exact size of a connection's packets is known: the segment
+//! with its options, and the headers of TCP and IP. A message is as long on the wire as one segment
+//! if the server can send that; otherwise it is longer, so that it contains a segment of full size.
+//! If the message arrives, packets of this size pass. If it does not, although shorter ones do,
+//! such packets disappear.
 
 use std::io;
 use std::time::Duration;
@@ -18,18 +18,18 @@ use super::site::{SMALL_BYTES, Site};
 use super::wire::{Destination, MAXSEG_MAX, Shape, Wire};
 use crate::timing::{FIELD, ServerTiming};
 
-/// What was found for one direction.
+/// The result for one direction.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Search {
     pub(super) packets: Packets,
-    /// The smallest packet that does not pass, where there is a black hole.
+    /// The smallest packet that does not pass, if there is a black hole.
     pub(super) lost: Option<u32>,
 }
 
-/// What became of one message.
+/// The fate of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trial {
-    /// It came through, and its largest packet had this size.
+    /// It arrived, and its largest packet had this size.
     Passed { packet: u32, mss: u32, path_mtu: Option<u32> },
     /// Nothing came back in time.
     Silent,
@@ -39,7 +39,7 @@ enum Trial {
 ///
 /// # Errors
 ///
-/// Where the server takes no connection, or where its answers are too small to fill a packet.
+/// The server does not accept a connection, or its answers are too small to fill a packet.
 pub(super) async fn search(
     to: &Destination,
     site: &Site,
@@ -48,13 +48,13 @@ pub(super) async fn search(
 ) -> io::Result<Search> {
     let patience = HANG + rtt * 4;
     let mut natural = trial(to, site, direction, None, patience).await?;
-    // On the way up nothing but the packets of the prober may be large: the certificates of a
-    // server fill packets, and disappear in a black hole of the other direction. A sender fills at
-    // most half of the window (Linux's tcp_bound_to_half_wnd).
+    // In the direction up, only the prober's packets may be large. The certificates of a server
+    // fill packets, which disappear in a black hole of the other direction. A sender uses at most
+    // half of the window for a segment (Linux's tcp_bound_to_half_wnd).
     let keeps_small = natural == Trial::Silent && direction == Direction::Up && to.trust.is_some();
     let receive_buffer = keeps_small.then_some(SMALL_WINDOW_BYTES);
     let to = &Destination { shape: Shape { receive_buffer, ..to.shape }, ..to.clone() };
-    // A handshake through a small window takes more round trips.
+    // A handshake with a small window takes more round trips.
     let patience = if keeps_small { patience + rtt * SMALL_WINDOW_ROUNDS } else { patience };
     if keeps_small {
         natural = trial(to, site, direction, None, patience).await?;
@@ -77,9 +77,9 @@ fn passed(packet: u32, mss: u32, path_mtu: Option<u32>) -> Packets {
     Packets { mss: Some(mss), path_mtu, largest: Some(packet), black_hole: Some(false) }
 }
 
-/// The largest packet that both ends would use without a limit.
+/// The largest packet that both ends would use without our limit.
 async fn ceiling(to: &Destination, direction: Direction) -> io::Result<u32> {
-    // A connection without TLS: its handshake may be what hangs.
+    // This connection has no TLS, because the handshake may be what hangs.
     let plain = Destination { trust: None, ..to.clone() };
     let wire = within(CONNECT_TIME_MAX, Wire::open(&plain)).await?;
     let facts = wire.facts()?;
@@ -90,8 +90,8 @@ async fn ceiling(to: &Destination, direction: Direction) -> io::Result<u32> {
     Ok(segment.min(MAXSEG_MAX) + to.header_bytes())
 }
 
-/// Tries many sizes at a time, then those between the largest that passed and the smallest that
-/// did not, until the two are neighbours.
+/// Tries many sizes at a time, then those between the largest that passed and the smallest that did
+/// not, until these two are adjacent.
 async fn narrow(
     to: &Destination,
     site: &Site,
@@ -121,12 +121,12 @@ async fn narrow(
             Ok(trial @ Trial::Passed { packet, .. }) => Some((*size, *packet, *trial)),
             _ => None,
         });
-        // A sender that has been told of a smaller MTU does not use what it may.
+        // A sender that has learned of a smaller path MTU uses smaller segments than it may.
         let shorter = best.is_some_and(|(size, packet, _)| packet < size);
         if let Some((size, _, trial)) = best {
             (low, largest) = (size, Some(trial));
         }
-        // What passes a smaller size was lost by chance.
+        // If a larger size passed, this one was lost by chance.
         let is_lost = |size: u32, result: &io::Result<Trial>| {
             (size > low || largest.is_none()) && matches!(result, Ok(Trial::Silent))
         };
@@ -138,7 +138,8 @@ async fn narrow(
     }
 }
 
-/// Sizes strictly between two, or from the first on where nothing is known to pass yet.
+/// Sizes strictly between `low` and `high`; `with_low` includes `low`, while no size is known to
+/// pass.
 fn candidates(low: u32, high: u32, with_low: bool) -> Vec<u32> {
     let first = if with_low { low } else { low + 1 };
     if first >= high {
@@ -160,8 +161,8 @@ async fn trial(
     patience: Duration,
 ) -> io::Result<Trial> {
     let to = Destination { shape: Shape { mss, ..to.shape }, ..to.clone() };
-    // A lost SYN says nothing about large packets: it is given its own time. TLS is not, as its
-    // certificates fill packets.
+    // A lost SYN says nothing about large packets, so connecting has a limit of its own. A TLS
+    // handshake has not, because its certificates fill packets.
     let open = if to.trust.is_none() { CONNECT_TIME_MAX } else { HANDSHAKE + patience };
     let mut wire = match within(open, Wire::open(&to)).await {
         Err(error) if error.kind() == io::ErrorKind::TimedOut && to.trust.is_some() => {
@@ -179,7 +180,7 @@ async fn trial(
         Err(_) => Ok(Trial::Silent),
         Ok(done) => done,
     };
-    // Nobody waits for what still hangs.
+    // Data that still hangs must not be retransmitted.
     let _ = wire.reset_on_drop();
     done
 }
@@ -200,8 +201,8 @@ async fn down(wire: &mut Wire, to: &Destination, site: &Site) -> io::Result<Tria
         return Err(io::Error::new(io::ErrorKind::Unsupported, why));
     }
     let told = ServerTiming::of_values(answer.head.all(FIELD)).filter(|_| site.is_direct);
-    // The answer was cut before its end is known: what the server says may be older than its
-    // kernel's last lesson.
+    // The kernel made the segments of the answer before it had learned all about the path, so the
+    // server's facts may be out of date. A second request gets the latest.
     let asked_again = wire.ask(&site.small_request(to)).await.ok();
     let latest = asked_again
         .and_then(|answer| ServerTiming::of_values(answer.head.all(FIELD)))
@@ -220,10 +221,10 @@ async fn up(wire: &mut Wire, to: &Destination, site: &Site) -> io::Result<Trial>
     if to.trust.is_none() {
         wire.write(&one_segment(to, site, mss as usize)).await?;
     } else {
-        // Records are longer than what is in them: two segments hold one of full size.
+        // TLS records are longer than their content: two segments' worth contains one of full size.
         wire.write(&one_segment(to, site, mss as usize * 2)).await?;
     }
-    // The kernel's acknowledgements count, not the answer: a server may refuse uploads.
+    // The kernel's acknowledgements count, not the answer: a server may reject uploads.
     loop {
         let facts = wire.facts()?;
         if facts.unacked == 0 && facts.notsent_bytes.unwrap_or(0) == 0 {
@@ -237,16 +238,16 @@ async fn up(wire: &mut Wire, to: &Destination, site: &Site) -> io::Result<Trial>
     }
 }
 
-/// Whether a message can be had that is as long on the wire as it is asked for.
+/// Whether the server can send a message of an exact length on the wire.
 fn is_exact(to: &Destination, site: &Site) -> bool {
     site.is_direct && to.trust.is_none()
 }
 
-/// A request of exactly so many bytes, in one piece: hosts may pass on several segments as one,
-/// whose length says nothing.
+/// A request of exactly `bytes` bytes, in one segment: hosts may merge several segments, and the
+/// length of the merged one says nothing.
 fn one_segment(to: &Destination, site: &Site, bytes: usize) -> Vec<u8> {
     let path = site.path(SMALL_BYTES);
-    // Nobody knows what another server does with a body; a long field is harmless.
+    // A body may have an effect on another server; a long field is harmless.
     let body = if site.is_heartbeat() { bytes.saturating_sub(HEAD_ROOM) } else { 0 };
     let head = |padding: usize| {
         let padding = format!("X-Padding: {}\r\n", "0".repeat(padding));
@@ -260,7 +261,7 @@ fn one_segment(to: &Destination, site: &Site, bytes: usize) -> Vec<u8> {
     request
 }
 
-/// Bytes of the largest segment that this side sends, its options included.
+/// Bytes of the largest segment that this side sends, including its options.
 fn segment_bytes(facts: &TcpInfo) -> u32 {
     facts.mss + option_bytes(facts)
 }
@@ -273,25 +274,25 @@ async fn within<T>(limit: Duration, future: impl Future<Output = io::Result<T>>)
     let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}"));
     tokio::time::timeout(limit, future).await.unwrap_or_else(|_| Err(late()))
 }
-/// RFC 7323 appendix A: the option, and what aligns it.
+/// RFC 7323 appendix A: the option and its padding.
 const TIMESTAMP_BYTES: u32 = 12;
-/// Linux takes segments for as large as this before it has seen one (TCP_MSS_DEFAULT).
+/// Linux assumes this segment size until it has received one (TCP_MSS_DEFAULT).
 const RCV_MSS_HINT: u32 = 536;
-/// RFC 791: every host takes packets of so many bytes.
+/// RFC 791: every host accepts packets of this size.
 const PACKET_MIN: u32 = 576;
-/// So that segments have at most 1,260 bytes, whatever part of the buffer the kernel announces.
+/// Limits segments to 1,260 bytes, whatever part of the buffer the kernel announces.
 const SMALL_WINDOW_BYTES: usize = 1400;
-/// Certificates of six kilobytes in segments of half a window.
+/// Enough for certificates of six kilobytes in segments of half a window.
 const SMALL_WINDOW_ROUNDS: u32 = 10;
-/// A lost segment is sent again after about 200, 600 and 1,400 ms: three of four may be lost.
+/// A lost segment is retransmitted after about 200, 600 and 1,400 ms: three of four may be lost.
 const HANG: Duration = Duration::from_millis(1500);
-/// A SYN is sent again after one second.
+/// Long enough for a second SYN, which is sent after one second, and a third after three.
 const CONNECT_TIME_MAX: Duration = Duration::from_millis(3500);
-/// For the round trips of a handshake, before its certificates count as hanging.
+/// The time for the round trips of a handshake, before its certificates count as hanging.
 const HANDSHAKE: Duration = Duration::from_millis(500);
-/// Small connections, which two rounds narrow down to the byte for any MTU up to 1500.
+/// Connections at a time; with these, two rounds find the exact size for any MTU up to 1500.
 const TRIALS_AT_A_TIME: u32 = 32;
-/// For the head of a request with a body.
+/// Room for the head of a request with a body.
 const HEAD_ROOM: usize = 480;
 const ACKNOWLEDGEMENT_POLL: Duration = Duration::from_millis(2);
 
@@ -300,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_fills_one_segment_to_the_byte() {
+    fn a_request_fills_exactly_one_segment() {
         let to = Destination {
             address: ([127, 0, 0, 1], 80).into(),
             authority: "host.example".to_owned(),
@@ -319,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn candidates_lie_between_what_passes_and_what_does_not() {
+    fn candidates_are_between_what_passes_and_what_does_not() {
         assert_eq!(candidates(576, 1501, true).first(), Some(&576));
         assert_eq!(candidates(576, 1501, true).last(), Some(&1500));
         assert_eq!(candidates(1399, 1401, false), [1400]);

@@ -1,4 +1,4 @@
-//! The way from a name to addresses: asks for all, and connects to each.
+//! Resolves a name to its addresses, and connects to each of them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,10 +12,10 @@ use crate::client::Target;
 
 /// The addresses of a server.
 pub(super) struct Found {
-    /// Asking the name service; an address needs none.
+    /// The look-up of the name; an address needs none.
     pub(super) resolve: Option<Duration>,
     pub(super) addresses: Vec<Address>,
-    /// The one that a client would use; none where no address answers.
+    /// The address that a client would use; `None` if no address answers.
     pub(super) chosen: Option<SocketAddr>,
 }
 
@@ -68,7 +68,7 @@ async fn connect(address: SocketAddr) -> io::Result<Duration> {
 
 /// RFC 8305 section 8: the recommended delay between attempts.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-/// Two lost SYN are sent again after one second and after three.
+/// Long enough for the second and the third SYN, which are sent after one and after three seconds.
 const CONNECT_TIME_MAX: Duration = Duration::from_millis(3_200);
-/// More addresses of one name tell nothing new.
+/// More addresses of one name show nothing new.
 const ADDRESSES_MAX: usize = 16;

@@ -1,4 +1,4 @@
-//! The statistics: quantiles, jitter, trimmed means, and how sure a share is.
+//! The statistics: quantiles, jitter, trimmed means, and the confidence interval of a share.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(super) fn trimmed_mean(times: &[Duration]) -> Option<Duration> {
     Some(sorted.iter().sum::<Duration>() / number)
 }
 
-/// Between which shares the true one lies with a confidence of 95 %, when `hits` of `all` were
+/// The interval that contains the true share with a confidence of 95 %, if `hits` of `all` were
 /// seen (Wilson's interval).
 pub(super) fn interval(hits: u64, all: u64) -> (f64, f64) {
     if all == 0 {
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_values_that_were_seen() {
+    fn quantiles_are_values_of_the_sample() {
         let times = times(&[5, 1, 4, 2, 3]);
         let quantile = |q| quantile(&times, q).unwrap().as_millis();
         assert_eq!((quantile(0.0), quantile(0.5), quantile(0.99)), (1, 3, 5));
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_holds_the_share_and_shrinks_with_more() {
+    fn the_interval_contains_the_share_and_shrinks_with_more_values() {
         let (low, high) = interval(2, 100);
         assert!(low > 0.005 && low < 0.02 && high > 0.02 && high < 0.08, "{low} {high}");
         let (narrow_low, narrow_high) = interval(200, 10_000);

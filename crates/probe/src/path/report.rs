@@ -1,7 +1,6 @@
-//! What is known about a path: the one object that `--json` prints, and what only the text
-//! shows.
+//! The facts about a path: the object that `--json` prints, and what only the text shows.
 //!
-//! What was not measured is null in JSON, never left out. Times are microseconds, rates bits a
+//! What was not measured is null in JSON, never left out. Times are microseconds, rates bits per
 //! second.
 
 use std::collections::BTreeMap;
@@ -10,13 +9,13 @@ use std::time::Duration;
 use heartbeat_tcp_info::TcpInfo;
 use serde::Serialize;
 
-/// All that is known about a path.
+/// All facts about a path.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Report {
     pub(super) url: String,
     pub(super) server: Option<Server>,
     pub(super) http_version: Option<String>,
-    /// Sent and received, all connections together.
+    /// Bytes sent and received, of all connections together.
     pub(super) bytes_used: u64,
     pub(super) addresses: Vec<Address>,
     pub(super) tls: Option<TlsFacts>,
@@ -25,7 +24,7 @@ pub(super) struct Report {
     pub(super) throughput_bps: Throughput,
     pub(super) retransmitted: Both<Segments>,
     pub(super) loaded_latency_us: Both<Quantiles>,
-    /// Round trips a minute under load (draft-ietf-ippm-responsiveness).
+    /// Round trips per minute under load (draft-ietf-ippm-responsiveness).
     pub(super) rpm: Both<Option<u64>>,
     pub(super) middle: Middle,
     pub(super) findings: Vec<Finding>,
@@ -95,18 +94,18 @@ pub(super) struct TlsFacts {
     pub(super) days_left: Option<i64>,
 }
 
-/// Of small requests on an open connection.
+/// Times of small requests on an open connection.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(super) struct Latency {
     pub(super) p50: Option<f64>,
     pub(super) p99: Option<f64>,
-    /// The mean difference of one request to the next.
+    /// The mean difference between one request and the next.
     pub(super) jitter: Option<f64>,
-    /// The server's own share, by its own account.
+    /// The server's own share, as the server reports it.
     pub(super) server: Option<f64>,
-    /// The kernel's round-trip time on this end.
+    /// The round-trip time that this end's kernel measures.
     pub(super) rtt_client: Option<f64>,
-    /// The kernel's round-trip time on the server's end.
+    /// The round-trip time that the server's kernel measures.
     pub(super) rtt_server: Option<f64>,
 }
 
@@ -114,11 +113,11 @@ pub(super) struct Latency {
 pub(super) struct Packets {
     /// Payload bytes of the sender's largest segment.
     pub(super) mss: Option<u32>,
-    /// Bytes of the largest IP packet, as the sender's kernel believes.
+    /// Bytes of the largest IP packet that the sender's kernel assumes to pass.
     pub(super) path_mtu: Option<u32>,
     /// Bytes of the largest IP packet that was seen to pass.
     pub(super) largest: Option<u32>,
-    /// Whether larger packets disappear without a word.
+    /// Whether larger packets disappear without an error.
     pub(super) black_hole: Option<bool>,
 }
 
@@ -133,15 +132,15 @@ pub(super) struct Throughput {
 /// Segments with payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Segments {
-    /// Sent again.
+    /// Retransmissions.
     pub(super) segments: Option<u64>,
-    /// Sent, those sent again included.
+    /// All sent segments, including retransmissions.
     pub(super) sent: Option<u64>,
 }
 
 impl Segments {
-    /// What this end has sent, without what it sent again in vain: that says something about the
-    /// timers of a busy machine, and nothing about the path.
+    /// What this end has sent. Superfluous retransmissions do not count: they show that the timers
+    /// of a busy machine were too fast, and say nothing about the path.
     pub(super) fn sent(facts: &TcpInfo) -> Self {
         let vain = facts.duplicates_reported.unwrap_or(0);
         Self {
@@ -166,14 +165,14 @@ pub(super) struct Quantiles {
     pub(super) p99: Option<f64>,
 }
 
-/// What stands between prober and server, and what it does.
+/// What is between prober and server, and what it does.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Middle {
-    /// What names itself: `Via`, or `Server` where a Heartbeat answers, which sends none.
+    /// What identifies itself: `Via`, or `Server` if a Heartbeat answers, because it sends none.
     pub(super) via: Option<String>,
     pub(super) compresses: Option<bool>,
     pub(super) buffers_uploads: Option<bool>,
-    /// Bytes of the largest body that is accepted, of 1, 10 and 100 MB; 0 where none is.
+    /// Bytes of the largest body that is accepted, of 1, 10 and 100 MB; 0 if none is.
     pub(super) body_max: Option<u64>,
     /// Whether a length becomes a chunked body.
     pub(super) chunks: Option<bool>,
@@ -197,27 +196,27 @@ pub(super) struct Finding {
     pub(super) remedy: Option<String>,
 }
 
-/// What only the text and the findings use.
+/// Facts that only the text and the findings use.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Beside {
-    /// The address that everything else was measured with.
+    /// The address that was used for everything else.
     pub(super) chosen: Option<String>,
     pub(super) resolve: Option<Duration>,
     pub(super) requests: usize,
-    /// Of new connections, in the median.
+    /// The medians of new connections.
     pub(super) opening: Option<Opening>,
-    /// Why TLS was not had, or nothing at all.
+    /// Whether answers come from a Heartbeat itself, as far as can be seen.
     pub(super) is_direct: bool,
     /// How the head differs from that of a Heartbeat.
     pub(super) rewritten: Vec<String>,
-    /// The HTTP version that a proxy on the way used, if it is a lower one.
+    /// Where a proxy on the way used a lower HTTP version, if one did.
     pub(super) lowered: Option<String>,
-    /// Loss while next to nothing was under way: no queue overflows then.
+    /// Loss while so few segments were under way that no queue overflowed.
     pub(super) calm: Both<Segments>,
-    /// Opening a connection under load, in the median: the kernels do it alone, so that busy
-    /// programs do not delay it.
+    /// The median time to open a connection under load. The kernels do that alone, so busy programs
+    /// do not delay it.
     pub(super) loaded_connect_us: Both<Option<f64>>,
-    /// The smallest IP packet that did not pass, where there is a black hole.
+    /// The smallest IP packet that did not pass, if there is a black hole.
     pub(super) lost_packet: Both<Option<u32>>,
     /// Segments of all later measurements are no larger than this, because of a black hole.
     pub(super) clamped: Option<u32>,
@@ -235,7 +234,7 @@ pub(super) struct Opening {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Idle {
     pub(super) waited: Duration,
-    /// After so long, if it was.
+    /// After this time the connection was closed, if it was.
     pub(super) closed: Option<Duration>,
 }
 
@@ -250,7 +249,7 @@ impl Report {
     }
 }
 
-/// Microseconds with one digit behind the point.
+/// Microseconds, rounded to one decimal place.
 pub(super) fn microseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e7).round() / 10.0
 }

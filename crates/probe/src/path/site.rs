@@ -1,5 +1,5 @@
-//! What answers: whether it is a Heartbeat, below which prefix, and whether anything on the
-//! way changes its answers.
+//! Identifies the server: whether it is a Heartbeat, below which prefix, and whether something on
+//! the way changes its answers.
 
 use std::io;
 use std::time::Duration;
@@ -12,38 +12,38 @@ use crate::client::Target;
 use crate::pattern::PATTERN;
 use crate::timing::{FIELD, ServerTiming};
 
-/// What answers, and what it can be asked for.
+/// The server, and what it can be asked for.
 #[derive(Clone, Debug)]
 pub(super) struct Site {
-    /// None for a server that is not a Heartbeat.
+    /// `None` for a server that is not a Heartbeat.
     pub(super) server: Option<Server>,
     /// The prefix of a Heartbeat; the path of the URL for any other server.
     pub(super) uri: String,
-    /// The smallest and the largest payload.
+    /// The sizes of the smallest and the largest payload.
     pub(super) sizes: (u64, u64),
     /// Whether answers come from the Heartbeat itself, as far as can be seen.
     pub(super) is_direct: bool,
-    /// Whether it answers `?timing` with what its kernel knows.
+    /// Whether it answers `?timing` with its kernel's facts.
     pub(super) tells: bool,
     /// The head of a small answer.
     pub(super) head: Head,
-    /// Bytes of the body of the only answer of another server.
+    /// The body length of a small answer; of another server, of the only answer that is known.
     pub(super) body_bytes: u64,
     /// How that head differs from what a Heartbeat sends.
     pub(super) rewritten: Vec<String>,
 }
 
 impl Site {
-    /// Asks `to` who it is.
+    /// Identifies the server at `to`.
     ///
     /// # Errors
     ///
-    /// Where it does not answer in HTTP.
+    /// It does not answer in HTTP.
     pub(super) async fn identify(to: &Destination, target: &Target) -> io::Result<Self> {
         let mut line = Line { to, wire: None };
         let given = target.path();
         let prefix = prefix_of(given);
-        // Where only the prefix is routed, everything is below it, too.
+        // If only the prefix is routed, `version` is reachable only below it.
         let below = format!("{prefix}version?format=json");
         let versions = if given.is_empty() {
             ["/version?format=json", below.as_str()]
@@ -60,7 +60,7 @@ impl Site {
         }
         let known = about.is_some();
         let uri = match &about {
-            // The prefix that was given counts: an ingress may replace it.
+            // The prefix of the URL is used, because an ingress may rewrite it.
             Some(about) if given.is_empty() => about.uri.clone(),
             _ => prefix,
         };
@@ -101,7 +101,7 @@ impl Site {
         self.server.is_some()
     }
 
-    /// The path of an answer of about `bytes`; of another server there is only one.
+    /// The path of an answer of about `bytes`; another server has only one path.
     pub(super) fn path(&self, bytes: u64) -> String {
         if !self.is_heartbeat() {
             return self.uri.clone();
@@ -111,8 +111,8 @@ impl Site {
         format!("{}{size}{query}", self.uri)
     }
 
-    /// A request with a small answer, as it goes out: of another server whose only answer is large,
-    /// its head.
+    /// A request with a small answer, as it is sent. It is a HEAD request to another server whose
+    /// only answer is large.
     pub(super) fn small_request(&self, to: &Destination) -> String {
         let path = self.path(SMALL_BYTES);
         let is_large = !self.is_heartbeat() && self.body_bytes > SMALL_FOREIGN_BYTES_MAX;
@@ -120,7 +120,7 @@ impl Site {
     }
 }
 
-/// A connection that is opened again where the server closes it.
+/// A connection that is opened again if the server closes it.
 struct Line<'a> {
     to: &'a Destination,
     wire: Option<Wire>,
@@ -143,7 +143,8 @@ impl Line<'_> {
         asked.await.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, silent()))?
     }
 
-    /// Whether a message arrives as long as it left; none where the server has no such messages.
+    /// Whether a message arrives with the length with which it was sent; `None` if the server has
+    /// no such messages.
     async fn is_exact(&mut self, uri: &str) -> io::Result<Option<bool>> {
         let answer = self.ask(&format!("{uri}wire/{WIRE_BYTES}")).await?;
         let bytes = answer.head.bytes as u64 + answer.body_bytes;
@@ -163,12 +164,12 @@ fn server(about: About) -> Server {
     }
 }
 
-/// A Heartbeat that does not say more, such as one with an admin port.
+/// A Heartbeat that reveals nothing more, such as one with an admin port.
 fn nameless() -> Server {
     Server { product: Some(PRODUCT.to_owned()), ..Server::default() }
 }
 
-/// The prefix that a URL is about: without a size at its end.
+/// The prefix of a URL's path, which is the path without a size at its end.
 fn prefix_of(path: &str) -> String {
     let is_number = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit());
     match path.rsplit_once('/') {
@@ -199,7 +200,7 @@ fn rewritten(head: &Head, is_exact: Option<bool>) -> Vec<String> {
     changes
 }
 
-/// What a Heartbeat sends with a payload.
+/// The fields that a Heartbeat sends with a payload.
 const OWN_FIELDS: &[&str] = &[
     "Cache-Control",
     "Connection",
@@ -208,24 +209,24 @@ const OWN_FIELDS: &[&str] = &[
     "Date",
     "Server-Timing",
     "Timing-Allow-Origin",
-    // Not its own, but named above.
+    // A Heartbeat does not send it, but `is_chunked` reports it.
     "Transfer-Encoding",
 ];
 const PRODUCT: &str = "heartbeat";
 const URI: &str = "/heartbeat/";
 /// The server's defaults.
 const SIZES: (u64, u64) = (1, 1 << 20);
-/// The size that Heartbeat's own redirects name.
+/// The size that is in Heartbeat's own redirects.
 pub(super) const SMALL_BYTES: u64 = 17;
-/// A few packets.
+/// More than this is several packets.
 const SMALL_FOREIGN_BYTES_MAX: u64 = 4 << 10;
-/// Above the smallest message, below the smallest segment.
+/// Larger than the smallest message, and smaller than the smallest segment.
 const WIRE_BYTES: u64 = 400;
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 impl Site {
-    /// A site for tests of what asks one.
+    /// A site for the tests of other modules.
     pub(super) fn of(is_heartbeat: bool) -> Self {
         let (head, _) = Head::parse(b"HTTP/1.1 200 OK\r\n\r\n").unwrap().unwrap();
         Self {
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_the_prefix_out_of_a_url() {
+    fn finds_the_prefix_in_a_url() {
         assert_eq!(prefix_of(""), "/heartbeat/");
         assert_eq!(prefix_of("/17"), "/heartbeat/");
         assert_eq!(prefix_of("/heartbeat"), "/heartbeat/");
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn sees_what_a_proxy_changes() {
+    fn finds_what_a_proxy_changes() {
         let own = head("Content-Length: 17\r\nDate: x\r\n");
         assert!(rewritten(&own, Some(true)).is_empty());
         assert!(rewritten(&own, None).is_empty());

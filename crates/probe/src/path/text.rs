@@ -1,4 +1,4 @@
-//! How a report reads on a terminal: at most 80 columns, a finding a line.
+//! Prints a report for a terminal: at most 80 columns, one paragraph for each finding.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -161,12 +161,12 @@ fn latency(report: &Report) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// The median as a sum: the server's share, as far as it is known, the network's, and the rest.
+/// The median as a sum: the server's share, if it is known, the network's, and the rest.
 fn sum(report: &Report, p50: f64) -> Option<String> {
     let latency = &report.latency_us;
     let server = latency.server.unwrap_or(0.0);
-    // The kernel's time ends with the acknowledgement, which the answer carries: the server's
-    // share is in it.
+    // The kernel's time ends with the acknowledgement. The answer carries it, so the time includes
+    // the server's share.
     let network = (latency.rtt_client? - server).clamp(0.0, (p50 - server).max(0.0));
     let rest = (p50 - server - network).max(0.0);
     let server = latency.server.map(|us| format!("server {} + ", shown(us))).unwrap_or_default();
@@ -244,14 +244,14 @@ fn span(time: Duration) -> String {
     shown(time.as_secs_f64() * 1e6)
 }
 
-/// A line that begins with a name, or several where it would be too long.
+/// Adds a line that begins with a name; it continues on further lines if it is too long.
 fn push(text: &mut String, name: &str, value: &str) {
     paragraph::add(text, &format!("  {name:<NAME$}"), INDENT, value);
 }
 
 const NAME: usize = 11;
 const INDENT: usize = NAME + 2;
-/// Of the column of one direction.
+/// The width of the column of one direction.
 const WIDTH: usize = 33;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! TLS: goes on with a certificate that nobody trusts, and remembers that it did.
+//! TLS that accepts a certificate that is not trusted, and remembers why it is not.
 //!
-//! A path is measured also where its certificate is wrong, and nothing secret is sent on it.
+//! A path is measured even if its certificate is wrong, because nothing secret is sent on it.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,7 +31,7 @@ pub(super) struct Trust {
 /// What is known about the server's certificate.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Certificate {
-    /// Seconds since 1970.
+    /// In seconds since 1970.
     pub(super) expires: Option<i64>,
     /// Why it is not trusted.
     pub(super) refusal: Option<String>,
@@ -53,7 +53,7 @@ impl Trust {
             .with_custom_certificate_verifier(Arc::clone(&verifier) as Arc<_>)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // Every handshake is a whole one, so that they can be compared.
+        // Every handshake is a full one, so that they can be compared.
         config.resumption = Resumption::disabled();
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, verifier })
     }

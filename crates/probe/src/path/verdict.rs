@@ -1,5 +1,5 @@
-//! The judgement: which figures are a finding, how bad it is, and what to do about it. Pure:
-//! it only reads the report.
+//! Judges a report: which figures are a finding, how bad it is, and what to do about it. It only
+//! reads the report.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::middle::BODIES;
 use super::quantiles::interval;
 use super::report::{Direction, Finding, Level, Report, Segments};
 
-/// All that is worth knowing about the path, the worst first.
+/// All findings about the path, the worst first.
 pub(super) fn findings(report: &Report) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut add = |level, code, text: String, remedy: &str| {
@@ -115,7 +115,7 @@ fn packets(report: &Report, add: &mut impl FnMut(Level, &'static str, String, &s
     }
 }
 
-/// Who uses an MTU of this size.
+/// The technologies that use an MTU of this size.
 fn suspect(mtu: u32) -> String {
     let names: Vec<_> = SUSPECTS.iter().filter(|(size, _)| *size == mtu).map(|(_, n)| *n).collect();
     match names.as_slice() {
@@ -127,7 +127,7 @@ fn suspect(mtu: u32) -> String {
 fn loss(report: &Report, add: &mut impl FnMut(Level, &'static str, String, &str)) {
     for direction in [Direction::Down, Direction::Up] {
         let calm = *report.beside.calm.of(direction);
-        // Where little was sent calmly, what was sent under load is better than nothing.
+        // If too little was sent in the calm phase, segments under load are better than nothing.
         let enough = calm.sent.is_some_and(|sent| sent >= CALM_SEGMENTS_MIN);
         let segments = if enough { calm } else { *report.retransmitted.of(direction) };
         let Segments { segments: Some(again), sent: Some(sent) } = segments else { continue };
@@ -250,7 +250,7 @@ fn way(direction: Direction) -> &'static str {
     }
 }
 
-/// Microseconds as a person reads them.
+/// Microseconds in a readable form.
 pub(super) fn shown(us: f64) -> String {
     let time = Duration::from_secs_f64(us.max(0.0) / 1e6);
     match time.as_secs_f64() * 1e3 {
@@ -261,7 +261,7 @@ pub(super) fn shown(us: f64) -> String {
     }
 }
 
-/// MTUs that are not Ethernet's, and whose they are.
+/// MTUs that are smaller than Ethernet's, and what uses them.
 const SUSPECTS: &[(u32, &str)] = &[
     (1280, "the least that IPv6 allows, which tunnels use"),
     (1400, "many VPNs"),
@@ -275,19 +275,19 @@ const SUSPECTS: &[(u32, &str)] = &[
     (1492, "PPPoE"),
 ];
 const ETHERNET_MTU: u32 = 1500;
-/// RFC 8200: every path takes it.
+/// RFC 8200: every IPv6 path carries it.
 const LARGEST_GUESS: u32 = 1280;
-/// Shares of the segments. TCP's rate falls with the root of the loss: at 1 % it is the limit of
-/// most paths.
+/// Shares of the segments. TCP's rate is inversely proportional to the square root of the loss: at
+/// 1 %, loss is the limit of most paths.
 const LOSS_FAULT: f64 = 0.01;
 const LOSS_NOTED: f64 = 0.001;
 /// One or two are chance, or a timer that was too fast.
 const LOSSES_MIN: u64 = 3;
 const CALM_SEGMENTS_MIN: u64 = 300;
-/// What a person notices in a call.
+/// A delay that people notice in a call.
 const BLOAT_US_MIN: f64 = 40_000.0;
 const BLOAT_FACTOR_MIN: f64 = 2.0;
-/// Certificates that renew themselves do so earlier.
+/// Certificates that are renewed automatically are renewed earlier.
 const EXPIRY_DAYS_MIN: i64 = 14;
 
 #[cfg(test)]
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn loss_counts_where_no_queue_was_full() {
+    fn loss_counts_if_no_queue_was_full() {
         let lossy = |calm: Segments, loaded: Segments| {
             codes(|report| {
                 report.beside.calm.up = calm;
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn bufferbloat_takes_a_time_that_people_notice_and_a_factor() {
+    fn bufferbloat_needs_a_noticeable_time_and_a_factor() {
         let bloated = |idle, loaded| {
             codes(|report| {
                 report.latency_us.p50 = Some(idle);
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn names_what_the_middle_does() {
+    fn reports_what_proxies_do() {
         assert_eq!(codes(|r| r.middle.compresses = Some(true)), [(Level::Warning, "compressed")]);
         let buffered = codes(|r| r.middle.buffers_uploads = Some(true));
         assert_eq!(buffered, [(Level::Note, "upload-buffered")]);
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_trusted_and_lives_on() {
+    fn a_certificate_must_be_trusted_and_not_expire_soon() {
         let tls = |refusal: Option<&str>, days| {
             let refusal = refusal.map(str::to_owned);
             let facts = TlsFacts { refusal, days_left: Some(days), ..TlsFacts::default() };

@@ -1,8 +1,8 @@
-//! One HTTP/1.1 connection of which every byte and every socket option is known. Must not
-//! decide what is asked.
+//! One HTTP/1.1 connection on which the caller controls every byte and socket option. Must not
+//! decide which requests are sent.
 //!
-//! The other client of this crate hides what matters here: interim answers, the case of field
-//! names, where one segment ends, and the socket.
+//! The client of this crate hides what matters here: interim answers, the case of field names, the
+//! ends of segments, and the socket.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use super::head::{Body, Head};
 use super::trust::Trust;
 use crate::pattern;
 
-/// Where connections go, and how they are opened.
+/// The address of connections, and how they are opened.
 #[derive(Clone)]
 pub(super) struct Destination {
     pub(super) address: SocketAddr,
@@ -29,7 +29,7 @@ pub(super) struct Destination {
     pub(super) authority: String,
     pub(super) trust: Option<Trust>,
     pub(super) shape: Shape,
-    /// Bytes sent and received until now, of all connections.
+    /// Bytes sent and received so far, on all connections.
     pub(super) used: Arc<AtomicU64>,
 }
 
@@ -49,17 +49,18 @@ impl Destination {
         Self { shape: Shape { mss: shape.mss.or(self.shape.mss), ..shape }, ..self.clone() }
     }
 
-    /// Bytes of an IP packet beside the segment: the IP header and the TCP header without options.
+    /// Bytes of an IP packet in addition to the segment: the IP header and the TCP header without
+    /// options.
     pub(super) fn header_bytes(&self) -> u32 {
         if self.address.is_ipv4() { 40 } else { 60 }
     }
 
-    /// A request without body, as it goes out.
+    /// A request without a body, as it is sent.
     pub(super) fn get(&self, path: &str, fields: &str) -> String {
         self.head("GET", path, fields)
     }
 
-    /// A request for the head of an answer alone.
+    /// A HEAD request.
     pub(super) fn head_of(&self, path: &str) -> String {
         self.head("HEAD", path, "")
     }
@@ -80,7 +81,7 @@ pub(super) struct Wire {
     stream: Stream,
     input: Vec<u8>,
     used: Arc<AtomicU64>,
-    /// Whether the server closes after the last answer.
+    /// Whether the server closes the connection after the last answer.
     closes: bool,
     pub(super) opened: Opened,
 }
@@ -97,7 +98,7 @@ enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// A whole answer.
+/// A complete answer.
 pub(super) struct Answer {
     pub(super) head: Head,
     /// The beginning of the body.
@@ -107,11 +108,11 @@ pub(super) struct Answer {
 }
 
 impl Wire {
-    /// Connects. It has no time limit of its own, as nothing here has.
+    /// Connects. Like everything here, it has no time limit.
     pub(super) async fn open(to: &Destination) -> io::Result<Self> {
         let start = Instant::now();
         let tcp = socket(to)?.connect(to.address).await?;
-        // Requests are written whole: waiting to fill a segment only adds delay.
+        // Requests are written at once: waiting to fill a segment would only add delay.
         tcp.set_nodelay(true)?;
         let mut opened = Opened { connect: start.elapsed(), tls: None };
         let stream = match &to.trust {
@@ -144,7 +145,7 @@ impl Wire {
         Ok(Answer { head, body, body_bytes, took: start.elapsed() })
     }
 
-    /// Opens the connection again if the server closes it; whether it did.
+    /// Opens the connection again if the server closes it. Returns whether it did.
     pub(super) async fn renew(&mut self, to: &Destination) -> io::Result<bool> {
         let closes = self.closes;
         if closes {
@@ -200,7 +201,8 @@ impl Wire {
         }
     }
 
-    /// Reads the body that follows `head`, shows it piece by piece and returns its length.
+    /// Reads the body that follows `head`, passes it to `show` piece by piece and returns its
+    /// length.
     pub(super) async fn body(
         &mut self,
         head: &Head,
@@ -223,7 +225,8 @@ impl Wire {
         }
     }
 
-    /// Waits until the server closes or sends what nobody asked for.
+    /// Waits until the server closes the connection, or until it breaks; unexpected data is only
+    /// kept.
     pub(super) async fn closed(&mut self) -> io::Result<()> {
         while self.fill().await? > 0 {}
         Ok(())
@@ -234,12 +237,12 @@ impl Wire {
         tcp_info(self.socket())
     }
 
-    /// Another descriptor of the socket, to read facts while the connection is busy.
+    /// Another descriptor of the socket, to read facts while the connection is in use.
     pub(super) fn watch(&self) -> io::Result<OwnedFd> {
         self.socket().try_clone_to_owned()
     }
 
-    /// The TLS version as the protocol names it.
+    /// The TLS version, named as in the protocol.
     pub(super) fn tls_version(&self) -> Option<String> {
         match &self.stream {
             Stream::Plain(_) => None,
@@ -250,7 +253,7 @@ impl Wire {
         }
     }
 
-    /// Resets the connection when it is dropped: what waits in its buffers is not sent.
+    /// Resets the connection when it is dropped, so that its buffers are not sent.
     pub(super) fn reset_on_drop(&self) -> io::Result<()> {
         self.tcp().set_zero_linger()
     }
@@ -262,7 +265,7 @@ impl Wire {
             Stream::Tls(stream) => stream.read_buf(&mut self.input).await,
         };
         let read = match read {
-            // Some servers end TLS without a word.
+            // Some servers close TLS without close_notify.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
             other => other?,
         };
@@ -303,9 +306,9 @@ fn early_end() -> io::Error {
 }
 
 const USER_AGENT: &str = concat!("User-Agent: heartbeat-probe/", env!("CARGO_PKG_VERSION"), "\r\n");
-/// Empties a socket in few calls.
+/// Large enough to empty a socket with few system calls.
 const READ_BYTES: usize = 256 * 1024;
-/// Versions and pages that are looked at are well below it.
+/// The versions and payloads that are examined are much smaller.
 const BODY_KEPT_BYTES_MAX: usize = 64 * 1024;
-/// MAX_TCP_WINDOW: TCP_MAXSEG takes no more.
+/// MAX_TCP_WINDOW: TCP_MAXSEG accepts no more.
 pub(super) const MAXSEG_MAX: u32 = 32_767;

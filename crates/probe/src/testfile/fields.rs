@@ -1,11 +1,11 @@
-//! Reading JSON by hand, so that every complaint names its place.
+//! Reads JSON by hand, so that every error names its place.
 
 use serde_json::{Map, Value};
 
-/// What is wrong, and where in the file: `requests[2].validation.length: must be ...`.
+/// What is wrong and where: `requests[2].validation.length: must be ...`.
 pub(super) type Complaint = String;
 
-/// The fields of one object. Names are compared without case, as WebV does for JSON logs.
+/// The fields of one object. Names are compared without regard to case, as WebV does for JSON logs.
 pub(super) struct Fields<'a> {
     place: String,
     map: &'a Map<String, Value>,
@@ -20,7 +20,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A field's value; null is as good as absent, except to those who ask with `raw`.
+    /// A field's value. Null counts as absent; only `raw` returns it.
     pub(super) fn take(&mut self, name: &'static str) -> Option<(&'a Value, String)> {
         self.raw(name).filter(|(value, _)| !value.is_null())
     }
@@ -35,7 +35,7 @@ impl<'a> Fields<'a> {
         if self.place.is_empty() { name.to_owned() } else { format!("{}.{name}", self.place) }
     }
 
-    /// Names that nobody has asked for, as warnings.
+    /// Adds a warning for each name that nobody has asked for.
     pub(super) fn unknown(&self, warnings: &mut Vec<String>) {
         for key in self.map.keys() {
             if !self.known.iter().any(|name| name.eq_ignore_ascii_case(key)) {

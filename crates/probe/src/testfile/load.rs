@@ -1,4 +1,4 @@
-//! Test files as they lie on disk.
+//! Reads test files.
 
 use std::fmt;
 use std::fs;
@@ -12,16 +12,16 @@ use crate::client::Target;
 use crate::testfile::fields::Fields;
 use crate::testfile::{Case, PerfTargets, read, variables, yaml};
 
-/// What the files say.
+/// The content of the files.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Loaded {
     /// All requests, in the order of the files; never empty.
     pub cases: Vec<Case>,
-    /// What is odd, but no error.
+    /// What is unusual, but no error.
     pub warnings: Vec<String>,
 }
 
-/// Why a file can not be used.
+/// Why a file cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileError {
     file: String,
@@ -36,12 +36,12 @@ impl fmt::Display for FileError {
 
 impl std::error::Error for FileError {}
 
-/// Reads `files`, the environment for their variables, and `perfTargets.txt` of the working
-/// directory if it is there.
+/// Reads `files`, the environment for their variables, and `perfTargets.txt` in the working
+/// directory if it exists.
 ///
 /// # Errors
 ///
-/// The first thing that is wrong, with its file and its place in there.
+/// The first error, with its file and its place in the file.
 pub(crate) fn load(files: &[String]) -> Result<Loaded, FileError> {
     let mut loaded = Loaded::default();
     let targets = perf_targets(Path::new(PERF_TARGETS), &mut loaded.warnings)?;
@@ -69,7 +69,7 @@ fn is_yaml(file: &str) -> bool {
     extension.is_some_and(|name| ["yaml", "yml"].iter().any(|yaml| name.eq_ignore_ascii_case(yaml)))
 }
 
-/// Reads one test file; complaints name the place, not the file.
+/// Reads one test file; errors name the place, but not the file.
 fn cases(value: Value, warnings: &mut Vec<String>) -> Result<Vec<Case>, String> {
     let mut value = value;
     if value.is_array() {
@@ -85,7 +85,7 @@ fn cases(value: Value, warnings: &mut Vec<String>) -> Result<Vec<Case>, String> 
     let mut fields = Fields::of(&value, "")?;
     fields.raw("variables");
     let mut cases = Vec::new();
-    // Whatever the server, what can not be written in HTTP is an error of the file.
+    // What cannot be written in HTTP is an error of the file, whatever the server.
     let sample = Target::parse("http://localhost").map_err(|error| error.to_string())?;
     for (request, place) in fields.each("requests")? {
         let case = read::case(request, &place, warnings)?;
@@ -113,7 +113,7 @@ fn perf_targets(path: &Path, warnings: &mut Vec<String>) -> Result<PerfTargets, 
     Ok(targets)
 }
 
-// A test file is written by hand; one above the limit was named by mistake.
+// A test file is written by hand; a larger file was named by mistake.
 fn text_of(path: &Path) -> io::Result<String> {
     if fs::metadata(path)?.len() > FILE_BYTES_MAX {
         return Err(io::Error::other(format!("is larger than {FILE_BYTES_MAX} bytes")));
@@ -122,7 +122,7 @@ fn text_of(path: &Path) -> io::Result<String> {
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
-// What the parser of WebV takes beyond JSON: comments, last commas, single quotes.
+// What WebV's parser accepts beyond JSON: comments, trailing commas, single quotes.
 fn json(text: &str) -> Result<Value, String> {
     let options = ParseOptions {
         allow_comments: true,
@@ -140,7 +140,7 @@ fn json(text: &str) -> Result<Value, String> {
     written(parsed.unwrap_or(JsonValue::Null))
 }
 
-// The parser's own way to this value makes other numbers of some: 10.00 becomes 10.0.
+// The parser's own conversion would change some numbers: 10.00 would become 10.0.
 fn written(value: JsonValue<'_>) -> Result<Value, String> {
     Ok(match value {
         JsonValue::Null => Value::Null,

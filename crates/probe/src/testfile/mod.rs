@@ -16,25 +16,25 @@ use serde_json::Value;
 /// A request of a test file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Case {
-    /// Begins with a slash.
+    /// The path, which begins with a slash.
     pub path: String,
     /// The method; `GET` by default.
     pub verb: String,
-    /// For grouping in the log.
+    /// A name for grouping in the log.
     pub test_name: Option<String>,
-    /// For the log and the metrics, instead of `--tag`.
+    /// A tag for the log and the metrics, instead of `--tag`.
     pub tag: Option<String>,
     /// Whether every validation error counts as a failure.
     pub fail_on_validation_error: bool,
     /// What is sent.
     pub body: CaseBody,
-    /// Sent in addition.
+    /// Header fields that are sent in addition.
     pub headers: Vec<(String, String)>,
     /// The media type of the body.
     pub content_media_type: Option<String>,
-    /// In which quarter an answer's time falls.
+    /// The target that decides in which quarter the time of an answer falls.
     pub perf_target: Option<PerfTarget>,
-    /// None for answers that are all good.
+    /// `None` if every answer is good.
     pub validation: Option<Validation>,
 }
 
@@ -46,16 +46,16 @@ pub(crate) enum CaseBody {
     Empty,
     /// This text.
     Text(String),
-    /// So many bytes of the repeating pattern.
+    /// This many bytes of the repeating pattern.
     Generated(u64),
 }
 
-/// What an answer, or a part of one, must be.
+/// The checks of an answer, or of a part of one.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Validation {
     /// The status.
     pub status_code: u16,
-    /// How `Content-Type` begins; none for any.
+    /// The beginning of `Content-Type`; `None` if any is good.
     pub content_type: Option<String>,
     /// The length, in bytes.
     pub length: Option<u64>,
@@ -65,67 +65,67 @@ pub(crate) struct Validation {
     pub max_length: Option<u64>,
     /// The longest time, in whole milliseconds.
     pub max_milliseconds: Option<u64>,
-    /// What the body contains.
+    /// Texts that the body must contain.
     pub contains: Vec<String>,
-    /// What the body does not contain.
+    /// Texts that the body must not contain.
     pub not_contains: Vec<String>,
-    /// What the body is.
+    /// The whole body.
     pub exact_match: Option<ExactMatch>,
     /// Fields of a JSON object.
     pub json_object: Vec<JsonItem>,
-    /// A JSON array.
+    /// The checks of a JSON array.
     pub json_array: Option<Box<JsonArray>>,
     /// Whether the body must be the repeating pattern.
     pub pattern: bool,
 }
 
-/// A whole body.
+/// The expected content of a whole body.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ExactMatch {
     /// This text.
     Text(String),
-    /// This JSON, however it is spaced and ordered.
+    /// This JSON, with any spacing and order of fields.
     Json(Value),
 }
 
-/// A field of a JSON object.
+/// The check of a field of a JSON object.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct JsonItem {
     /// Its name.
     pub field: String,
-    /// None for any value.
+    /// `None` if any value is good.
     pub value: Option<Value>,
-    /// Of the field's value.
+    /// The checks of the field's value.
     pub validation: Option<Validation>,
 }
 
-/// A JSON array.
+/// The checks of a JSON array.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct JsonArray {
-    /// So many elements.
+    /// The exact number of elements.
     pub count: Option<u64>,
-    /// At least so many.
+    /// The least number of elements.
     pub min_count: Option<u64>,
-    /// At most so many.
+    /// The greatest number of elements.
     pub max_count: Option<u64>,
-    /// Each must hold for each element.
+    /// Checks that every element must pass.
     pub for_each: Vec<Validation>,
-    /// Each must hold for some element.
+    /// Checks that at least one element must pass.
     pub for_any: Vec<Validation>,
-    /// Of single elements.
+    /// Checks of single elements.
     pub by_index: Vec<IndexItem>,
 }
 
-/// An element of a JSON array.
+/// The check of an element of a JSON array.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct IndexItem {
-    /// Counted from 0.
+    /// The position, counted from 0.
     pub index: u64,
-    /// None for the element itself.
+    /// `None` if the element itself is checked.
     pub field: Option<String>,
-    /// None for any value.
+    /// `None` if any value is good.
     pub value: Option<Value>,
-    /// Of the field or the element.
+    /// The checks of the field or of the element.
     pub validation: Option<Validation>,
 }
 
@@ -149,7 +149,7 @@ impl Default for Validation {
 }
 
 impl Validation {
-    /// Whether the text of the body is looked at.
+    /// Whether the text of the body is needed.
     pub(crate) fn reads_body(&self) -> bool {
         !self.contains.is_empty()
             || !self.not_contains.is_empty()
@@ -157,7 +157,7 @@ impl Validation {
             || self.parses_body()
     }
 
-    /// Whether the body is parsed, so that it has to be kept.
+    /// Whether the body is parsed, and so must be kept.
     pub(crate) fn parses_body(&self) -> bool {
         matches!(self.exact_match, Some(ExactMatch::Json(_)))
             || !self.json_object.is_empty()

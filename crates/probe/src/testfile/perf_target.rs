@@ -1,21 +1,21 @@
-//! Performance targets: which quarter an answer's time falls in.
+//! Performance targets: decide in which quarter the time of an answer falls.
 
 use std::collections::HashMap;
 
 /// The target of a category of requests.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PerfTarget {
-    /// For the log.
+    /// The name in the log.
     pub category: String,
-    /// The bounds of the first three quarters, in milliseconds; none if they are not given.
+    /// The bounds of the first three quarters, in milliseconds; `None` if they are not given.
     pub quartiles: Option<[f64; 3]>,
 }
 
-/// Targets by category, out of `perfTargets.txt`.
+/// Targets by category, from `perfTargets.txt`.
 pub(crate) type PerfTargets = HashMap<String, PerfTarget>;
 
 impl PerfTarget {
-    /// 1 to 4 for a duration in milliseconds.
+    /// The quarter of a duration in milliseconds, from 1 to 4.
     pub(crate) fn quartile(&self, milliseconds: f64) -> Option<u8> {
         let bounds = self.quartiles?;
         let quartile = (1..).zip(bounds).find(|(_, bound)| milliseconds <= *bound);

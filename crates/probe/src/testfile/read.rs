@@ -1,4 +1,4 @@
-//! From JSON to requests, and all that can be wrong with them.
+//! Converts JSON into requests, and reports all errors in it.
 
 use serde_json::Value;
 
@@ -139,7 +139,7 @@ fn validation(
         validation.status_code =
             known.ok_or_else(|| format!("{place}.statusCode: must be 100 to 599, not {status}"))?;
     }
-    // Null asks for any type, no key for the default: the one place where the two differ.
+    // Null accepts any type and a missing key means the default; they differ for no other field.
     if fields.raw("contentType").is_some() {
         validation.content_type = fields.text("contentType")?;
     }

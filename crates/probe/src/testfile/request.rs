@@ -1,4 +1,4 @@
-//! A test file's request as it is sent.
+//! Builds the HTTP request of a test file's request.
 
 use hyper::body::Bytes;
 
@@ -10,7 +10,7 @@ impl Case {
     ///
     /// # Errors
     ///
-    /// A path or header that can not be written in HTTP.
+    /// A path or header that cannot be written in HTTP.
     pub(crate) fn request(&self, target: &Target, prefix: &str) -> Result<Request, RequestError> {
         let mut headers = Vec::with_capacity(self.headers.len() + 1);
         headers.extend(self.content_type());
@@ -24,14 +24,14 @@ impl Case {
         Request::new(target, &self.verb, &path, &headers, body)
     }
 
-    /// Says that a body of text is JSON where the file does not say what it is.
+    /// Declares a body of text as JSON if the file does not name its type.
     pub(crate) fn default_to_json(&mut self) {
         if matches!(self.body, CaseBody::Text(_)) {
             self.content_media_type.get_or_insert_with(|| "application/json".to_owned());
         }
     }
 
-    // As .NET writes it for text: UTF-8, and `text/plain` by default.
+    // As .NET writes it for text: with the charset UTF-8, and `text/plain` by default.
     fn content_type(&self) -> Option<(String, String)> {
         let media_type = self.content_media_type.as_deref().map(str::trim);
         let media_type = media_type.filter(|text| !text.is_empty());
@@ -49,7 +49,7 @@ impl Case {
     }
 }
 
-// Only what no request-target may hold; everything else is sent as it is written.
+// Encodes only bytes that a request-target must not contain; the rest is sent as it is written.
 fn encoded(path: &str) -> String {
     let mut encoded = String::with_capacity(path.len());
     for &byte in path.as_bytes() {
@@ -67,13 +67,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sends_a_path_as_it_is_written_but_for_what_no_target_may_hold() {
+    fn a_path_is_sent_as_written_except_for_bytes_that_are_not_allowed() {
         assert_eq!(encoded("/a%20b/../c?d=e&f=[1]"), "/a%20b/../c?d=e&f=[1]");
         assert_eq!(encoded("/a b/ä\"#"), "/a%20b/%C3%A4%22%23");
     }
 
     #[test]
-    fn tells_the_media_type_of_a_body_only() {
+    fn the_media_type_is_sent_only_with_a_body() {
         let body = || CaseBody::Text("x".to_owned());
         let told = |body, media_type: Option<&str>| {
             let content_media_type = media_type.map(str::to_owned);

@@ -1,10 +1,9 @@
-//! `${NAME}` in test files.
+//! Replaces `${NAME}` in test files.
 
 use serde_json::Value;
 
-/// Replaces `${NAME}` in every text of `value`, the names of fields included, for the `names`
-/// only. It happens after the file was parsed, so that a value
-/// needs no escaping.
+/// Replaces `${NAME}` in every text of `value`, including the names of fields, but only for
+/// `names`. This happens after the file was parsed, so that a value needs no escaping.
 pub(super) fn replace(
     value: &mut Value,
     names: &[String],
@@ -46,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replaces_declared_names_only_and_unset_ones_by_nothing() {
+    fn replaces_only_declared_names_and_unset_ones_by_nothing() {
         let environment = |name: &str| (name == "SET").then(|| "a\"b".to_owned());
         let mut value =
             json!({"x": ["${SET}-${UNSET}-${OTHER}", 1], "y${SET}": {"z": "${SET}${SET}"}});

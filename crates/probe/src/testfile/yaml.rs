@@ -1,13 +1,13 @@
-//! YAML test files, read into the values that JSON ones are read into.
+//! Converts YAML test files into the values of JSON ones.
 
 use serde_json::{Map, Number, Value};
 use yaml_rust2::{Yaml, YamlLoader};
 
-/// The one document of `text`.
+/// The only document of `text`.
 ///
 /// # Errors
 ///
-/// What is no YAML, or can not be said in JSON.
+/// Text that is no YAML, or that cannot be represented in JSON.
 pub(super) fn value(text: &str) -> Result<Value, String> {
     let documents = YamlLoader::load_from_str(text).map_err(|error| error.to_string())?;
     match <[Yaml; 1]>::try_from(documents) {
@@ -42,7 +42,7 @@ fn converted(yaml: Yaml) -> Result<Value, String> {
     })
 }
 
-// As JSON writes it where it can, so that it stays as it was written.
+// Keeps the number as it was written, if JSON allows that form.
 fn real(text: &str) -> Result<Value, String> {
     if let Ok(number) = text.parse::<Number>() {
         return Ok(Value::Number(number));
@@ -60,7 +60,7 @@ fn key_text(key: Yaml) -> Result<String, String> {
     }
 }
 
-// What the mapping says itself wins, and of several the first.
+// A key of the mapping itself overrides merged ones, and the first of several merged ones counts.
 fn merge(map: &mut Map<String, Value>, value: Value) -> Result<(), String> {
     match value {
         Value::Object(fields) => {
@@ -109,7 +109,7 @@ requests:
     }
 
     #[test]
-    fn what_is_no_single_document_is_an_error() {
+    fn text_that_is_not_one_document_is_an_error() {
         for (text, told) in [
             ("", "one YAML document, not 0"),
             ("a: 1\n---\nb: 2", "one YAML document, not 2"),

@@ -1,4 +1,4 @@
-//! The body: what of it is kept while it comes, and what its text must be.
+//! The body: what is kept of it as it arrives, and the checks of its text.
 
 use std::sync::Arc;
 use std::sync::LazyLock;
@@ -13,8 +13,8 @@ use crate::validation::json;
 use crate::validation::search::{Comparison, Search};
 use crate::validation::text::Decoder;
 
-/// How much of bodies is kept. Only JSON that is parsed is; what is searched, compared or counted
-/// needs no memory.
+/// How much of bodies is kept. Only JSON that is parsed is kept; a body that is searched, compared
+/// or counted needs no memory.
 #[derive(Clone, Debug)]
 pub(crate) struct BodyLimits {
     body_max: usize,
@@ -23,14 +23,14 @@ pub(crate) struct BodyLimits {
 }
 
 impl BodyLimits {
-    /// Keeps up to `body_max` bytes of each body. All of them share the memory of the process,
-    /// which is [`KEPT_MAX`], or one body where that is larger.
+    /// Keeps up to `body_max` bytes of each body. All bodies of the process share a limit, which is
+    /// [`KEPT_MAX`] or, if that is larger, one body.
     pub(crate) fn new(body_max: usize) -> Self {
         static USED: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
         Self { body_max, all_max: KEPT_MAX.max(body_max), used: Arc::clone(&USED) }
     }
 
-    // Whether so many bytes more were to be had.
+    // Reserves memory; returns whether the limit allows it.
     fn take(&self, bytes: usize) -> bool {
         let fits = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.all_max);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
@@ -47,7 +47,7 @@ impl Default for BodyLimits {
     }
 }
 
-/// Takes a body and looks at it as its validation asks, which mostly is not at all.
+/// Receives a body and checks it as its validation demands, which mostly is nothing.
 #[derive(Debug)]
 pub(crate) struct BodyCheck {
     pattern: Option<PatternCheck>,
@@ -56,10 +56,10 @@ pub(crate) struct BodyCheck {
 
 #[derive(Debug)]
 struct TextCheck {
-    // A copy: a request that is under way borrows nothing.
+    // A copy, because a request that is under way must not borrow it.
     validation: Validation,
     decoder: Result<Decoder, String>,
-    // The text of the part that has just come.
+    // The text of the part that has just arrived.
     part: String,
     contains: Search,
     not_contains: Search,
@@ -67,7 +67,7 @@ struct TextCheck {
     kept: Option<Kept>,
 }
 
-/// Text that counts against the limits as long as it is there.
+/// Text that counts against the limits until it is dropped.
 #[derive(Debug)]
 struct Kept {
     text: String,
@@ -76,12 +76,12 @@ struct Kept {
 }
 
 impl BodyCheck {
-    /// For one answer, with the limits that hold where nothing else is said.
+    /// A check of one answer with the default limits.
     pub(crate) fn new(validation: Option<&Validation>) -> Self {
         Self::within(&BodyLimits::default(), validation)
     }
 
-    /// For one answer.
+    /// A check of one answer.
     pub(crate) fn within(limits: &BodyLimits, validation: Option<&Validation>) -> Self {
         let pattern = validation.is_some_and(|v| v.pattern).then(PatternCheck::default);
         let text = validation.filter(|validation| validation.reads_body());
@@ -89,12 +89,12 @@ impl BodyCheck {
         Self { pattern, text }
     }
 
-    /// The first byte that is not the pattern's.
+    /// The position of the first byte that differs from the pattern.
     pub(crate) fn mismatch(&self) -> Option<u64> {
         self.pattern.as_ref().and_then(PatternCheck::mismatch)
     }
 
-    /// What is wrong with the text of the body; an error where it can not be read at all.
+    /// The errors in the text of the body; `Err` if the text cannot be read at all.
     pub(super) fn errors(&self) -> Result<Vec<String>, String> {
         self.text.as_ref().map_or(Ok(Vec::new()), |text| text.errors())
     }
@@ -192,7 +192,7 @@ impl TextCheck {
         Ok(errors)
     }
 
-    // A body that ends within a character, or is shorter than a byte order mark.
+    // The check of a body that ends within a character, or that is shorter than a byte order mark.
     fn with_rest(&self, rest: &str) -> Self {
         let kept = self.kept.as_ref().map(|kept| {
             let mut copy = Kept { text: String::new(), limits: kept.limits.clone(), refused: None };
@@ -229,7 +229,7 @@ impl Kept {
             let most = limits.all_max;
             self.refuse(format!("all bodies together are longer than {most} bytes"));
         } else {
-            // As large as the next part needs, not twice as large as what is there.
+            // Grows by what is needed or by a quarter, because doubling would waste memory.
             self.text.reserve_exact(part.len().max(self.text.len() / 4));
             self.text.push_str(part);
         }
@@ -248,9 +248,9 @@ impl Drop for Kept {
     }
 }
 
-/// Of one body, unless the user says otherwise: far more than an API answers to a prober.
+/// The default limit of one body, which is far more than an API returns to a prober.
 pub(crate) const BODY_MAX: usize = 4 * 1024 * 1024;
-/// Of all bodies that are on their way: a quarter of what a pod of 64 MiB may use.
+/// The limit of all bodies under way: a quarter of what a pod of 64 MiB may use.
 pub(crate) const KEPT_MAX: usize = 16 * 1024 * 1024;
 
 #[cfg(test)]
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_a_body_up_to_the_limit_and_says_so_above_it() {
+    fn keeps_a_body_up_to_the_limit_and_reports_an_error_above_it() {
         let validation = parsing();
         let mut check = BodyCheck::within(&limits(8, 100), Some(&validation));
         check.take(b"12345678");
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn all_bodies_share_one_budget_and_give_it_back() {
+    fn all_bodies_share_one_limit_and_release_their_part() {
         let (validation, limits) = (parsing(), limits(8, 12));
         let mut one = BodyCheck::within(&limits, Some(&validation));
         one.take(b"12345678");
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_nothing_of_what_is_searched_compared_or_counted() {
+    fn keeps_nothing_of_a_body_that_is_searched_compared_or_counted() {
         let validation = Validation {
             pattern: true,
             contains: vec!["789AB".to_owned(), "xyz".to_owned()],

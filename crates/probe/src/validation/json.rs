@@ -1,10 +1,10 @@
-//! JSON bodies: fields of objects, elements of arrays, each with checks of its own.
+//! JSON bodies: fields of objects and elements of arrays, each with its own checks.
 
 use serde_json::Value;
 
 use crate::testfile::{ExactMatch, IndexItem, JsonArray, JsonItem, Validation};
 
-/// The checks of a whole body that is parsed.
+/// Checks a whole body that is parsed.
 pub(super) fn parsed(validation: &Validation, text: &str, errors: &mut Vec<String>) {
     if let Some(ExactMatch::Json(expected)) = &validation.exact_match
         && !is_json(text, expected)
@@ -17,7 +17,7 @@ pub(super) fn parsed(validation: &Validation, text: &str, errors: &mut Vec<Strin
     }
 }
 
-/// The checks of a part of a body.
+/// Checks a part of a body.
 fn content(validation: &Validation, text: &str, errors: &mut Vec<String>) {
     for part in &validation.contains {
         if !text.contains(part.as_str()) {
@@ -85,7 +85,7 @@ fn array(expected: &JsonArray, text: &str, errors: &mut Vec<String>) {
     for item in &expected.by_index {
         let index = usize::try_from(item.index).unwrap_or(usize::MAX);
         let Some(element) = elements.get(index) else {
-            // As in WebV, what comes after it is not looked at.
+            // As in WebV, the elements after it are not checked.
             return errors.push(format!("byIndex: Index out of bounds: {}", item.index));
         };
         by_index(item, element, errors);
@@ -105,7 +105,7 @@ fn count(expected: &JsonArray, actual: u64, errors: &mut Vec<String>) {
     }
 }
 
-// Tells what is wrong with the last element, as WebV does.
+// Reports the errors of the last element, as WebV does.
 fn any(validation: &Validation, elements: &[Value], errors: &mut Vec<String>) {
     let mut last = vec!["json: the array is empty".to_owned()];
     for element in elements {
@@ -139,7 +139,7 @@ fn by_index(item: &IndexItem, element: &Value, errors: &mut Vec<String>) {
     }
 }
 
-/// Whether two values are the same however they are written: fields in any order, 10 as 10.0.
+/// Whether two values are the same, whatever the order of their fields; 10 equals 10.0.
 fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => {
@@ -156,7 +156,7 @@ fn same(one: &Value, other: &Value) -> bool {
     }
 }
 
-// As text, then as numbers, so that 10 is 10.0.
+// Compares as text and then as numbers, so that 10 equals 10.0.
 fn compare(field: &str, actual: &Value, expected: Option<&Value>, errors: &mut Vec<String>) {
     let Some(expected) = expected else { return };
     let (actual, expected) = (plain(actual), plain(expected));
@@ -168,7 +168,8 @@ fn compare(field: &str, actual: &Value, expected: Option<&Value>, errors: &mut V
     }
 }
 
-// A value as .NET prints it: text without quotes, booleans with a capital, null as nothing.
+// A value as .NET prints it: text without quotes, booleans with a capital letter, null as empty
+// text.
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

@@ -1,4 +1,4 @@
-//! A Content-Type in the form in which .NET compares it.
+//! Parses a Content-Type into the form in which .NET compares it.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub(super) struct MediaType {
 }
 
 impl MediaType {
-    /// None for what is empty or is no media type: such a field counts as none.
+    /// `None` if the value is empty or no media type: such a field counts as missing.
     pub(super) fn parse(value: &HeaderValue) -> Option<Self> {
         let text = value.to_str().ok()?.trim();
         let mut parts = split(text, ';').into_iter().map(str::trim);
@@ -57,7 +57,7 @@ impl fmt::Display for MediaType {
     }
 }
 
-// A separator between quotes is none.
+// A separator inside quotes does not separate.
 fn split(text: &str, separator: char) -> Vec<&str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(|letter: char| {
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_content_type_is_brought_into_its_normal_form_and_what_is_none_counts_as_none() {
+    fn a_content_type_is_normalized_and_an_invalid_one_counts_as_missing() {
         for (field, expected) in [
             ("text/plain", Some("text/plain")),
             (" text/plain ", Some("text/plain")),

@@ -1,4 +1,4 @@
-//! Is an answer what the test file says? In WebV's order and with its words.
+//! Validates answers against the test file, in WebV's order and with its words.
 
 mod body;
 mod json;
@@ -15,19 +15,19 @@ use crate::fault::Fault;
 use crate::testfile::{Case, Validation};
 use media_type::MediaType;
 
-/// What came of a validation.
+/// The result of a validation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Verdict {
     /// Whether the request counts as failed, and not only as invalid.
     pub failed: bool,
-    /// What kind the first error is of; none where there is no error.
+    /// The kind of the first error; `None` if there is no error.
     pub fault: Option<Fault>,
-    /// In the order in which they were found.
+    /// The errors in the order in which they were found.
     pub errors: Vec<String>,
 }
 
 impl Verdict {
-    /// A request without an answer.
+    /// The result of a request without an answer.
     pub(crate) fn exception(error: &ClientError) -> Self {
         let fault = Some(Fault::from(error));
         Self { failed: true, fault, errors: vec![format!("Exception: {error}")] }
@@ -49,7 +49,7 @@ impl Verdict {
     }
 }
 
-/// Validates an answer that took `milliseconds`, whose body went through `body`.
+/// Validates an answer that took `milliseconds` and whose body went through `body`.
 pub(crate) fn validate(
     case: &Case,
     answer: &Answer,
@@ -87,7 +87,8 @@ fn response(
         return;
     }
     let content_type = answer.headers.get(CONTENT_TYPE).and_then(MediaType::parse);
-    // WebV looks no further without a Content-Type; the pattern, which WebV has not, is looked at.
+    // Without a Content-Type, WebV checks nothing more. WebV has no pattern; this is checked
+    // anyway.
     if let Some(actual) = content_type.as_ref().map(MediaType::to_string) {
         if let Some(expected) = &validation.content_type
             && !starts_with(&actual, expected)
@@ -109,7 +110,7 @@ fn response(
 }
 
 fn lengths(validation: &Validation, answer: &Answer, verdict: &mut Verdict) {
-    // The answer to HEAD has a length without a body.
+    // The answer to HEAD has a length, but no body.
     let actual = answer.content_length.unwrap_or(answer.body_length);
     let mut expect = |wrong: bool, name: &str, bound: Option<u64>| {
         if let Some(bound) = bound.filter(|_| wrong) {

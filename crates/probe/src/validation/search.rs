@@ -1,12 +1,12 @@
-//! Looks for texts in a body, and compares it with one, without keeping it.
+//! Searches a body for texts and compares it with a text, without keeping it.
 
 use memchr::memmem;
 
-/// Looks for several texts at a time.
+/// Searches for several texts at once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Search {
     found: Vec<bool>,
-    // The end of what has come: a text may begin in it.
+    // The end of what has arrived, because a text may begin in it.
     tail: Vec<u8>,
 }
 
@@ -26,7 +26,7 @@ impl Search {
         self.tail = whole[whole.len().saturating_sub(overlap)..].to_vec();
     }
 
-    /// Whether the text `index` was in the body.
+    /// Whether the body contains the text `index`.
     pub(super) fn has_found(&self, index: usize) -> bool {
         self.found.get(index).copied().unwrap_or(false)
     }
@@ -51,7 +51,7 @@ impl Comparison {
         self.beginning.push_str(&part[..shown.unwrap_or(0)]);
     }
 
-    /// Whether the body was this text.
+    /// Whether the body equals the text.
     pub(super) fn is_equal(&self, expected: &str) -> bool {
         !self.differs && self.length == expected.len()
     }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_found_wherever_the_body_is_cut() {
+    fn a_text_is_found_wherever_the_body_is_split() {
         let body = "xxabcabcdyy";
         let wanted = ["abcd", "x", "yy", "abcabcd", "no", "cab", body, "xxabcabcdyyz"];
         for size in 1..=body.len() {
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_the_longest_text_is_kept_of_a_body() {
+    fn at_most_the_length_of_the_longest_text_is_kept_of_a_body() {
         let mut search = Search::default();
         for _ in 0..1000 {
             search.take(&[b'a'; 1000], ["aab"].into_iter());
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comparison_needs_every_byte_and_no_more() {
+    fn a_comparison_needs_exactly_the_bytes_of_the_text() {
         let equal = |parts: &[&str], expected: &str| {
             let mut comparison = Comparison::default();
             parts.iter().for_each(|part| comparison.take(part, expected));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_of_a_body_is_bounded() {
+    fn the_quoted_beginning_of_a_body_is_limited() {
         let mut comparison = Comparison::default();
         comparison.take(&"ä".repeat(SHOWN_MAX / 2), "x");
         assert_eq!(comparison.shown().len(), SHOWN_MAX);

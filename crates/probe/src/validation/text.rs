@@ -1,18 +1,18 @@
-//! Bytes of a body as text, by the charset of its Content-Type or its byte order mark, as .NET
-//! reads it.
+//! Decodes the bytes of a body as .NET does, by the charset of its Content-Type or its byte order
+//! mark.
 
 use hyper::HeaderMap;
 use hyper::header::CONTENT_TYPE;
 
 use crate::validation::media_type::MediaType;
 
-/// Turns a body into text as it comes. What is no text becomes U+FFFD.
+/// Converts a body to text as it arrives. Invalid bytes become U+FFFD.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Decoder {
-    // None until the first bytes have been read.
+    // `None` until the first bytes have been read.
     charset: Option<Charset>,
     named: Option<Charset>,
-    // A character that is not complete yet, or the start of the body.
+    // A character that is not yet complete, or the start of the body.
     pending: Vec<u8>,
 }
 
@@ -28,11 +28,11 @@ enum Charset {
 }
 
 impl Decoder {
-    /// For an answer with these header fields.
+    /// A decoder for an answer with these header fields.
     ///
     /// # Errors
     ///
-    /// A charset that is not one of those of .NET, in words.
+    /// A message about a charset that is unknown.
     pub(super) fn for_headers(headers: &HeaderMap) -> Result<Self, String> {
         let media_type = headers.get(CONTENT_TYPE).and_then(MediaType::parse);
         let Some(name) = media_type.and_then(|media_type| media_type.charset()) else {
@@ -44,7 +44,7 @@ impl Decoder {
         }
     }
 
-    /// Appends to `text` what `bytes` add to it.
+    /// Appends the text of `bytes` to `text`.
     pub(super) fn decode(&mut self, bytes: &[u8], text: &mut String) {
         if self.pending.is_empty() && self.charset.is_some() {
             return self.decode_all(bytes, text);
@@ -62,7 +62,7 @@ impl Decoder {
         self.decode_all(&all, text);
     }
 
-    /// What is left at the end of the body.
+    /// The text of what is left at the end of the body.
     pub(super) fn rest(&self) -> String {
         let mut end = self.clone();
         let mut text = String::new();
@@ -77,7 +77,7 @@ impl Decoder {
         text
     }
 
-    // Chooses the charset; returns how many bytes the mark has.
+    // Chooses the charset; returns the length of the byte order mark.
     fn begin(&mut self, start: &[u8]) -> usize {
         let marks = MARKS.iter().filter(|(mark, _)| start.starts_with(mark));
         let mut fit = marks.filter(|(_, charset)| self.named.is_none_or(|named| named == *charset));
@@ -147,7 +147,7 @@ fn utf16<'b>(bytes: &'b [u8], unit: fn([u8; 2]) -> u16, text: &mut String) -> &'
     let whole = bytes.len() - bytes.len() % 2;
     let units: Vec<u16> =
         bytes[..whole].chunks_exact(2).map(|two| unit([two[0], two[1]])).collect();
-    // The first half of a pair waits for the second.
+    // The first unit of a surrogate pair waits for the second.
     let waits = units.last().is_some_and(|last| (0xD800..0xDC00).contains(last));
     let complete = units.len() - usize::from(waits);
     let letters = char::decode_utf16(units[..complete].iter().copied());
@@ -163,7 +163,7 @@ fn utf32<'b>(bytes: &'b [u8], unit: fn([u8; 4]) -> u32, text: &mut String) -> &'
     &bytes[whole..]
 }
 
-// The longer ones first: that of UTF-32 begins as that of UTF-16 does.
+// The longer marks come first, because that of UTF-32LE begins with that of UTF-16LE.
 const MARKS: [(&[u8], Charset); 5] = [
     (&[0xFF, 0xFE, 0, 0], Charset::Utf32Le),
     (&[0, 0, 0xFE, 0xFF], Charset::Utf32Be),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_read_by_its_charset_or_its_mark_however_it_is_cut() {
+    fn a_body_is_decoded_by_its_charset_or_its_mark_however_it_is_split() {
         let text = "aä€😀";
         let little: Vec<u8> = units(text).iter().flat_map(|unit| unit.to_le_bytes()).collect();
         let big: Vec<u8> = units(text).iter().flat_map(|unit| unit.to_be_bytes()).collect();
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_charset_that_is_not_known_is_an_error() {
+    fn an_unknown_charset_is_an_error() {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("a/b; charset=klingon"));
         let error = Decoder::for_headers(&headers).unwrap_err();

@@ -1,4 +1,4 @@
-//! A server's side of TLS, with a certificate that an authority of its own has signed.
+//! The server side of TLS, with a certificate that a test authority has signed.
 
 // A failure here is a failure of the test.
 #![allow(clippy::unwrap_used)]
@@ -11,8 +11,8 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// Accepts TLS with a certificate of these parameters. Returned with the certificate of the
-/// authority called `name` that has signed it, as PEM.
+/// Accepts TLS with a certificate of these parameters. Also returns the certificate of the
+/// authority `name` that has signed it, as PEM.
 pub(crate) fn acceptor(name: &str, params: &CertificateParams) -> (TlsAcceptor, String) {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.distinguished_name.push(DnType::CommonName, name);

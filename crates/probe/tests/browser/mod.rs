@@ -18,7 +18,7 @@ pub(crate) struct Browser {
     session: String,
 }
 
-/// What the window is like.
+/// The size and the settings of the window.
 #[derive(Clone, Copy)]
 pub(crate) struct Window {
     pub(crate) width: u32,
@@ -26,7 +26,7 @@ pub(crate) struct Window {
     pub(crate) is_dark: bool,
 }
 
-/// What is missing on this machine to have a browser, if anything is.
+/// What is missing on this machine to run a browser, if anything is.
 pub(crate) fn missing() -> Option<&'static str> {
     let is_there = |name| {
         Command::new(name)
@@ -88,18 +88,18 @@ impl Browser {
         self.call("POST", &self.path("url"), &json!({"url": url}));
     }
 
-    /// Runs a function's body and returns what it returns.
+    /// Runs the body of a function and returns its result.
     pub(crate) fn run(&self, script: &str) -> Value {
         self.call("POST", &self.path("execute/sync"), &json!({"script": script, "args": []}))
     }
 
-    /// Everything that the console has.
+    /// All messages of the console.
     pub(crate) fn console(&self) -> Vec<Value> {
         let log = self.call("POST", &self.path("se/log"), &json!({"type": "browser"}));
         log.as_array().unwrap().clone()
     }
 
-    /// The picture of the window, or of as much of the page as is `height` pixels high.
+    /// A picture of the page, `height` pixels high.
     pub(crate) fn picture(&self, window: Window) -> Vec<u8> {
         let clip = json!({
             "x": 0, "y": 0, "width": window.width, "height": window.height, "scale": 1
@@ -127,7 +127,8 @@ impl Browser {
              Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
         );
         stream.write_all(request.as_bytes()).unwrap();
-        // ChromeDriver says that it closes, and does not: the length tells where the answer ends.
+        // ChromeDriver announces that it closes the connection, and does not: the answer ends by
+        // its length.
         let mut reader = BufReader::new(stream);
         let mut length = 0;
         loop {

@@ -1,5 +1,5 @@
 //! Eight hosts on one machine: network namespaces on a bridge, each with a server, a prober and a
-//! resolver. It needs root, iproute2 and nftables.
+//! resolver. This needs root, iproute2 and nftables.
 
 // A failure here is a failure of the test.
 #![allow(clippy::unwrap_used)]
@@ -14,7 +14,7 @@ use crate::name_server::{NameServer, Zone};
 pub(crate) const HOSTS: u8 = 8;
 pub(crate) const NAME: &str = "heartbeat-mesh.test";
 const SUBNET: [u8; 3] = [10, 177, 77];
-/// The bridge; the name service listens here.
+/// The bridge, on which the name service listens.
 const GATE: u8 = 254;
 
 /// The network and everything that runs in it; all of it is removed at the end.
@@ -25,7 +25,7 @@ pub(crate) struct Hosts {
     probers: Vec<Option<Child>>,
 }
 
-/// What is missing on this machine to have hosts, if anything is.
+/// What is missing on this machine to build the network, if anything is.
 pub(crate) fn missing() -> Option<String> {
     if output("id", &["-u"]).is_none_or(|id| id.trim() != "0") {
         return Some("it needs root".to_owned());
@@ -50,7 +50,7 @@ pub(crate) fn missing() -> Option<String> {
 }
 
 impl Hosts {
-    /// Builds the network; nothing runs yet but the name service, which knows no host.
+    /// Builds the network. Only the name service runs, which knows no host yet.
     pub(crate) fn new() -> Self {
         remove();
         run("ip", "link add mesh-br type bridge");
@@ -65,8 +65,8 @@ impl Hosts {
             run("ip", &format!("link set mesh-v{host} master mesh-br up"));
             let own = address(host);
             within(host, &format!("ip addr add {own}/24 dev eth0"));
-            // Packets as they would be on a wire, instead of bundles of 64 KB that one rule drops
-            // or passes as a whole.
+            // Packets as on a real wire, instead of segments of 64 KB, which one rule drops or
+            // passes as a whole.
             within(host, "ip link set dev eth0 gso_max_segs 1");
             within(host, "ip link set eth0 up");
             within(host, "ip link set lo up");
@@ -87,7 +87,7 @@ impl Hosts {
         }
     }
 
-    /// Names a host in DNS.
+    /// Adds a host to DNS.
     pub(crate) fn name(&self, host: u8) {
         self.names.change(|zone| zone.addresses.push(IpAddr::from(address(host))));
     }
@@ -123,19 +123,19 @@ impl Hosts {
         self.probers[usize::from(host)] = Some(spawn(host, &words));
     }
 
-    /// Ends the server of a host as an orchestrator does, and waits until it has drained.
+    /// Stops the server of a host as an orchestrator does, and waits until it has drained.
     pub(crate) fn stop_server(&mut self, host: u8) {
         let mut server = self.servers[usize::from(host)].take().unwrap();
         run("kill", &format!("-s TERM {}", server.id()));
         server.wait().unwrap();
     }
 
-    /// The process of a prober.
+    /// The process id of a prober.
     pub(crate) fn prober(&self, host: u8) -> u32 {
         self.probers[usize::from(host)].as_ref().unwrap().id()
     }
 
-    /// Takes the cable out of a host, or puts it back.
+    /// Unplugs the cable of a host, or plugs it in.
     pub(crate) fn set_cable(&self, host: u8, is_in: bool) {
         let state = if is_in { "up" } else { "down" };
         run("ip", &format!("link set mesh-v{host} {state}"));
@@ -183,7 +183,7 @@ pub(crate) fn zone(host: u8) -> &'static str {
     if host <= HOSTS / 2 { "a" } else { "b" }
 }
 
-/// The server's program: what HEARTBEAT names, or what was built beside the prober.
+/// The program of the server: the file that HEARTBEAT names, or the one beside the prober.
 pub(crate) fn server() -> Option<PathBuf> {
     let named = std::env::var_os("HEARTBEAT").map(PathBuf::from);
     let prober = Path::new(env!("CARGO_BIN_EXE_heartbeat-probe"));
@@ -217,7 +217,7 @@ fn nft(rules: &str) -> bool {
     output("nft", &[rules]).is_some()
 }
 
-/// Also what a test that was killed has left behind.
+/// Also removes what a killed test has left.
 fn remove() {
     let _ = output("nft", &["delete table bridge mesh_hosts"]);
     for host in 1..=HOSTS {

@@ -1,6 +1,6 @@
-//! A small DNS server: it knows one name, and may be silent, slow to fit, or wrong.
+//! A small DNS server: it knows one name, and may be silent, truncate answers, or be wrong.
 
-// Every test file is a program of its own and uses its own part of this; a failure here is a
+// Every test file is a separate program and uses only a part of this module. A failure here is a
 // failure of the test.
 #![allow(dead_code, clippy::unwrap_used)]
 
@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex};
 use simple_dns::rdata::{A, AAAA, RData};
 use simple_dns::{CLASS, Packet, PacketFlag, QTYPE, RCODE, ResourceRecord, TYPE};
 
-/// What the server does.
+/// How the server behaves.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Zone {
-    /// The only name that exists, without a last dot.
+    /// The only name that exists, without a trailing dot.
     pub(crate) name: String,
     /// Its addresses, of both families.
     pub(crate) addresses: Vec<IpAddr>,
@@ -22,11 +22,11 @@ pub(crate) struct Zone {
     pub(crate) is_silent: bool,
     /// Every question is answered with SERVFAIL.
     pub(crate) fails: bool,
-    /// A datagram with another id and other addresses goes before each answer.
+    /// Before each answer, it sends a datagram with another id and other addresses.
     pub(crate) is_forged: bool,
 }
 
-/// A question that came.
+/// A question that has arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub(crate) name: String,
@@ -45,7 +45,7 @@ pub(crate) struct NameServer {
 
 impl NameServer {
     pub(crate) fn start(address: SocketAddr, zone: Zone) -> Self {
-        // The same port for both, which somebody else may hold for one of them.
+        // Both need the same port, which another program may hold for one of them.
         let (udp, tcp) = loop {
             let tcp = TcpListener::bind(address).unwrap();
             match UdpSocket::bind(tcp.local_addr().unwrap()) {

@@ -1,7 +1,7 @@
-//! Servers and probers of many nodes, all on one port of one host: each address of 127.0.0.0/8 is
-//! a node, and what it answers depends on which one was asked.
+//! Servers and probers of many nodes, all on one port of one host: each address of 127.0.0.0/8 is a
+//! node, and its answers depend on which one was asked.
 
-// Every test file is a program of its own and uses its own part of this; a failure here is a
+// Every test file is a separate program and uses only a part of this module. A failure here is a
 // failure of the test.
 #![allow(dead_code, clippy::unwrap_used)]
 
@@ -10,10 +10,10 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// For a machine that does much else.
+/// Long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What a node answers to a path; none closes the connection without an answer.
+/// The answer of a node to a path; `None` closes the connection without an answer.
 pub(crate) type Answer = dyn Fn(Ipv4Addr, &str) -> Option<Vec<u8>> + Send + Sync;
 
 /// Running nodes; they end with the test.
@@ -40,7 +40,7 @@ impl Nodes {
         nodes
     }
 
-    /// Who was asked for what.
+    /// Which node was asked for which path.
     pub(crate) fn asked(&self) -> Vec<(Ipv4Addr, String)> {
         self.asked.lock().unwrap().clone()
     }
@@ -58,13 +58,13 @@ pub(crate) fn number_of(own: Ipv4Addr) -> u16 {
     u16::from_be_bytes([high, low])
 }
 
-/// A whole answer with a status and a body.
+/// A complete answer with a status and a body.
 pub(crate) fn answer(status: u16, more: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n{more}\r\n{body}").into_bytes()
 }
 
-/// What a good server of the node `name` in `zone` answers.
+/// The answers of a good server of the node `name` in `zone`.
 pub(crate) fn server(path: &str, name: &str, zone: &str) -> Vec<u8> {
     if path.ends_with("/version?format=json") {
         let told = serde_json::json!({"version": "0", "node": name, "zone": zone});
@@ -81,7 +81,7 @@ pub(crate) fn server(path: &str, name: &str, zone: &str) -> Vec<u8> {
     answer(200, fields, &pattern[..size])
 }
 
-/// What the prober of the node `number` of `count` says.
+/// The report of the prober of node `number` of `count`.
 pub(crate) fn report(number: u16, count: u16) -> Vec<u8> {
     let peer = |next: u16| {
         let to = (number + next) % count;
@@ -132,7 +132,7 @@ fn serve(stream: TcpStream, answer: &Answer, asked: &Mutex<Vec<(Ipv4Addr, String
     }
 }
 
-/// Asks until the page is as wanted; returns it.
+/// Requests the page until it is as `wanted`; returns it.
 pub(crate) fn wait_for(at: &str, path: &str, wanted: impl Fn(&str) -> bool) -> String {
     let start = Instant::now();
     loop {
@@ -145,7 +145,7 @@ pub(crate) fn wait_for(at: &str, path: &str, wanted: impl Fn(&str) -> bool) -> S
     }
 }
 
-/// Asks a page; its head and its body.
+/// Requests a page; returns its head and its body.
 pub(crate) fn get(at: &str, path: &str) -> std::io::Result<(String, String)> {
     let mut stream = TcpStream::connect(at)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;

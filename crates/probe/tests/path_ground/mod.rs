@@ -1,8 +1,8 @@
-//! Paths of which all is known: network namespaces in a row, `near - left - right - far`, joined by
-//! veth pairs. The prober runs in `near`, the server in `far`; what a test sets is set between
+//! Paths with known properties: network namespaces in a row, `near - left - right - far`, joined by
+//! veth pairs. The prober runs in `near`, the server in `far`; a test sets the properties between
 //! `left` and `right`.
 
-// Every test file is a program of its own and uses its own part of this; a failure here is a
+// Every test file is a separate program and uses only a part of this module. A failure here is a
 // failure of the test.
 #![allow(dead_code, clippy::unwrap_used)]
 
@@ -22,20 +22,20 @@ use crate::real;
 pub(crate) struct Ground {
     prefix: String,
     relay: Option<Child>,
-    /// One path at a time: they are measured, and would disturb each other.
+    /// Only one path exists at a time, because measurements would disturb each other.
     _turn: MutexGuard<'static, ()>,
 }
 
-/// What `far` is reached as.
+/// The address of `far`.
 pub(crate) const FAR: &str = "10.77.3.2";
 /// The same over IPv6.
 pub(crate) const FAR_IPV6: &str = "[fd77:3::2]";
-/// What it is reached as through a tunnel.
+/// Its address through a tunnel.
 pub(crate) const FAR_INSIDE: &str = "10.78.0.2";
 
-/// Keeps this thread, and the programs and threads that it starts, on one CPU. A veth pair passes a
-/// packet on by the CPU that sends it, so those of two CPUs overtake each other. TCP takes that for
-/// loss, and sends segments again that no path has lost.
+/// Keeps this thread, and the programs and threads that it starts, on one CPU. A veth pair forwards
+/// a packet on the CPU that sends it, so packets of two CPUs may overtake each other. TCP takes
+/// that for loss, and retransmits segments that no path has lost.
 fn stay_on_one_cpu() {
     let all = rustix::process::sched_getaffinity(None).unwrap();
     let first = (0..CpuSet::MAX_CPU).find(|&cpu| all.is_set(cpu)).unwrap();
@@ -45,7 +45,7 @@ fn stay_on_one_cpu() {
 }
 
 impl Ground {
-    /// Builds the row; none, and a line that says so, where this machine does not let us.
+    /// Builds the row; `None`, and a line with the reason, if this machine does not allow it.
     pub(crate) fn new() -> Option<Self> {
         for tool in ["ip", "ethtool", "nft", "tc", "python3"] {
             let found =
@@ -73,7 +73,8 @@ impl Ground {
             ground.ip(name, "link set lo up");
             ground.inside(name, "sysctl -qw net.ipv4.ip_forward=1");
             ground.inside(name, "sysctl -qw net.ipv6.conf.all.forwarding=1");
-            // The kernel's default in a namespace may pace, which hides what a queue does.
+            // The default congestion control of a namespace may pace, which hides the effect of a
+            // queue.
             let cubic = ["netns", "exec", &ground.name(name), "sysctl", "-qw", CUBIC];
             if !is_run("ip", &cubic) {
                 ground.inside(name, RENO);
@@ -86,7 +87,7 @@ impl Ground {
         Some(ground)
     }
 
-    /// Starts the server of this tree in `far`; its URL as seen from `near`.
+    /// Starts the server of this tree in `far`; returns its URL as seen from `near`.
     pub(crate) fn serve(&self, address: &str) -> String {
         let ip = address.trim_matches(['[', ']']).parse().unwrap();
         format!("http://{}", real::start(ip, 0, self.way_to_far()))
@@ -98,7 +99,7 @@ impl Ground {
         format!("http://{}", path_twin::start(&format!("{address}:0"), manners, self.way_to_far()))
     }
 
-    /// Takes the thread that calls it to `far`.
+    /// Moves the thread that calls the result to `far`.
     pub(crate) fn way_to_far(&self) -> impl FnOnce() + Send + 'static {
         use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
         let space = File::open(Path::new("/run/netns").join(self.name("far"))).unwrap();
@@ -114,23 +115,23 @@ impl Ground {
         command
     }
 
-    /// The MTU between `left` and `right`.
+    /// Sets the MTU between `left` and `right`.
     pub(crate) fn narrow(&self, mtu: u32) {
         self.ip("left", &format!("link set right2 mtu {mtu}"));
         self.ip("right", &format!("link set left2 mtu {mtu}"));
     }
 
-    /// Lets `left` drop what the rule says of what goes to `near`.
+    /// Lets `left` drop packets to `near` that match the rule.
     pub(crate) fn drop_down(&self, rule: &str) {
         self.drop("left", "right2", rule);
     }
 
-    /// Lets `right` drop what the rule says of what goes to `far`.
+    /// Lets `right` drop packets to `far` that match the rule.
     pub(crate) fn drop_up(&self, rule: &str) {
         self.drop("right", "left2", rule);
     }
 
-    /// Lets hosts pass on several segments as one, as they commonly do.
+    /// Lets hosts merge several segments into one (GSO, GRO), as is common.
     pub(crate) fn offload(&self) {
         for (name, device) in [
             ("near", "left1"),
@@ -150,7 +151,7 @@ impl Ground {
         self.inside(name, &format!("nft add rule inet t f iifname {from} {rule} drop"));
     }
 
-    /// A bottleneck in both directions, with a queue of so many bytes before it.
+    /// Sets up a bottleneck in both directions, with a queue of `queue_bytes` in front of it.
     pub(crate) fn bottleneck(&self, rate: &str, queue_bytes: u32) {
         for (name, device) in [("left", "near1"), ("right", "far3")] {
             let limits = format!("rate {rate} burst 5k limit {queue_bytes}");
@@ -158,7 +159,7 @@ impl Ground {
         }
     }
 
-    /// A tunnel between `near` and `far`, as overlay networks have it.
+    /// Sets up a tunnel between `near` and `far`, such as overlay networks have.
     pub(crate) fn vxlan(&self) {
         let ends = [("near", "10.77.1.1", FAR, "10.78.0.1"), ("far", FAR, "10.77.1.1", FAR_INSIDE)];
         for (name, local, remote, inside) in ends {
@@ -170,11 +171,11 @@ impl Ground {
         }
     }
 
-    /// Puts a relay between `near` and `far` instead of the row: so much delay each way, and so
-    /// much loss of each direction.
+    /// Puts a relay between `near` and `far` instead of the row, with this delay each way and this
+    /// loss in each direction.
     pub(crate) fn relay(&mut self, delay_ms: f64, loss_down: f64, loss_up: f64) {
-        // Delays are compared to the millisecond: what else the machine does must not add to them.
-        // The threads and processes that are started from here on inherit it.
+        // Delays are compared to the millisecond, so other work of this machine must not add to
+        // them. Threads and processes that are started from here on inherit the priority.
         let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
         is_run("chrt", &["--fifo", "--pid", "1", &thread]);
         let (near, far) = (format!("{}n", self.short()), format!("{}f", self.short()));
@@ -198,7 +199,7 @@ impl Ground {
     }
 
     fn link(&self, number: usize, left: &str, right: &str) {
-        // Each end is called after what is at the other one.
+        // Each end has the name of the namespace at the other end.
         let (near_end, far_end) = (format!("{right}{number}"), format!("{left}{number}"));
         let (left_space, right_space) = (self.name(left), self.name(right));
         let words = format!(
@@ -210,7 +211,7 @@ impl Ground {
             self.ip(name, &format!("address add 10.77.{number}.{host}/24 dev {device}"));
             let ipv6 = format!("address add fd77:{number}::{host}/64 dev {device} nodad");
             self.ip(name, &ipv6);
-            // Packets are dropped by their length: they have to be as long as on a cable.
+            // Packets are dropped by their length, so they must be as long as on a cable.
             self.inside(name, &format!("ethtool -K {device} gso off tso off gro off"));
             self.ip(name, &format!("link set {device} up"));
         }
@@ -255,7 +256,7 @@ impl Ground {
         format!("{}-{name}", self.prefix)
     }
 
-    // A device's name has 15 letters at most.
+    // The name of a device has at most 15 characters.
     fn short(&self) -> String {
         self.prefix.replace("path-", "pt").replace('-', "x")
     }

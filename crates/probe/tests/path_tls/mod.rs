@@ -16,7 +16,7 @@ use crate::authority;
 use crate::path_ground::Ground;
 use crate::real;
 
-/// Where it answers, and the file with the authority that signed its certificate.
+/// The URL of the server, and the file with the authority that has signed its certificate.
 pub(crate) struct Secured {
     pub(crate) url: String,
     pub(crate) ca_file: String,
@@ -28,9 +28,9 @@ impl Drop for Secured {
     }
 }
 
-/// Ends TLS in `far`, and passes everything on to a server there.
+/// Terminates TLS in `far`, and forwards everything to a server there.
 pub(crate) fn serve(ground: &Ground, address: &str) -> Secured {
-    // With so many names the certificate has some five kilobytes.
+    // With so many names, the certificate has some five kilobytes.
     let others = (0..200).map(|number| format!("name-{number:03}.heartbeat.test"));
     let names: Vec<_> = std::iter::once(address.to_owned()).chain(others).collect();
     let params = CertificateParams::new(names).unwrap();

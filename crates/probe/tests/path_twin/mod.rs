@@ -1,6 +1,6 @@
-//! A server that answers as a Heartbeat does, and tells what its kernel knows.
+//! A server that answers like a Heartbeat, and reports the facts of its kernel.
 
-// Every test file is a program of its own and uses its own part of this; a failure here is a
+// Every test file is a separate program and uses only a part of this module. A failure here is a
 // failure of the test.
 #![allow(dead_code, clippy::unwrap_used)]
 
@@ -15,30 +15,30 @@ use heartbeat_tcp_info::tcp_info;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// How it differs from a Heartbeat, if at all.
+/// How it differs from a Heartbeat, if it does.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Manners {
-    /// It is any server: one page of so many bytes.
+    /// It is another server, with one page of this many bytes.
     pub(crate) foreign: Option<u64>,
-    /// It leaves `?timing` out.
+    /// It ignores `?timing`.
     pub(crate) silent: bool,
-    /// It answers 413 to longer bodies, when their length is told (nginx).
+    /// It answers 413 to longer bodies as soon as it knows their length (nginx).
     pub(crate) told_body_max: Option<u64>,
-    /// It answers 413 to longer bodies, when so many bytes have come (Go).
+    /// It answers 413 to longer bodies after this many bytes have arrived (Go).
     pub(crate) read_body_max: Option<u64>,
     /// It closes idle connections after this time.
     pub(crate) idle_max: Option<Duration>,
-    /// These fields are in every answer.
+    /// It adds these fields to every answer.
     pub(crate) fields: &'static str,
-    /// It answers chunked.
+    /// It sends chunked answers.
     pub(crate) chunked: bool,
-    /// It answers nobody any more once a client has left after a `100 Continue` (Caddy 2.6, of which
-    /// the process ends: golang/go#65123).
+    /// It stops answering once a client has left after a `100 Continue`, like Caddy 2.6, whose
+    /// process ends (golang/go#65123).
     pub(crate) fragile: bool,
 }
 
-/// Serves on a thread of its own until the process ends; `enter` is called on it first, to go
-/// where the server is to be.
+/// Serves on a separate thread until the process ends. `enter` is called on this thread first, and
+/// moves it to where the server must be.
 pub(crate) fn start(
     address: &str,
     manners: Manners,
@@ -85,7 +85,7 @@ struct Request {
 }
 
 impl Peer {
-    /// One request; false at the end.
+    /// Answers one request; false at the end of the connection.
     async fn turn(&mut self) -> io::Result<bool> {
         let limit = self.manners.idle_max.unwrap_or(Duration::from_secs(600));
         let Ok(request) = tokio::time::timeout(limit, self.request()).await else {
@@ -125,7 +125,7 @@ impl Peer {
         }
     }
 
-    /// Whether the whole body was taken.
+    /// Returns whether the whole body was accepted.
     async fn receive(&mut self, length: u64) -> io::Result<bool> {
         let most = self.manners.read_body_max.unwrap_or(u64::MAX);
         let mut received = 0;
@@ -149,7 +149,7 @@ impl Peer {
     async fn refuse(&mut self, status: u16) -> io::Result<()> {
         let head = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         self.stream.write_all(head.as_bytes()).await?;
-        // Half-close, drain, close: so that the refusal is read before a reset.
+        // Half-close, drain, close: otherwise a reset could arrive before the answer is read.
         self.stream.shutdown().await?;
         let mut drained = 0;
         while drained < 1 << 20 {
@@ -197,7 +197,7 @@ impl Peer {
             },
             Some(size) => {
                 let whole: u64 = size.parse().unwrap();
-                // A proxy's fields come on top.
+                // The fields of a proxy come in addition.
                 let own = fields.replace(self.manners.fields, "");
                 let length = |size: u64| head(size, &own).len() as u64 + size;
                 let size = (0..whole).rev().find(|size| length(*size) <= whole).unwrap();

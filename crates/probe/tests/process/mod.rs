@@ -1,6 +1,6 @@
-//! The program as a process: what it is given, and what it says.
+//! Runs the program as a process with given arguments, and returns its output.
 
-// Every test file is a program of its own and uses its own part of this; a failure here is a
+// Every test file is a separate program and uses only a part of this module. A failure here is a
 // failure of the test.
 #![allow(dead_code, clippy::unwrap_used)]
 
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use heartbeat_testkit::{Signal, eventually, send_signal};
 
-/// A folder of its own, removed at the end.
+/// A temporary folder, which is removed at the end.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
@@ -43,7 +43,7 @@ impl Drop for Folder {
     }
 }
 
-/// What a run said.
+/// The exit code and the output of a run.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) code: i32,
@@ -58,7 +58,7 @@ pub(crate) fn program(folder: &Folder) -> Command {
     command
 }
 
-/// Runs it to its end.
+/// Runs the program to its end.
 pub(crate) fn finish(command: &mut Command) -> Outcome {
     let output = heartbeat_testkit::finish(command);
     Outcome {
@@ -68,7 +68,7 @@ pub(crate) fn finish(command: &mut Command) -> Outcome {
     }
 }
 
-/// Runs it with these arguments.
+/// Runs the program with these arguments.
 pub(crate) fn run(folder: &Folder, arguments: &[&str]) -> Outcome {
     finish(program(folder).args(arguments))
 }
@@ -93,7 +93,7 @@ pub(crate) fn errors_of(server: &str, request: &str) -> Vec<String> {
     errors.iter().map(|error| error.as_str().unwrap().to_owned()).collect()
 }
 
-/// A run that goes on in the background; it is killed at the end.
+/// A run in the background, which is killed at the end.
 pub(crate) struct Background {
     child: Child,
     out: BufReader<ChildStdout>,
@@ -110,7 +110,7 @@ impl Background {
         self.child.id()
     }
 
-    /// The next line of its output.
+    /// The next line of its standard output.
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.out.read_line(&mut line).unwrap();
@@ -121,7 +121,7 @@ impl Background {
         send_signal(self.id(), signal);
     }
 
-    /// The exit code, once it has ended.
+    /// The exit code, if it has ended.
     pub(crate) fn code(&mut self) -> Option<i32> {
         self.child.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
     }
@@ -151,12 +151,12 @@ pub(crate) fn free_port() -> u16 {
         .port()
 }
 
-/// Asks the program's own web page; the head and the body.
+/// Requests the program's own web page; returns the head and the body.
 pub(crate) fn get(port: u16, path: &str) -> std::io::Result<(String, String)> {
     request(port, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
 }
 
-/// Asks for the page of metrics until it is as wanted.
+/// Requests the page of metrics until it is as `wanted`.
 pub(crate) fn wait_for(port: u16, wanted: impl Fn(&str) -> bool) -> String {
     let mut page = String::new();
     eventually("the page of metrics", || {
@@ -167,7 +167,7 @@ pub(crate) fn wait_for(port: u16, wanted: impl Fn(&str) -> bool) -> String {
     page
 }
 
-/// Sends a whole request and reads until the end.
+/// Sends a complete request and reads until the connection ends.
 pub(crate) fn request(port: u16, request: &str) -> std::io::Result<(String, String)> {
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
     stream.write_all(request.as_bytes())?;

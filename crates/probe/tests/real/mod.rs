@@ -1,6 +1,6 @@
-//! The server of this tree, inside the test.
+//! The server of this tree, as threads of the test.
 
-// Every test file is a program of its own and uses its own part of this; a failure here is a
+// Every test file is a separate program and uses only a part of this module. A failure here is a
 // failure of the test.
 #![allow(dead_code, clippy::unwrap_used)]
 
@@ -13,8 +13,8 @@ use heartbeat_runtime::{Config, Server, Site};
 pub(crate) const NODE: &str = "real-node";
 pub(crate) const ZONE: &str = "z1";
 
-/// Serves until the process ends; `enter` is called first on the thread that starts the server, to
-/// go where the server is to be.
+/// Serves until the process ends. `enter` is called first on the thread that starts the server, and
+/// moves it to where the server must be.
 pub(crate) fn start(ip: IpAddr, port: u16, enter: impl FnOnce() + Send + 'static) -> SocketAddr {
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
@@ -34,7 +34,7 @@ pub(crate) fn start(ip: IpAddr, port: u16, enter: impl FnOnce() + Send + 'static
     told.recv().unwrap()
 }
 
-/// Its URL, on this host.
+/// Starts the server on this host and returns its URL.
 pub(crate) fn url() -> String {
     format!("http://{}", start([127, 0, 0, 1].into(), 0, || {}))
 }

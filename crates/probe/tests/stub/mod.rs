@@ -1,6 +1,6 @@
-//! A server that answers as wrongly as it is told to.
+//! A server whose answers a test chooses, most of them wrong.
 
-// Every test file is a program of its own and uses its own part of this; a failure here is a
+// Every test file is a separate program and uses only a part of this module. A failure here is a
 // failure of the test.
 #![allow(dead_code, clippy::unwrap_used)]
 
@@ -14,35 +14,35 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// A request as it came.
+/// A request as it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) method: String,
     pub(crate) path: String,
-    /// Names in lower case.
+    /// The fields, with names in lower case.
     pub(crate) headers: HashMap<String, String>,
     pub(crate) body_length: u64,
     /// The beginning of the body.
     pub(crate) body: Vec<u8>,
-    /// Counted per stub, from 0.
+    /// The number of the connection of this stub, from 0.
     pub(crate) connection: usize,
 }
 
-/// What is done about a request.
+/// The reaction to a request.
 pub(crate) enum Reply {
-    /// These bytes, and on to the next request.
+    /// Sends these bytes, and reads the next request.
     Raw(Vec<u8>),
-    /// These bytes, and close.
+    /// Sends these bytes, and closes.
     RawClose(Vec<u8>),
-    /// These bytes, and reset.
+    /// Sends these bytes, and resets the connection.
     Reset(Vec<u8>),
-    /// These bytes, and nothing more.
+    /// Sends these bytes, and then nothing more.
     Hang(Vec<u8>),
-    /// These bytes one by one, a pause before each.
+    /// Sends these bytes one by one, with a pause before each.
     Slow(Vec<u8>, Duration),
-    /// These bytes after a pause.
+    /// Sends these bytes after a pause.
     Late(Vec<u8>, Duration),
-    /// A head, then so many bytes of the pattern.
+    /// Sends a head, and then this many bytes of the pattern.
     Stream(Vec<u8>, u64),
 }
 
@@ -60,7 +60,7 @@ impl Stub {
         Self::start_with(None, script)
     }
 
-    /// The same over TLS.
+    /// The same with TLS.
     pub(crate) fn start_with(
         tls: Option<TlsAcceptor>,
         script: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
@@ -68,7 +68,7 @@ impl Stub {
         Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), tls, script)
     }
 
-    /// The same at this address.
+    /// The same on this address.
     pub(crate) fn start_at(
         address: SocketAddr,
         tls: Option<TlsAcceptor>,
@@ -97,13 +97,13 @@ impl Stub {
         self.address.port()
     }
 
-    /// All requests until now.
+    /// All requests so far.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 }
 
-/// A whole answer with a length.
+/// A complete answer with a length.
 pub(crate) fn answer(status: u16, content_type: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n");
@@ -150,7 +150,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Sha
     }
 }
 
-/// What is answered to; a plain socket can be reset.
+/// The stream that is answered on; only a plain socket can be reset.
 trait Wire: AsyncRead + AsyncWrite + Unpin {
     fn reset_on_close(&self) {}
 }
@@ -163,7 +163,7 @@ impl Wire for TcpStream {
 
 impl Wire for tokio_rustls::server::TlsStream<TcpStream> {}
 
-// None ends a connection, wherever it is.
+// `None` ends the connection at any point.
 async fn serve(stream: impl Wire, connection: usize, shared: &Shared) -> Option<()> {
     let mut stream = stream;
     let mut input = Vec::new();

@@ -1,4 +1,4 @@
-//! The settings of TLS: whom to trust, and as whom to speak.
+//! The settings of TLS: which certificates are trusted, and which one the client presents.
 
 mod verify;
 mod words;
@@ -25,22 +25,23 @@ pub(crate) struct Tls {
     connector: TlsConnector,
 }
 
-/// What a user says about TLS.
+/// The TLS options of a user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TlsSettings {
     /// A PEM file of certificates to trust beside the system's: of authorities, and of servers.
     pub ca_file: Option<PathBuf>,
-    /// Whether every certificate is taken.
+    /// Whether every certificate is accepted.
     pub insecure: bool,
-    /// A PEM file with the client's own certificate, and those between it and its authority.
+    /// A PEM file with the client's own certificate and its intermediate certificates.
     pub cert: Option<PathBuf>,
-    /// A PEM file with the key of `cert`; none where the key is in the same file.
+    /// A PEM file with the key of `cert`; `None` if the key is in the same file.
     pub key: Option<PathBuf>,
 }
 
 impl Tls {
-    /// What connections to `targets` need: nothing for http alone, as roots take memory and time,
-    /// and not every system has any. Files that are named are read and checked in any case.
+    /// The settings for connections to `targets`; `None` if all are http, because loading the roots
+    /// takes memory and time, and some systems have none. Files that are named are read and checked
+    /// anyway.
     ///
     /// # Errors
     ///
@@ -56,12 +57,12 @@ impl Tls {
         Self::new(settings).map(Some)
     }
 
-    /// Trusts the system's roots, and beside them the certificates of the settings.
+    /// Trusts the system's roots and the certificates of the settings.
     ///
     /// # Errors
     ///
-    /// A file that can not be read or does not hold what it should; a system without any root,
-    /// unless a file or the settings make up for it.
+    /// A file that cannot be read or does not contain what it should; a system without any root,
+    /// unless `ca_file` or `insecure` is set.
     pub(crate) fn new(settings: &TlsSettings) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -82,7 +83,8 @@ impl Tls {
         };
         let mut config = with_identity(builder, settings)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // A resumed session is not verified again, and would outlive its certificate.
+        // A resumed session is not verified again, and could be used after its certificate has
+        // expired.
         config.resumption = Resumption::disabled();
         Ok(Self { connector: TlsConnector::from(Arc::new(config)) })
     }
@@ -98,21 +100,21 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// Why TLS can not be set up.
+/// Why TLS cannot be set up.
 #[derive(Debug)]
 pub(crate) enum TlsError {
-    /// A file of certificates or keys can not be used.
+    /// A file of certificates or keys cannot be used.
     File {
         /// The option that names it.
         option: &'static str,
-        /// As it was given.
+        /// Its path as it was given.
         path: String,
-        /// What the system or the parser says.
+        /// The error of the system or of the parser.
         why: String,
     },
     /// The system has no root certificate and no file was named.
     NoRoots,
-    /// The cryptography refuses its own defaults.
+    /// The cryptography library rejects its own defaults.
     Provider(String),
 }
 
@@ -135,12 +137,12 @@ fn refused(option: &'static str, path: &Path, why: impl fmt::Display) -> TlsErro
     TlsError::File { option, path: path.display().to_string(), why: why.to_string() }
 }
 
-/// The certificates to trust: the system's, and those of `ca_file`.
+/// The certificates to trust: the system's and those of `ca_file`.
 ///
 /// # Errors
 ///
-/// A file that can not be read or holds no certificate; a system without any root, unless there is
-/// a file.
+/// A file that cannot be read or contains no certificate; a system without any root, unless there
+/// is a file.
 pub(crate) fn trusted(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let own = ca_file.map(|path| certificates("--ca-file", path)).transpose()?;
     roots(&own.unwrap_or_default(), ca_file)

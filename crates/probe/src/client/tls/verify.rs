@@ -20,7 +20,7 @@ use tokio_rustls::rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
 };
 
-/// Verifies as the library does, and accepts a server's own certificate if the user named it.
+/// Verifies as the library does, and also accepts a server's own certificate if the user named it.
 #[derive(Debug)]
 pub(super) struct Verifier {
     standard: Arc<WebPkiServerVerifier>,
@@ -38,8 +38,9 @@ impl Verifier {
         Ok(Self { standard: builder.build()?, own })
     }
 
-    // The certificate of an authority (CA:TRUE, as `openssl req -x509` makes it) is no server's
-    // certificate to the library, which says so only after it has checked the time.
+    // The library rejects the certificate of an authority (CA:TRUE, as `openssl req -x509` makes
+    // it) as a server's certificate. It does so only after it has checked the validity period, so
+    // the name is all that remains to be checked.
     fn verify_own(
         &self,
         certificate: &CertificateDer<'_>,
@@ -108,7 +109,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Accepts every certificate, but not somebody who does not have its key.
+/// Accepts every certificate, but still checks that the server has its key.
 #[derive(Debug)]
 pub(super) struct Unverified {
     provider: Arc<CryptoProvider>,
@@ -157,7 +158,7 @@ impl ServerCertVerifier for Unverified {
     }
 }
 
-/// The certificate names itself as its issuer.
+/// The error for a certificate that names itself as its issuer.
 #[derive(Debug)]
 pub(super) struct SelfSigned;
 
@@ -174,13 +175,13 @@ fn is_self_issued(certificate: &CertificateDer<'_>) -> bool {
         .is_ok_and(|certificate| certificate.issuer() == certificate.subject())
 }
 
-/// When the first of `certificates` expires, in seconds since the Unix epoch.
+/// When the first of `certificates` to expire does so, in seconds since the Unix epoch.
 pub(crate) fn earliest_expiry(certificates: &[CertificateDer<'_>]) -> Option<u64> {
     certificates.iter().filter_map(expiry).min()
 }
 
-// The library does not hand out the time, but names it when it verifies a certificate at the end
-// of all time. It looks at the time before it looks at the issuer.
+// The library has no function that returns this time, but its error contains it if a certificate is
+// verified at the end of all time. It checks the time before it checks the issuer.
 fn expiry(certificate: &CertificateDer<'_>) -> Option<u64> {
     let certificate = ParsedCertificate::try_from(certificate).ok()?;
     let end_of_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
@@ -200,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_expiry_is_that_of_the_certificate_that_ends_first_whatever_it_may_do() {
+    fn the_earliest_expiry_counts_also_of_a_ca_certificate() {
         let certificate = |year, is_ca: bool| {
             let mut params = CertificateParams::new(vec!["a".to_owned()]).unwrap();
             params.not_after = date_time_ymd(year, 1, 1);
@@ -209,7 +210,7 @@ mod tests {
             }
             params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
         };
-        // 2020-01-01 is in the past, 2090-01-01 has four digits of its year in the certificate.
+        // 2020-01-01 is in the past; from 2050 on, a certificate writes the year with four digits.
         let (past, far, ca) =
             (certificate(2020, false), certificate(2090, false), certificate(2080, true));
         assert_eq!(earliest_expiry(std::slice::from_ref(&far)), Some(3_786_912_000));

@@ -1,4 +1,4 @@
-//! What went wrong in a TLS handshake, in words.
+//! Describes in words why a TLS handshake failed.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
 
 use crate::client::tls::verify::SelfSigned;
 
-/// What `error`, which ended a handshake, means.
+/// The meaning of `error`, which ended a handshake.
 pub(in crate::client) fn words(error: &io::Error) -> String {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
     match cause {

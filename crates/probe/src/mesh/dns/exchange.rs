@@ -1,4 +1,4 @@
-//! One question to one server after the other: over UDP, and over TCP if the answer does not
+//! Sends a question to one server after the other: over UDP, and over TCP if the answer does not
 //! fit into a datagram.
 
 use std::io;
@@ -33,7 +33,7 @@ pub(super) async fn ask(
 }
 
 async fn ask_one(server: SocketAddr, name: &str, kind: Kind) -> Result<Vec<IpAddr>, DnsError> {
-    // Together with the port, which the system picks at random, it keeps forgers out.
+    // A random id, together with the random port that the system chooses, keeps forgers out.
     let id = fastrand::u16(..);
     let question = query(id, name, kind)?;
     let reply = over_udp(server, &question, |bytes| read(bytes, id, name, kind)).await?;
@@ -50,7 +50,7 @@ async fn ask_one(server: SocketAddr, name: &str, kind: Kind) -> Result<Vec<IpAdd
     }
 }
 
-/// Waits for the answer to this question; what does not belong to it is ignored.
+/// Waits for the answer to this question; other messages are ignored.
 async fn over_udp(
     server: SocketAddr,
     question: &[u8],
@@ -74,7 +74,7 @@ async fn over_udp(
     }
 }
 
-/// RFC 7766: a length of two bytes stands before each message.
+/// RFC 7766: two bytes in front of each message contain its length.
 async fn over_tcp(server: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(server).await?;
     let length = u16::try_from(question.len()).map_err(io::Error::other)?;

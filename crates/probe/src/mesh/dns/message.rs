@@ -1,4 +1,4 @@
-//! What a query looks like, and what an answer means. Must not do I/O.
+//! Writes queries and parses answers. Must not do I/O.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,7 +7,7 @@ use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE
 
 use super::DnsError;
 
-/// Which records are asked for.
+/// The record type of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// IPv4 addresses.
@@ -16,14 +16,14 @@ pub enum Kind {
     Aaaa,
 }
 
-/// What an answer says.
+/// The content of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// All addresses; none if the name does not exist or has none of this kind.
+    /// All addresses; empty if the name does not exist or has no address of this kind.
     Addresses(Vec<IpAddr>),
-    /// It did not fit: TCP has the rest.
+    /// The answer did not fit: TCP returns all of it.
     Truncated,
-    /// It belongs to another question.
+    /// The answer to another question.
     Foreign,
 }
 
@@ -35,7 +35,7 @@ pub enum Reply {
 pub fn query(id: u16, name: &str, kind: Kind) -> Result<Vec<u8>, DnsError> {
     let refuse = |_| DnsError::Name(name.to_owned());
     let absolute = name.trim_end_matches('.');
-    // The library leaves empty labels out, which makes another name of it.
+    // The library omits empty labels, which would change the name.
     if absolute.split('.').any(str::is_empty) {
         return Err(DnsError::Name(name.to_owned()));
     }
@@ -53,11 +53,11 @@ pub fn query(id: u16, name: &str, kind: Kind) -> Result<Vec<u8>, DnsError> {
     packet.build_bytes_vec().map_err(refuse)
 }
 
-/// Reads the answer to the query with this `id`, `name` and `kind`.
+/// Parses the answer to the query with this `id`, `name` and `kind`.
 ///
 /// # Errors
 ///
-/// A message that is none, a response code that says that the server failed.
+/// Bytes that are no DNS message, or a response code by which the server reports a failure.
 pub fn read(bytes: &[u8], id: u16, name: &str, kind: Kind) -> Result<Reply, DnsError> {
     // A truncated message may end within a record, so its flag is read before its records.
     let [high, low, flags, ..] = *bytes else { return Err(DnsError::Malformed) };
@@ -95,7 +95,7 @@ impl Kind {
     }
 }
 
-/// The addresses of `name` and of the names that it is an alias of.
+/// The addresses of `name` and of its aliases.
 fn addresses(packet: &Packet<'_>, name: &str, kind: Kind) -> Vec<IpAddr> {
     let mut names = vec![name.trim_end_matches('.').to_owned()];
     let mut found = Vec::with_capacity(packet.answers.len());
@@ -125,9 +125,9 @@ fn is_same(one: &Name<'_>, other: &str) -> bool {
 // RFC 1035 section 4.1.1, in the third byte.
 const RESPONSE_BIT: u8 = 0x80;
 const TRUNCATED_BIT: u8 = 0x02;
-/// The largest datagram that passes everywhere without fragments (DNS flag day 2020).
+/// The largest datagram that passes everywhere without fragmentation (DNS flag day 2020).
 pub(super) const UDP_BYTES_MAX: u16 = 1232;
-/// A chain of aliases is short; an endless one would cost time.
+/// A chain of aliases is short; a very long one would only cost time.
 const ALIASES_MAX: usize = 9;
 
 #[cfg(test)]
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_names_that_dns_can_not_hold() {
+    fn rejects_names_that_dns_cannot_represent() {
         let label = "a".repeat(64);
         let long = ["a".repeat(63).as_str(); 4].join(".");
         for name in ["", ".", ".a", "a..b", &label, &long] {
@@ -215,9 +215,9 @@ mod tests {
     }
 
     #[test]
-    fn tells_truncated_foreign_and_malformed_messages_apart() {
+    fn distinguishes_truncated_foreign_and_malformed_messages() {
         let truncated = answer(|packet| packet.set_flags(PacketFlag::TRUNCATION));
-        // Cut within the question, as some servers do.
+        // The message ends within the question, as that of some servers does.
         assert_eq!(read(&truncated[..14], 7, NAME, Kind::A).unwrap(), Reply::Truncated);
         let whole = answer(|packet| packet.answers.push(record(NAME, a(1))));
         assert_eq!(read(&whole, 8, NAME, Kind::A).unwrap(), Reply::Foreign);

@@ -1,7 +1,7 @@
 //! The DNS client of the mesh: every address of one name, A and AAAA, over UDP and TCP.
 //!
 //! The system's own resolver is not used, because it hides the difference between a name that has
-//! no addresses and a name service that does not answer, and because a static binary has none.
+//! no addresses and a name service that does not answer.
 
 mod exchange;
 mod message;
@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 pub use message::{Kind, Reply, query, read};
 pub use resolv_conf::ResolvConf;
 
-/// What a look-up found, per family, since one family may fail alone.
+/// The result of a look-up, per family, because one family may fail alone.
 #[derive(Debug)]
 pub struct Found {
     /// From A records.
@@ -26,20 +26,20 @@ pub struct Found {
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum DnsError {
-    /// The name can not be written in DNS.
+    /// The name cannot be written in DNS.
     Name(String),
     /// No server answered in time.
     Silent,
     /// A server answered that it failed, with this response code.
     Refused(&'static str),
-    /// What came is not a DNS message.
+    /// The answer is not a DNS message.
     Malformed,
     /// The system could not send or receive.
     Io(io::Error),
 }
 
-/// Looks names up; remembers which candidate of the search list had addresses, so that later
-/// look-ups need no wasted queries.
+/// Looks names up. It remembers which candidate of the search list had addresses, so that later
+/// look-ups do not ask for the others.
 #[derive(Debug, Default)]
 pub struct Dns {
     server: Option<SocketAddr>,
@@ -47,7 +47,7 @@ pub struct Dns {
 }
 
 impl Dns {
-    /// Asks `server`, or the servers that the configuration names if that is none.
+    /// Asks `server`, or without one the servers in the configuration.
     pub fn new(server: Option<SocketAddr>) -> Self {
         Self { server, good_candidate: None }
     }
@@ -71,8 +71,8 @@ impl Dns {
                 self.good_candidate = Some(candidate);
                 return last;
             }
-            // A server that is silent or fails says nothing about the name: going on would turn
-            // its failure into "no such name".
+            // A server that is silent or fails says nothing about the name. Going on would turn its
+            // failure into "no such name".
             if last.v4.is_err() || last.v6.is_err() {
                 return last;
             }

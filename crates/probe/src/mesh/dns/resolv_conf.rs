@@ -1,4 +1,4 @@
-//! What resolv.conf(5) says: servers, search domains, options. Must not do I/O.
+//! Parses resolv.conf(5): servers, search domains, options. Must not do I/O.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 /// The settings of the name service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvConf {
-    /// In the order in which they are asked.
+    /// The servers, in the order in which they are asked.
     pub servers: Vec<SocketAddr>,
-    /// For each server and attempt.
+    /// The time limit for each server and attempt.
     pub timeout: Duration,
     /// How often all servers are asked.
     pub attempts: u32,
@@ -17,8 +17,8 @@ pub struct ResolvConf {
 }
 
 impl ResolvConf {
-    /// Reads the text of the file. Lines that can not be understood are ignored, as resolv.conf(5)
-    /// says; without a server, it is the one on this host.
+    /// Parses the text of the file. Lines that are not understood are ignored. Without a server in
+    /// it, the server is the one on this host (resolv.conf(5)).
     pub fn parse(text: &str) -> Self {
         let mut conf = Self {
             servers: Vec::new(),
@@ -35,7 +35,7 @@ impl ResolvConf {
                     let address = words.next().and_then(|word| word.parse::<IpAddr>().ok());
                     conf.servers.extend(address.map(|address| SocketAddr::new(address, PORT)));
                 }
-                // The last one wins, and `domain` is a search list of one.
+                // The last search list counts, and `domain` is a search list of one domain.
                 Some("search" | "domain") => {
                     conf.search = words.take(SEARCH_MAX).map(str::to_owned).collect();
                 }
@@ -83,13 +83,14 @@ impl ResolvConf {
 }
 
 const PORT: u16 = 53;
-// Of resolv.conf(5), as the constants MAXNS, RES_MAXNDOTS, RES_TIMEOUT, RES_DFLRETRY, RES_MAXRETRY.
+// From resolv.conf(5): the constants MAXNS, RES_MAXNDOTS, RES_TIMEOUT, RES_DFLRETRY and
+// RES_MAXRETRY.
 const SERVERS_MAX: usize = 3;
 const NDOTS_MAX: u32 = 15;
 const TIMEOUT_SECONDS: u64 = 5;
 const ATTEMPTS: u32 = 2;
 const ATTEMPTS_MAX: u32 = 5;
-/// Kubernetes allows as many.
+/// Kubernetes allows as many search domains.
 const SEARCH_MAX: usize = 32;
 
 #[cfg(test)]
@@ -126,7 +127,7 @@ options ndots:5 timeout:1 attempts:3 edns0
     }
 
     #[test]
-    fn a_name_that_ends_in_a_dot_is_tried_alone() {
+    fn a_name_that_ends_in_a_dot_gets_no_search_domain() {
         assert_eq!(ResolvConf::parse(CLUSTER).candidates("mesh.example."), ["mesh.example"]);
     }
 
@@ -139,7 +140,7 @@ options ndots:5 timeout:1 attempts:3 edns0
     }
 
     #[test]
-    fn keeps_within_its_limits() {
+    fn limits_servers_options_and_search_domains() {
         let lines = |count: usize| "nameserver 10.0.0.1\n".repeat(count);
         assert_eq!(ResolvConf::parse(&lines(3)).servers.len(), 3);
         assert_eq!(ResolvConf::parse(&lines(4)).servers.len(), 3);
