@@ -13,10 +13,9 @@ use heartbeat_protocol::Port;
 
 use crate::connection::dialogue::Dialogue;
 use crate::connection::session::{Outcome, Session, Start};
-use crate::connection::socket::Socket;
+use crate::connection::socket::{Socket, Stream};
 use crate::handover::Accepted;
 use crate::lane::{Client, Departure, Lane};
-use crate::os::sys;
 use crate::place::{self, Place};
 use crate::shutdown::Stage;
 use crate::turns::Turn;
@@ -199,18 +198,14 @@ async fn serve(departure: Departure) -> Option<Client> {
             Some(Client { place, registration, stream, remote, port, is_fresh: false })
         }
         Outcome::Over(end) => {
-            worker.note_end(place.watch, end);
+            // The number of a socket that the event loop has refused may already be another's.
+            match socket.fd() {
+                Some(_) => worker.note_end(place.watch, end),
+                None => worker.counters().note_end(end),
+            }
             // The place names the socket by number, so it is dropped before the socket is closed.
             drop(place);
             None
         }
     }
-}
-
-/// Makes the event loop of the calling thread watch a descriptor that does not belong to it.
-///
-/// # Errors
-/// Those of fcntl(2) and epoll_ctl(2).
-pub(crate) fn watch(descriptor: RawFd) -> std::io::Result<monoio::net::UnixStream> {
-    monoio::net::UnixStream::from_std(sys::duplicate(descriptor)?)
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::config::Address;
+use crate::os::event_loop;
 use crate::os::refusal::Refusal;
 use crate::os::sys;
 use crate::report::StartError;
@@ -97,7 +98,7 @@ fn is_without_ipv6(error: &io::Error) -> bool {
 /// Accepts connections on one listener.
 pub(crate) struct Acceptor {
     listener: TcpListener,
-    /// A duplicate of the listener, for the event loop to watch: monoio's own accept can not stop
+    /// A duplicate of the listener, for the event loop to watch: monoio's own accept cannot stop
     /// at a limit.
     ready: monoio::net::UnixStream,
     accepted: Cell<u64>,
@@ -109,10 +110,11 @@ impl Acceptor {
     ///
     /// # Errors
     /// Those of fcntl(2), epoll_ctl(2) and accept4(2).
-    pub(crate) fn new(listener: &TcpListener) -> io::Result<Self> {
-        let ready = monoio::net::UnixStream::from_std(sys::duplicate(listener.as_raw_fd())?)?;
-        sys::may_accept(listener.as_raw_fd())?;
-        Ok(Self { listener: listener.try_clone()?, ready, accepted: Cell::new(0) })
+    pub(crate) fn new(listener: &TcpListener) -> Result<Self, Refusal> {
+        let ready = event_loop::watch(listener.as_raw_fd())?;
+        sys::may_accept(listener.as_raw_fd()).map_err(Refusal::of("accept4"))?;
+        let listener = listener.try_clone().map_err(Refusal::of("fcntl"))?;
+        Ok(Self { listener, ready, accepted: Cell::new(0) })
     }
 
     /// Accepts until `is_closed`, and gives each connection to `admit`. While `can_accept` is

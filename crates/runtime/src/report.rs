@@ -42,7 +42,7 @@ pub enum StartError {
         /// What is allowed.
         allowed: &'static str,
     },
-    /// The server can not listen on the address.
+    /// The server cannot listen on the address.
     Bind {
         /// The address.
         address: SocketAddr,
@@ -62,6 +62,8 @@ pub enum StartError {
     },
     /// Another system call was refused.
     System(Refusal),
+    /// The thread of a worker ended before it served, without a reason of its own.
+    Worker,
 }
 
 impl From<Refusal> for StartError {
@@ -89,16 +91,20 @@ impl fmt::Display for StartError {
                     _ => write!(formatter, ": {}", refusal.cause_and_remedy()),
                 }
             }
-            Self::Uring(refusal) => write!(formatter, "io_uring is required: {refusal}"),
+            Self::Uring(refusal) => write!(formatter, "io_uring is required, but {refusal}"),
             Self::Descriptors { limit, needed, threads } => {
-                let threads = if *threads == 1 { "a thread needs" } else { "the threads need" };
+                let threads =
+                    if *threads == 1 { "this thread needs" } else { "these threads need" };
                 write!(
                     formatter,
-                    "RLIMIT_NOFILE (ulimit -n) allows {limit} descriptors, and {threads} {needed} \
-                     to serve a connection; raise it, or ask for fewer threads"
+                    "RLIMIT_NOFILE (ulimit -n) is {limit}, but {threads} at least {needed} \
+                     descriptors; raise it, or ask for fewer threads"
                 )
             }
             Self::System(refusal) => write!(formatter, "{refusal}"),
+            Self::Worker => formatter.write_str(
+                "a worker ended during the start: this is not expected; please report it",
+            ),
         }
     }
 }
@@ -109,7 +115,7 @@ impl Error for StartError {
             Self::Bind { refusal, .. } | Self::Uring(refusal) | Self::System(refusal) => {
                 Some(&refusal.source)
             }
-            Self::Config { .. } | Self::Descriptors { .. } => None,
+            Self::Config { .. } | Self::Descriptors { .. } | Self::Worker => None,
         }
     }
 }

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use heartbeat_protocol::Port;
 use monoio::io::AsyncReadRent;
 
-use crate::admission::{self, Admission};
+use crate::admission::Admission;
 use crate::listener::{self, Acceptor};
 use crate::observe::access_log::AccessLog;
+use crate::os::event_loop;
 use crate::os::refusal::Refusal;
 use crate::shutdown::{Order, Stage};
 use crate::worker::Worker;
@@ -55,15 +56,13 @@ pub(crate) async fn serve(
     started: impl FnOnce(),
 ) -> Result<bool, Refusal> {
     let Sockets { listener, admin, control, near } = sockets;
-    let acceptor = |listener: &TcpListener| {
-        Acceptor::new(listener).map(Rc::new).map_err(Refusal::of("accept4"))
-    };
+    let acceptor = |listener: &TcpListener| Acceptor::new(listener).map(Rc::new);
     let admin_acceptor = admin.as_ref().map(acceptor).transpose()?;
     let acceptor = acceptor(&listener)?;
     let control_end = control.try_clone().map_err(Refusal::of("fcntl"))?;
     let mut control =
         monoio::net::UnixStream::from_std(control).map_err(Refusal::of("epoll_ctl"))?;
-    let ready = admission::watch(admission.lane_descriptor()).map_err(Refusal::of("epoll_ctl"))?;
+    let ready = event_loop::watch(admission.lane_descriptor())?;
     let lane = monoio::spawn(Rc::clone(&admission).run_lane(ready));
     let accept_at = |acceptor: &Rc<Acceptor>, port| {
         let (worker, admission) = (Rc::clone(&worker), Rc::clone(&admission));

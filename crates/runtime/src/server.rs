@@ -109,7 +109,12 @@ fn check(config: &Config) -> Result<(), StartError> {
         }
     }
     let is_plain = |text: &str| !text.contains(|c: char| c.is_control() || c == '"' || c == '\\');
-    for (field, name) in [("node", &config.node), ("zone", &config.zone)] {
+    for (field, name) in [
+        ("node", config.node.as_str()),
+        ("zone", config.zone.as_str()),
+        ("version", config.version),
+        ("revision", config.revision),
+    ] {
         if !is_plain(name) {
             return refuse(field, "text without control characters, quotes and backslashes");
         }
@@ -134,6 +139,8 @@ mod tests {
             (Config { idle_timeout: Duration::ZERO, ..good() }, "idle_timeout"),
             (Config { node: "a\"b".to_string(), ..good() }, "node"),
             (Config { zone: "a\nb".to_string(), ..good() }, "zone"),
+            (Config { version: "1\n", ..good() }, "version"),
+            (Config { revision: "\\", ..good() }, "revision"),
         ] {
             let error = Server::start(config).unwrap_err();
             assert!(error.to_string().starts_with(field), "{error}");

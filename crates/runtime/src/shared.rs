@@ -14,6 +14,7 @@ use crate::handover::Inbox;
 use crate::observe::log_sink::LogSink;
 use crate::observe::metrics::Counters;
 use crate::os::cgroup::MemoryGauge;
+use crate::os::refusal::Refusal;
 use crate::os::sys;
 use crate::report::Report;
 
@@ -92,9 +93,9 @@ fn named(name: &str, value: &str) -> String {
 
 impl Shared {
     /// # Errors
-    /// Standard output can not be duplicated, or the thread that writes the access log can not be
+    /// Standard output cannot be duplicated, or the thread that writes the access log cannot be
     /// started.
-    pub(crate) fn new(config: Config, report: Report, limits: Limits) -> io::Result<Self> {
+    pub(crate) fn new(config: Config, report: Report, limits: Limits) -> Result<Self, Refusal> {
         let site = &config.site;
         let version_json = format!(
             "{{\"version\":\"{}\",\"revision\":\"{}\",\"driver\":\"{}\",\"send\":\"{}\",\
@@ -153,7 +154,7 @@ mod tests {
         for (now, expected) in [
             (at(10_250, 5_000), 10.25),
             (at(20_250, 15_000), 10.25),
-            // The two clocks can not be read at exactly the same moment.
+            // The two clocks cannot be read at exactly the same moment.
             (at(20_251, 15_000), 10.25),
             (at(20_250, 15_499), 10.25),
             (at(1_000_020_250, 15_000), 1_000_010.25),

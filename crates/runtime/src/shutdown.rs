@@ -114,7 +114,7 @@ impl Signals {
         let signals = Self(BlockedSignals::new()?);
         sys::ignore_signals(&[libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2]);
         // Proves that the process can wait for signals. Otherwise `wait` would return at once.
-        signals.wait_for(Duration::ZERO)?;
+        signals.0.prove()?;
         Ok(signals)
     }
 
@@ -143,6 +143,15 @@ mod tests {
         life.reach(Stage::Draining);
         assert!(life.has_reached(Stage::Closed) && life.has_reached(Stage::Quitting));
         assert!(!life.has_reached(Stage::Over));
+    }
+
+    #[test]
+    fn a_signal_that_waits_before_the_start_is_not_lost() {
+        let blocked = BlockedSignals::new().unwrap();
+        blocked.raise();
+        let signals = Signals::take_over().unwrap();
+        assert!(signals.wait_for(Duration::ZERO).unwrap());
+        assert!(!signals.wait_for(Duration::ZERO).unwrap());
     }
 
     #[test]

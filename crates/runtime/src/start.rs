@@ -4,7 +4,6 @@
 //! attempt is dropped with all its threads, and the next one uses epoll. A worker waits for the
 //! others only on a channel whose sender the attempt owns, so dropping the attempt ends every wait.
 
-use std::io;
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -252,7 +251,7 @@ fn attempt(
             choice = Some(choice.map_or(other.clone(), |choice| choice.weaker(other)));
         }
     }
-    let Some(choice) = choice else { return Err(ended_early()) };
+    let Some(choice) = choice else { return Err(StartError::Worker) };
     let asked = config.max_connections;
     let report = Report {
         threads: cpus.len(),
@@ -260,7 +259,7 @@ fn attempt(
         driver_reason: match (driver, &refusal) {
             (Driver::IoUring, _) => event_loop::RING_FLAGS,
             (Driver::Epoll, Some(_)) => "io_uring refused",
-            (Driver::Epoll, None) => "asked for",
+            (Driver::Epoll, None) => "as configured",
         },
         refusal,
         send: choice.tier,
@@ -268,8 +267,7 @@ fn attempt(
         max_connections: limits.connections_max,
         max_connections_refused: asked.filter(|asked| *asked > limits.connections_max),
     };
-    let shared = Shared::new(config.clone(), report, limits).map_err(Refusal::of("clone"))?;
-    let shared = Arc::new(shared);
+    let shared = Arc::new(Shared::new(config.clone(), report, limits)?);
     attempt.step(Some(&shared));
     for _ in cpus {
         next(&reports)?;
@@ -291,12 +289,8 @@ fn next(reports: &Receiver<Progress>) -> Result<Progress, StartError> {
     match reports.recv() {
         Ok(Progress::Failed(error)) => Err(error),
         Ok(progress) => Ok(progress),
-        Err(_) => Err(ended_early()),
+        Err(_) => Err(StartError::Worker),
     }
-}
-
-fn ended_early() -> StartError {
-    Refusal::of("clone")(io::Error::other("a worker ended early")).into()
 }
 
 /// The sockets of a worker, and the far end of its control socket.

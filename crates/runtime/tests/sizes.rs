@@ -8,11 +8,13 @@ use heartbeat_runtime::Server;
 use support::{Client, each_driver, each_driver_with, each_tier, each_tier_with, request};
 
 /// Sizes around the length of the pattern, a page, the longest contiguous answer, multiples of the
-/// block, the size from which answers are spliced, and the largest operation.
-const SIZES: [u64; 30] = [
-    1, 15, 16, 17, 255, 256, 4095, 4096, 4097, 8191, 8192, 8193, 65_535, 65_536, 65_537, 65_551,
-    65_552, 65_553, 131_071, 131_072, 131_073, 999_999, 1_000_000, 1_048_431, 1_048_432, 1_048_433,
-    1_048_559, 1_048_560, 1_048_575, 1_048_576,
+/// block, the sizes from which answers are spliced and sent by the companion ring, and the largest
+/// operation.
+const SIZES: [u64; 36] = [
+    1, 15, 16, 17, 255, 256, 4095, 4096, 4097, 8191, 8192, 8193, 32_767, 32_768, 32_769, 65_535,
+    65_536, 65_537, 65_551, 65_552, 65_553, 131_071, 131_072, 131_073, 262_143, 262_144, 262_145,
+    999_999, 1_000_000, 1_048_431, 1_048_432, 1_048_433, 1_048_559, 1_048_560, 1_048_575,
+    1_048_576,
 ];
 
 #[test]

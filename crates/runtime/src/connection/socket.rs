@@ -417,6 +417,20 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_that_the_event_loop_has_refused_reports_errors() {
+        let (near, _far) = sys::tcp_pair();
+        let mut socket = Socket::new(near, None, worker_within(None));
+        socket.handle = Handle::Lost;
+        socket.shutdown_send();
+        socket.reset_on_close();
+        socket.make_send_buffer_small();
+        assert!(socket.fd().is_none());
+        assert!(socket.registered().is_err());
+        let error = sys::send_at_once(socket.raw(), b"x").unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EBADF));
+    }
+
+    #[test]
     fn a_large_answer_waits_for_memory_and_goes_on_with_a_small_send_buffer() {
         let root = cgroup::tree(
             "frugal",

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
+use crate::os::refusal::Refusal;
 use crate::os::sys;
 
 /// The most bytes that wait for the thread, those that it is writing included.
@@ -54,14 +55,15 @@ impl LogSink {
     /// The sink behind a descriptor, which may be closed afterwards.
     ///
     /// # Errors
-    /// The descriptor can not be duplicated, or the thread can not be started.
-    pub(crate) fn new(descriptor: BorrowedFd<'_>) -> io::Result<Self> {
-        let output = File::from(descriptor.try_clone_to_owned()?);
+    /// The descriptor cannot be duplicated, or the thread cannot be started.
+    pub(crate) fn new(descriptor: BorrowedFd<'_>) -> Result<Self, Refusal> {
+        let output = File::from(descriptor.try_clone_to_owned().map_err(Refusal::of("fcntl"))?);
         let (batches, received) = channel();
         let sink = Self { batches, counts: Arc::default() };
         let counts = Arc::clone(&sink.counts);
         let thread = thread::Builder::new().name("log".to_string()).stack_size(STACK_BYTES);
-        thread.spawn(move || write_all(output, &received, &counts))?;
+        let writing = thread.spawn(move || write_all(output, &received, &counts));
+        writing.map_err(Refusal::of("clone"))?;
         Ok(sink)
     }
 

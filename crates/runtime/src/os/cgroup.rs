@@ -92,7 +92,7 @@ impl MemoryGauge {
     pub(crate) fn read(&self) -> Memory {
         let mut text = [0; 24];
         let used = read_text(&self.current, &mut text).and_then(|text| text.trim().parse().ok());
-        // If the file can not be read, memory counts as ample.
+        // If the file cannot be read, memory counts as ample.
         let used: u64 = used.unwrap_or(0);
         match self.judge(used) {
             Memory::Ample => Memory::Ample,

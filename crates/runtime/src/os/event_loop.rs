@@ -1,7 +1,7 @@
 //! Owns the event loop of a worker: builds it over io_uring or over epoll, or reports what refused
 //! it and what would help.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use io_uring_06::IoUring;
@@ -108,4 +108,13 @@ fn check_enter() -> Result<(), Refusal> {
     // There is nothing to submit and nothing to wait for. Only the call itself is tested.
     ring.submit_and_wait(0).map_err(Refusal::of("io_uring_enter"))?;
     Ok(())
+}
+
+/// Makes the event loop of the calling thread watch a descriptor that does not belong to it.
+///
+/// # Errors
+/// Those of fcntl(2) and epoll_ctl(2).
+pub(crate) fn watch(descriptor: RawFd) -> Result<monoio::net::UnixStream, Refusal> {
+    let duplicate = sys::duplicate(descriptor).map_err(Refusal::of("fcntl"))?;
+    monoio::net::UnixStream::from_std(duplicate).map_err(Refusal::of("epoll_ctl"))
 }

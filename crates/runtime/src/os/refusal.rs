@@ -54,7 +54,7 @@ impl Refusal {
                 }
             }
             Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => {
-                return format!("likely a seccomp profile without {call}; allow it");
+                return format!("likely a seccomp profile without {call}; allow {call} in it");
             }
             Some(libc::EMFILE) => {
                 "RLIMIT_NOFILE (ulimit -n) is used up; raise it, or ask for fewer threads"

@@ -23,7 +23,11 @@ fn lend<T, E: Into<io::Error>>(
     descriptor: RawFd,
     call: impl FnOnce(BorrowedFd<'_>) -> Result<T, E>,
 ) -> io::Result<T> {
-    // SAFETY: the borrow ends with `call`. The caller keeps the descriptor open until then, so it
+    if descriptor < 0 {
+        // A socket that the event loop has refused; see `Socket::raw`.
+        return Err(rustix::io::Errno::BADF.into());
+    }
+    // SAFETY: the borrow ends with `call`, and the caller keeps the descriptor open until then. It
     // is not -1.
     call(unsafe { BorrowedFd::borrow_raw(descriptor) }).map_err(E::into)
 }
@@ -344,6 +348,21 @@ impl BlockedSignals {
         // SAFETY: the set has been initialized; a null old set is allowed.
         let error = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) };
         if error != 0 { Err(io::Error::from_raw_os_error(error)) } else { Ok(Self { set }) }
+    }
+
+    /// Proves that the process may wait for signals, and takes none: the set is empty.
+    pub(crate) fn prove(&self) -> io::Result<()> {
+        let mut none = self.set;
+        // SAFETY: the set is live memory.
+        unsafe { libc::sigemptyset(&mut none) };
+        Self { set: none }.wait(Some(Duration::ZERO)).map(|_| ())
+    }
+
+    /// Sends one of the signals to the calling thread (raise(3)).
+    #[cfg(test)]
+    pub(crate) fn raise(&self) {
+        // SAFETY: raise(3) takes no memory, and the signal is blocked.
+        assert_eq!(unsafe { libc::raise(libc::SIGTERM) }, 0);
     }
 
     /// Waits up to `timeout` for one of the signals, without end if it is None, and takes it.
