@@ -142,15 +142,14 @@ impl Readiness {
 struct Visitors(Arc<Mutex<Vec<Presence>>>);
 
 struct Presence {
-    id: u64,
     asked: bool,
     since: Instant,
     leave: Arc<Notify>,
 }
 
-/// One open connection; it leaves the others when it is dropped.
+/// One open connection; it leaves the others when it is dropped. `leave` is also what it is known
+/// by: a number could be given again while the connection that had it before is still ending.
 struct Visitor {
-    id: u64,
     leave: Arc<Notify>,
     all: Visitors,
 }
@@ -165,10 +164,9 @@ impl Visitors {
                 present.swap_remove(idlest).leave.notify_one();
             }
         }
-        let id = present.iter().map(|presence| presence.id + 1).max().unwrap_or(0);
-        present.push(Presence { id, asked: false, since: now, leave: Arc::clone(&leave) });
+        present.push(Presence { asked: false, since: now, leave: Arc::clone(&leave) });
         drop(present);
-        Visitor { id, leave, all: self.clone() }
+        Visitor { leave, all: self.clone() }
     }
 
     fn present(&self) -> MutexGuard<'_, Vec<Presence>> {
@@ -179,13 +177,17 @@ impl Visitors {
 impl Visitor {
     fn asks(&self, now: Instant) {
         let mut present = self.all.present();
-        if let Some(presence) = present.iter_mut().find(|presence| presence.id == self.id) {
+        if let Some(presence) = present.iter_mut().find(|presence| self.is(presence)) {
             (presence.asked, presence.since) = (true, now);
         }
     }
 
     fn has_asked(&self) -> bool {
-        self.all.present().iter().any(|presence| presence.id == self.id && presence.asked)
+        self.all.present().iter().any(|presence| self.is(presence) && presence.asked)
+    }
+
+    fn is(&self, presence: &Presence) -> bool {
+        Arc::ptr_eq(&presence.leave, &self.leave)
     }
 
     /// Waits until another connection needs the place.
@@ -196,7 +198,7 @@ impl Visitor {
 
 impl Drop for Visitor {
     fn drop(&mut self) {
-        self.all.present().retain(|presence| !Arc::ptr_eq(&presence.leave, &self.leave));
+        self.all.present().retain(|presence| !self.is(presence));
     }
 }
 
@@ -207,11 +209,10 @@ async fn answer(
 ) -> Response<RequestBody> {
     let plain = |text: &'static str| Some(Page { content_type: TEXT_TYPE, body: text.into() });
     let path = request.uri().path().to_ascii_lowercase();
+    let is_ready = readiness.is_ready();
     let page = match path.as_str() {
         "/healthz" => plain("pass"),
-        "/readyz" if !readiness.is_ready() => {
-            return text(StatusCode::SERVICE_UNAVAILABLE, Bytes::from_static(b"not ready"));
-        }
+        "/readyz" if !is_ready => plain("not ready"),
         "/readyz" => plain("ready"),
         "/version" => plain(env!("CARGO_PKG_VERSION")),
         "/metrics" if prefers_protobuf(request.headers()) => match site.protobuf() {
@@ -227,6 +228,9 @@ async fn answer(
         return response;
     }
     let mut response = Response::new(RequestBody::Bytes(page.body));
+    if path == "/readyz" && !is_ready {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
     let fields = response.headers_mut();
     fields.insert(CONTENT_TYPE, HeaderValue::from_static(page.content_type));
     fields.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -234,13 +238,6 @@ async fn answer(
         fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         fields.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(HTML_POLICY));
     }
-    response
-}
-
-fn text(status: StatusCode, page: Bytes) -> Response<RequestBody> {
-    let mut response = Response::new(RequestBody::Bytes(page));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(TEXT_TYPE));
     response
 }
 
@@ -282,13 +279,25 @@ mod tests {
         // The first one sends a request, so that the second one is closed.
         open[0].asks(at(1000));
         open.push(visitors.enter(at(1001)));
-        let present = |visitor: &Visitor| {
-            visitors.present().iter().any(|presence| Arc::ptr_eq(&presence.leave, &visitor.leave))
-        };
+        let present =
+            |visitor: &Visitor| visitors.present().iter().any(|presence| visitor.is(presence));
         let gone: Vec<_> = (0..open.len()).filter(|index| !present(&open[*index])).collect();
         assert_eq!(gone, [1]);
         assert_eq!(visitors.present().len(), CONNECTIONS_MAX);
         drop(open);
         assert_eq!(visitors.present().len(), 0);
+    }
+
+    #[test]
+    fn a_request_of_a_connection_that_was_closed_does_not_count_for_the_one_in_its_place() {
+        let (visitors, start) = (Visitors::default(), Instant::now());
+        let open: Vec<_> = (0..CONNECTIONS_MAX).map(|_| visitors.enter(start)).collect();
+        let last = &open[CONNECTIONS_MAX - 1];
+        for other in &open[..CONNECTIONS_MAX - 1] {
+            other.asks(start + Duration::from_secs(1));
+        }
+        let newcomer = visitors.enter(start + Duration::from_secs(2));
+        last.asks(start + Duration::from_secs(3));
+        assert!(!last.has_asked() && !newcomer.has_asked());
     }
 }

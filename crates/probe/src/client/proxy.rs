@@ -218,7 +218,11 @@ async fn read_status(stream: &mut TcpStream) -> Result<u16, String> {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let mut response = httparse::Response::new(&mut fields);
         match response.parse(&head) {
-            Ok(httparse::Status::Complete(_)) => return Ok(response.code.unwrap_or(0)),
+            // Interim answers may come before the final one (RFC 9110 15.2).
+            Ok(httparse::Status::Complete(length)) => match response.code.unwrap_or(0) {
+                100..=199 => drop(head.drain(..length)),
+                code => return Ok(code),
+            },
             Ok(httparse::Status::Partial) if read == 0 => {
                 return Err("it closed the connection before its answer".to_owned());
             }
@@ -233,7 +237,9 @@ fn decoded(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {
-        let hex = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        // The parser would also take a sign.
+        let hex = after.get(..2).filter(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+        let hex = hex.and_then(|hex| std::str::from_utf8(hex).ok());
         match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(|_| *first == b'%') {
             Some(byte) => {
                 bytes.push(byte);

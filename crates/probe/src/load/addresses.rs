@@ -12,6 +12,8 @@ use crate::client::{Resolver, Route, Target, Tls};
 
 /// The time in which an address of a name with both IPv4 and IPv6 must accept a connection.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// So many sockets fit in the default limit of descriptors, which is raised later.
+const ATTEMPTS_MAX: usize = 256;
 
 /// One address of a server.
 #[derive(Clone)]
@@ -100,13 +102,15 @@ async fn of_one_family(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 async fn is_any_open(addresses: &[SocketAddr]) -> bool {
-    let mut attempts = JoinSet::new();
-    for address in addresses.iter().copied() {
-        attempts.spawn(tokio::time::timeout(ANSWER_MAX, TcpStream::connect(address)));
-    }
-    while let Some(attempt) = attempts.join_next().await {
-        if matches!(attempt, Ok(Ok(Ok(_)))) {
-            return true;
+    for some in addresses.chunks(ATTEMPTS_MAX) {
+        let mut attempts = JoinSet::new();
+        for address in some.iter().copied() {
+            attempts.spawn(tokio::time::timeout(ANSWER_MAX, TcpStream::connect(address)));
+        }
+        while let Some(attempt) = attempts.join_next().await {
+            if matches!(attempt, Ok(Ok(Ok(_)))) {
+                return true;
+            }
         }
     }
     false

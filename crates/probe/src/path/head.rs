@@ -183,6 +183,10 @@ fn take_data(left: &mut u64, input: &[u8], show: &mut impl FnMut(&[u8])) -> usiz
 fn chunk_size(line: &[u8]) -> io::Result<u64> {
     let text = String::from_utf8_lossy(line);
     let digits = text.split(';').next().unwrap_or_default().trim();
+    // The parser would also take a sign.
+    if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(no_http("a chunk size"));
+    }
     u64::from_str_radix(digits, 16).map_err(no_http)
 }
 

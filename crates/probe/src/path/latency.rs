@@ -24,8 +24,8 @@ pub(super) struct Small {
 ///
 /// # Errors
 ///
-/// The connection cannot be opened or breaks. A request that is not answered in time only ends the
-/// series.
+/// The connection cannot be opened, its first request is not answered in time, or it breaks before
+/// [`REQUESTS_MIN`] requests. Later, a request without an answer only ends the series.
 pub(super) async fn small(to: &Destination, site: &Site, limit: Duration) -> io::Result<Small> {
     let request = site.small_request(to);
     let begin = Instant::now();
@@ -36,15 +36,17 @@ pub(super) async fn small(to: &Destination, site: &Site, limit: Duration) -> io:
     let mut segments = Both::default();
     let mut wire = Wire::open(to).await?;
     // The first request is not counted, because it opens TCP's windows.
-    wire.ask(&request).await?;
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
+    tokio::time::timeout(REQUEST_TIME_MAX, wire.ask(&request)).await.map_err(late)??;
     while times.len() < REQUESTS && (begin.elapsed() < limit || times.len() < REQUESTS_MIN) {
         if wire.renew(to).await? {
             count(&mut segments, facts.take(), told.take());
         }
-        let Ok(asked) = tokio::time::timeout(REQUEST_TIME_MAX, wire.ask(&request)).await else {
-            break;
+        let answer = match tokio::time::timeout(REQUEST_TIME_MAX, wire.ask(&request)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) if times.len() < REQUESTS_MIN => return Err(error),
+            Ok(Err(_)) | Err(_) => break,
         };
-        let answer = asked?;
         times.push(answer.took);
         facts = wire.facts().ok();
         near.extend(facts.map(|facts| Duration::from_micros(u64::from(facts.rtt_us))));

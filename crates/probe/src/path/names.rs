@@ -1,5 +1,6 @@
 //! Resolves a name to its addresses, and connects to each of them.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -31,7 +32,8 @@ pub(super) async fn find(target: &Target) -> io::Result<Found> {
         None => {
             let found = lookup_host((target.host(), target.port())).await?;
             let mut found: Vec<_> = found.take(ADDRESSES_MAX).collect();
-            found.dedup();
+            let mut seen = HashSet::new();
+            found.retain(|address| seen.insert(*address));
             (Some(start.elapsed()), found)
         }
     };
@@ -61,7 +63,7 @@ pub(super) async fn find(target: &Target) -> io::Result<Found> {
 async fn connect(address: SocketAddr) -> io::Result<Duration> {
     let start = Instant::now();
     let attempt = tokio::time::timeout(CONNECT_TIME_MAX, TcpStream::connect(address)).await;
-    let silent = || io::Error::new(io::ErrorKind::TimedOut, "no answer within 3 s");
+    let silent = || io::Error::new(io::ErrorKind::TimedOut, "no answer within 3.2 s");
     attempt.map_err(|_| silent())??;
     Ok(start.elapsed())
 }

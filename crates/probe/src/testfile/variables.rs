@@ -30,12 +30,30 @@ pub(super) fn replace(
 }
 
 fn replace_in(text: &mut String, names: &[String], environment: &dyn Fn(&str) -> Option<String>) {
-    for name in names {
-        let place = format!("${{{name}}}");
-        if text.contains(&place) {
-            *text = text.replace(&place, &environment(name).unwrap_or_default());
-        }
+    let mut replaced = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    // Each place is looked at once: a value that holds `${NAME}` itself stays as it is.
+    while let Some(start) = rest.find("${") {
+        let (before, place) = rest.split_at(start);
+        replaced.push_str(before);
+        let name = names.iter().find(|name| {
+            let inner = place[2..].strip_prefix(name.as_str());
+            inner.is_some_and(|after| after.starts_with('}'))
+        });
+        let length = match name {
+            Some(name) => {
+                replaced.push_str(&environment(name).unwrap_or_default());
+                name.len() + "${}".len()
+            }
+            None => {
+                replaced.push_str("${");
+                "${".len()
+            }
+        };
+        rest = &place[length..];
     }
+    replaced.push_str(rest);
+    *text = replaced;
 }
 
 #[cfg(test)]
@@ -51,5 +69,13 @@ mod tests {
             json!({"x": ["${SET}-${UNSET}-${OTHER}", 1], "y${SET}": {"z": "${SET}${SET}"}});
         replace(&mut value, &["SET".to_owned(), "UNSET".to_owned()], &environment);
         assert_eq!(value, json!({"x": ["a\"b--${OTHER}", 1], "ya\"b": {"z": "a\"ba\"b"}}));
+    }
+
+    #[test]
+    fn a_value_is_not_searched_again() {
+        let environment = |name: &str| (name == "A").then(|| "${B}$".to_owned());
+        let mut value = json!("${A}{B}${B}");
+        replace(&mut value, &["A".to_owned(), "B".to_owned()], &environment);
+        assert_eq!(value, json!("${B}${B}"));
     }
 }

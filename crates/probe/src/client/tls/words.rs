@@ -42,24 +42,25 @@ fn certificate(why: &CertificateError) -> String {
             }
         }
         CertificateError::UnknownIssuer => {
-            "the issuer of the certificate is unknown; name it by --ca-file to trust it".to_owned()
+            "the issuer of the certificate is unknown; name it with --ca-file to trust it"
+                .to_owned()
         }
         CertificateError::BadSignature => {
             "the certificate is not signed by the authority that it names".to_owned()
         }
         CertificateError::Other(other) if other.0.is::<SelfSigned>() => other.0.to_string(),
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-            "the certificate is that of an authority (CA:TRUE); name it by --ca-file to trust it"
+            "the certificate is that of an authority (CA:TRUE); name it with --ca-file to trust it"
                 .to_owned()
         }
-        other => format!("the certificate can not be used: {other}"),
+        other => format!("the certificate cannot be used: {other}"),
     }
 }
 
 fn alerted(alert: AlertDescription) -> String {
     match alert {
         AlertDescription::CertificateRequired => {
-            "the server wants a certificate of the client: use --cert".to_owned()
+            "the server demands a client certificate: use --cert".to_owned()
         }
         other => format!("the server refused it: {other:?}"),
     }
@@ -67,7 +68,8 @@ fn alerted(alert: AlertDescription) -> String {
 
 fn date(time: UnixTime) -> String {
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-    Timestamp::from_second(seconds).map_or_else(|_| "a day".to_owned(), |date| date.to_string())
+    let after_1970 = |_| format!("{seconds} s after 1970");
+    Timestamp::from_second(seconds).map_or_else(after_1970, |date| date.to_string())
 }
 
 // The library writes `DnsName("a")`.
