@@ -1,5 +1,5 @@
 #!/bin/sh
-# The rules of manifests/monitoring as a PrometheusRule, on standard output. kustomize can not include a file
+# The rules of manifests/monitoring as a PrometheusRule, on standard output. kustomize cannot include a file
 # into an object, so mk/copies.sh keeps the result in components/monitoring, and check-manifests compares the two.
 set -eu
 cd "$(dirname "$0")/../manifests/monitoring"

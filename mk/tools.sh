@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what check-manifests needs, in pinned versions, below the cache folder of whoever calls: nothing is
-# installed into the system. HEARTBEAT_TOOLS names another folder. What can not be had is named in one line, and
+# installed into the system. HEARTBEAT_TOOLS names another folder. What cannot be had is named in one line, and
 # is no failure here: check-manifests then leaves out what needs it.
 set -u
 cd "$(dirname "$0")/.." || exit

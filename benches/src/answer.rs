@@ -13,7 +13,7 @@ pub struct Expected {
     pub bytes: u64,
 }
 
-/// Why an answer does not count. The connection can not be used any further.
+/// Why an answer does not count. The connection cannot be used any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrong {
     /// Another status than the expected one.

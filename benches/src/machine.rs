@@ -35,7 +35,7 @@ impl Machine {
 }
 
 /// The first line that a command writes to standard output, or else to standard error. None if the
-/// command can not be run or writes nothing.
+/// command cannot be run or writes nothing.
 pub fn first_line(program: impl AsRef<OsStr>, arguments: &[&str]) -> Option<String> {
     // The exit code is ignored, because wrk prints its version and fails.
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().ok()?;

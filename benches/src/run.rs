@@ -154,7 +154,7 @@ fn end_children_with_us(folder: PathBuf) {
     thread::spawn(move || {
         let signal = sys::wait_for_ending_signal();
         sys::kill_groups();
-        // What can not be removed now is removed by the next run.
+        // What cannot be removed now is removed by the next run.
         let _ = fs::remove_dir_all(folder);
         std::process::exit(128 + signal);
     });

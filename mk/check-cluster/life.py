@@ -110,7 +110,7 @@ def never_one_short(check, namespace):
 
 
 def other_load(check, namespace):
-    """A Job can not be changed: an upgrade with other values of the load makes another one, and nothing else does."""
+    """A Job cannot be changed: an upgrade with other values of the load makes another one, and nothing else does."""
     release = ("heartbeat", CHART, "--namespace", namespace, "--set", "load.enabled=true")
 
     def name():

@@ -318,7 +318,7 @@ def follow_errors():
 
 
 def load_errors():
-    """A Job can not be changed, so that other values of the load make another Job, and everything else keeps it."""
+    """A Job cannot be changed, so that other values of the load make another Job, and everything else keeps it."""
 
     def job(values, *arguments):
         return objects("--set", f"load.enabled=true,{values}", *arguments).get("Job")

@@ -182,7 +182,7 @@ impl Peer {
         matches!(self.kind, Kind::Heartbeat { .. })
     }
 
-    /// Whether it can do this work. A server that can not is left out.
+    /// Whether it can do this work. A server that cannot is left out.
     pub fn can(&self, work: &Work) -> bool {
         match self.kind {
             Kind::Heartbeat { .. } | Kind::Go => true,

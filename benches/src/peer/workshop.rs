@@ -124,7 +124,7 @@ impl Workshop {
 
 impl Drop for Workshop {
     fn drop(&mut self) {
-        // What can not be removed now is removed by the next run.
+        // What cannot be removed now is removed by the next run.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

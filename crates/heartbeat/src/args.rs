@@ -18,10 +18,10 @@ const HEALTHCHECK: &str = "healthcheck";
 const URL: &str = "URL";
 
 const ENVIRONMENT: &str = "\
-The environment may set each option but the last two: HB_ and its name in capitals, as in HB_PORT
-or HB_LOG_FORMAT. An empty variable counts as unset; the command line comes first.
+Each option except the last two may come from an environment variable: HB_ and its name in
+capitals, as in HB_PORT. An empty variable counts as unset; the command line comes first.
 SIZE is digits and an optional K, M or G (binary), TIME is digits and one of ms, s, m, h.
-Options may also begin with one dash, as in -min 1K. Where one is repeated, the last counts.
+Options may also begin with one dash, as in -min 1K. If one is repeated, the last counts.
 SIGTERM and SIGINT begin the drain, a second one ends it at once, and so does SIGQUIT. SIGHUP,
 SIGUSR1 and SIGUSR2 are ignored.";
 
@@ -95,12 +95,12 @@ pub(crate) fn command() -> Command {
         .about("Ask a running server whether it is well: exit code 0 if it answers 200, else 1")
         .arg(
             Arg::new(URL)
-                .help("http://IP[:PORT][/PATH] or tcp://IP:PORT[/PATH]; localhost will do for IP"),
+                .help("http://IP[:PORT][/PATH] or tcp://IP:PORT[/PATH]; IP may be localhost"),
         )
         .after_help(
             "Without a URL it asks http://127.0.0.1:$HB_PORT/healthz, port 8080 if that is unset, \
              and then [::1].\ntcp:// is for the addresses of Kubernetes services, and asks for \
-             /healthz unless it has a path.\nAn answer may take 2 seconds. Names other than \
+             /healthz unless it has a path.\nIt waits up to 2 seconds for an answer. Names other than \
              localhost are not resolved.",
         );
     let version = Arg::new("version")
@@ -154,8 +154,8 @@ const OPTIONS: [(&str, &str, &str, &str, &str); 24] = [
     ("a", "address", "IP", "",
         "Address to listen on [default: ::, or 0.0.0.0 without IPv6]"),
     ("u", "uri", "PATH", "/heartbeat/", "Prefix of the URLs that answer with bytes"),
-    ("", "min", "SIZE", "1", "Fewest bytes of an answer"),
-    ("", "max", "SIZE", "1M", "Most bytes of an answer, up to 1G"),
+    ("", "min", "SIZE", "1", "Smallest answer"),
+    ("", "max", "SIZE", "1M", "Largest answer, up to 1G"),
     ("l", "log", "BOOL", "false", "Write a line per request to standard output [default: off]"),
     ("", "log-format", "FORMAT", "tsv", "Form of these lines: tsv or json"),
     ("", "log-tcp", "BOOL", "false", "Add the facts about the TCP path to each line [default: off]"),
@@ -172,10 +172,10 @@ const OPTIONS: [(&str, &str, &str, &str, &str); 24] = [
     ("", "tcp-metrics", "on|off", "on", "Metrics of the paths of connections (TCP_INFO)"),
     ("", "responsiveness", "BOOL", "false", "Serve /.well-known/nq [default: off]"),
     ("", "aliases", "BOOL", "false",
-        "Serve the paths of other tools, as /bytes/n [default: off]"),
+        "Serve the paths of other tools, such as /bytes/n [default: off]"),
     ("", "header-timeout", "TIME", "10s", "Longest time for a whole request head"),
     ("", "idle-timeout", "TIME", "620s", "Longest wait for the next request of a connection"),
-    ("", "stall-timeout", "TIME", "60s", "Longest time without progress in a body, either way"),
-    ("", "drain-delay", "TIME", "3s", "Time to serve on after SIGTERM or SIGINT"),
+    ("", "stall-timeout", "TIME", "60s", "Longest time without progress in a body, up or down"),
+    ("", "drain-delay", "TIME", "3s", "Time to go on serving after SIGTERM or SIGINT"),
     ("", "drain-timeout", "TIME", "25s", "Longest time for work in flight after that"),
 ];

@@ -152,7 +152,7 @@ fn hosts(host: &str) -> Option<Vec<IpAddr>> {
     Some(vec![ip])
 }
 
-/// The time that is left for the next read or write. A peer that sends slowly can not extend it.
+/// The time that is left for the next read or write. A peer that sends slowly cannot extend it.
 fn left(deadline: Instant) -> io::Result<Duration> {
     match deadline.saturating_duration_since(Instant::now()) {
         Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),

@@ -46,7 +46,7 @@ pub(crate) fn serve(config: Config) -> Result<ExitCode, Failure> {
     if !server.wait_for(END_TIMEOUT) {
         notice::print("heartbeat: a worker hangs in a system call: ending without it\n");
     }
-    // The process exits here, so that a thread that hangs can not hold it up.
+    // The process exits here, so that a thread that hangs cannot hold it up.
     std::process::exit(0)
 }
 

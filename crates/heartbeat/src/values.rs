@@ -8,7 +8,7 @@ use std::time::Duration;
 use heartbeat_protocol::limits::PAYLOAD_BYTES_MAX;
 use heartbeat_runtime::{Address, THREADS_MAX};
 
-/// Longest timeout or delay. Nobody needs more than a day, and a sum of such times can not
+/// Longest timeout or delay. Nobody needs more than a day, and a sum of such times cannot
 /// overflow.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -68,7 +68,7 @@ pub(crate) fn address(
     .ok_or_else(|| "expected an IPv4 or IPv6 address".to_owned())?;
     let canonical = ip.to_canonical();
     if canonical.is_multicast() || canonical == IpAddr::V4(Ipv4Addr::BROADCAST) {
-        return Err("expected an address of one machine, not multicast or broadcast".to_owned());
+        return Err("expected a unicast address".to_owned());
     }
     let is_link_local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
     match interface {
@@ -272,7 +272,7 @@ mod tests {
     fn refuses_addresses_of_many_machines() {
         let address = |text: &str| address(text, |_| None);
         for text in ["224.0.0.1", "239.1.2.3", "255.255.255.255", "ff02::1", "::ffff:224.0.0.1"] {
-            assert!(address(text).unwrap_err().contains("multicast"), "{text}");
+            assert!(address(text).unwrap_err().contains("unicast"), "{text}");
         }
     }
 

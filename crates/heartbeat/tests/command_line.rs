@@ -135,7 +135,7 @@ fn prints_version_and_help_whatever_the_environment() {
         assert!(output.stderr.is_empty(), "{argument}");
         let page = String::from_utf8(output.stdout).unwrap();
         assert!(page.lines().all(|line| line.len() <= 100), "{page}");
-        for text in ["--max-connections <N>", "[default: /heartbeat/]", "HB_LOG_FORMAT"] {
+        for text in ["--max-connections <N>", "[default: /heartbeat/]", "HB_PORT"] {
             assert!(page.contains(text), "{text}\n{page}");
         }
     }

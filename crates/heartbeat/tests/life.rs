@@ -35,9 +35,9 @@ fn the_banner_reports_the_configuration_and_why_it_has_its_driver_and_send_tier(
     assert_eq!(server.told("uri"), "/x/{n}, 2 to 4096 bytes");
     assert_eq!(server.told("log"), "tsv");
     assert_eq!(server.told("threads"), "2, at most 9 connections");
-    assert_eq!(server.told("driver"), "epoll (asked for)");
+    assert_eq!(server.told("driver"), "epoll (as configured)");
     let send = server.told("send");
-    assert_eq!(send, "splice (no copies)");
+    assert_eq!(send, "splice (sends without a copy)");
     assert_eq!(server.banner().lines().count(), 7, "{}", server.banner());
 
     let mut client = server.connect();
@@ -62,7 +62,7 @@ fn kernels_since_linux_6_15_send_from_registered_buffers_if_asked() {
         assert!(zerocopy.told("send").starts_with("zerocopy ("), "{}", zerocopy.banner());
     }
     let copy = Program::start(serving(&["--send", "copy"]));
-    assert_eq!(copy.told("send"), "copy (asked for)");
+    assert_eq!(copy.told("send"), "copy (as configured)");
 }
 
 #[test]

@@ -34,7 +34,7 @@ const DESCRIPTORS_RESERVED: usize = 64;
 struct Group(PathBuf);
 
 impl Group {
-    /// None, with a warning, if it can not be made here.
+    /// None, with a warning, if it cannot be made here.
     fn new(name: &str) -> Option<Self> {
         let name = format!("heartbeat-test-{}-{name}", std::process::id());
         for (mount, limit) in

@@ -112,7 +112,7 @@ fn io_epoll_never_calls_io_uring_setup_and_warns_of_nothing() {
         let command = serving(&["--io", "epoll"]).refuse(libc::SYS_io_uring_setup, errno);
         let server = Program::start(command);
         assert!(server.warnings().is_empty(), "{}", server.banner());
-        assert_eq!(server.told("driver"), "epoll (asked for)");
+        assert_eq!(server.told("driver"), "epoll (as configured)");
         assert_serves(&server);
         assert_ends_cleanly(server);
     }

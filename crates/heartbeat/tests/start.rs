@@ -254,7 +254,7 @@ fn a_start_that_the_libraries_end_does_not_hang() {
     check(rows_of(&CALLS_OF_LIBRARIES, |outcome, _| matches!(outcome, Outcome::Hung(_))));
 }
 
-/// The program can not report the error, but its exit code must be right.
+/// The program cannot report the error, but its exit code must be right.
 #[test]
 fn a_failed_start_that_can_not_write_exits_with_1() {
     let mut rows = rows_of(&[("write", libc::SYS_write)], |outcome, _| match outcome {

@@ -198,7 +198,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     opt("files", Some('f'), Kind::List("FILE"), "Test files (required)"),
     opt("url-prefix", Some('u'), Kind::Value("PATH"), "Prefix of every path"),
     opt("run-loop", Some('r'), Kind::Flag, "Run until stopped, and serve metrics"),
-    opt("port", Some('p'), Kind::Value("PORT"), "Of /metrics and /healthz [default: 8080]"),
+    opt("port", Some('p'), Kind::Value("PORT"), "Port of /metrics and /healthz [default: 8080]"),
     opt("duration", None, Kind::Value("SECONDS"), "End --run-loop after this time [default: 0]"),
     opt(
         "sleep",
@@ -208,7 +208,12 @@ pub(crate) const OPTIONS: &[Opt] = &[
     ),
     opt("rate", None, Kind::Value("N"), "Requests a second and server, instead of --sleep"),
     opt("random", None, Kind::Flag, "Pick requests of --run-loop at random"),
-    opt("max-concurrent", None, Kind::Value("N"), "Unanswered per server [default: 100]"),
+    opt(
+        "max-concurrent",
+        None,
+        Kind::Value("N"),
+        "Most unanswered requests per server [default: 100]",
+    ),
     opt("resolve-all", None, Kind::Flag, "Ask every address of a server, with a label"),
     opt("metrics", None, Kind::Value("WHICH"), "webv or all [default: all]"),
     opt(
@@ -218,7 +223,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "Bounds of the finer histogram [default: 1 2 3 5 a decade, 10 us to 10 s]",
     ),
     opt("delay-start", None, Kind::Value("SECONDS"), "Wait before starting [default: 0]"),
-    opt("timeout", Some('t'), Kind::Value("SECONDS"), "For a whole request [default: 30]"),
+    opt("timeout", Some('t'), Kind::Value("SECONDS"), "Timeout of a whole request [default: 30]"),
     opt("max-errors", None, Kind::Value("N"), "End a single run after so many [default: 10]"),
     opt(
         "log-format",
@@ -238,11 +243,16 @@ pub(crate) const OPTIONS: &[Opt] = &[
     opt("region", None, Kind::Value("TEXT"), "For the log and the metrics"),
     opt("zone", None, Kind::Value("TEXT"), "For the log and the metrics"),
     opt("ca-file", None, Kind::Value("FILE"), "Trust these certificates, too (PEM)"),
-    opt("insecure", None, Kind::Flag, "Take every certificate of a server"),
+    opt("insecure", None, Kind::Flag, "Accept every certificate of a server"),
     opt("cert", None, Kind::Value("FILE"), "Certificate of this client (PEM)"),
     opt("key", None, Kind::Value("FILE"), "Its key (PEM) [default: in the file of --cert]"),
     opt("resolve", None, Kind::List("HOST:PORT:ADDR"), "Use this address instead of the name's"),
-    opt("max-body", None, Kind::Value("BYTES"), "Kept of a JSON body [default: 4194304]"),
+    opt(
+        "max-body",
+        None,
+        Kind::Value("BYTES"),
+        "Most bytes kept of a JSON body [default: 4194304]",
+    ),
     opt("cookies", None, Kind::Flag, "Keep cookies and send them back"),
     opt(
         "timing",

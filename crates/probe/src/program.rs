@@ -27,7 +27,7 @@ pub fn main() -> ExitCode {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "heartbeat-probe: can not start: {error}");
+            let _ = writeln!(io::stderr(), "heartbeat-probe: cannot start: {error}");
             return ExitCode::FAILURE;
         }
     };

@@ -123,7 +123,7 @@ async fn looping(
     let servers = probes(route, equipment)?;
     let listener = web::bind(run_loop.port).await.map_err(|error| Failure {
         lines: vec![format!(
-            "--port {}: can not listen: {error}; choose another port",
+            "--port {}: cannot listen: {error}; choose another port",
             run_loop.port
         )],
         code: EXIT_NO_PORT,

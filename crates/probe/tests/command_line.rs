@@ -391,7 +391,7 @@ fn a_port_that_is_taken_is_reported_with_exit_code_255() {
     let port = taken.local_addr().unwrap().port().to_string();
     let outcome = run(&folder, &["-s", "localhost:1", "-f", &file, "-r", "-p", &port]);
     assert_eq!((outcome.code, outcome.out.as_str()), (255, ""));
-    assert!(outcome.err.contains(&format!("--port {port}: can not listen")), "{}", outcome.err);
+    assert!(outcome.err.contains(&format!("--port {port}: cannot listen")), "{}", outcome.err);
 }
 
 #[test]

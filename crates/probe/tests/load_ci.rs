@@ -84,7 +84,7 @@ fn a_file_that_cannot_be_written_is_reported_before_the_load() {
     for option in ["--junit", "--markdown"] {
         let outcome = load(&Folder::new(), &[&url, "-n", "2", option, "/nowhere/x"]);
         assert_eq!((outcome.code, outcome.out.as_str()), (2, ""), "{outcome:?}");
-        assert!(outcome.err.contains("/nowhere/x: can not be written"), "{outcome:?}");
+        assert!(outcome.err.contains("/nowhere/x: cannot be written"), "{outcome:?}");
     }
     assert!(stub.seen().is_empty());
 }

@@ -109,7 +109,7 @@ fn text_without_a_result_is_rejected_in_one_line_with_exit_code_2() {
     for (line, word) in [
         (&["merge", "/nowhere.json"][..], "/nowhere.json: "),
         (&["merge", &other], "other.json: line 1 is no result"),
-        (&["merge", &open, &closed], "can not be added"),
+        (&["merge", &open, &closed], "cannot be added"),
         (&["merge", &open, "--output", "/nowhere/x"], "/nowhere/x"),
         (&["merge", &open, "--fail-if", "p99"], "< or >"),
     ] {

@@ -62,7 +62,7 @@ fn a_tunnel_is_opened_by_connect_and_its_rejection_reported() {
     assert_eq!(code, 1, "{told}");
     let seen = proxy.seen().remove(0);
     assert_eq!((seen.method.as_str(), seen.path.as_str()), ("CONNECT", "name.invalid:443"));
-    assert!(out.contains("can not be used: it answers 403 to CONNECT name.invalid:443"), "{out}");
+    assert!(out.contains("cannot be used: it answers 403 to CONNECT name.invalid:443"), "{out}");
 }
 
 #[test]

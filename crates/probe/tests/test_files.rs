@@ -247,13 +247,13 @@ fn invalid_requests_are_rejected_with_their_place() {
     refused_request("{}", ".path: is required");
     refused_request(r#"{"path": "a"}"#, ".path: must begin with /");
     refused_request(r#"{"path": 1}"#, ".path: must be text, not 1");
-    refused_request(r#"{"path": "/", "verb": "G T"}"#, ".verb: 'G T' is no method");
+    refused_request(r#"{"path": "/", "verb": "G T"}"#, ".verb: 'G T' is not an HTTP method");
     refused_request(r#"{"path": "/", "headers": {"a b": "c"}}"#, ": \"a b\" is no valid header");
     refused_request(r#"{"path": "/", "headers": {"a": 1}}"#, ".headers.a: must be text");
     refused_request(r#"{"path": "/", "body": 5}"#, ".body: must be text, an object");
     refused_request(
         r#"{"path": "/", "body": {}, "contentMediaType": "text/xml"}"#,
-        ".body: must be text where contentMediaType is text/xml",
+        ".body: must be text if contentMediaType is text/xml",
     );
     refused_request(
         r#"{"path": "/", "body": "x", "bodyLength": 1}"#,

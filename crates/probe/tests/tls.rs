@@ -129,7 +129,7 @@ fn a_certificate_of_an_authority_is_trusted_as_a_server_if_the_ca_file_names_it(
     let site = self_signed(authority_for("localhost"));
     assert_eq!(ask(&site, Some(&site.authority)).code, 0);
     let other = self_signed(authority_for("localhost"));
-    let told = "the certificate is self-signed; name it by --ca-file to trust it";
+    let told = "the certificate is self-signed; name it with --ca-file to trust it";
     refused(&site, &other.authority, told);
 }
 

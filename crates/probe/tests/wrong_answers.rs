@@ -146,7 +146,7 @@ fn a_name_that_does_not_exist_is_reported() {
     let file = r#"{"requests": [{"path": "/"}]}"#;
     let outcome = ask("http://no-such-host.invalid", file, &more);
     assert_eq!(outcome.code, 1);
-    let told = "Exception: no-such-host.invalid can not be resolved: ";
+    let told = "Exception: no-such-host.invalid cannot be resolved: ";
     assert!(outcome.out.contains(told), "{outcome:?}");
 }
 
@@ -157,7 +157,7 @@ fn a_port_without_listener_is_reported() {
     drop(listener);
     let errors = errors_of(&url, r#"{"path": "/"}"#);
     assert_eq!(errors.len(), 1);
-    assert!(errors[0].contains("can not be reached: Connection refused"), "{errors:?}");
+    assert!(errors[0].contains("cannot be reached: Connection refused"), "{errors:?}");
 }
 
 fn three(verb: &str) -> String {

@@ -151,7 +151,7 @@ impl Connection {
     pub fn refuse(&mut self) {
         let State::Body(body) = &self.state else { return };
         // After a refusal, a peer that waits for 100 may send the body or leave it out, and the
-        // server can not know which (RFC 9110 section 10.1.1).
+        // server cannot know which (RFC 9110 section 10.1.1).
         let unread = match body {
             Body::Length(0) => {
                 self.state = State::Answer;

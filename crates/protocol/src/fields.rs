@@ -152,7 +152,7 @@ impl Expectations {
 ///
 /// Userinfo is rejected (RFC 9110 section 4.2.4), and so is an empty host (section 4.2.1). A comma
 /// is legal in a reg-name, but rejected: an intermediary may have joined two Host lines with it. A
-/// comma inside the brackets of an IPvFuture literal can not come from such a join, and is allowed.
+/// comma inside the brackets of an IPvFuture literal cannot come from such a join, and is allowed.
 pub(crate) fn is_host(value: &[u8]) -> bool {
     let plain = value.iter().position(|byte| !PLAIN_HOST[*byte as usize]).unwrap_or(value.len());
     match &value[plain..] {

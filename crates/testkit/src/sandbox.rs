@@ -64,7 +64,7 @@ pub(crate) fn limit_of(process: u32, resource: Resource, value: u64) {
 /// Whether this process runs as root.
 #[must_use]
 pub fn is_root() -> bool {
-    // SAFETY: geteuid(2) takes no memory and can not fail.
+    // SAFETY: geteuid(2) takes no memory and cannot fail.
     unsafe { libc::geteuid() == 0 }
 }
 

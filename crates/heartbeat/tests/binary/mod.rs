@@ -62,7 +62,7 @@ pub(crate) fn is_emulated() -> bool {
     std::env::var_os("HEARTBEAT_EMULATED").is_some_and(|it| !it.is_empty())
 }
 
-/// Warns that something can not be tested here. Writes to standard error directly, because the test
+/// Warns that something cannot be tested here. Writes to standard error directly, because the test
 /// harness would capture `eprintln!`.
 pub(crate) fn not_tested(what: &str) {
     let line = format!("\nWARNING: NOT TESTED on this machine: {what}\n");

@@ -59,12 +59,12 @@ impl ClientError {
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Resolve { host, source } => write!(f, "{host} can not be resolved: {source}"),
-            Self::Connect { to, source } => write!(f, "{to} can not be reached: {source}"),
+            Self::Resolve { host, source } => write!(f, "{host} cannot be resolved: {source}"),
+            Self::Connect { to, source } => write!(f, "{to} cannot be reached: {source}"),
             Self::Tls { host, source } => {
                 write!(f, "TLS with {host} failed: {}", tls::words(source))
             }
-            Self::Proxy { proxy, why } => write!(f, "the proxy {proxy} can not be used: {why}"),
+            Self::Proxy { proxy, why } => write!(f, "the proxy {proxy} cannot be used: {why}"),
             Self::Timeout(after) => write!(f, "no complete answer within {after:?}"),
             Self::Truncated { received: 0 } => {
                 f.write_str("the connection closed before a complete answer")

@@ -89,7 +89,7 @@ impl Resolver {
             }
             Some(Ok(found)) => Ok(found.to_vec()),
             Some(Err((kind, why))) => Err(failed(io::Error::new(kind, why))),
-            None => Err(failed(io::Error::other("the look-up was given up"))),
+            None => Err(failed(io::Error::other("the look-up was abandoned"))),
         }
     }
 
@@ -258,12 +258,12 @@ mod tests {
     async fn a_name_without_address_and_a_failed_lookup_are_errors_that_name_the_host() {
         let none = Resolver::with_lookup(Vec::new(), |_| Box::pin(async { Ok(Vec::new()) }));
         let error = none.addresses(&target("http://a")).await.unwrap_err();
-        assert_eq!(error.to_string(), "a can not be resolved: no address");
+        assert_eq!(error.to_string(), "a cannot be resolved: no address");
         let broken = Resolver::with_lookup(Vec::new(), |_| {
             Box::pin(async { Err(io::Error::other("no answer")) })
         });
         let error = broken.addresses(&target("http://a")).await.unwrap_err();
-        assert_eq!(error.to_string(), "a can not be resolved: no answer");
+        assert_eq!(error.to_string(), "a cannot be resolved: no answer");
     }
 
     #[tokio::test]

@@ -20,7 +20,7 @@ pub(crate) fn reserve(connections: u64) -> Result<(), String> {
     check(connections, limit.maximum)?;
     let raised = Rlimit { current: Some(needed), ..limit };
     setrlimit(Resource::Nofile, raised)
-        .map_err(|error| format!("the limit of open files can not be raised to {needed}: {error}"))
+        .map_err(|error| format!("the limit of open files cannot be raised to {needed}: {error}"))
 }
 
 fn check(connections: u64, maximum: Option<u64>) -> Result<(), String> {

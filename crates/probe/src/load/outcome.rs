@@ -86,7 +86,7 @@ impl Outcome {
         ] {
             let Some((path, mut file)) = file else { continue };
             if let Err(error) = file.write_all(page(report, &verdicts).as_bytes()) {
-                complain(program, format!("{}: can not be written: {error}", path.display()));
+                complain(program, format!("{}: cannot be written: {error}", path.display()));
                 code = code.max(verdict::EXIT_FAILED);
             }
         }
@@ -97,7 +97,7 @@ impl Outcome {
 fn create(path: &Path) -> Result<(PathBuf, File), String> {
     match File::create(path) {
         Ok(file) => Ok((path.to_owned(), file)),
-        Err(error) => Err(format!("{}: can not be written: {error}", path.display())),
+        Err(error) => Err(format!("{}: cannot be written: {error}", path.display())),
     }
 }
 

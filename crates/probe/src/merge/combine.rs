@@ -25,7 +25,7 @@ pub(super) fn combine(results: &[Report]) -> Result<Report, String> {
         return Ok(first.clone());
     }
     if results.iter().any(|one| one.mode != first.mode) {
-        return Err("one result has a rate and another has none: they can not be added".to_owned());
+        return Err("one result has a rate and another has none: they cannot be added".to_owned());
     }
     let sum = |of: fn(&Report) -> u64| results.iter().map(of).sum::<u64>();
     let window = Window::of(results);
@@ -357,7 +357,7 @@ mod tests {
     fn results_that_cannot_be_added_are_rejected() {
         assert!(combine(&[]).unwrap_err().contains("no result"));
         let mixed = [of("a", None, 0), of("b", Some(1.0), 0)];
-        assert!(combine(&mixed).unwrap_err().contains("can not be added"));
+        assert!(combine(&mixed).unwrap_err().contains("cannot be added"));
         let mut broken = [of("a", None, 0), of("b", None, 0)];
         broken[1].latency_us.connect.histogram_ns = "?".to_owned();
         assert!(combine(&broken).unwrap_err().contains("no HdrHistogram"));

@@ -41,7 +41,7 @@ fn text_of(source: impl Read, bytes_max: u64) -> Result<String, String> {
     source
         .take(bytes_max + 1)
         .read_to_string(&mut text)
-        .map_err(|error| format!("can not be read: {error}"))?;
+        .map_err(|error| format!("cannot be read: {error}"))?;
     if text.len() as u64 > bytes_max {
         return Err(format!("is larger than {bytes_max} bytes"));
     }
@@ -58,12 +58,12 @@ fn results_of(text: &str) -> Result<Vec<Report>, String> {
     for (number, line) in text.lines().enumerate() {
         let Some(object) = object_of(line) else { continue };
         let result = serde_json::from_str(object).map_err(|error| {
-            format!("line {} is no result of `load --json`: {error}", number + 1)
+            format!("line {} is not a result of `load --json`: {error}", number + 1)
         })?;
         results.push(result);
     }
     if results.is_empty() {
-        Err("holds no result of `load --json`".to_owned())
+        Err("contains no result of `load --json`".to_owned())
     } else {
         Ok(results)
     }
@@ -114,6 +114,6 @@ mod tests {
         assert_eq!(text_of("12345".as_bytes(), 5).unwrap(), "12345");
         let why = text_of("123456".as_bytes(), 5).unwrap_err();
         assert!(why.contains("larger than 5 bytes"), "{why}");
-        assert!(text_of(&[0xff][..], 5).unwrap_err().contains("can not be read"));
+        assert!(text_of(&[0xff][..], 5).unwrap_err().contains("cannot be read"));
     }
 }

@@ -72,5 +72,5 @@ fn try_run(args: MergeArgs) -> Result<ExitCode, String> {
 fn write(report: &Report, path: &PathBuf) -> Result<(), String> {
     let text = serde_json::to_string(report).map_err(|error| error.to_string())? + "\n";
     let written = File::create(path).and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|error| format!("{}: can not be written: {error}", path.display()))
+    written.map_err(|error| format!("{}: cannot be written: {error}", path.display()))
 }

@@ -56,7 +56,7 @@ pub(crate) struct MeshArgs {
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub(crate) zone: Option<String>,
 
-    /// Of the pages and metrics
+    /// Port of the pages and metrics
     #[arg(long, short, value_name = "PORT", default_value = "8081",
           value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: u16,

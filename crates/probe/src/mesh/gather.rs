@@ -107,7 +107,7 @@ async fn ask(address: SocketAddr) -> Result<NodeReport, String> {
         return Err(format!("the status of /mesh.json is {}, not 200", answer.status.as_u16()));
     }
     let report = NodeReport::read(body.bytes(), address.ip());
-    report.ok_or_else(|| "what it answers is no report of a mesh".to_owned())
+    report.ok_or_else(|| "its answer is not a mesh report".to_owned())
 }
 
 fn silent(address: IpAddr, error: &str) -> ClusterNode {

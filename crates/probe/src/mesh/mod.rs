@@ -93,7 +93,7 @@ async fn watch(args: MeshArgs) -> Result<ExitCode, String> {
     let mesh = Arc::new(Mesh::new(own, args.asks(), durations.clone(), events));
     let page = metrics::Page::new(&mesh, &durations, &dropped).map_err(|error| words(&error))?;
     let listener = web::bind(args.port).await.map_err(|error| {
-        format!("--port {}: can not listen: {error}; choose another port", args.port)
+        format!("--port {}: cannot listen: {error}; choose another port", args.port)
     })?;
     let peer_port = args.peer_port.unwrap_or(args.port);
     // The pages show what is known from the start, so the prober is ready at once.

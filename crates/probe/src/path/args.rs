@@ -66,8 +66,8 @@ const DURATION_MAX: Duration = Duration::from_secs(600);
 const MAX_BYTES_MIN: u64 = 1 << 20;
 
 const AFTER_HELP: &str = "\
-The exit code is 0 where nothing is wrong, 1 where something is (with --strict: where there is a
-warning), or where nothing answers, and 2 where the command line can not be used.";
+The exit code is 0 if nothing is wrong, 1 if something is (with --strict: also for a warning), or if
+nothing answers, and 2 if the command line cannot be used.";
 
 #[cfg(test)]
 mod tests {

@@ -315,7 +315,9 @@ impl<'a> Measure<'a> {
             _ if site.is_heartbeat() => None,
             Direction::Down if site.body_bytes >= FOREIGN_BODY_MIN => None,
             Direction::Down => Some("the server is not a Heartbeat, and its answer is too small"),
-            Direction::Up => Some("the server is not a Heartbeat, which takes any body"),
+            Direction::Up => {
+                Some("the server is not a Heartbeat, and only a Heartbeat accepts any body")
+            }
         }
     }
 

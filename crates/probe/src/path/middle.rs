@@ -25,7 +25,10 @@ pub(super) async fn ask(to: &Destination, site: &Site, report: &mut Report) {
         Err(error) => report.skip("compression", error),
     }
     if !site.is_heartbeat() {
-        report.skip("uploads", "the server is not a Heartbeat, which takes any body");
+        report.skip(
+            "uploads",
+            "the server is not a Heartbeat, and only a Heartbeat accepts any body",
+        );
         return;
     }
     match within(expect(to, site)).await {
@@ -34,7 +37,9 @@ pub(super) async fn ask(to: &Destination, site: &Site, report: &mut Report) {
     }
     match within(buffers_uploads(to, site)).await {
         Ok(Some(buffers)) => report.middle.buffers_uploads = Some(buffers),
-        Ok(None) => report.skip("upload buffering", "the server does not tell when a body came"),
+        Ok(None) => {
+            report.skip("upload buffering", "the server does not report when a body arrived")
+        }
         Err(error) => report.skip("upload buffering", error),
     }
     match body_max(to, site).await {

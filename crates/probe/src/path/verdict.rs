@@ -31,7 +31,7 @@ fn names(report: &Report, add: &mut impl FnMut(Level, &'static str, String, &str
         add(
             level,
             "address-unreachable",
-            format!("{} can not be reached: {why}.", address.address),
+            format!("{} cannot be reached: {why}.", address.address),
             "Look at routes, firewalls and the listener; take an address that nobody serves out \
              of the name service.",
         );
@@ -61,7 +61,8 @@ fn names(report: &Report, add: &mut impl FnMut(Level, &'static str, String, &str
         add(
             Level::Note,
             "not-heartbeat",
-            "The server is not a Heartbeat: what only a Heartbeat tells is missing.".to_owned(),
+            "The server is not a Heartbeat: facts that only a Heartbeat reports are missing."
+                .to_owned(),
             "Run a Heartbeat beside it, and measure the same path to that.",
         );
     }
@@ -108,7 +109,7 @@ fn packets(report: &Report, add: &mut impl FnMut(Level, &'static str, String, &s
         add(
             Level::Note,
             "mtu-below-1500",
-            format!("The path takes IP packets of up to {least} bytes.{}", suspect(least)),
+            format!("The path carries IP packets of up to {least} bytes.{}", suspect(least)),
             "Nothing is lost by it: both ends know. Make sure that no interface on the way is set \
              to more.",
         );

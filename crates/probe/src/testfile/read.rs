@@ -69,7 +69,7 @@ fn verb(fields: &mut Fields<'_>) -> Result<String, Complaint> {
     let verb = verb.trim();
     let upper = verb.to_ascii_uppercase();
     if verb.is_empty() || hyper::Method::from_bytes(verb.as_bytes()).is_err() {
-        return Err(format!("{}: '{verb}' is no method", fields.place_of("verb")));
+        return Err(format!("{}: '{verb}' is not an HTTP method", fields.place_of("verb")));
     }
     Ok(if KNOWN_VERBS.contains(&upper.as_str()) { upper } else { verb.to_owned() })
 }
@@ -90,9 +90,7 @@ fn body(
         (Some((json @ (Value::Object(_) | Value::Array(_)), place)), None) => {
             let media_type = media_type.unwrap_or_else(|| "application/json".to_owned());
             if !media_type.to_ascii_lowercase().contains("json") {
-                return Err(format!(
-                    "{place}: must be text where contentMediaType is {media_type}"
-                ));
+                return Err(format!("{place}: must be text if contentMediaType is {media_type}"));
             }
             Ok((CaseBody::Text(json.to_string()), Some(media_type)))
         }

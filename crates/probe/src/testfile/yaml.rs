@@ -48,7 +48,7 @@ fn real(text: &str) -> Result<Value, String> {
         return Ok(Value::Number(number));
     }
     let number = text.parse().ok().and_then(Number::from_f64);
-    number.map(Value::Number).ok_or_else(|| format!("{text} is no number of JSON"))
+    number.map(Value::Number).ok_or_else(|| format!("{text} is not a JSON number"))
 }
 
 fn key_text(key: Yaml) -> Result<String, String> {
@@ -56,7 +56,7 @@ fn key_text(key: Yaml) -> Result<String, String> {
         Yaml::String(text) | Yaml::Real(text) => Ok(text),
         Yaml::Integer(number) => Ok(number.to_string()),
         Yaml::Boolean(flag) => Ok(flag.to_string()),
-        _ => Err("has a key that is no text".to_owned()),
+        _ => Err("has a key that is not text".to_owned()),
     }
 }
 

@@ -126,7 +126,7 @@ impl Ring {
     /// Every send has its result afterwards.
     ///
     /// # Errors
-    /// Those of io_uring_enter(2): the ring can not be used any more.
+    /// Those of io_uring_enter(2): the ring cannot be used any more.
     pub(super) fn perform(&mut self, outbox: &[u8], sends: &mut [Send]) -> io::Result<()> {
         let mut waiting = 0;
         for (position, send) in sends.iter().enumerate() {
@@ -137,7 +137,7 @@ impl Ring {
                     .build()
                     .user_data(SEND | position as u64);
             // SAFETY: `bytes` is borrowed for this call, which returns only when the send has its
-            // result. If the kernel can not be entered, it has not seen the entry, and never will:
+            // result. If the kernel cannot be entered, it has not seen the entry, and never will:
             // the caller panics and does not use the ring again.
             unsafe { self.push(&entry)? };
             waiting += 1;

@@ -48,18 +48,18 @@ pub(crate) fn render(shared: &Shared) -> String {
     );
     total(
         "heartbeat_log_lines_dropped_total",
-        "Access log lines that standard output did not take.",
+        "Access log lines dropped because standard output did not accept them.",
         sum(&|worker| &worker.log_lines_dropped),
     );
     if shared.config.tcp_metrics {
         total(
             "heartbeat_tcp_segments_sent_total",
-            "TCP segments with payload sent, those sent again included.",
+            "TCP segments with payload sent, including retransmissions.",
             sum(&|worker| &worker.tcp_segments_sent),
         );
         total(
             "heartbeat_tcp_segments_retransmitted_total",
-            "TCP segments sent again.",
+            "TCP segments retransmitted.",
             sum(&|worker| &worker.tcp_segments_retransmitted),
         );
         paths(&mut text, workers);
@@ -79,7 +79,7 @@ pub(crate) fn render(shared: &Shared) -> String {
 fn state(text: &mut String, shared: &Shared) {
     let connections = [&shared.connections, &shared.above_limit, &shared.operators];
     let connections: usize = connections.iter().map(|count| count.load(Ordering::Relaxed)).sum();
-    gauge(text, "heartbeat_connections", "Connections at the moment.", connections as f64);
+    gauge(text, "heartbeat_connections", "Open connections.", connections as f64);
     let is_draining = !shared.is_ready.load(Ordering::Relaxed);
     let (name, help) = ("heartbeat_draining", "1 from the moment a drain begins.");
     gauge(text, name, help, f64::from(u8::from(is_draining)));
@@ -97,13 +97,18 @@ fn gauge(text: &mut String, name: &str, help: &str, value: f64) {
 
 fn info(text: &mut String, shared: &Shared) {
     let config = &shared.config;
-    family(text, "heartbeat_build_info", "gauge", "What is running.");
+    family(text, "heartbeat_build_info", "gauge", "Version and revision of the server.");
     let _ = writeln!(
         text,
         "heartbeat_build_info{{version=\"{}\",revision=\"{}\"}} 1",
         config.version, config.revision
     );
-    family(text, "heartbeat_io_info", "gauge", "What it runs on, and why.");
+    family(
+        text,
+        "heartbeat_io_info",
+        "gauge",
+        "I/O driver and send tier, and the reason for the driver.",
+    );
     let _ = writeln!(
         text,
         "heartbeat_io_info{{driver=\"{}\",send=\"{}\",reason=\"{}\"}} 1",
@@ -112,7 +117,7 @@ fn info(text: &mut String, shared: &Shared) {
         shared.driver_label()
     );
     if !config.node.is_empty() || !config.zone.is_empty() {
-        family(text, "heartbeat_target_info", "gauge", "Where it runs.");
+        family(text, "heartbeat_target_info", "gauge", "Node and zone of the server.");
         let (node, zone) = (&config.node, &config.zone);
         let _ = writeln!(text, "heartbeat_target_info{{node=\"{node}\",zone=\"{zone}\"}} 1");
     }
@@ -141,7 +146,7 @@ fn durations(text: &mut String, workers: &[Counters]) {
         text,
         name,
         "histogram",
-        "From a request's head to the last byte of its payload handed to the kernel.",
+        "Time from the end of a request's head until the kernel has accepted the last byte of the answer.",
     );
     for (class, (_, size)) in SIZE_CLASSES.iter().enumerate() {
         let bounds = BUCKETS.iter().map(|(_, bound)| (*bound).to_string());
@@ -195,7 +200,7 @@ fn histogram<const BOUNDS: usize>(
 
 fn ends(text: &mut String, workers: &[Counters]) {
     let name = "heartbeat_connection_ends_total";
-    family(text, name, "counter", "Connections that are over, by what ended them.");
+    family(text, name, "counter", "Connections that have ended, by reason.");
     for (index, reason) in End::REASONS.iter().enumerate() {
         let count: u64 = workers.iter().map(|worker| worker.ends[index].value()).sum();
         if count > 0 {

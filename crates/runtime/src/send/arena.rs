@@ -106,7 +106,7 @@ impl Arena {
         }
         let index = self.memory.slots.borrow_mut().free.pop()?;
         // SAFETY: slot `index` lies in the mapping behind the block and is SLOT_BYTES long. It was
-        // free, so no `Slot` and no operation in flight refers to it, and `head` can not.
+        // free, so no `Slot` and no operation in flight refers to it, and `head` cannot.
         unsafe {
             let start = self.memory.base.as_ptr().add(slot_start(index));
             std::ptr::copy_nonoverlapping(head.as_ptr(), start, head.len());

@@ -31,7 +31,7 @@ pub(crate) enum WriteError {
     WouldBlock,
     /// The connection has failed.
     Socket(io::Error),
-    /// This way can not send this time: an ordinary write continues the answer.
+    /// This way cannot send this time: an ordinary write continues the answer.
     Unable(io::Error),
     /// This way does not work at all.
     Broken(io::Error),

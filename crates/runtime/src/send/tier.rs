@@ -98,10 +98,11 @@ impl Means {
 /// are always possible.
 pub(crate) fn build(asked: SendTier, arena: &Arena, driver: Driver) -> (Means, Choice) {
     match asked {
-        SendTier::Copy => (Means::default(), Choice::new(Tier::Copy, "asked for")),
+        SendTier::Copy => (Means::default(), Choice::new(Tier::Copy, "as configured")),
         SendTier::Auto | SendTier::Splice => match PayloadPipe::new(arena) {
             Ok(pipe) => {
-                let reason = if asked == SendTier::Auto { "no copies" } else { "asked for" };
+                let reason =
+                    if asked == SendTier::Auto { "sends without a copy" } else { "as configured" };
                 (Means { pipe: Some(pipe), ..Means::default() }, Choice::new(Tier::Splice, reason))
             }
             Err(error) => {
@@ -149,7 +150,7 @@ mod tests {
         let arena = Arena::new().unwrap();
         let (means, choice) = build(SendTier::Copy, &arena, Driver::IoUring);
         assert!(means.ring.is_none() && means.pipe.is_none());
-        assert_eq!(choice, Choice::new(Tier::Copy, "asked for"));
+        assert_eq!(choice, Choice::new(Tier::Copy, "as configured"));
         assert!(matches!(means.way(1 << 30), Way::Copy));
     }
 
@@ -183,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_weakest_choice_of_the_workers_is_reported() {
-        let splice = Choice::new(Tier::Splice, "no copies");
+        let splice = Choice::new(Tier::Splice, "sends without a copy");
         let copy = Choice::new(Tier::Copy, "refused");
         assert_eq!(splice.clone().weaker(copy.clone()), copy);
         assert_eq!(copy.clone().weaker(splice.clone()), copy);

@@ -14,7 +14,7 @@
 {{- end }}
 {{- end }}
 
-{{/* What a workload and its Service select by. It can not change in the life of a release. */}}
+{{/* What a workload and its Service select by. It cannot change in the life of a release. */}}
 {{- define "heartbeat.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "heartbeat.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}

@@ -4,7 +4,7 @@ app.kubernetes.io/name: {{ printf "%s-load" (include "heartbeat.name" . | trunc 
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
-{{/* A Job can not be changed: one with other values has another name, and Helm deletes the old one. An upgrade that changes
+{{/* A Job cannot be changed: one with other values has another name, and Helm deletes the old one. An upgrade that changes
      nothing of the load keeps the Job, and so does not begin it anew. */}}
 {{- define "heartbeat.load.fullname" -}}
 {{- $spec := include "heartbeat.load.spec" (dict "root" . "name" "") }}

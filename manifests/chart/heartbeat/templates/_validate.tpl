@@ -1,4 +1,4 @@
-{{/* What the schema can not see because it takes more than one value: each of these the API server would refuse, some of
+{{/* What the schema cannot see because it takes more than one value: each of these the API server would refuse, some of
      them after half of the release is there. */}}
 {{- define "heartbeat.validate" -}}
 {{- include "heartbeat.validate.names" . }}
@@ -17,7 +17,7 @@
 {{- define "heartbeat.validate.names" -}}
 {{- $name := include "heartbeat.fullname" . }}
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) }}
-{{- fail (printf "%s can not be the name of a Service: it has to begin with a letter and have only letters, digits and dashes; set fullnameOverride" $name) }}
+{{- fail (printf "%s cannot be the name of a Service: it has to begin with a letter and have only letters, digits and dashes; set fullnameOverride" $name) }}
 {{- end }}
 {{- end }}
 

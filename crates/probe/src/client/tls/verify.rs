@@ -164,7 +164,7 @@ pub(super) struct SelfSigned;
 
 impl fmt::Display for SelfSigned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the certificate is self-signed; name it by --ca-file to trust it")
+        f.write_str("the certificate is self-signed; name it with --ca-file to trust it")
     }
 }
 

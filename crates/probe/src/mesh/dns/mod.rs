@@ -93,11 +93,11 @@ impl Found {
 impl fmt::Display for DnsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Name(name) => write!(f, "{name:?} can not be a DNS name"),
+            Self::Name(name) => write!(f, "{name:?} cannot be a DNS name"),
             Self::Silent => f.write_str("no DNS server answered in time"),
             Self::Refused(code) => write!(f, "the DNS server answered {code}"),
             Self::Malformed => f.write_str("the answer of the DNS server is malformed"),
-            Self::Io(error) => write!(f, "the DNS server can not be asked: {error}"),
+            Self::Io(error) => write!(f, "the DNS server cannot be asked: {error}"),
         }
     }
 }
