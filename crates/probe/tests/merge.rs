@@ -108,7 +108,7 @@ fn text_without_a_result_is_rejected_in_one_line_with_exit_code_2() {
     let other = folder.file("other.json", "{\"requests\": 1}");
     for (line, word) in [
         (&["merge", "/nowhere.json"][..], "/nowhere.json: "),
-        (&["merge", &other], "other.json: line 1 is no result"),
+        (&["merge", &other], "other.json: line 1 is not a result"),
         (&["merge", &open, &closed], "cannot be added"),
         (&["merge", &open, "--output", "/nowhere/x"], "/nowhere/x"),
         (&["merge", &open, "--fail-if", "p99"], "< or >"),

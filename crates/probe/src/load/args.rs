@@ -11,7 +11,7 @@ use super::schedule::Plan;
 use super::values::{connections, header, moment, rate, size, time, time_or_zero, url_prefix};
 use crate::client::{FixedAddress, TlsSettings};
 
-/// Sends requests at a rate, or as fast as they are answered, and shows how long they took
+/// Sends requests at a rate, or as fast as possible, and shows how long they took
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LoadArgs {
     /// What to ask for, in turns; with --files the servers, without a path

@@ -104,9 +104,9 @@ mod tests {
         }
         let line = serde_json::to_string(&report(None)).unwrap();
         let why = results_of(&format!("{line}\n{{\"requests\": 1}}\n")).unwrap_err();
-        assert!(why.starts_with("line 2 is no result") && why.contains("version"), "{why}");
+        assert!(why.starts_with("line 2 is not a result") && why.contains("version"), "{why}");
         let cut = &line[..line.len() - 5];
-        assert!(results_of(cut).unwrap_err().starts_with("line 1 is no result"));
+        assert!(results_of(cut).unwrap_err().starts_with("line 1 is not a result"));
     }
 
     #[test]

@@ -115,7 +115,7 @@ requests:
             ("a: 1\n---\nb: 2", "one YAML document, not 2"),
             ("a: [", ""),
             ("a: 1\na: 2", "duplicated key"),
-            ("a: .inf", "no number of JSON"),
+            ("a: .inf", "not a JSON number"),
             ("<<: 1", "must name a mapping"),
         ] {
             let error = value(text).unwrap_err();
