@@ -232,3 +232,28 @@ fn sigint_drains_as_sigterm_does() {
         assert_eq!(program.expect_exit(), Some(0));
     }
 }
+
+#[test]
+fn a_worker_that_hangs_does_not_hold_up_the_end() {
+    if binary::is_emulated() {
+        binary::not_tested("a worker that hangs: the emulator passes no ptrace(2) on");
+        return;
+    }
+    let short = ["--threads", "2", "--drain-timeout", "1s"];
+    let long = ["--threads", "2", "--drain-timeout", "10m"];
+    for driver in drivers() {
+        for (options, signals) in [(&short, 1), (&long, 2)] {
+            let mut program = start(driver, options);
+            program.process().stop_thread("worker-1");
+            program.signal(Signal::Terminate);
+            eventually("the drain begins", || program.said().contains("draining"));
+            for _ in 1..signals {
+                program.signal(Signal::Terminate);
+            }
+            assert_eq!(program.expect_exit(), Some(0), "{driver}, {signals} signals");
+            let said = program.said();
+            assert!(said.contains("a worker hangs in a system call"), "{said}");
+            assert_eq!(said.contains("second signal: ending at once"), signals == 2, "{said}");
+        }
+    }
+}

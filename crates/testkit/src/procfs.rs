@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::eventually;
-use crate::sandbox::{Resource, limit_of};
+use crate::sandbox::{Resource, limit_of, stop_thread};
 
 /// How many checks in a row must find the workers asleep.
 const ASLEEP_LOOKS: usize = 20;
@@ -17,6 +17,19 @@ impl Process {
     #[track_caller]
     pub fn limit(&self, resource: Resource, value: u64) {
         limit_of(self.0, resource, value);
+    }
+
+    /// Stops a thread of the process for good, as a system call does that hangs. The process must
+    /// be a child of this one.
+    #[track_caller]
+    pub fn stop_thread(self, name: &str) {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.0)).expect("a process");
+        let thread = tasks.filter_map(Result::ok).find(|task| {
+            let comm = fs::read_to_string(task.path().join("comm"));
+            comm.is_ok_and(|comm| comm.trim_end() == name)
+        });
+        let thread = thread.and_then(|task| task.file_name().to_str()?.parse().ok());
+        stop_thread(thread.unwrap_or_else(|| panic!("no thread {name}")));
     }
 
     /// A value of /proc/PID/status in KiB, such as `VmRSS`.

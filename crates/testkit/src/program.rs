@@ -55,7 +55,7 @@ impl Program {
     #[track_caller]
     #[must_use]
     pub fn admin_address(&self) -> SocketAddr {
-        let (_, address) = self.told("address").split_once(", admin ").expect("an admin port");
+        let (_, address) = self.reported("address").split_once(", admin ").expect("an admin port");
         address.parse().expect("an address")
     }
 
@@ -68,7 +68,7 @@ impl Program {
     /// The line of the banner about `subject`, without the subject.
     #[track_caller]
     #[must_use]
-    pub fn told(&self, subject: &str) -> &str {
+    pub fn reported(&self, subject: &str) -> &str {
         let mut lines = self.banner.lines();
         let line = lines.find_map(|line| line.strip_prefix("  ")?.strip_prefix(subject));
         line.unwrap_or_else(|| panic!("{subject} in {}", self.banner)).trim_start()

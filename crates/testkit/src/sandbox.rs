@@ -47,6 +47,34 @@ pub fn send_signal(process: u32, signal: Signal) {
     result.unwrap_or_else(|error| panic!("{signal:?} to process {process}: {error}"));
 }
 
+/// Stops one thread of a child process for good, as a system call does that hangs (ptrace(2)).
+/// Returns once it has stopped. Whatever ends the process ends the thread.
+#[track_caller]
+pub(crate) fn stop_thread(thread: u32) {
+    let thread = libc::pid_t::try_from(thread).expect("a thread id");
+    let (report, reported) = std::sync::mpsc::channel();
+    // The kernel ties the thread to the one that stops it, which waits for its end.
+    std::thread::spawn(move || {
+        let ask = |request: libc::c_long| {
+            // SAFETY: PTRACE_SEIZE and PTRACE_INTERRUPT take no memory.
+            let result =
+                unsafe { libc::syscall(libc::SYS_ptrace, request, thread, 0_usize, 0_usize) };
+            if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        };
+        let wait = || {
+            // SAFETY: a null status is allowed.
+            check(unsafe { libc::waitpid(thread, std::ptr::null_mut(), libc::__WALL) })
+        };
+        let stopped = ask(libc::c_long::from(libc::PTRACE_SEIZE))
+            .and_then(|()| ask(libc::c_long::from(libc::PTRACE_INTERRUPT)));
+        // The receiver may have given up.
+        let _ = report.send(stopped.and_then(|()| wait()));
+        // The second wait ends with the thread.
+        let _ = wait();
+    });
+    reported.recv().expect("a result").expect("a child that may be traced");
+}
+
 /// Sets a soft resource limit of a running process (prlimit(2)).
 #[track_caller]
 pub(crate) fn limit_of(process: u32, resource: Resource, value: u64) {
