@@ -2,6 +2,8 @@
 //! are those that the protocol alone would send, and no request after a close is answered.
 
 use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
 
 use heartbeat_protocol::{Content, PATTERN};
 
@@ -49,21 +51,43 @@ fn play(address: SocketAddr, case: &Case) {
         bytes.extend_from_slice(NEXT);
     }
     let expected = what_is_sent(&transcript_of(Reading::Received, [&bytes[..]]));
-    let found = without_what_varies(&exchange(address, &bytes));
-    assert!(
-        found == expected,
-        "{} ({}):\n{}\nexpected\n{}",
-        case.name,
-        case.section,
-        String::from_utf8_lossy(&found),
-        String::from_utf8_lossy(&expected)
-    );
+    for begins_in in [BeginsIn::Lane, BeginsIn::Session] {
+        let found = without_what_varies(&exchange(address, &bytes, begins_in));
+        assert!(
+            found == expected,
+            "{} ({}, begins in the {begins_in:?}):\n{}\nexpected\n{}",
+            case.name,
+            case.section,
+            String::from_utf8_lossy(&found),
+            String::from_utf8_lossy(&expected)
+        );
+    }
 }
 
+/// Which part of the runtime reads the first request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BeginsIn {
+    /// The lane, if the request is one for it: the bytes arrive together.
+    Lane,
+    /// A session: the lane keeps no part of a head, so one that arrives alone moves the connection.
+    Session,
+}
+
+/// Long enough for a byte to arrive alone.
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// Sends everything, half-closes, and reads to the end.
-fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+fn exchange(address: SocketAddr, bytes: &[u8], begins_in: BeginsIn) -> Vec<u8> {
     let mut client = Client::connect(address);
-    client.send(bytes);
+    let (first, rest) = match begins_in {
+        BeginsIn::Lane => (&[][..], bytes),
+        BeginsIn::Session => bytes.split_at(bytes.len().min(1)),
+    };
+    if !first.is_empty() {
+        client.send(first);
+        thread::sleep(PAUSE);
+    }
+    client.send(rest);
     client.end_sending();
     client.read_to_end()
 }
