@@ -51,3 +51,31 @@ impl End {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_end_has_its_own_name() {
+        let named = [
+            (End::Peer, "peer"),
+            (End::Aborted, "aborted"),
+            (End::Rejected, "rejected"),
+            (End::BodyUnread, "body_unread"),
+            (End::TimedOut(Wait::Idle), "idle_timeout"),
+            (End::TimedOut(Wait::Head), "header_timeout"),
+            (End::TimedOut(Wait::Receive), "stall_timeout"),
+            (End::TimedOut(Wait::Send), "stall_timeout"),
+            (End::TimedOut(Wait::Linger), "stall_timeout"),
+            (End::Drained, "drained"),
+            (End::TurnedDown, "turned_down"),
+        ];
+        for (end, name) in named {
+            assert_eq!(End::REASONS[end.reason_index()], name, "{end:?}");
+        }
+        for reason in End::REASONS {
+            assert!(named.iter().any(|(_, name)| *name == reason), "{reason}");
+        }
+    }
+}
