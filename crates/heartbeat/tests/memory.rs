@@ -11,8 +11,9 @@ use heartbeat_testkit::{Client, PATIENCE, Program, comes_true_within, eventually
 /// Resident memory of an idle program in KiB. This is the debug profile: release takes less.
 const IDLE_KIB_MAX: u64 = 6 * 1024;
 
-/// What an idle connection may add, in bytes. The goal for a release is 2 KiB at ten thousand.
-const CONNECTION_BYTES_MAX: u64 = 2560;
+/// What an idle connection may add, in bytes. Measured for a release are 661 on io_uring and 227 on
+/// epoll.
+const CONNECTION_BYTES_MAX: u64 = 1024;
 
 /// What may be added independently of the number of connections: spare buffers, tables that double.
 const SPARE_KIB_MAX: u64 = 1024;
@@ -50,23 +51,23 @@ fn an_idle_connection_costs_little_over_an_idle_program() {
         let program = start(driver, &["--threads", "1"]);
         assert!(program.get("/heartbeat/1048576").is_payload(1 << 20));
         let idle_kib = program.status_kib("VmRSS");
-        let mut told = format!("--io {driver}: idle {idle_kib} KiB");
-        assert!(idle_kib <= IDLE_KIB_MAX, "{told}");
+        let mut figures = format!("--io {driver}: idle {idle_kib} KiB");
+        assert!(idle_kib <= IDLE_KIB_MAX, "{figures}");
         let mut peers = Vec::new();
         for count in [1000, 10_000] {
             if count as u64 > room {
-                told += &format!("; {count}: no descriptors for them here");
+                figures += &format!("; {count}: no descriptors for them here");
                 continue;
             }
             fill(&program, &mut peers, count);
             let more_kib = program.status_kib("VmRSS").saturating_sub(idle_kib);
             let each = more_kib * 1024 / count as u64;
-            told += &format!("; {count} connections {more_kib} KiB more, {each} bytes each");
+            figures += &format!("; {count} connections {more_kib} KiB more, {each} bytes each");
             let allowed_kib = SPARE_KIB_MAX + CONNECTION_BYTES_MAX * count as u64 / 1024;
-            assert!(more_kib <= allowed_kib, "{told}");
+            assert!(more_kib <= allowed_kib, "{figures}");
             assert!(program.get("/heartbeat/65536").is_payload(65536));
         }
-        let _ = std::io::stdout().write_all(format!("{told}\n").as_bytes());
+        let _ = std::io::stdout().write_all(format!("{figures}\n").as_bytes());
         peers.clear();
         eventually("they are gone", || program.metric("heartbeat_connections") < 2.0);
     }
@@ -105,8 +106,9 @@ fn memory_of_a_spike_is_given_back_when_it_is_over() {
             after_kib = program.status_kib("VmRSS");
             after_kib <= AFTER_SPIKE_KIB_MAX
         });
-        let told = format!("--io {driver}: {heads} heads {spike_kib} KiB, then {after_kib} KiB\n");
-        let _ = std::io::stdout().write_all(told.as_bytes());
-        assert!(is_small, "{told}");
+        let figures =
+            format!("--io {driver}: {heads} heads {spike_kib} KiB, then {after_kib} KiB\n");
+        let _ = std::io::stdout().write_all(figures.as_bytes());
+        assert!(is_small, "{figures}");
     }
 }
