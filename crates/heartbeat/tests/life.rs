@@ -31,12 +31,12 @@ fn the_banner_reports_the_configuration_and_why_it_has_its_driver_and_send_tier(
     ]));
     let first = server.banner().lines().next().unwrap();
     assert!(first.starts_with(concat!("heartbeat ", env!("CARGO_PKG_VERSION"), " (")), "{first}");
-    assert_eq!(server.told("address"), server.address().to_string());
-    assert_eq!(server.told("uri"), "/x/{n}, 2 to 4096 bytes");
-    assert_eq!(server.told("log"), "tsv");
-    assert_eq!(server.told("threads"), "2, at most 9 connections");
-    assert_eq!(server.told("driver"), "epoll (as configured)");
-    let send = server.told("send");
+    assert_eq!(server.reported("address"), server.address().to_string());
+    assert_eq!(server.reported("uri"), "/x/{n}, 2 to 4096 bytes");
+    assert_eq!(server.reported("log"), "tsv");
+    assert_eq!(server.reported("threads"), "2, at most 9 connections");
+    assert_eq!(server.reported("driver"), "epoll (as configured)");
+    let send = server.reported("send");
     assert_eq!(send, "splice (sends without a copy)");
     assert_eq!(server.banner().lines().count(), 7, "{}", server.banner());
 
@@ -56,13 +56,13 @@ fn kernels_since_linux_6_15_send_from_registered_buffers_if_asked() {
     let mut numbers = release.split(|digit: char| !digit.is_ascii_digit()).map(str::parse::<u32>);
     let version = (numbers.next().unwrap().unwrap(), numbers.next().unwrap().unwrap());
     let server = Program::start(serving(&["--send", "registered"]));
-    if version >= (6, 15) && server.told("driver").starts_with("io_uring") {
-        assert!(server.told("send").starts_with("registered ("), "{}", server.banner());
+    if version >= (6, 15) && server.reported("driver").starts_with("io_uring") {
+        assert!(server.reported("send").starts_with("registered ("), "{}", server.banner());
         let zerocopy = Program::start(serving(&["--send", "zerocopy"]));
-        assert!(zerocopy.told("send").starts_with("zerocopy ("), "{}", zerocopy.banner());
+        assert!(zerocopy.reported("send").starts_with("zerocopy ("), "{}", zerocopy.banner());
     }
     let copy = Program::start(serving(&["--send", "copy"]));
-    assert_eq!(copy.told("send"), "copy (as configured)");
+    assert_eq!(copy.reported("send"), "copy (as configured)");
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn port_0_is_a_free_port_on_every_address() {
     command.env("HEARTBEAT_PORT", "tcp://10.0.0.1:80").env("HB_MAX", "2K").env("HB_URI", "/y");
     let server = Program::start(command);
     assert!(server.address().ip().is_unspecified() && server.address().port() > 0);
-    assert_eq!(server.told("uri"), "/y/{n}, 1 to 2048 bytes");
+    assert_eq!(server.reported("uri"), "/y/{n}, 1 to 2048 bytes");
     let mut client = Client::connect((Ipv4Addr::LOCALHOST, server.address().port()).into());
     assert_eq!(client.get("/y/17").status, 200);
 }

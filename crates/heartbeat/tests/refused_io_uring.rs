@@ -50,9 +50,9 @@ fn assert_on_epoll(server: &Program, call: &str, error: &str, cause: &str) {
     let start = format!("heartbeat: warning: io_uring is not used: {call} refused: {error}");
     assert!(warnings[0].starts_with(&start), "{}\nis not\n{start}", warnings[0]);
     assert!(warnings[0].contains(cause), "{cause} in {}", warnings[0]);
-    assert!(server.told("driver").starts_with("epoll ("), "{}", server.banner());
+    assert!(server.reported("driver").starts_with("epoll ("), "{}", server.banner());
     // epoll has the tier splice as well, but no registered buffers, even if they were asked for.
-    let send = server.told("send").split(' ').next().unwrap_or_default().to_owned();
+    let send = server.reported("send").split(' ').next().unwrap_or_default().to_owned();
     assert!(["splice", "copy"].contains(&send.as_str()), "{}", server.banner());
     let json = version_json(server);
     assert!(json.contains(&format!("\"driver\":\"epoll\",\"send\":\"{send}\"")), "{json}");
@@ -73,7 +73,7 @@ fn assert_ends_cleanly(mut server: Program) {
 
 /// Whether this machine has io_uring if the test does not refuse it.
 fn has_uring() -> bool {
-    let has = Program::start(serving(&[])).told("driver").starts_with("io_uring");
+    let has = Program::start(serving(&[])).reported("driver").starts_with("io_uring");
     if !has {
         not_tested("io_uring, which this machine refuses");
     }
@@ -112,7 +112,7 @@ fn io_epoll_never_calls_io_uring_setup_and_warns_of_nothing() {
         let command = serving(&["--io", "epoll"]).refuse(libc::SYS_io_uring_setup, errno);
         let server = Program::start(command);
         assert!(server.warnings().is_empty(), "{}", server.banner());
-        assert_eq!(server.told("driver"), "epoll (as configured)");
+        assert_eq!(server.reported("driver"), "epoll (as configured)");
         assert_serves(&server);
         assert_ends_cleanly(server);
     }
@@ -147,8 +147,8 @@ fn a_refused_registration_means_io_uring_without_registered_buffers() {
         {
             let command = serving(&arguments).refuse(libc::SYS_io_uring_register, errno);
             let server = Program::start(command);
-            assert!(server.told("driver").starts_with("io_uring ("), "{}", server.banner());
-            let send = server.told("send");
+            assert!(server.reported("driver").starts_with("io_uring ("), "{}", server.banner());
+            let send = server.reported("send");
             assert!(send.starts_with("copy (") && send.contains("io_uring_register"), "{send}");
             let json = version_json(&server);
             assert!(json.contains("\"driver\":\"io_uring\",\"send\":\"copy\""), "{json}");
@@ -194,12 +194,12 @@ fn too_little_locked_memory_means_copies_and_nothing_worse() {
     }
     let copy = Copy::new("memlock");
     let arguments = ["--threads", "2", "--send", "registered"];
-    let best = Program::start(serving(&arguments)).told("send").to_owned();
+    let best = Program::start(serving(&arguments)).reported("send").to_owned();
     for limit_kib in (0..=512).step_by(64) {
         let command = copy.of(&serving(&arguments));
         let command = command.limit(libc::RLIMIT_MEMLOCK, limit_kib << 10).unprivileged();
         let server = Program::start(command);
-        let (driver, send) = (server.told("driver"), server.told("send"));
+        let (driver, send) = (server.reported("driver"), server.reported("send"));
         if driver.starts_with("epoll") {
             assert_on_epoll(&server, "io_uring_setup", NO_MEMORY, "RLIMIT_MEMLOCK");
         } else if send != best {
@@ -219,7 +219,7 @@ fn a_send_tier_that_is_not_available_is_no_reason_to_fail() {
     for send in ["registered", "zerocopy"] {
         let command = copy.of(&serving(&["--send", send]));
         let server = Program::start(command.limit(libc::RLIMIT_MEMLOCK, 0).unprivileged());
-        assert!(server.told("send").starts_with("copy ("), "{}", server.banner());
+        assert!(server.reported("send").starts_with("copy ("), "{}", server.banner());
         assert!(version_json(&server).contains("\"send\":\"copy\""));
         assert_serves(&server);
         assert_ends_cleanly(server);
@@ -232,8 +232,8 @@ fn a_user_without_privileges_has_registered_buffers_within_the_usual_limit() {
     let usual = Program::start(serving(&[]));
     let command = copy.of(&serving(&[]));
     let server = Program::start(command.limit(libc::RLIMIT_MEMLOCK, 8 << 20).unprivileged());
-    assert_eq!(server.told("driver"), usual.told("driver"));
-    assert_eq!(server.told("send"), usual.told("send"));
+    assert_eq!(server.reported("driver"), usual.reported("driver"));
+    assert_eq!(server.reported("send"), usual.reported("send"));
     assert_serves(&server);
 }
 
@@ -243,7 +243,7 @@ fn the_usual_limit_has_room_for_64_event_loops() {
     let usual = Program::start(serving(&[]));
     let command = copy.of(&serving(&["--threads", "64"]));
     let server = Program::start(command.limit(libc::RLIMIT_MEMLOCK, 8 << 20).unprivileged());
-    assert_eq!(server.told("driver"), usual.told("driver"), "{}", server.banner());
+    assert_eq!(server.reported("driver"), usual.reported("driver"), "{}", server.banner());
     assert_serves(&server);
 }
 

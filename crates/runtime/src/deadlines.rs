@@ -39,7 +39,7 @@ pub(crate) enum Wait {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Watched {
     socket: RawFd,
     wait: Wait,
     expired: bool,
@@ -67,7 +67,7 @@ const NEVER: u64 = u64::MAX;
 /// The deadlines of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
-    entries: RefCell<Vec<Option<Entry>>>,
+    entries: RefCell<Vec<Option<Watched>>>,
     free: RefCell<Vec<WatchId>>,
     watched: Cell<usize>,
     /// The entry that is sampled next.
@@ -81,7 +81,7 @@ pub(crate) type WatchId = u32;
 impl Deadlines {
     /// Adds a socket, which stays open until [`Deadlines::remove`].
     pub(crate) fn add(&self, socket: RawFd) -> WatchId {
-        let entry = Some(Entry {
+        let entry = Some(Watched {
             socket,
             wait: Wait::Idle,
             expired: false,
@@ -175,7 +175,7 @@ impl Deadlines {
         self.with_entry(id, |entry| entry.expired.then_some(entry.wait))
     }
 
-    fn with_entry<R>(&self, id: WatchId, with: impl FnOnce(&mut Entry) -> R) -> R {
+    fn with_entry<R>(&self, id: WatchId, with: impl FnOnce(&mut Watched) -> R) -> R {
         let mut entries = self.entries.borrow_mut();
         with(entries[id as usize].as_mut().expect("a watch keeps its entry"))
     }
@@ -246,7 +246,7 @@ impl Deadlines {
     }
 }
 
-impl Entry {
+impl Watched {
     /// A full socket accepts bytes again only once a third of its buffer is free, which may be
     /// megabytes. A peer that acknowledges some of them before that is slow, but has not stalled.
     fn note_progress(&mut self, now_ms: u64) {

@@ -70,18 +70,18 @@ pub(crate) fn limits(
     let reserved = DESCRIPTORS_RESERVED + DESCRIPTORS_PER_WORKER * threads as u64;
     // A server needs descriptors for one connection, for one above the limit, which is answered
     // with 503, and for one of the admin port, if there is such a port.
-    let doors = if config.admin.is_some() { 2 } else { 1 };
-    let needed = reserved + 1 + doors as u64;
+    let ports = if config.admin.is_some() { 2 } else { 1 };
+    let needed = reserved + 1 + ports as u64;
     if descriptors < needed {
         return Err(StartError::Descriptors { limit: descriptors, needed, threads });
     }
-    let room = usize::try_from(descriptors - reserved).unwrap_or(usize::MAX);
-    let above_limit_max = (room / ABOVE_LIMIT_SHARE).clamp(1, ABOVE_LIMIT_MAX);
+    let left = usize::try_from(descriptors - reserved).unwrap_or(usize::MAX);
+    let above_limit_max = (left / ABOVE_LIMIT_SHARE).clamp(1, ABOVE_LIMIT_MAX);
     let affordable = memory_bytes
         .map_or(u64::MAX, |bytes| (bytes / CONNECTIONS_SHARE / CONNECTION_BYTES).max(1));
     let affordable = usize::try_from(affordable).unwrap_or(usize::MAX);
-    let room = (room - above_limit_max * doors).min(affordable);
-    let connections_max = config.max_connections.map_or(room, |asked| asked.min(room));
+    let left = (left - above_limit_max * ports).min(affordable);
+    let connections_max = config.max_connections.map_or(left, |asked| asked.min(left));
     Ok(Limits { descriptors, connections_max, above_limit_max })
 }
 

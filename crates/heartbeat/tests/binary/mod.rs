@@ -47,7 +47,7 @@ pub(crate) fn start_with(driver: &str, options: &[&str], stdout: Stdio) -> Progr
 pub(crate) fn drivers() -> &'static [&'static str] {
     static HAS_URING: OnceLock<bool> = OnceLock::new();
     let has_uring = HAS_URING.get_or_init(|| {
-        let has = start("auto", &[]).told("driver").starts_with("io_uring");
+        let has = start("auto", &[]).reported("driver").starts_with("io_uring");
         if !has {
             not_tested("io_uring, which this machine refuses");
         }

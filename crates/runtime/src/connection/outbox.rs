@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::observe::access_log::{AccessLog, Entry, Tcp};
+use crate::observe::access_log::{AccessLog, Record, Tcp};
 use crate::observe::exchange::Exchange;
 use crate::observe::metrics::Counters;
 use crate::observe::name::Name;
@@ -90,7 +90,7 @@ impl Outbox {
                 let (verb, rest) = names.split_at(exchange.name.verb);
                 let (path, rest) = rest.split_at(exchange.name.path);
                 names = rest;
-                log.write(&Entry { exchange, duration, verb, path, tcp });
+                log.write(&Record { exchange, duration, verb, path, tcp });
             }
         }
     }

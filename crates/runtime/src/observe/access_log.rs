@@ -10,7 +10,7 @@ use heartbeat_protocol::{push_decimal, rfc3339_seconds};
 
 use crate::config::LogFormat;
 use crate::observe::exchange::Exchange;
-use crate::observe::log_sink::{LogSink, Outcome};
+use crate::observe::log_sink::{LogSink, Taken};
 
 /// Bytes of waiting lines that a worker keeps; further lines are dropped.
 const WAITING_BYTES_MAX: usize = 256 * 1024;
@@ -20,7 +20,7 @@ const FLUSH_BYTES: usize = 32 * 1024;
 
 /// One answered request, as a line shows it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry<'a> {
+pub(crate) struct Record<'a> {
     pub(crate) exchange: &'a Exchange,
     pub(crate) duration: Duration,
     /// Method and path as they were sent, escaped by `name`.
@@ -72,13 +72,13 @@ impl AccessLog {
     }
 
     /// Adds a line.
-    pub(crate) fn write(&self, entry: &Entry<'_>) {
+    pub(crate) fn write(&self, record: &Record<'_>) {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() >= WAITING_BYTES_MAX {
             self.note_dropped(1);
             return;
         }
-        self.with_stamp(|stamp| write_entry(self.format, stamp, entry, &mut waiting));
+        self.with_stamp(|stamp| write_record(self.format, stamp, record, &mut waiting));
         let is_due = waiting.len() >= FLUSH_BYTES;
         drop(waiting);
         if is_due && self.dropped.get() == 0 {
@@ -94,9 +94,9 @@ impl AccessLog {
             return true;
         }
         match self.sink.write(&mut waiting) {
-            Outcome::Taken => {}
-            Outcome::Stalled => return false,
-            Outcome::Lost(lines) => {
+            Taken::Whole => {}
+            Taken::Stalled => return false,
+            Taken::Lost(lines) => {
                 self.note_dropped(lines);
                 return false;
             }
@@ -147,8 +147,8 @@ impl AccessLog {
     }
 }
 
-fn write_entry(format: LogFormat, stamp: &str, entry: &Entry<'_>, out: &mut Vec<u8>) {
-    let Entry { exchange, duration, verb, path, tcp } = entry;
+fn write_record(format: LogFormat, stamp: &str, record: &Record<'_>, out: &mut Vec<u8>) {
+    let Record { exchange, duration, verb, path, tcp } = record;
     let mut line = Line::begin(format, stamp, out);
     line.number("status", exchange.status.code().into());
     line.number("bytesOut", exchange.bytes_out);
@@ -265,8 +265,8 @@ mod tests {
         };
         let mut out = Vec::new();
         let duration = Duration::from_micros(12);
-        let entry = Entry { exchange: &exchange, duration, verb, path: &escaped, tcp };
-        write_entry(format, "2026-11-22T10:00:00.000001Z", &entry, &mut out);
+        let record = Record { exchange: &exchange, duration, verb, path: &escaped, tcp };
+        write_record(format, "2026-11-22T10:00:00.000001Z", &record, &mut out);
         String::from_utf8(out).unwrap()
     }
 

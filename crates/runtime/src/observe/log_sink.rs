@@ -42,9 +42,9 @@ struct Counts {
 
 /// The result of [`LogSink::write`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum Taken {
     /// All lines were taken.
-    Taken,
+    Whole,
     /// Some lines were not taken. They still wait.
     Stalled,
     /// This many earlier lines could not be written and are gone.
@@ -68,10 +68,10 @@ impl LogSink {
     }
 
     /// Takes from the front of `lines`, which are whole, as many as there is room for.
-    pub(crate) fn write(&self, lines: &mut Vec<u8>) -> Outcome {
+    pub(crate) fn write(&self, lines: &mut Vec<u8>) -> Taken {
         match self.counts.lost_lines.swap(0, Ordering::Relaxed) {
             0 => {}
-            lost => return Outcome::Lost(lost),
+            lost => return Taken::Lost(lost),
         }
         let waiting_bytes = self.counts.waiting_bytes.load(Ordering::Relaxed);
         let taken = whole_lines(lines, WAITING_BYTES_MAX.saturating_sub(waiting_bytes));
@@ -80,7 +80,7 @@ impl LogSink {
             // The thread receives as long as there is a sender.
             let _ = self.batches.send(lines.drain(..taken).collect());
         }
-        if lines.is_empty() { Outcome::Taken } else { Outcome::Stalled }
+        if lines.is_empty() { Taken::Whole } else { Taken::Stalled }
     }
 
     /// Whether everything that was taken has been written, or has been lost and counted.
@@ -163,7 +163,7 @@ mod tests {
     fn fill(sink: &LogSink, waiting: &mut Vec<u8>) {
         let mut before = usize::MAX;
         eventually("the output is full", || {
-            let is_full = sink.write(waiting) == Outcome::Stalled && waiting.len() == before;
+            let is_full = sink.write(waiting) == Taken::Stalled && waiting.len() == before;
             before = waiting.len();
             is_full && sink.counts.waiting_bytes.load(Ordering::Relaxed) > WAITING_BYTES_MAX / 2
         });
@@ -202,7 +202,7 @@ mod tests {
     fn lose(sink: &LogSink, waiting: &mut Vec<u8>, expected: u64) {
         let mut lost = 0;
         eventually("lines are lost", || {
-            if let Outcome::Lost(count) = sink.write(waiting) {
+            if let Taken::Lost(count) = sink.write(waiting) {
                 lost += count;
             }
             lost >= expected
@@ -224,7 +224,7 @@ mod tests {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let sink = LogSink::new(full.as_fd()).unwrap();
         lose(&sink, &mut lines(3), 3);
-        assert_eq!(sink.write(&mut lines(1)), Outcome::Taken);
+        assert_eq!(sink.write(&mut lines(1)), Taken::Whole);
         lose(&sink, &mut Vec::new(), 1);
     }
 
@@ -234,7 +234,7 @@ mod tests {
         let sink = LogSink::new(writer.as_fd()).unwrap();
         drop(writer);
         let mut waiting = lines(1000);
-        eventually("the lines are taken", || sink.write(&mut waiting) == Outcome::Taken);
+        eventually("the lines are taken", || sink.write(&mut waiting) == Taken::Whole);
         drop(sink);
         let mut text = Vec::new();
         reader.read_to_end(&mut text).unwrap();

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, sockopt};
 use rustix::pipe::SpliceFlags;
 use rustix::process::CpuSet;
@@ -175,9 +176,9 @@ impl Epoll {
     pub(crate) fn wait(&mut self, ready: &mut Vec<Ready>) -> io::Result<()> {
         const ENDED: c_int = libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR;
         ready.clear();
-        let (set, room) = (self.set.as_raw_fd(), self.events.capacity() as c_int);
-        // SAFETY: the kernel writes `room` events at most, which is the capacity of the buffer.
-        let count = match check(unsafe { libc::epoll_wait(set, self.events.as_mut_ptr(), room, 0) })
+        let (set, most) = (self.set.as_raw_fd(), self.events.capacity() as c_int);
+        // SAFETY: the kernel writes `most` events at most, which is the capacity of the buffer.
+        let count = match check(unsafe { libc::epoll_wait(set, self.events.as_mut_ptr(), most, 0) })
         {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,
@@ -306,17 +307,21 @@ pub(crate) fn page_bytes() -> u64 {
 
 /// Waits until `descriptor` accepts a write or has an error to report (poll(2)).
 pub(crate) fn wait_writable(descriptor: RawFd) -> io::Result<()> {
-    let mut poll = libc::pollfd { fd: descriptor, events: libc::POLLOUT, revents: 0 };
-    // SAFETY: the pollfd is live for the call, and its number is passed with it.
-    check(unsafe { libc::poll(&raw mut poll, 1, -1) }).map(|_| ())
+    lend(descriptor, |descriptor| {
+        let mut poll = [PollFd::from_borrowed_fd(descriptor, PollFlags::OUT)];
+        rustix::event::poll(&mut poll, -1).map(|_| ())
+    })
 }
 
 /// Whether a connection is over in both directions, by a reset for example (poll(2)).
 pub(crate) fn has_hung_up(socket: RawFd) -> bool {
-    let mut poll = libc::pollfd { fd: socket, events: 0, revents: 0 };
-    // SAFETY: the pollfd is live for the call, and its number is passed with it.
-    let polled = unsafe { libc::poll(&raw mut poll, 1, 0) };
-    polled > 0 && poll.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0
+    let over = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+    let polled = lend(socket, |socket| {
+        let mut poll = [PollFd::from_borrowed_fd(socket, PollFlags::empty())];
+        rustix::event::poll(&mut poll, 0).map(|_| poll[0].revents().intersects(over))
+    });
+    // A socket that has been closed already is over as well.
+    polled.unwrap_or(true)
 }
 
 /// Makes signals do nothing to this process (signal(2)).
