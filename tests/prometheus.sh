@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# A real Prometheus scrapes a real server, and has what a dashboard asks for.
+# A real Prometheus scrapes a real server and a real prober, and has what a dashboard asks for. It
+# collects native histograms, which the prober sends by protobuf.
 #
-#   tests/prometheus.sh [HEARTBEAT]
+#   tests/prometheus.sh [HEARTBEAT [HEARTBEAT_PROBE]]
 #
-# HEARTBEAT is target/release/heartbeat where it is not given. Needs prometheus and promtool
-# (apt-get install --no-install-recommends prometheus) and curl. Everything is on the loopback and
-# ends by itself within two minutes.
+# Without arguments the programs are those in target/release. Needs prometheus (2.40 or newer) and
+# promtool (apt-get install --no-install-recommends prometheus), and curl. Everything is on the
+# loopback and ends by itself within two minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 heartbeat=${1:-target/release/heartbeat}
+heartbeat_probe=${2:-target/release/heartbeat-probe}
 directory=$(mktemp -d)
 children=()
 
@@ -57,17 +59,35 @@ promtool check metrics <"$directory/metrics" >"$directory/promtool.log" 2>&1 ||
     fail "promtool refuses the metrics"
 [ ! -s "$directory/promtool.log" ] || fail "promtool has something to say"
 
+# Ports below those that are given to clients.
+some_port() { echo $((20000 + RANDOM % 10000)); }
+
+echo '{"requests": [{"path": "/heartbeat/17", "validation": {"length": 17}}]}' >"$directory/test.json"
+start_prober() {
+    prober=127.0.0.1:$(some_port)
+    timeout 120 "$heartbeat_probe" --server "http://$server" --files "$directory/test.json" \
+        --run-loop --sleep 100 --port "${prober##*:}" >"$directory/probe.log" 2>&1 &
+    children+=($!)
+    is_probing() {
+        kill -0 "${children[-1]}" 2>/dev/null || return 0
+        curl -sf -o "$directory/answer" "http://$prober/readyz"
+    }
+    eventually is_probing && kill -0 "${children[-1]}" 2>/dev/null
+}
+start_prober || start_prober || start_prober || fail "the prober does not start"
+
 cat >"$directory/prometheus.yml" <<YAML
 global: { scrape_interval: 1s, scrape_timeout: 1s }
 scrape_configs:
   - job_name: heartbeat
     static_configs: [{ targets: ["$server"] }]
+  - job_name: prober
+    static_configs: [{ targets: ["$prober"] }]
 YAML
 
 start_prometheus() {
-    # Below the ports that are given to clients.
-    prometheus=127.0.0.1:$((20000 + RANDOM % 10000))
-    timeout 120 prometheus --config.file="$directory/prometheus.yml" \
+    prometheus=127.0.0.1:$(some_port)
+    timeout 120 prometheus --enable-feature=native-histograms --config.file="$directory/prometheus.yml" \
         --storage.tsdb.path="$directory/data" --web.listen-address="$prometheus" \
         >"$directory/prometheus.log" 2>&1 &
     children+=($!)
@@ -87,7 +107,7 @@ has() {
 
 for query in \
     'up{job="heartbeat"} == 1' \
-    'heartbeat_http_requests_total{route="heartbeat",code="200"} == 4' \
+    'heartbeat_http_requests_total{route="heartbeat",code="200"} > 4' \
     'sum(heartbeat_http_requests_total{code="400"}) == 1' \
     'rate(heartbeat_http_requests_total{route="metrics"}[10s]) > 0' \
     'histogram_quantile(0.99, heartbeat_http_request_duration_seconds_bucket{size="1m"}) > 0' \
@@ -95,7 +115,10 @@ for query in \
     'heartbeat_threads == 2' \
     'process_resident_memory_bytes > 0' \
     'time() - process_start_time_seconds < 120' \
-    'scrape_samples_scraped <= 90'; do
+    'scrape_samples_scraped{job="heartbeat"} <= 90' \
+    'up{job="prober"} == 1' \
+    'histogram_count(heartbeat_probe_request_duration_seconds) > 10' \
+    'histogram_quantile(0.99, rate(heartbeat_probe_request_duration_seconds[10s])) > 0'; do
     eventually has "$query" || fail "Prometheus has no answer to: $query"
     echo "ok: $query"
 done
