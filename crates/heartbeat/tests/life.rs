@@ -6,12 +6,15 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
-use binary::{not_tested, program, serving};
+use binary::{drivers, not_tested, program, serving};
 use heartbeat_testkit::{
     Client, Program, Sandbox, Signal, eventually, failing, is_root, send_signal,
 };
 
 const DRIVERS: [&str; 2] = ["auto", "epoll"];
+
+/// More connections than the limits of the process allow.
+const ASKED_CONNECTIONS: &str = "100000";
 
 #[test]
 fn the_banner_reports_the_configuration_and_why_it_has_its_driver_and_send_tier() {
@@ -165,6 +168,32 @@ fn running_out_of_descriptors_ends_no_connection_and_lets_the_workers_sleep() {
         assert_eq!(server.connect().get("/heartbeat/17").status, 200);
         server.signal(Signal::Terminate);
         assert_eq!(server.expect_exit(), Some(0), "{}", server.said());
+    }
+}
+
+#[test]
+fn a_maximum_that_the_limits_do_not_allow_is_lowered_with_one_warning() {
+    for driver in drivers() {
+        let command =
+            serving(&["--io", driver, "--threads", "1", "--max-connections", ASKED_CONNECTIONS]);
+        let server = Program::start(command.limit(libc::RLIMIT_NOFILE, 256));
+        let told = server.told("threads").strip_prefix("1, at most ");
+        let max = told.and_then(|told| told.strip_suffix(" connections")).expect("a maximum");
+        let lowered = format!(
+            "heartbeat: warning: --max-connections {ASKED_CONNECTIONS} is lowered to {max}, which \
+             is what the limits of this process allow (ulimit -n, memory limit)"
+        );
+        assert_eq!(server.warnings(), [lowered]);
+        let max = max.parse().expect("a number");
+        assert!((1..256).contains(&max), "{max}");
+        let mut served: Vec<_> = (0..max).map(|_| server.connect()).collect();
+        for client in &mut served {
+            assert!(client.get("/heartbeat/1024").is_payload(1024));
+        }
+        assert_eq!(server.connect().answer().status, 503);
+        for client in &mut served {
+            assert!(client.get("/heartbeat/1024").is_payload(1024));
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use heartbeat_protocol::Site;
 use heartbeat_runtime::Config;
+use heartbeat_testkit::limit_own;
 use support::{
     Client, Deadline, PATIENCE, each_driver_with, each_tier_with, eventually, narrow, request,
 };
@@ -21,6 +22,13 @@ const PACE: Duration = Duration::from_millis(50);
 
 /// Steps that take longer than [`AMPLE`] all together.
 const STEPS: u32 = 25;
+
+/// Connections above the maximum: fewer than the server answers at a time, and more than twice as
+/// many. Those that have to wait for their place get it once others have had their time.
+const CROWDS: [usize; 2] = [200, 600];
+
+/// Descriptors for both ends of these connections, which are in this process.
+const DESCRIPTORS: u64 = 8192;
 
 /// A configuration in which only the limit that `adjust` sets can be exceeded.
 fn only(adjust: impl Fn(&mut Config)) -> impl Fn(&mut Config) {
@@ -61,25 +69,31 @@ fn connections_up_to_the_maximum_are_served_and_one_more_is_503() {
 
 #[test]
 fn many_connections_above_the_maximum_get_503_and_take_no_place() {
+    limit_own(libc::RLIMIT_NOFILE, DESCRIPTORS);
     for server in each_driver_with(|config| config.max_connections = Some(2)) {
         let connect = || Client::connect(server.address());
         let mut clients: Vec<_> = (0..2).map(|_| connect()).collect();
         for client in &mut clients {
             assert_eq!(client.get("/heartbeat/17").status, 200);
         }
-        let mut crowd: Vec<_> = (0..200).map(|_| connect()).collect();
-        for excess in &mut crowd {
-            let mut answer = Vec::new();
-            match excess.stream().read_to_end(&mut answer) {
-                Ok(0) => {}
-                Ok(_) => assert!(answer.starts_with(b"HTTP/1.1 503 "), "{answer:?}"),
-                Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        let asking = request("GET", "/heartbeat/17");
+        for asked in ["", &asking] {
+            for count in CROWDS {
+                let mut crowd: Vec<_> = (0..count).map(|_| connect()).collect();
+                for excess in &mut crowd {
+                    excess.send(asked);
+                }
+                for excess in &mut crowd {
+                    let head = excess.answer();
+                    assert_eq!((head.status, head.closes()), (503, true), "of {count}: {asked:?}");
+                    excess.expect_end();
+                    excess.free_buffer();
+                }
+                for client in &mut clients {
+                    assert_eq!(client.get("/heartbeat/17").status, 200);
+                }
             }
         }
-        for client in &mut clients {
-            assert_eq!(client.get("/heartbeat/17").status, 200);
-        }
-        drop(crowd);
         clients.pop().expect("two").finish();
         eventually("a place is free", || connect().get("/heartbeat/17").status == 200);
     }
@@ -165,6 +179,31 @@ fn a_body_without_progress_is_408() {
             let head = client.answer();
             assert_eq!((head.status, head.closes()), (408, true), "{framing} {part}");
             client.expect_end();
+        }
+    }
+}
+
+/// The server reads a short body before it sends a refusal, so that the connection can stay. If the
+/// body stalls, the refusal is still the answer.
+#[test]
+fn a_refused_body_without_progress_keeps_the_status_of_its_refusal() {
+    for server in each_driver_with(only(|config| config.stall_timeout = SOON)) {
+        for (path, status) in [("/nowhere", 404), ("/heartbeat/0", 400), ("/healthz", 405)] {
+            for (framing, part) in [
+                ("Content-Length: 100", "a part"),
+                ("Content-Length: 100", ""),
+                ("Content-Length: 65536", "a part"),
+                ("Transfer-Encoding: chunked", "5\r\nabc"),
+                ("Transfer-Encoding: chunked", "5\r\nabcde\r\n"),
+            ] {
+                let mut client = Client::connect(server.address());
+                client
+                    .send(format!("POST {path} HTTP/1.1\r\nHost: test\r\n{framing}\r\n\r\n{part}"));
+                let head = client.answer();
+                let got = (head.status, head.closes());
+                assert_eq!(got, (status, true), "{path}, {framing}, {part:?}");
+                client.expect_end();
+            }
         }
     }
 }

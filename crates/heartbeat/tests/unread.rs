@@ -1,0 +1,69 @@
+//! Peers that ask and never read: at the idle deadline they are reset, and the kernel keeps neither
+//! their connections nor the answers in them.
+
+mod binary;
+
+use std::fs;
+use std::io::{ErrorKind, Read};
+
+use binary::{drivers, start};
+use heartbeat_testkit::{Client, Program, eventually, request};
+
+const PEERS: u32 = 50;
+
+/// An answer that the send buffer of the server takes whole, and the receive buffer of a peer does
+/// not.
+const BYTES: usize = 1 << 20;
+
+const IDLE_ENDS: &str = "heartbeat_connection_ends_total{reason=\"idle_timeout\"}";
+
+/// The states in which /proc/net/tcp shows a listener, and a closed connection that holds nothing.
+const STATES_WITHOUT_DATA: [&str; 2] = ["0A", "06"];
+
+/// The states of the connections that the kernel keeps on the program's side, those included that
+/// the program has closed.
+fn kept_connections(program: &Program) -> Vec<String> {
+    let port = format!(":{:04X}", program.address().port());
+    let table = fs::read_to_string("/proc/net/tcp").expect("procfs");
+    let states = table.lines().filter_map(|line| {
+        let mut columns = line.split_whitespace().skip(1);
+        let (local, _, state) = (columns.next()?, columns.next()?, columns.next()?);
+        (local.ends_with(&port) && !STATES_WITHOUT_DATA.contains(&state)).then(|| state.to_owned())
+    });
+    states.collect()
+}
+
+/// Reads what a connection has received before its reset, and returns the number of bytes.
+#[track_caller]
+fn read_to_reset(peer: &Client) -> usize {
+    let (mut stream, mut part, mut bytes) = (peer.stream(), vec![0; 65_536], 0);
+    loop {
+        match stream.read(&mut part) {
+            Ok(0) => panic!("the connection ended in order after {bytes} bytes"),
+            Ok(count) => bytes += count,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::ConnectionReset, "after {bytes} bytes");
+                return bytes;
+            }
+        }
+    }
+}
+
+#[test]
+fn peers_that_read_nothing_are_reset_at_the_idle_deadline_and_leave_no_connection_behind() {
+    for driver in drivers() {
+        let program = start(driver, &["--threads", "1", "--idle-timeout", "1s"]);
+        let mut peers: Vec<_> = (0..PEERS).map(|_| program.connect()).collect();
+        for peer in &mut peers {
+            peer.send(request("GET", &format!("/heartbeat/{BYTES}")));
+        }
+        assert!(kept_connections(&program).len() >= PEERS as usize, "the table shows them");
+        eventually("all are over", || program.metric(IDLE_ENDS) >= f64::from(PEERS));
+        eventually("nothing is kept", || kept_connections(&program).is_empty());
+        for peer in &peers {
+            let bytes = read_to_reset(peer);
+            assert!((1..BYTES).contains(&bytes), "{bytes} bytes before the reset");
+        }
+        assert!(program.get(&format!("/heartbeat/{BYTES}")).is_payload(BYTES as u64));
+    }
+}
