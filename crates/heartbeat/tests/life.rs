@@ -177,8 +177,8 @@ fn a_maximum_that_the_limits_do_not_allow_is_lowered_with_one_warning() {
         let command =
             serving(&["--io", driver, "--threads", "1", "--max-connections", ASKED_CONNECTIONS]);
         let server = Program::start(command.limit(libc::RLIMIT_NOFILE, 256));
-        let told = server.told("threads").strip_prefix("1, at most ");
-        let max = told.and_then(|told| told.strip_suffix(" connections")).expect("a maximum");
+        let reported = server.reported("threads").strip_prefix("1, at most ");
+        let max = reported.and_then(|text| text.strip_suffix(" connections")).expect("a maximum");
         let lowered = format!(
             "heartbeat: warning: --max-connections {ASKED_CONNECTIONS} is lowered to {max}, which \
              is what the limits of this process allow (ulimit -n, memory limit)"

@@ -1,5 +1,5 @@
-//! Peers that ask and never read: at the idle deadline they are reset, and the kernel keeps neither
-//! their connections nor the answers in them.
+//! Peers that ask and never read: at a deadline they are reset, and the kernel keeps neither their
+//! connections nor the answers in them.
 
 mod binary;
 
@@ -15,7 +15,10 @@ const PEERS: u32 = 50;
 /// not.
 const BYTES: usize = 1 << 20;
 
-const IDLE_ENDS: &str = "heartbeat_connection_ends_total{reason=\"idle_timeout\"}";
+/// The series that counts connections which ended for a reason.
+fn ends(reason: &str) -> String {
+    format!("heartbeat_connection_ends_total{{reason=\"{reason}\"}}")
+}
 
 /// The states in which /proc/net/tcp shows a listener, and a closed connection that holds nothing.
 const STATES_WITHOUT_DATA: [&str; 2] = ["0A", "06"];
@@ -49,16 +52,16 @@ fn read_to_reset(peer: &Client) -> usize {
     }
 }
 
-#[test]
-fn peers_that_read_nothing_are_reset_at_the_idle_deadline_and_leave_no_connection_behind() {
+/// Lets peers ask and read nothing, and checks that all end by a reset for this reason.
+fn check(options: &[&str], request: &str, reason: &str) {
     for driver in drivers() {
-        let program = start(driver, &["--threads", "1", "--idle-timeout", "1s"]);
+        let program = start(driver, &[&["--threads", "1"], options].concat());
         let mut peers: Vec<_> = (0..PEERS).map(|_| program.connect()).collect();
         for peer in &mut peers {
-            peer.send(request("GET", &format!("/heartbeat/{BYTES}")));
+            peer.send(request);
         }
         assert!(kept_connections(&program).len() >= PEERS as usize, "the table shows them");
-        eventually("all are over", || program.metric(IDLE_ENDS) >= f64::from(PEERS));
+        eventually("all are over", || program.metric(&ends(reason)) >= f64::from(PEERS));
         eventually("nothing is kept", || kept_connections(&program).is_empty());
         for peer in &peers {
             let bytes = read_to_reset(peer);
@@ -66,4 +69,17 @@ fn peers_that_read_nothing_are_reset_at_the_idle_deadline_and_leave_no_connectio
         }
         assert!(program.get(&format!("/heartbeat/{BYTES}")).is_payload(BYTES as u64));
     }
+}
+
+#[test]
+fn peers_that_read_nothing_are_reset_at_the_idle_deadline_and_leave_no_connection_behind() {
+    let request = request("GET", &format!("/heartbeat/{BYTES}"));
+    check(&["--idle-timeout", "1s"], &request, "idle_timeout");
+}
+
+#[test]
+fn peers_that_asked_to_close_and_read_nothing_are_reset_at_the_stall_timeout() {
+    let request =
+        format!("GET /heartbeat/{BYTES} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    check(&["--stall-timeout", "1s"], &request, "stall_timeout");
 }

@@ -7,7 +7,7 @@ mod support;
 use std::fs::File;
 use std::os::fd::AsFd;
 
-use heartbeat_runtime::{Config, Driver, LogFormat, Server};
+use heartbeat_runtime::{Config, LogFormat, Server};
 use heartbeat_testkit::CountingAllocator;
 use support::{Client, each_driver_with, each_tier, request};
 
@@ -23,11 +23,6 @@ const PIPELINED: usize = 16;
 
 /// Body sizes of uploads, and how often each is sent.
 const UPLOADS: [(usize, u64); 3] = [(100, 2000), (7000, 1000), (200_000, 400)];
-
-/// A server on epoll reads up to 16 KiB before a session begins. If that is more than a spare
-/// buffer holds, the session has a buffer of its own: this many allocations for each upload.
-const LONG_UPLOAD_BYTES: usize = 8 * 1024;
-const ALLOCATIONS_PER_LONG_UPLOAD: u64 = 2;
 
 /// Bytes of a chunk.
 const CHUNK_BYTES: usize = 4096;
@@ -61,7 +56,6 @@ struct Load {
     bytes: u64,
     /// How often it is sent while allocations are counted.
     times: u64,
-    is_long_upload: bool,
 }
 
 impl Load {
@@ -73,7 +67,6 @@ impl Load {
             answers: 1,
             bytes,
             times,
-            is_long_upload: false,
         });
         let pipelines = PIPELINES.map(|(bytes, times)| Self {
             name: format!("{PIPELINED} pipelined GETs of {bytes} bytes"),
@@ -81,7 +74,6 @@ impl Load {
             answers: PIPELINED,
             bytes,
             times,
-            is_long_upload: false,
         });
         let upload = |name: &str, field: &str, body: &[u8], times| {
             let head = format!("POST /heartbeat/17 HTTP/1.1\r\nHost: test\r\n{field}\r\n\r\n");
@@ -91,7 +83,6 @@ impl Load {
                 answers: 1,
                 bytes: 17,
                 times,
-                is_long_upload: body.len() > LONG_UPLOAD_BYTES,
             }
         };
         let uploads = UPLOADS.into_iter().flat_map(|(bytes, times)| {
@@ -157,12 +148,8 @@ fn check(server: &Server, log: &str, allowed: impl Fn(u64) -> u64, wrong: &mut V
             );
             println!("{report}");
             let of_connections = ALLOCATIONS_PER_CONNECTION * connections as u64;
-            let of_uploads = match (server.report().driver, load.is_long_upload) {
-                (Driver::Epoll, true) => ALLOCATIONS_PER_LONG_UPLOAD * load.times,
-                _ => 0,
-            };
             let requests = load.times * load.answers as u64;
-            if count > of_connections + of_uploads + allowed(requests) {
+            if count > of_connections + allowed(requests) {
                 wrong.push(report);
             }
         }

@@ -246,6 +246,7 @@ impl<'w, S: Stream> Session<'w, S> {
         });
         let outbox = self.outbox.get_or_insert_with(|| self.worker.buffers.outbox());
         let Delivery { large, next } = self.dialogue.answer(reply, timing, outbox);
+        let is_large = large.is_some();
         if let Some(large) = large
             && let Err(end) = self.send_large(large).await
         {
@@ -264,6 +265,8 @@ impl<'w, S: Stream> Session<'w, S> {
         // Otherwise it could become a reset, and the answer could be lost.
         if reason != CloseReason::Peer || !self.input.unused().is_empty() {
             self.linger().await;
+        } else if is_large && let Err(end) = self.wait_until_read().await {
+            return Some(Outcome::Over(end));
         }
         Some(Outcome::Over(ended_by(reason)))
     }
@@ -343,6 +346,32 @@ impl<'w, S: Stream> Session<'w, S> {
         self.stream.shutdown_send();
         let limit = if self.dialogue.is_restricted { RESTRICTED_LINGER } else { LINGER };
         self.arm(Wait::Linger, limit);
+        self.discard_rest().await;
+    }
+
+    /// Half-closes behind a large answer, and waits until the peer has read it and closes too.
+    /// After a plain close the kernel would keep an answer that nobody reads for minutes, and no
+    /// limit of the server would count it.
+    ///
+    /// # Errors
+    /// The peer has acknowledged nothing for the stall timeout. The close becomes a reset.
+    async fn wait_until_read(&mut self) -> Result<(), End> {
+        let unacknowledged = self.stream.fd().map(sys::unacknowledged_bytes);
+        if !matches!(unacknowledged, Some(Ok(1..))) {
+            return Ok(());
+        }
+        self.stream.shutdown_send();
+        self.arm(Wait::Send, self.worker.config().stall_timeout);
+        self.discard_rest().await;
+        match self.worker.deadlines.expired(self.watch) {
+            Some(_) => Err(self.failed()),
+            None => Ok(()),
+        }
+    }
+
+    /// Discards what the peer sends until it closes, a deadline has passed, or a limit of bytes is
+    /// reached.
+    async fn discard_rest(&mut self) {
         let mut left = LINGER_BYTES_MAX;
         while left > 0 {
             match self.stream.discard(left).await {

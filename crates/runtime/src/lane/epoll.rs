@@ -8,14 +8,16 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Instant;
 
+use crate::connection::buffers::LARGE_BYTES;
 use crate::connection::outbox::{Mark, Outbox};
 use crate::lane::roster::{self, Client, Departure, Roster, Verdict};
 use crate::os::sys::{self, Epoll, Ready};
 use crate::turns::Turn;
 use crate::worker::Worker;
 
-/// Bytes of the buffer that all connections are read into: a few hundred pipelined heads.
-const READ_BYTES: usize = 16 * 1024;
+/// Bytes of the buffer that all connections are read into: two hundred pipelined heads. A session
+/// that takes over what has been read has a spare buffer of this size for it.
+const READ_BYTES: usize = LARGE_BYTES;
 
 /// The answers to one read need no allocation up to this many bytes.
 const GATHER_BYTES: usize = 64 * 1024;
