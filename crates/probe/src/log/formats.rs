@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::Log;
+use crate::client::{PathFacts, Phases};
 use crate::fault::Fault;
 use crate::record::{Record, Took};
 use crate::settings::LogFormat;
@@ -142,6 +143,34 @@ fn json_camel() {
             r#""region":"dev","zone":"z1"}"#,
         )
     );
+}
+
+#[test]
+fn json_has_what_a_request_has_shown_about_its_path() {
+    let path = PathFacts {
+        server: Some(Duration::from_micros(12)),
+        rtt: Some(Duration::from_micros(251)),
+        server_rtt: Some(Duration::from_micros(252)),
+        mss: Some(1448),
+        retransmitted_up: 1,
+        retransmitted_down: 2,
+    };
+    let phases = Phases {
+        first_byte: Some(Duration::from_micros(300)),
+        transfer: Some(Duration::from_micros(7)),
+        path,
+        ..Phases::default()
+    };
+    let took = Took { phases, ..record().took };
+    let shown = |format| line(&log(format, false), &Record { took, ..record() });
+    let json = shown(LogFormat::Json);
+    let expected = concat!(
+        r#","ServerUs":12,"NetworkUs":288,"TransferUs":7,"RttUs":251,"Mss":1448,"#,
+        r#""ServerRttUs":252,"RetransmittedUp":1,"RetransmittedDown":2}"#,
+    );
+    assert!(json.ends_with(expected), "{json}");
+    let camel = shown(LogFormat::JsonCamel);
+    assert!(camel.contains(r#","rttUs":251,"mss":1448,"serverRttUs":252,"#), "{camel}");
 }
 
 #[test]
