@@ -181,6 +181,29 @@ fn the_address_is_logged_if_each_is_asked_separately() {
 }
 
 #[test]
+fn the_events_of_a_loop_have_the_keys_of_their_format() {
+    let now = record().date;
+    for (format, dropped, shutdown) in [
+        (
+            LogFormat::Json,
+            r#"{"Date":"2026-11-22T10:00:00.1234567Z","EventType":"Dropped","Lines":2}"#,
+            Some(r#"{"Date":"2026-11-22T10:00:00.1234567Z","EventType":"Shutdown"}"#),
+        ),
+        (
+            LogFormat::JsonCamel,
+            r#"{"date":"2026-11-22T10:00:00.1234567Z","eventType":"Dropped","lines":2}"#,
+            Some(r#"{"date":"2026-11-22T10:00:00.1234567Z","eventType":"Shutdown"}"#),
+        ),
+        (LogFormat::Tsv, "2026-11-22T10:00:00.1234567Z\tDropped 2 lines of this log", None),
+    ] {
+        assert_eq!(super::dropped(format, 2, now).as_deref(), Some(dropped));
+        assert_eq!(super::shutdown(format, now).as_deref(), shutdown);
+    }
+    assert_eq!(super::dropped(LogFormat::JsonCamel, 0, now), None);
+    assert_eq!(super::dropped(LogFormat::None, 2, now), None);
+}
+
+#[test]
 fn the_format_none_logs_nothing() {
     assert_eq!(super::line(&log(LogFormat::None, true), &full()), None);
 }
