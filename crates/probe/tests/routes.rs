@@ -35,7 +35,8 @@ fn an_address_of_resolve_replaces_that_of_the_name() {
 fn an_invalid_resolve_is_rejected() {
     let outcome = run(&Folder::new(), &["-s", "http://a", "-f", "f", "--resolve", "a:80"]);
     assert_eq!(outcome.code, 1);
-    assert!(outcome.err.contains("--resolve: 'a:80' is not HOST:PORT:ADDRESS"), "{outcome:?}");
+    let told = "--resolve a:80: not allowed: expected HOST:PORT:ADDRESS";
+    assert!(outcome.err.contains(told), "{outcome:?}");
 }
 
 /// The exit code, the requests that a proxy sees for a server, and the messages.
