@@ -114,14 +114,16 @@ fn element(rest: &mut &str) -> Element {
     }
     assert_eq!(fields.trim(), "", "{tag}");
     let mut inside = Vec::new();
-    let end = format!("</{name}>");
-    while !is_empty {
-        *rest = rest.trim_start();
-        if let Some(after) = rest.strip_prefix(end.as_str()) {
-            *rest = after;
-            break;
+    if !is_empty {
+        let end = format!("</{name}>");
+        loop {
+            *rest = rest.trim_start();
+            if let Some(after) = rest.strip_prefix(end.as_str()) {
+                *rest = after;
+                break;
+            }
+            inside.push(element(rest));
         }
-        inside.push(element(rest));
     }
     Element { name: name.to_owned(), attributes, inside }
 }
