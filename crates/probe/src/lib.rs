@@ -10,6 +10,7 @@ mod args;
 mod client;
 mod dry_run;
 mod fault;
+mod junit;
 mod load;
 mod log;
 mod merge;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::junit;
 use crate::output::Output;
 use crate::probe::Probe;
 use crate::settings::{LogFormat, Settings};
@@ -16,6 +17,7 @@ pub(crate) async fn run(
     stop: &mut Stop,
 ) -> u8 {
     let mut failures = 0;
+    let mut suites = Vec::new();
     for (index, probe) in probes.iter().enumerate() {
         let columns = matches!(settings.log_format, LogFormat::Tsv | LogFormat::TsvMin);
         if index > 0 && columns {
@@ -28,9 +30,13 @@ pub(crate) async fn run(
         if result.is_failure() {
             failures += result.errors + result.validation_errors;
         }
+        suites.extend(result.suite(probe.server(), probes.len()));
         if stop.is_asked() {
             break;
         }
+    }
+    if !suites.is_empty() {
+        output.line(junit::document(&suites)).await;
     }
     // An exit code is one byte: without the limit, 256 errors would be reported as 0.
     u8::try_from(failures).unwrap_or(u8::MAX)

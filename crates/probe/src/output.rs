@@ -2,7 +2,7 @@
 //! for it, so that the schedule, the metrics and the signals do not have to.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::log;
+use crate::paragraph::{self, COLUMNS};
 use crate::settings::LogFormat;
 use crate::stop::Stop;
 
@@ -137,8 +138,27 @@ pub(crate) fn print(text: &str) {
 
 /// Writes what is wrong to standard error, in the name of `who`.
 pub(crate) fn complain(who: &str, what: impl Display) {
-    // Not `eprintln!`: it panics if standard error is closed, and the exit code would be lost.
-    let _ = writeln!(io::stderr(), "{who}: {what}");
+    let message = message(who, &what.to_string(), io::stderr().is_terminal());
+    // Not `eprint!`: it panics if standard error is closed, and the exit code would be lost.
+    let _ = io::stderr().write_all(message.as_bytes());
+}
+
+/// A message for people. Lines that are too long for a terminal are broken between words there;
+/// elsewhere they stay whole, because logs are read line by line.
+fn message(who: &str, what: &str, is_terminal: bool) -> String {
+    let whole = format!("{who}: {what}\n");
+    if !is_terminal {
+        return whole;
+    }
+    let mut text = String::new();
+    for line in whole.lines() {
+        if line.chars().count() <= COLUMNS {
+            text.push_str(&(line.to_owned() + "\n"));
+        } else {
+            paragraph::add(&mut text, "", MESSAGE_INDENT, line);
+        }
+    }
+    text
 }
 
 fn write_all(lines: UnboundedReceiver<Message>, out: impl Write) {
@@ -165,6 +185,8 @@ fn size(line: &str) -> u32 {
 /// The name of the program in its messages.
 pub(crate) const NAME: &str = "heartbeat-probe";
 
+// What follows the first line of a message stands out from the next message.
+const MESSAGE_INDENT: usize = 2;
 // Some thousands of lines: enough for the moment in which a log shipper rotates its files.
 const ROOM_BYTES: usize = 1024 * 1024;
 // Enough for a reader that reads, and well within the grace period of an orchestrator.
@@ -204,6 +226,31 @@ mod tests {
 
     fn quarter(letter: &str) -> String {
         letter.repeat(ROOM_BYTES / 4 - 1)
+    }
+
+    #[test]
+    fn a_long_message_is_broken_on_a_terminal_only() {
+        let what = format!("warning: {}the end", "this machine is the limit ".repeat(12));
+        let whole = format!("heartbeat-probe load: {what}\n");
+        assert_eq!(message("heartbeat-probe load", &what, false), whole);
+        let broken = message("heartbeat-probe load", &what, true);
+        let lines: Vec<_> = broken.lines().collect();
+        assert_eq!(lines.len(), whole.len().div_ceil(COLUMNS), "{broken}");
+        assert!(lines.iter().all(|line| line.chars().count() <= COLUMNS), "{broken}");
+        assert!(lines[0].starts_with("heartbeat-probe load: warning: this "), "{broken}");
+        assert!(lines[1..].iter().all(|line| line.starts_with("  ")), "{broken}");
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&broken), words(&whole));
+        assert!(broken.ends_with(" the end\n"), "{broken}");
+    }
+
+    #[test]
+    fn a_message_that_fits_stays_as_it_is() {
+        let last = "x".repeat(COLUMNS - "a: ".len());
+        for what in ["expected:\n    one  of", &last] {
+            assert_eq!(message("a", what, true), format!("a: {what}\n"));
+        }
+        assert_eq!(message("a", &(last + "x"), true).lines().count(), 2);
     }
 
     #[tokio::test]

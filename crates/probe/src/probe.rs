@@ -148,6 +148,11 @@ impl Probe {
         self.prepared.len()
     }
 
+    /// The URL of the server, without a path.
+    pub(crate) fn server(&self) -> &str {
+        self.client.target().as_str()
+    }
+
     /// The counters of the server; `None` in a single run.
     pub(crate) fn metrics(&self) -> Option<&ServerMetrics> {
         self.metrics.as_ref()
@@ -183,11 +188,7 @@ impl Probe {
         let answer = self.client.send(asked.request, &mut body, &mut phases).await;
         let took = Took { duration: start.elapsed(), phases };
         self.learn(asked, &answer, &phases);
-        let origin = Origin {
-            server: self.client.target().as_str(),
-            path,
-            address: self.address.as_deref(),
-        };
+        let origin = Origin { server: self.server(), path, address: self.address.as_deref() };
         let mut record = match answer {
             Ok(answer) => {
                 let milliseconds = whole_milliseconds(took.duration);

@@ -32,6 +32,7 @@ pub(crate) async fn run(
             readiness: readiness.clone(),
             begin,
             part: Part::of_all().split(number, count),
+            lookup_interval: LOOKUP_INTERVAL,
         };
         if run_loop.resolve_all {
             schedules.spawn(every_address(server, slot));
@@ -50,6 +51,8 @@ struct Slot {
     readiness: Readiness,
     begin: Instant,
     part: Part,
+    // The time between two look-ups of a name whose addresses are asked separately.
+    lookup_interval: Duration,
 }
 
 /// A part of the interval, as fractions of it. Schedules begin at parts of their own, so that they
@@ -120,7 +123,7 @@ async fn every_address(server: ServerProbes, slot: Slot) {
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(LOOKUP_INTERVAL) => {}
+            () = tokio::time::sleep(slot.lookup_interval) => {}
             () = over(&mut stop) => break,
         }
         while schedules.try_join_next().is_some() {}
@@ -239,7 +242,19 @@ const START_MAX: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::args::{self, Asked};
+    use crate::client::{Resolver, Route};
+    use crate::metrics::Metrics;
+    use crate::output::{Full, Output};
+    use crate::probe::Equipment;
+    use crate::settings::Settings;
+    use crate::testfile::Case;
 
     #[test]
     fn makes_up_for_a_short_delay_and_leaves_out_ticks_after_a_long_one() {
@@ -261,7 +276,8 @@ mod tests {
         let (run_loop, readiness) = (run_loop(Duration::from_millis(300)), Readiness::default());
         let begin = Instant::now();
         let part = Part { start: 0.5, length: 0.5 };
-        let slot = Slot { run_loop, stop, readiness, begin, part };
+        let lookup_interval = LOOKUP_INTERVAL;
+        let slot = Slot { run_loop, stop, readiness, begin, part, lookup_interval };
         let at = |milliseconds| begin + Duration::from_millis(milliseconds);
         assert_eq!(slot.pace(at(1)).next, at(150));
         assert_eq!(slot.pace(at(140)).next, at(150));
@@ -279,6 +295,96 @@ mod tests {
         running.insert(address(1), tokio::spawn(async {}).abort_handle());
         assert_eq!(wanted(None, &running), [address(1)]);
         assert_eq!(wanted(Some(found(&[3])), &running), [address(3)]);
+    }
+
+    /// The address of a server that answers 200 to everything.
+    async fn answering() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    // Requests are small and arrive one at a time.
+                    while stream.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0) {
+                        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                        let _ = stream.write_all(answer).await;
+                    }
+                });
+            }
+        });
+        address
+    }
+
+    /// The probes of every address that `resolver` finds.
+    fn probes(resolver: Resolver) -> (ServerProbes, RunLoop, Metrics) {
+        let words = "-s http://name.invalid -f t.json -r --resolve-all -l 10 -g None".split(' ');
+        let asked = args::parse(words.map(str::to_owned), Vec::new()).unwrap();
+        let Asked::Probe(arguments) = asked else { panic!("these are options of the prober") };
+        let settings = Settings::new(&arguments).unwrap();
+        let run_loop = settings.run_loop.clone().unwrap();
+        let case = Case { path: "/".to_owned(), verb: "GET".to_owned(), ..Case::default() };
+        let cases = vec![Arc::new(case)];
+        let metrics = Metrics::new(&settings, &run_loop, &cases).unwrap();
+        let full = Full::Drop(metrics.lines_dropped());
+        let output = Output::start(settings.log_format, full).unwrap();
+        let target = settings.servers[0].clone();
+        let equipment = Equipment { settings, cases, output, metrics: Some(metrics.clone()) };
+        let route =
+            Route { resolver, address: None, proxy: None, tls: None, header_fields_max: None };
+        (ServerProbes::new(Arc::new(equipment), &target, route).unwrap(), run_loop, metrics)
+    }
+
+    /// How often an address was asked, by its series; `None` if it has none.
+    fn asked(metrics: &Metrics, address: SocketAddr) -> Option<u64> {
+        let page = String::from_utf8(metrics.page()).unwrap();
+        let label = format!("address=\"{address}\"");
+        let mut lines = page.lines().filter(|line| line.contains(&label)).peekable();
+        lines.peek()?;
+        let count = lines.find(|line| line.starts_with("WebVDuration_count"));
+        Some(count.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap()))
+    }
+
+    async fn until(metrics: &Metrics, is_so: impl Fn() -> bool) {
+        let wait = async {
+            while !is_so() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(60), wait).await;
+        assert!(waited.is_ok(), "{}", String::from_utf8(metrics.page()).unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_later_lookup_adds_new_addresses_and_ends_those_that_are_gone() {
+        let (gone, stays, new) = (answering().await, answering().await, answering().await);
+        let found = Arc::new(Mutex::new(vec![gone, stays]));
+        let known = Arc::clone(&found);
+        let resolver = Resolver::with_lookup(Vec::new(), move |_| {
+            let found = known.lock().unwrap().clone();
+            Box::pin(async move { Ok(found) })
+        });
+        let (server, run_loop, metrics) = probes(resolver);
+        let (ask, stop) = Stop::new();
+        let slot = Slot {
+            run_loop,
+            stop,
+            readiness: Readiness::default(),
+            begin: Instant::now(),
+            part: Part::of_all(),
+            lookup_interval: Duration::from_millis(20),
+        };
+        let running = tokio::spawn(every_address(server, slot));
+        let asked = |address| asked(&metrics, address);
+        until(&metrics, || asked(gone) >= Some(1) && asked(stays) >= Some(50)).await;
+        assert_eq!(asked(new), None);
+        *found.lock().unwrap() = vec![stays, new];
+        until(&metrics, || asked(gone).is_none() && asked(new) >= Some(1)).await;
+        // Its series goes on; a new one would not have come so far yet.
+        assert!(asked(stays) >= Some(50));
+        *found.lock().unwrap() = vec![gone, stays];
+        until(&metrics, || asked(gone) >= Some(1) && asked(new).is_none()).await;
+        ask.send(1).unwrap();
+        running.await.unwrap();
     }
 
     fn run_loop(interval: Duration) -> RunLoop {

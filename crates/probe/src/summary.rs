@@ -1,11 +1,11 @@
 //! The summary of a single run against one server.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::junit::{Case, Suite};
 use crate::log;
 use crate::record::Record;
 use crate::settings::{LogFormat, Settings, SummaryFormat};
@@ -27,15 +27,7 @@ pub(crate) struct Summary {
     pub start: Timestamp,
     /// From the first request to the end.
     pub elapsed: Duration,
-    cases: Option<Vec<JunitCase>>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct JunitCase {
-    name: String,
-    elapsed: Duration,
-    // The kind of the failure and its text.
-    failure: Option<(&'static str, String)>,
+    cases: Option<Vec<Case>>,
 }
 
 impl Summary {
@@ -57,7 +49,8 @@ impl Summary {
             let tag = record.tag.as_ref().map(|tag| format!("{tag}: ")).unwrap_or_default();
             let failure = verdict.fault.map(|fault| (fault.name(), verdict.errors.join("\n")));
             let name = format!("{tag}{}: {}", record.verb, record.path);
-            cases.push(JunitCase { name, elapsed: record.took.duration, failure });
+            let seconds = record.took.duration.as_secs_f64();
+            cases.push(Case { class: name.clone(), name, seconds, failure });
         }
     }
 
@@ -72,17 +65,34 @@ impl Summary {
         self.errors > 0 || self.validation_errors >= self.max_errors.max(1)
     }
 
+    /// The suite of `server` in the JUnit summary, which is one document for all servers; `None` if
+    /// another format is asked for.
+    pub(crate) fn suite(self, server: &str, servers: usize) -> Option<Suite> {
+        let cases = self.cases?;
+        // WebV's name; if there are several servers, readers must be able to tell them apart.
+        let name = if servers > 1 { format!("{SUITE} {server}") } else { SUITE.to_owned() };
+        Some(Suite {
+            name,
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            start: self.start,
+            seconds: self.elapsed.as_secs_f64(),
+            tests: self.requests,
+            properties: vec![("server", server.to_owned())],
+            cases,
+        })
+    }
+
     fn status(&self) -> &'static str {
         if self.is_over() { "Test Failed" } else { "Test Completed" }
     }
 }
 
-/// The summary in `format`; `None` if that is `None`.
+/// The summary of one server in `format`; `None` if that has none, or one for all servers.
 pub(crate) fn summary(format: SummaryFormat, result: &Summary) -> Option<String> {
     let Summary { errors, validation_errors, max_errors, .. } = *result;
     let status = result.status();
     match format {
-        SummaryFormat::None => None,
+        SummaryFormat::None | SummaryFormat::Xml => None,
         SummaryFormat::Tsv => Some(format!(
             "{status}\tErrors\t{errors}\tValidationErrorCount\t{validation_errors}\
              \tMaxErrors\t{max_errors}"
@@ -105,56 +115,7 @@ pub(crate) fn summary(format: SummaryFormat, result: &Summary) -> Option<String>
                 "Duration": result.elapsed.as_millis() as u64,
             }),
         )),
-        SummaryFormat::Xml => Some(junit(result)),
     }
 }
 
-fn junit(result: &Summary) -> String {
-    let cases = result.cases.as_deref().unwrap_or_default();
-    let failures = cases.iter().filter(|case| case.failure.is_some()).count();
-    let (tests, time) = (result.requests, result.elapsed.as_secs_f64());
-    // The schema demands a time without a zone, in whole seconds.
-    let start: String = result.start.to_string().chars().take(19).collect();
-    let host = rustix::system::uname();
-    let host = escaped(&host.nodename().to_string_lossy());
-    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<testsuites>\n");
-    let _ = writeln!(
-        xml,
-        "<testsuite name=\"WebVToJUnit\" tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" \
-         skipped=\"0\" time=\"{time:.6}\" timestamp=\"{start}\" hostname=\"{host}\">\n  \
-         <properties />"
-    );
-    for case in cases {
-        let (name, time) = (escaped(&case.name), case.elapsed.as_secs_f64());
-        let _ = write!(xml, "  <testcase classname=\"{name}\" name=\"{name}\" time=\"{time:.6}\"");
-        let _ = match &case.failure {
-            Some((kind, text)) => writeln!(
-                xml,
-                ">\n    <failure type=\"{kind}\" message=\"{}\" />\n  </testcase>",
-                escaped(text)
-            ),
-            None => writeln!(xml, " />"),
-        };
-    }
-    xml.push_str("  <system-out />\n  <system-err />\n</testsuite>\n</testsuites>");
-    xml
-}
-
-// Fit for text and attributes; a character that XML 1.0 cannot represent becomes a question mark.
-pub(crate) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\n' => escaped.push_str("&#xA;"),
-            '\r' => escaped.push_str("&#xD;"),
-            '\t' => escaped.push_str("&#x9;"),
-            '\0'..='\x1f' | '\u{fffe}' | '\u{ffff}' => escaped.push('?'),
-            other => escaped.push(other),
-        }
-    }
-    escaped
-}
+const SUITE: &str = "WebVToJUnit";

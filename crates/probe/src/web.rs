@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use crate::accept::prefers_protobuf;
 use crate::client::RequestBody;
 use crate::metrics::{Metrics, PROTOBUF_TYPE};
-use crate::page;
+use crate::page::{self, History};
 
 /// Listens on all addresses, of both families if IPv6 is enabled.
 ///
@@ -63,12 +63,8 @@ pub(crate) struct Page {
 impl Site for Metrics {
     async fn page(&self, path: &str, _: Option<&str>) -> Option<Page> {
         match path {
-            "/" => {
-                let history = self.history();
-                // A separate thread renders the page, because this one sends the requests.
-                let page = tokio::task::spawn_blocking(move || page::probes(&history));
-                Some(Page { content_type: HTML_TYPE, body: page.await.ok()?.into() })
-            }
+            "/" => rendered(self.history(), HTML_TYPE, page::probes).await,
+            "/probes.json" => rendered(self.history(), JSON_TYPE, page::probes_json).await,
             "/metrics" => Some(Page { content_type: METRICS_TYPE, body: self.page().into() }),
             _ => None,
         }
@@ -77,6 +73,16 @@ impl Site for Metrics {
     fn protobuf(&self) -> Option<Vec<u8>> {
         Some(Metrics::protobuf(self))
     }
+}
+
+/// Renders the last hour on a separate thread, because this one sends the requests.
+async fn rendered(
+    history: Arc<History>,
+    content_type: &'static str,
+    render: fn(&History) -> String,
+) -> Option<Page> {
+    let body = tokio::task::spawn_blocking(move || render(&history)).await.ok()?;
+    Some(Page { content_type, body: body.into() })
 }
 
 /// Serves the pages of `site` forever. Every client is accepted: above the limit the connection

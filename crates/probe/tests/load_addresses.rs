@@ -66,6 +66,11 @@ fn twelve_connections_are_four_for_each_of_three_addresses() {
     assert!(rows.iter().all(|row| row.3 == 4), "{rows:?}");
     assert_eq!(rows.iter().map(|row| row.1).sum::<u64>(), 600);
     assert!(rows.iter().all(|row| row.1 > 0), "{rows:?}");
+    let json: Value = serde_json::from_str(&outcome.out).unwrap();
+    for row in json["addresses"].as_array().unwrap() {
+        // The default of TCP over IPv4 is 536 bytes, of which timestamps take 12.
+        assert!(row["mss"].as_u64().is_some_and(|mss| mss >= 524), "{row}");
+    }
 }
 
 #[test]

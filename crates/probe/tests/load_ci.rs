@@ -3,6 +3,7 @@
 // A failure in a helper function is a failure of the test.
 #![allow(clippy::unwrap_used)]
 
+mod junit;
 mod process;
 mod stub;
 
@@ -70,8 +71,12 @@ fn junit_and_markdown_are_written_beside_the_result() {
         load(&folder, &[&[url.as_str(), "-n", "20", "--rate", "200"], &files[..]].concat());
     assert_eq!(outcome.code, 3, "{outcome:?}");
     let xml = fs::read_to_string(folder.path().join("load.xml")).unwrap();
-    assert!(xml.contains("tests=\"5\" failures=\"1\""), "{xml}");
-    assert!(xml.contains("<testcase name=\"--fail-if p99&gt;1us\""), "{xml}");
+    let suites = junit::suites(&xml);
+    assert_eq!(suites.len(), 1, "{xml}");
+    assert_eq!(["tests", "failures"].map(|name| suites[0].get(name)), ["5", "1"]);
+    assert_eq!(suites[0].properties()["requests"], "20");
+    let failed: Vec<_> = suites[0].cases().into_iter().filter(|case| case.1.is_some()).collect();
+    assert_eq!((failed.len(), failed[0].0), (1, "--fail-if p99&gt;1us"));
     let page = fs::read_to_string(folder.path().join("load.md")).unwrap();
     assert!(page.starts_with("### Load: failed\n"), "{page}");
     assert!(page.contains("| `every request was sent` | passed |"), "{page}");

@@ -289,6 +289,56 @@ fn bytes_ticks_and_the_process_are_counted() {
 }
 
 #[test]
+fn the_page_of_the_loop_is_also_json() {
+    let stub = documents();
+    let probe = start(&stub, &[]);
+    page(&probe);
+    let (_, html) = get(probe.port, "/").unwrap();
+    assert!(html.contains("<a href=\"/probes.json\">JSON</a>"), "{html}");
+    let (head, body) = get(probe.port, "/probes.json").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!(head.contains("content-type: application/json"), "{head}");
+    let json: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(json["left_out"], false);
+    let rows = json["probes"].as_array().unwrap();
+    assert!(rows.iter().all(|row| row["server"] == stub.url()), "{body}");
+    let row = |path: &str| rows.iter().find(|row| row["path"] == path).unwrap();
+    // The worst come first.
+    let paths: Vec<_> = rows.iter().map(|row| row["path"].as_str().unwrap()).collect();
+    assert_eq!(paths.len(), 6, "{paths:?}");
+    assert!(paths[..2].contains(&"/missing") && paths[..2].contains(&"/broken"), "{paths:?}");
+    for (path, error) in [
+        ("/good", None),
+        ("/missing", Some("StatusCode: 404 Expected: 200")),
+        ("/broken", Some("the connection closed before a complete answer")),
+    ] {
+        let row = row(path);
+        let number = |name: &str| row[name].as_u64().unwrap_or_else(|| panic!("{name}: {row}"));
+        assert!(number("requests") >= 2, "{row}");
+        assert!(number("p50_us") > 0 && number("p99_us") >= number("p50_us"), "{row}");
+        let minutes = row["minutes"].as_array().unwrap();
+        assert_eq!(minutes.len(), 60);
+        let known: Vec<_> = minutes.iter().filter(|minute| !minute.is_null()).collect();
+        assert!((1..=2).contains(&known.len()), "{row}");
+        let latest = &minutes[59];
+        assert!(latest["longest_us"].as_u64() >= latest["mean_us"].as_u64(), "{row}");
+        let errors: u64 = known.iter().map(|minute| minute["errors"].as_u64().unwrap()).sum();
+        assert_eq!(errors, number("errors"));
+        match error {
+            None => assert!(errors == 0 && row["last_error"].is_null(), "{row}"),
+            Some(text) => {
+                assert_eq!(errors, number("requests"));
+                assert_eq!(row["last_error"]["text"], text);
+                let date = row["last_error"]["date"].as_str().unwrap();
+                assert!(date.parse::<jiff::Timestamp>().is_ok(), "{date}");
+            }
+        }
+    }
+    assert!(row("/good")["throughput_bps"].as_u64().is_some_and(|bits| bits > 0), "{body}");
+    assert!(row("/broken")["throughput_bps"].is_null(), "{body}");
+}
+
+#[test]
 fn the_other_pages_are_those_of_webv() {
     let probe = start(&documents(), &[]);
     page(&probe);

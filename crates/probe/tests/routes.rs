@@ -1,9 +1,17 @@
 //! Ways to reach a server: fixed addresses, every address of a name, proxies.
 
+// A failure in a helper function is a failure of the test.
+#![allow(clippy::unwrap_used)]
+
+mod authority;
 mod process;
 mod stub;
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
 use process::{Background, Folder, ask, finish, free_port, program, run, wait_for};
+use rcgen::CertificateParams;
 use stub::{Reply, Stub, answer};
 
 const FILE: &str = r#"{"requests": [{"path": "/", "validation": {}}]}"#;
@@ -27,7 +35,8 @@ fn an_address_of_resolve_replaces_that_of_the_name() {
 fn an_invalid_resolve_is_rejected() {
     let outcome = run(&Folder::new(), &["-s", "http://a", "-f", "f", "--resolve", "a:80"]);
     assert_eq!(outcome.code, 1);
-    assert!(outcome.err.contains("--resolve: 'a:80' is not HOST:PORT:ADDRESS"), "{outcome:?}");
+    let told = "--resolve a:80: not allowed: expected HOST:PORT:ADDRESS";
+    assert!(outcome.err.contains(told), "{outcome:?}");
 }
 
 /// The exit code, the requests that a proxy sees for a server, and the messages.
@@ -63,6 +72,71 @@ fn a_tunnel_is_opened_by_connect_and_its_rejection_reported() {
     let seen = proxy.seen().remove(0);
     assert_eq!((seen.method.as_str(), seen.path.as_str()), ("CONNECT", "name.invalid:443"));
     assert!(out.contains("cannot be used: it answers 403 to CONNECT name.invalid:443"), "{out}");
+}
+
+/// A proxy that answers to every CONNECT and carries the bytes of its tunnels to and from `port`.
+/// Returns its URL.
+fn tunnels(answer: &'static str, port: u16) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            std::thread::spawn(move || tunnel(client.unwrap(), answer, port));
+        }
+    });
+    url
+}
+
+fn tunnel(mut client: TcpStream, answer: &str, port: u16) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        client.read_exact(&mut byte).unwrap();
+        head.extend(byte);
+    }
+    assert!(head.starts_with(b"CONNECT name.invalid:"), "{head:?}");
+    client.write_all(answer.as_bytes()).unwrap();
+    let mut server = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let (mut from_client, mut to_server) =
+        (client.try_clone().unwrap(), server.try_clone().unwrap());
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut from_client, &mut to_server);
+        let _ = to_server.shutdown(std::net::Shutdown::Write);
+    });
+    let _ = std::io::copy(&mut server, &mut client);
+    let _ = client.shutdown(std::net::Shutdown::Write);
+}
+
+#[test]
+fn https_passes_through_a_tunnel_and_its_certificate_is_that_of_the_server() {
+    let params = CertificateParams::new(vec!["name.invalid".to_owned()]).unwrap();
+    let (acceptor, authority) = authority::acceptor("authority", &params);
+    let script = |_: &stub::Seen| Reply::Raw(answer(200, "application/json", "{}"));
+    let stub = Stub::start_with(Some(acceptor), script);
+    let folder = Folder::new();
+    let ca = folder.file("ca.pem", &authority);
+    let server = format!("https://name.invalid:{}", stub.port());
+    let replies = [
+        "HTTP/1.1 200 Connection established\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+    ];
+    for (number, reply) in replies.into_iter().enumerate() {
+        let proxy = tunnels(reply, stub.port());
+        let variables = [("https_proxy", proxy.as_str())];
+        let (code, out, told) = by_proxy(&server, &variables, &["--ca-file", &ca, "-t", "60"]);
+        assert_eq!(code, 0, "{reply}: {out} {told}");
+        assert!(told.contains("is reached by the proxy 127.0.0.1:"), "{told}");
+        let seen = stub.seen();
+        assert_eq!(seen.len(), number + 1);
+        assert_eq!((seen[number].method.as_str(), seen[number].path.as_str()), ("GET", "/"));
+        assert_eq!(seen[number].headers["host"], format!("name.invalid:{}", stub.port()));
+    }
+    let other = folder.file("other.pem", &authority::acceptor("other", &params).1);
+    let proxy = tunnels("HTTP/1.1 200 OK\r\n\r\n", stub.port());
+    let variables = [("https_proxy", proxy.as_str())];
+    let (code, out, _) = by_proxy(&server, &variables, &["--ca-file", &other]);
+    assert_eq!(code, 1, "{out}");
+    assert!(out.contains("TLS with name.invalid failed"), "{out}");
 }
 
 #[test]

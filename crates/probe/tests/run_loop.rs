@@ -199,6 +199,37 @@ fn a_signal_ends_it_with_exit_code_0_and_start_and_end_are_logged() {
 }
 
 #[test]
+fn start_and_end_have_keys_in_camel_case_if_asked_for() {
+    let (stub, folder) = (ok(), Folder::new());
+    let more = ["-g", "JsonCamel", "-l", "50", "--region", "r", "--zone", "z", "--tag", "t"];
+    let mut background = Background::start(&mut looping(&folder, &[stub.url()], &more));
+    let start: serde_json::Value = serde_json::from_str(&background.line()).unwrap();
+    let keys: Vec<_> = start.as_object().unwrap().keys().map(String::as_str).collect();
+    let expected = [
+        "date",
+        "eventType",
+        "version",
+        "host",
+        "files",
+        "sleep",
+        "duration",
+        "random",
+        "verbose",
+        "tag",
+        "region",
+        "zone",
+    ];
+    assert_eq!(keys, expected);
+    assert_eq!((&start["eventType"], &start["sleep"]), (&"Startup".into(), &50.into()));
+    background.signal(Signal::Terminate);
+    let (code, rest) = background.end();
+    assert_eq!(code, 0);
+    let end: serde_json::Value = serde_json::from_str(rest.lines().last().unwrap()).unwrap();
+    assert_eq!(end["eventType"], "Shutdown");
+    assert!(end["date"].is_string() && end.as_object().unwrap().len() == 2, "{end}");
+}
+
+#[test]
 fn a_hangup_does_not_end_it() {
     let stub = ok();
     let folder = Folder::new();

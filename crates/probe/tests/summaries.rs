@@ -1,5 +1,6 @@
 //! The end of a single run: summaries, limits, exit codes.
 
+mod junit;
 mod process;
 mod stub;
 
@@ -123,38 +124,46 @@ fn json() {
 
 #[test]
 fn xml_is_junit_as_its_schema_demands() {
+    let stub = documents();
     let outcome =
-        ask(&documents().url(), &file(1, 1, 1), &["-g", "None", "--summary", "Xml", "--tag", "t"]);
-    // Times and the host differ from run to run; everything else does not.
-    let mut text = outcome.out.clone();
-    for name in ["time", "timestamp", "hostname"] {
-        let start = format!(" {name}=\"");
-        let parts: Vec<_> = text.split(&start).collect();
-        let cut = |part: &&str| part.split_once('"').unwrap().1.to_owned();
-        let rest: Vec<_> = parts[1..].iter().map(cut).collect();
-        text = [&[parts[0].to_owned()], &rest[..]].concat().join(&format!(" {name}=?"));
+        ask(&stub.url(), &file(1, 1, 1), &["-g", "None", "--summary", "Xml", "--tag", "t"]);
+    let suites = junit::suites(&outcome.out);
+    assert_eq!(suites.len(), 1);
+    let suite = &suites[0];
+    let values = ["name", "package", "tests", "failures", "skipped"].map(|name| suite.get(name));
+    assert_eq!(values, ["WebVToJUnit", "heartbeat-probe", "3", "2", "0"]);
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert_eq!(suite.get("hostname"), host.trim());
+    assert_eq!(suite.properties()["server"], stub.url());
+    assert_eq!(
+        suite.cases(),
+        [
+            ("t: GET: /good", None),
+            ("t: GET: /&lt;&amp;&quot;&gt;", Some(("length", "Length: 2 Expected: 1"))),
+            ("t: GET: /missing", Some(("status", "StatusCode: 404 Expected: 200"))),
+        ]
+    );
+    assert!(suite.all("testcase").all(|case| case.get("classname") == case.get("name")));
+}
+
+#[test]
+fn xml_is_one_document_for_all_servers_and_counts_requests_that_were_not_sent() {
+    let (one, two) = (documents(), documents());
+    let folder = Folder::new();
+    let file = folder.file("t.json", &file(1, 0, 3));
+    let (first, second) = (one.url(), two.url());
+    let mut line = vec!["-s", first.as_str(), second.as_str(), "-f", file.as_str()];
+    line.extend(["-g", "None", "--summary", "Xml", "--max-errors", "2"]);
+    let outcome = run(&folder, &line);
+    assert_eq!(outcome.code, 4, "{outcome:?}");
+    let suites = junit::suites(&outcome.out);
+    assert_eq!(suites.len(), 2, "{outcome:?}");
+    for (suite, url) in suites.iter().zip([first, second]) {
+        let name = format!("WebVToJUnit {url}");
+        let values = ["name", "tests", "failures", "skipped"].map(|name| suite.get(name));
+        assert_eq!(values, [name.as_str(), "4", "2", "1"]);
+        assert_eq!(suite.properties()["server"], url);
     }
-    let case = |path: &str, failure: Option<(&str, &str)>| {
-        let name = format!("t: GET: {path}");
-        let case = format!("  <testcase classname=\"{name}\" name=\"{name}\" time=?");
-        match failure {
-            None => format!("{case} />\n"),
-            Some((kind, told)) => format!(
-                "{case}>\n    <failure type=\"{kind}\" message=\"{told}\" />\n  </testcase>\n"
-            ),
-        }
-    };
-    let expected = [
-        "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<testsuites>\n".to_owned(),
-        "<testsuite name=\"WebVToJUnit\" tests=\"3\" failures=\"2\" errors=\"0\" skipped=\"0\" \
-         time=? timestamp=? hostname=?>\n  <properties />\n"
-            .to_owned(),
-        case("/good", None),
-        case("/&lt;&amp;&quot;&gt;", Some(("length", "Length: 2 Expected: 1"))),
-        case("/missing", Some(("status", "StatusCode: 404 Expected: 200"))),
-        "  <system-out />\n  <system-err />\n</testsuite>\n</testsuites>\n".to_owned(),
-    ];
-    assert_eq!(text, expected.concat());
 }
 
 #[test]

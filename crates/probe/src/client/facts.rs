@@ -44,7 +44,7 @@ impl Counters {
             server: told.app,
             rtt: rtt.map(|us| Duration::from_micros(u64::from(us))),
             server_rtt: told.rtt,
-            mss: kernel.map(|info| info.mss),
+            mss: kernel.map(|info| info.mss).filter(|mss| *mss > 0),
             retransmitted_up: added(&mut self.up, again),
             retransmitted_down: added(&mut self.down, told.retransmitted.unwrap_or(0)),
         }
@@ -94,5 +94,15 @@ mod tests {
         let early = Some(TcpInfo::default());
         assert_eq!(counters.facts(None, early).rtt, None);
         assert_eq!(counters.facts(None, kernel(0)).rtt, Some(Duration::from_micros(250)));
+    }
+
+    #[test]
+    fn has_the_segment_size_of_this_kernel_only() {
+        let mut counters = Counters::default();
+        let told = Some(ServerTiming { mss: Some(1400), ..ServerTiming::default() });
+        let kernel = Some(TcpInfo { mss: 1448, ..TcpInfo::default() });
+        assert_eq!(counters.facts(told, kernel).mss, Some(1448));
+        assert_eq!(counters.facts(told, None).mss, None);
+        assert_eq!(counters.facts(told, Some(TcpInfo::default())).mss, None);
     }
 }

@@ -214,21 +214,24 @@ fn is_in(address: IpAddr, network: IpAddr, length: u32) -> bool {
 async fn read_status(stream: &mut TcpStream) -> Result<u16, String> {
     let mut head = Vec::with_capacity(256);
     loop {
-        let read = stream.read_buf(&mut head).await.map_err(|error| error.to_string())?;
         let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let mut response = httparse::Response::new(&mut fields);
         match response.parse(&head) {
-            // Interim answers may come before the final one (RFC 9110 15.2).
+            // Interim answers may come before the final one (RFC 9110 15.2), even with it in one
+            // segment.
             Ok(httparse::Status::Complete(length)) => match response.code.unwrap_or(0) {
-                100..=199 => drop(head.drain(..length)),
+                100..=199 => {
+                    head.drain(..length);
+                    continue;
+                }
                 code => return Ok(code),
             },
-            Ok(httparse::Status::Partial) if read == 0 => {
-                return Err("it closed the connection before its answer".to_owned());
-            }
             Ok(httparse::Status::Partial) if head.len() < HEAD_BYTES_MAX => {}
             Ok(httparse::Status::Partial) => return Err("its answer is too large".to_owned()),
             Err(error) => return Err(format!("its answer is not HTTP: {error}")),
+        }
+        if stream.read_buf(&mut head).await.map_err(|error| error.to_string())? == 0 {
+            return Err("it closed the connection before its answer".to_owned());
         }
     }
 }
@@ -322,6 +325,62 @@ mod tests {
         let found = proxies(&[("all_proxy", "socks5://p:1080")]);
         assert_eq!(used(&found, "http://a"), None);
         assert_eq!(found.warnings, ["all_proxy: only proxies of http://HOST:PORT are used"]);
+    }
+
+    /// The status that a proxy answers with, if it sends `parts` one after the other and closes.
+    async fn status_of(parts: &[&str]) -> Result<u16, String> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut proxy, _) = listener.accept().await.unwrap();
+        let answering = async {
+            for part in parts {
+                proxy.write_all(part.as_bytes()).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            drop(proxy);
+        };
+        tokio::join!(read_status(&mut stream), answering).0
+    }
+
+    #[tokio::test]
+    async fn interim_answers_before_the_final_one_are_skipped() {
+        let early = "HTTP/1.1 100 Continue\r\n\r\n";
+        let hint = "HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n";
+        let (good, bad) = ("HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 407 X\r\nA: b\r\n\r\n");
+        let joined = [early, hint, good].concat();
+        let halves = joined.split_at(30);
+        for (parts, status) in [
+            (&[good][..], 200),
+            (&[early, good], 200),
+            (&[early, hint, bad], 407),
+            (&[joined.as_str()], 200),
+            (&[halves.0, halves.1], 200),
+        ] {
+            assert_eq!(status_of(parts).await, Ok(status), "{parts:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_complete_or_not_http_is_an_error() {
+        let (early, part) = ("HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 200 OK\r\nA: b\r\n");
+        for parts in [&[""][..], &[early], &[part], &[early, part]] {
+            let why = status_of(parts).await.unwrap_err();
+            assert_eq!(why, "it closed the connection before its answer", "{parts:?}");
+        }
+        let why = status_of(&["220 ready\r\n"]).await.unwrap_err();
+        assert!(why.starts_with("its answer is not HTTP: "), "{why}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_has_at_most_so_many_bytes() {
+        let (start, end) = ("HTTP/1.1 200 OK\r\nA: ", "\r\n\r\n");
+        let fits = HEAD_BYTES_MAX - start.len() - end.len();
+        for (length, expected) in
+            [(fits, Ok(200)), (fits + 1, Err("its answer is too large".to_owned()))]
+        {
+            let answer = format!("{start}{}{end}", "a".repeat(length));
+            assert_eq!(status_of(&[answer.as_str()]).await, expected, "{length}");
+        }
     }
 
     #[test]

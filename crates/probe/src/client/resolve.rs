@@ -39,7 +39,8 @@ impl Resolver {
         })
     }
 
-    fn with_lookup(
+    /// Asks `lookup` instead of the system's name service.
+    pub(crate) fn with_lookup(
         fixed: Vec<FixedAddress>,
         lookup: impl Fn(Name) -> LookupFuture + Send + Sync + 'static,
     ) -> Self {

@@ -143,6 +143,10 @@ pub(crate) struct AddressReport {
     pub(crate) failed: u64,
     /// Including those of the warm-up.
     pub(crate) connections_opened: u64,
+    /// Payload bytes of the largest segment that this end sends to it: the smallest that was seen;
+    /// null if no request was answered, and in results of older releases.
+    #[serde(default)]
+    pub(crate) mss: Option<u32>,
     /// Corrected in an open loop, service times in a closed one.
     pub(crate) latency_us: Times,
 }
@@ -296,6 +300,7 @@ impl AddressReport {
             requests: share.requests,
             failed: share.failed,
             connections_opened: share.connects,
+            mss: share.mss,
             latency_us: Times::of(&share.times),
         }
     }
@@ -344,6 +349,7 @@ pub(crate) mod tests {
                 connect: (number == 0).then_some(Duration::from_micros(70)),
                 path: PathFacts {
                     rtt: Some(Duration::from_micros(15)),
+                    mss: Some(if number == 50 { 1400 } else { 1448 }),
                     retransmitted_up: u64::from(number == 0),
                     ..PathFacts::default()
                 },
@@ -395,6 +401,7 @@ pub(crate) mod tests {
         let service = json["latency_us"]["service"]["p50"].as_f64().unwrap();
         assert!((4950.0..4960.0).contains(&service), "{service}");
         assert_eq!(json["targets"][0]["failed"], 10);
+        assert_eq!(json["addresses"][0]["mss"], 1400);
     }
 
     #[test]
@@ -431,6 +438,13 @@ pub(crate) mod tests {
             let text = serde_json::to_string(&report).unwrap();
             assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
         }
+    }
+
+    #[test]
+    fn a_result_of_an_older_release_has_no_segment_size() {
+        let mut json = serde_json::to_value(report(None)).unwrap();
+        json["addresses"][0].as_object_mut().unwrap().remove("mss");
+        assert_eq!(serde_json::from_value::<Report>(json).unwrap().addresses[0].mss, None);
     }
 
     #[test]

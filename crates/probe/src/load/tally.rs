@@ -84,6 +84,8 @@ pub(crate) struct Share {
     pub(crate) failed: u64,
     /// Connections opened, including those of the warm-up.
     pub(crate) connects: u64,
+    /// Payload bytes of the largest segment that this end sends: the smallest of all connections.
+    pub(crate) mss: Option<u32>,
     pub(crate) times: Histogram<u64>,
 }
 
@@ -176,6 +178,7 @@ impl Tally {
         for share in target.into_iter().chain(address) {
             share.requests += 1;
             share.failed += failed;
+            share.mss = share.mss.into_iter().chain(sample.path.mss).min();
             if is_timed {
                 record(&mut share.times, corrected);
             }
@@ -209,7 +212,10 @@ impl Recent {
 /// Creates `number` empty shares, or none if there would be more than `most`.
 fn shares(number: usize, most: usize) -> Vec<Share> {
     let number = if number > most { 0 } else { number };
-    let share = || Share { requests: 0, failed: 0, connects: 0, times: histogram(TARGET_DIGITS) };
+    let share = || {
+        let times = histogram(TARGET_DIGITS);
+        Share { requests: 0, failed: 0, connects: 0, mss: None, times }
+    };
     std::iter::repeat_with(share).take(number).collect()
 }
 
@@ -300,6 +306,17 @@ mod tests {
         tally.add(Sample { path, ..sample(0, 0, 10) });
         assert_eq!((tally.retransmitted_up, tally.retransmitted_down), (4, Some(3)));
         assert_eq!(tally.round_trip.len(), 2);
+    }
+
+    #[test]
+    fn an_address_has_the_smallest_segment_size_that_was_seen() {
+        let mut tally = Tally::new(1, 2);
+        for (address, mss) in [(0, None), (0, Some(1448)), (0, Some(1400)), (0, Some(1460))] {
+            let path = PathFacts { mss, ..PathFacts::default() };
+            tally.add(Sample { address, path, ..sample(0, 0, 10) });
+        }
+        let seen: Vec<_> = tally.addresses.iter().map(|share| share.mss).collect();
+        assert_eq!(seen, [Some(1400), None]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::Log;
+use crate::client::{PathFacts, Phases};
 use crate::fault::Fault;
 use crate::record::{Record, Took};
 use crate::settings::LogFormat;
@@ -145,10 +146,61 @@ fn json_camel() {
 }
 
 #[test]
+fn json_has_what_a_request_has_shown_about_its_path() {
+    let path = PathFacts {
+        server: Some(Duration::from_micros(12)),
+        rtt: Some(Duration::from_micros(251)),
+        server_rtt: Some(Duration::from_micros(252)),
+        mss: Some(1448),
+        retransmitted_up: 1,
+        retransmitted_down: 2,
+    };
+    let phases = Phases {
+        first_byte: Some(Duration::from_micros(300)),
+        transfer: Some(Duration::from_micros(7)),
+        path,
+        ..Phases::default()
+    };
+    let took = Took { phases, ..record().took };
+    let shown = |format| line(&log(format, false), &Record { took, ..record() });
+    let json = shown(LogFormat::Json);
+    let expected = concat!(
+        r#","ServerUs":12,"NetworkUs":288,"TransferUs":7,"RttUs":251,"Mss":1448,"#,
+        r#""ServerRttUs":252,"RetransmittedUp":1,"RetransmittedDown":2}"#,
+    );
+    assert!(json.ends_with(expected), "{json}");
+    let camel = shown(LogFormat::JsonCamel);
+    assert!(camel.contains(r#","rttUs":251,"mss":1448,"serverRttUs":252,"#), "{camel}");
+}
+
+#[test]
 fn the_address_is_logged_if_each_is_asked_separately() {
     let record = Record { address: Some("10.0.0.1:80".to_owned()), ..record() };
     let json = line(&log(LogFormat::Json, false), &record);
     assert!(json.ends_with(r#""Path":"/heartbeat/17","Address":"10.0.0.1:80"}"#), "{json}");
+}
+
+#[test]
+fn the_events_of_a_loop_have_the_keys_of_their_format() {
+    let now = record().date;
+    for (format, dropped, shutdown) in [
+        (
+            LogFormat::Json,
+            r#"{"Date":"2026-11-22T10:00:00.1234567Z","EventType":"Dropped","Lines":2}"#,
+            Some(r#"{"Date":"2026-11-22T10:00:00.1234567Z","EventType":"Shutdown"}"#),
+        ),
+        (
+            LogFormat::JsonCamel,
+            r#"{"date":"2026-11-22T10:00:00.1234567Z","eventType":"Dropped","lines":2}"#,
+            Some(r#"{"date":"2026-11-22T10:00:00.1234567Z","eventType":"Shutdown"}"#),
+        ),
+        (LogFormat::Tsv, "2026-11-22T10:00:00.1234567Z\tDropped 2 lines of this log", None),
+    ] {
+        assert_eq!(super::dropped(format, 2, now).as_deref(), Some(dropped));
+        assert_eq!(super::shutdown(format, now).as_deref(), shutdown);
+    }
+    assert_eq!(super::dropped(LogFormat::JsonCamel, 0, now), None);
+    assert_eq!(super::dropped(LogFormat::None, 2, now), None);
 }
 
 #[test]

@@ -108,6 +108,7 @@ fn json(log: &Log, record: &Record, key: fn(&str) -> String) -> String {
     put("NetworkUs", microseconds(network.map(|(all, server)| all.saturating_sub(server))));
     put("TransferUs", microseconds(phases.transfer));
     put("RttUs", microseconds(path.rtt));
+    put("Mss", path.mss.map_or(Value::Null, Value::from));
     put("ServerRttUs", microseconds(path.server_rtt));
     put("RetransmittedUp", path.retransmitted_up.into());
     put("RetransmittedDown", path.retransmitted_down.into());

@@ -194,6 +194,7 @@ fn addresses(results: &[Report]) -> Result<Vec<AddressReport>, String> {
                 requests: group.iter().map(|one| one.requests).sum(),
                 failed: group.iter().map(|one| one.failed).sum(),
                 connections_opened: group.iter().map(|one| one.connections_opened).sum(),
+                mss: group.iter().filter_map(|one| one.mss).min(),
                 latency_us: added(group.iter().map(|one| &one.latency_us))?,
                 ..group[0].clone()
             })
@@ -290,6 +291,21 @@ mod tests {
         {
             assert_eq!(merged(told).unwrap().retransmitted_down, expected);
         }
+    }
+
+    #[test]
+    fn the_smallest_segment_size_of_an_address_stays() {
+        let merged = |sizes: [Option<u32>; 3]| {
+            let one = |mss| {
+                let mut one = of("a", None, 0);
+                one.addresses[0].mss = mss;
+                one
+            };
+            combine(&sizes.map(one)).unwrap().addresses[0].mss
+        };
+        assert_eq!(merged([Some(1448), Some(1400), Some(1460)]), Some(1400));
+        assert_eq!(merged([None, Some(1448), None]), Some(1448));
+        assert_eq!(merged([None; 3]), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::record::Record;
 
@@ -26,7 +27,14 @@ struct Servers {
 struct Series {
     minutes: VecDeque<Minute>,
     spreads: VecDeque<Spread>,
-    last_error: Option<(Timestamp, String)>,
+    last_error: Option<LastError>,
+}
+
+/// The last error of a path.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct LastError {
+    pub(super) date: Timestamp,
+    pub(super) text: String,
 }
 
 /// One minute.
@@ -47,8 +55,8 @@ struct Spread {
     classes: Box<[u32; CLASSES]>,
 }
 
-/// One row of the page.
-#[derive(Clone, Debug, PartialEq)]
+/// One row of the page. Programs read its fields: names change only with a major version.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Row {
     pub(super) server: String,
     pub(super) path: String,
@@ -59,16 +67,16 @@ pub(super) struct Row {
     pub(super) p99_us: Option<u64>,
     /// Bits per second during requests.
     pub(super) throughput_bps: Option<u64>,
-    pub(super) last_error: Option<(Timestamp, String)>,
+    pub(super) last_error: Option<LastError>,
     /// One for each minute of the hour, the latest last; `None` if nothing was asked in it.
     pub(super) minutes: Vec<Option<MinuteView>>,
 }
 
 /// One minute of a row.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct MinuteView {
-    pub(super) mean_us: f64,
-    pub(super) longest_us: f64,
+    pub(super) mean_us: u64,
+    pub(super) longest_us: u64,
     pub(super) errors: u32,
 }
 
@@ -84,9 +92,16 @@ impl History {
         self.observe_at(record, self.began.elapsed());
     }
 
-    /// All rows, and whether there were pairs of server and path without a row: 1 or 0.
+    /// All rows, the worst first, and whether there were pairs of server and path without a row: 1
+    /// or 0.
     pub(super) fn rows(&self) -> (Vec<Row>, usize) {
-        self.rows_at(self.began.elapsed())
+        let (mut rows, beyond) = self.rows_at(self.began.elapsed());
+        // Among those without errors, the slowest is the worst.
+        rows.sort_by(|one, other| {
+            let errors = other.error_share().total_cmp(&one.error_share());
+            errors.then(other.p99_us.cmp(&one.p99_us))
+        });
+        (rows, beyond)
     }
 
     fn observe_at(&self, record: &Record, since_start: Duration) {
@@ -160,7 +175,8 @@ impl Series {
         if is_bad {
             let text = record.verdict.errors.first().cloned().unwrap_or_default();
             let text = text.strip_prefix("Exception: ").map(str::to_owned).unwrap_or(text);
-            self.last_error = Some((record.date, text.chars().take(ERROR_CHARS_MAX).collect()));
+            let text = text.chars().take(ERROR_CHARS_MAX).collect();
+            self.last_error = Some(LastError { date: record.date, text });
         }
     }
 
@@ -177,8 +193,8 @@ impl Series {
             let back = usize::try_from(now.saturating_sub(minute.number)).unwrap_or(MINUTES);
             if let Some(place) = MINUTES.checked_sub(back + 1) {
                 minutes[place] = Some(MinuteView {
-                    mean_us: minute.sum_us as f64 / f64::from(minute.requests.max(1)),
-                    longest_us: minute.longest_us as f64,
+                    mean_us: minute.sum_us / u64::from(minute.requests.max(1)),
+                    longest_us: minute.longest_us,
                     errors: minute.errors,
                 });
             }
@@ -198,6 +214,13 @@ impl Series {
             last_error: self.last_error,
             minutes,
         }
+    }
+}
+
+impl Row {
+    /// The errors as a share of the requests.
+    pub(super) fn error_share(&self) -> f64 {
+        self.errors as f64 / self.requests.max(1) as f64
     }
 }
 
@@ -294,7 +317,7 @@ mod tests {
         near(row.p50_us, 51_000.0);
         near(row.p99_us, 100_000.0);
         near(row.throughput_bps, 101_000.0 * 8.0 / 6.05);
-        assert_eq!(row.last_error.unwrap().1, "no answer");
+        assert_eq!(row.last_error.unwrap().text, "no answer");
         let known: Vec<_> = row.minutes.iter().flatten().collect();
         assert_eq!((known.len(), known[1].errors), (2, 1));
         assert!(row.minutes[59].is_some() && row.minutes[58].is_some());

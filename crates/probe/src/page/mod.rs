@@ -18,4 +18,4 @@ pub(crate) use cluster::cluster;
 pub(crate) use history::History;
 pub(crate) use node::{NodeView, node};
 pub(crate) use pair::pair;
-pub(crate) use probes::probes;
+pub(crate) use probes::{probes, probes_json};

@@ -1,26 +1,25 @@
-//! The page of the loop: every server and path, the worst first.
+//! The page of the loop: every server and path, the worst first. For programs it is JSON.
 
 use jiff::Timestamp;
+use serde_json::json;
 
-use super::history::{History, Row};
+use super::history::{History, LastError, Row};
 use super::html::{Escaped, add, document, tile};
 use super::sparkline::{Point, sparkline};
 use super::words;
 
 /// Renders the last hour of the loop.
 pub(crate) fn probes(history: &History) -> String {
-    let (mut rows, beyond) = history.rows();
-    // The worst first; among those without errors, the slowest first.
-    rows.sort_by(|one, other| {
-        let errors = other.error_share().total_cmp(&one.error_share());
-        errors.then(other.p99_us.cmp(&one.p99_us))
-    });
+    let (rows, beyond) = history.rows();
     let mut body = String::new();
     let servers: std::collections::BTreeSet<_> = rows.iter().map(|row| &row.server).collect();
     let (requests, errors) = rows
         .iter()
         .fold((0, 0), |(requests, errors), row| (requests + row.requests, errors + row.errors));
-    body.push_str("<nav><a href=\"/metrics\">metrics</a></nav>\n<h1>Heartbeat probe</h1>\n");
+    body.push_str(
+        "<nav><a href=\"/probes.json\">JSON</a> <a href=\"/metrics\">metrics</a></nav>\n\
+         <h1>Heartbeat probe</h1>\n",
+    );
     body.push_str("<p class=\"soft\">What was asked in the last hour, the worst first</p>\n");
     body.push_str("<ul class=\"tiles\">\n");
     tile(&mut body, "", servers.len(), if servers.len() == 1 { "server" } else { "servers" });
@@ -38,6 +37,12 @@ pub(crate) fn probes(history: &History) -> String {
         add!(body, "<p>There are more paths than this page has rows; /metrics has all.</p>\n");
     }
     document("Heartbeat probe", REFRESH_S, &body)
+}
+
+/// The same rows for programs. `left_out` is true if there are more paths than rows.
+pub(crate) fn probes_json(history: &History) -> String {
+    let (rows, beyond) = history.rows();
+    json!({"probes": rows, "left_out": beyond > 0}).to_string() + "\n"
 }
 
 fn table(body: &mut String, rows: &[Row]) {
@@ -77,7 +82,7 @@ fn table(body: &mut String, rows: &[Row]) {
             row.requests,
         );
         body.push_str("<td class=\"wide says\">");
-        if let Some((date, text)) = &row.last_error {
+        if let Some(LastError { date, text }) = &row.last_error {
             let seconds = now.duration_since(*date).unsigned_abs().as_secs();
             add!(body, "{}<small>{}</small>", Escaped(text), words::ago(seconds));
         }
@@ -92,22 +97,16 @@ fn chart(body: &mut String, row: &Row) {
         .iter()
         .map(|minute| {
             minute.map_or_else(Point::default, |minute| Point {
-                value: Some(minute.mean_us),
-                top: minute.longest_us,
+                value: Some(minute.mean_us as f64),
+                top: minute.longest_us as f64,
                 is_error: minute.errors > 0,
             })
         })
         .collect();
-    let longest = row.minutes.iter().flatten().map(|minute| minute.longest_us).fold(0.0, f64::max);
-    let longest = words::micros(longest as u64);
+    let longest = row.minutes.iter().flatten().map(|minute| minute.longest_us).max();
+    let longest = words::micros(longest.unwrap_or(0));
     let title = format!("mean and longest duration by minute; the longest took {longest}");
     sparkline(body, &points, &title);
-}
-
-impl Row {
-    fn error_share(&self) -> f64 {
-        self.errors as f64 / self.requests.max(1) as f64
-    }
 }
 
 const REFRESH_S: u32 = 10;
