@@ -82,4 +82,6 @@ fn peers_that_asked_to_close_and_read_nothing_are_reset_at_the_stall_timeout() {
     let request =
         format!("GET /heartbeat/{BYTES} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     check(&["--stall-timeout", "1s"], &request, "stall_timeout");
+    // The same with a byte behind the request, which nobody reads.
+    check(&["--stall-timeout", "1s"], &(request + "x"), "stall_timeout");
 }

@@ -261,12 +261,16 @@ impl<'w, S: Stream> Session<'w, S> {
             return Some(Outcome::Over(end));
         }
         let Next::Close(reason) = next else { return None };
+        if is_large
+            && reason == CloseReason::Peer
+            && let Err(end) = self.wait_until_read().await
+        {
+            return Some(Outcome::Over(end));
+        }
         // A plain close is safe if the peer asked for it and everything that it sent has been read.
         // Otherwise it could become a reset, and the answer could be lost.
         if reason != CloseReason::Peer || !self.input.unused().is_empty() {
             self.linger().await;
-        } else if is_large && let Err(end) = self.wait_until_read().await {
-            return Some(Outcome::Over(end));
         }
         Some(Outcome::Over(ended_by(reason)))
     }
