@@ -214,7 +214,7 @@ fn a_server_that_demands_a_certificate_gets_that_of_cert_and_key() {
     let outcome = ask(&site, Some(&site.authority));
     assert_eq!(outcome.code, 2, "{outcome:?}");
     for (more, told) in [
-        (&["--key", &key_file][..], "--key needs --cert"),
+        (&["--key", &key_file][..], "--key: not allowed: expected with --cert only"),
         (&["--cert", &key_file], "no certificate in it"),
         (&["--cert", &cert_file], "--cert "),
     ] {
