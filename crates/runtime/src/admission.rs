@@ -94,7 +94,7 @@ impl Admission {
             let mut readable = pin!(ready.readable(false));
             let mut is_readable = false;
             while !is_readable && !self.is_over() {
-                while !lane.turn(&self.worker, &mut |departure| self.start(departure)) {
+                while !lane.turn(&self.worker, &mut turn, &mut |departure| self.start(departure)) {
                     if turn.is_over() {
                         self.worker.turns.give_way().await;
                         turn.restart();

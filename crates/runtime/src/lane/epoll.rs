@@ -102,9 +102,14 @@ impl Backend {
         self.standings[place] = standing;
     }
 
-    /// Answers the connections that are ready, for about as long as a turn may take. Returns true
-    /// if no further ones are.
-    pub(super) fn turn(&mut self, worker: &Worker, depart: &mut dyn FnMut(Departure)) -> bool {
+    /// Answers the connections that are ready, until `turn` is over. Returns true if no further
+    /// ones are.
+    pub(super) fn turn(
+        &mut self,
+        worker: &Worker,
+        turn: &mut Turn,
+        depart: &mut dyn FnMut(Departure),
+    ) -> bool {
         while let Some(index) = self.returned.pop() {
             self.read(worker, index, true).into_iter().for_each(&mut *depart);
         }
@@ -114,7 +119,6 @@ impl Backend {
             self.set.wait(&mut self.ready).expect("the epoll set of a lane works");
             self.position = 0;
         }
-        let mut turn = Turn::default();
         while let Some(&Ready { socket, has_ended }) = self.ready.get(self.position) {
             self.position += 1;
             match self.standings.get(socket as usize) {
@@ -241,7 +245,7 @@ mod tests {
             assert_eq!(poll(&mut set, 10_000).unwrap(), 1, "the set has something to report");
         }
         let mut departed = None;
-        lane.turn(worker, &mut |departure| departed = Some(departure.client));
+        lane.turn(worker, &mut Turn::default(), &mut |departure| departed = Some(departure.client));
         departed
     }
 
@@ -266,7 +270,8 @@ mod tests {
         // As a turn leaves them that ends before the first event.
         lane.set.wait(&mut lane.ready).unwrap();
         assert_eq!((lane.ready.len(), lane.position), (2, 0));
-        assert!(lane.turn(&worker, &mut |_| panic!("nothing here needs a session")));
+        let mut no_departure = |_| panic!("nothing here needs a session");
+        assert!(lane.turn(&worker, &mut Turn::default(), &mut no_departure));
         for peer in &mut peers {
             let mut answer = [0; 1024];
             assert!(peer.read(&mut answer).unwrap() > 0);

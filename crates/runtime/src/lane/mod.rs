@@ -22,6 +22,7 @@ pub(crate) use self::roster::{Client, Departure};
 #[cfg(test)]
 pub(crate) use self::roster::{Verdict, answer, session_start};
 use crate::os::event_loop::Driver;
+use crate::turns::Turn;
 use crate::worker::Worker;
 
 /// The lane of one worker.
@@ -87,12 +88,18 @@ impl Lane {
         Poll::Pending
     }
 
-    /// Answers some of what has arrived. Returns true if nothing is left to answer.
-    pub(crate) fn turn(&self, worker: &Worker, depart: &mut dyn FnMut(Departure)) -> bool {
+    /// Answers some of what has arrived: on io_uring a bounded amount, on epoll until `turn` is
+    /// over. Returns true if nothing is left to answer.
+    pub(crate) fn turn(
+        &self,
+        worker: &Worker,
+        turn: &mut Turn,
+        depart: &mut dyn FnMut(Departure),
+    ) -> bool {
         self.is_dirty.set(false);
         match &mut *self.backend.borrow_mut() {
             Backend::Uring(backend) => backend.turn(worker, depart),
-            Backend::Epoll(backend) => backend.turn(worker, depart),
+            Backend::Epoll(backend) => backend.turn(worker, turn, depart),
         }
     }
 }

@@ -146,7 +146,7 @@ fn durations(text: &mut String, workers: &[Counters]) {
         text,
         name,
         "histogram",
-        "Time from the end of a request's head until the kernel has accepted the last byte of the answer.",
+        "Time from the end of a request's head until the kernel has the whole answer.",
     );
     for (class, (_, size)) in SIZE_CLASSES.iter().enumerate() {
         let bounds = BUCKETS.iter().map(|(_, bound)| (*bound).to_string());
