@@ -9,7 +9,7 @@ use heartbeat_tcp_info::TcpInfo;
 use super::quantiles::{jitter, quantile};
 use super::report::{Both, Latency, Opening, Segments, microseconds};
 use super::site::Site;
-use super::wire::{Destination, Wire};
+use super::wire::{Destination, Wire, within};
 use crate::timing::{FIELD, ServerTiming};
 
 /// The result of many small requests on one connection.
@@ -36,8 +36,7 @@ pub(super) async fn small(to: &Destination, site: &Site, limit: Duration) -> io:
     let mut segments = Both::default();
     let mut wire = Wire::open(to).await?;
     // The first request is not counted, because it opens TCP's windows.
-    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
-    tokio::time::timeout(REQUEST_TIME_MAX, wire.ask(&request)).await.map_err(late)??;
+    within(REQUEST_TIME_MAX, wire.ask(&request)).await?;
     while times.len() < REQUESTS && (begin.elapsed() < limit || times.len() < REQUESTS_MIN) {
         if wire.renew(to).await? {
             count(&mut segments, facts.take(), told.take());

@@ -4,9 +4,10 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::head::Head;
 use super::report::{Idle, Report};
 use super::site::{SMALL_BYTES, Site};
-use super::wire::{Destination, Wire};
+use super::wire::{self, Destination, Wire};
 use crate::timing::{FIELD, ServerTiming};
 
 /// Asks all questions that need few bytes, and writes the answers into `report`.
@@ -135,13 +136,7 @@ async fn compresses(to: &Destination, site: &Site) -> io::Result<bool> {
 /// section 10.1.1): some proxies written in Go have ended or crashed when a client left between the
 /// two answers.
 async fn expect(to: &Destination, site: &Site) -> io::Result<bool> {
-    let mut wire = Wire::open(to).await?;
-    let head = to.post(&site.path(SMALL_BYTES), SMALL_BYTES, EXPECT);
-    wire.write(head.as_bytes()).await?;
-    let first = match tokio::time::timeout(REFUSAL_TIME_MAX, wire.head()).await {
-        Ok(head) => Some(head?),
-        Err(_) => None,
-    };
+    let (mut wire, first) = announce(to, site, SMALL_BYTES, EXPECT).await?;
     let handled = first.as_ref().is_some_and(|head| head.status == 100);
     if first.is_none_or(|head| head.is_interim()) {
         wire.write_pattern(SMALL_BYTES).await?;
@@ -177,19 +172,28 @@ async fn body_max(to: &Destination, site: &Site) -> io::Result<u64> {
 /// Announces a body without `Expect`, for the reason that [`expect`] gives, and sends none of it. A
 /// server that accepts the length waits for the body and does not answer.
 async fn refuses(to: &Destination, site: &Site, body: u64) -> io::Result<bool> {
-    let mut wire = Wire::open(to).await?;
-    wire.write(to.post(&site.path(SMALL_BYTES), body, "").as_bytes()).await?;
-    let refuses = match tokio::time::timeout(REFUSAL_TIME_MAX, wire.head()).await {
-        Ok(head) => head?.status == TOO_LARGE,
-        Err(_) => false,
-    };
+    let (wire, answer) = announce(to, site, body, "").await?;
     wire.reset_on_drop()?;
-    Ok(refuses)
+    Ok(answer.is_some_and(|head| head.status == TOO_LARGE))
+}
+
+/// Sends the head of a request with a body of `body` bytes on a new connection, and waits for what
+/// is answered to that head alone; `None` if that is nothing.
+async fn announce(
+    to: &Destination,
+    site: &Site,
+    body: u64,
+    fields: &str,
+) -> io::Result<(Wire, Option<Head>)> {
+    let mut wire = Wire::open(to).await?;
+    wire.write(to.post(&site.path(SMALL_BYTES), body, fields).as_bytes()).await?;
+    let answer = tokio::time::timeout(REFUSAL_TIME_MAX, wire.head()).await;
+    let answer = answer.ok().transpose()?;
+    Ok((wire, answer))
 }
 
 async fn within<T>(future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    let late = || io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
-    tokio::time::timeout(QUESTION_TIME_MAX, future).await.unwrap_or_else(|_| Err(late()))
+    wire::within(QUESTION_TIME_MAX, future).await
 }
 
 const EXPECT: &str = "Expect: 100-continue\r\n";

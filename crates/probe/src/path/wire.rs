@@ -285,6 +285,15 @@ impl Wire {
     }
 }
 
+/// Limits the time of an exchange.
+pub(super) async fn within<T>(
+    limit: Duration,
+    exchange: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
+    tokio::time::timeout(limit, exchange).await.map_err(late)?
+}
+
 fn socket(to: &Destination) -> io::Result<TcpSocket> {
     let socket = Socket::new(Domain::for_address(to.address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
