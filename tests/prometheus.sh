@@ -59,22 +59,30 @@ promtool check metrics <"$directory/metrics" >"$directory/promtool.log" 2>&1 ||
     fail "promtool refuses the metrics"
 [ ! -s "$directory/promtool.log" ] || fail "promtool has something to say"
 
-# Ports below those that are given to clients.
-some_port() { echo $((20000 + RANDOM % 10000)); }
+# Runs a function that starts a program on a port and ends with its process, and waits until the
+# program is ready at a path. Sets `address`. The port lies below those that are given to clients;
+# where it is taken the program ends, and another one is tried.
+start() {
+    for _ in 1 2 3; do
+        address=127.0.0.1:$((20000 + RANDOM % 10000))
+        "$1" &
+        children+=($!)
+        is_ready() {
+            kill -0 "${children[-1]}" 2>/dev/null || return 0
+            curl -sf -o "$directory/answer" "http://$address$2"
+        }
+        if eventually is_ready "$@" && kill -0 "${children[-1]}" 2>/dev/null; then return 0; fi
+    done
+    fail "$1 does not start"
+}
 
 echo '{"requests": [{"path": "/heartbeat/17", "validation": {"length": 17}}]}' >"$directory/test.json"
-start_prober() {
-    prober=127.0.0.1:$(some_port)
-    timeout 120 "$heartbeat_probe" --server "http://$server" --files "$directory/test.json" \
-        --run-loop --sleep 100 --port "${prober##*:}" >"$directory/probe.log" 2>&1 &
-    children+=($!)
-    is_probing() {
-        kill -0 "${children[-1]}" 2>/dev/null || return 0
-        curl -sf -o "$directory/answer" "http://$prober/readyz"
-    }
-    eventually is_probing && kill -0 "${children[-1]}" 2>/dev/null
+the_prober() {
+    exec timeout 120 "$heartbeat_probe" --server "http://$server" --files "$directory/test.json" \
+        --run-loop --sleep 100 --port "${address##*:}" >"$directory/probe.log" 2>&1
 }
-start_prober || start_prober || start_prober || fail "the prober does not start"
+start the_prober /readyz
+prober=$address
 
 cat >"$directory/prometheus.yml" <<YAML
 global: { scrape_interval: 1s, scrape_timeout: 1s }
@@ -85,19 +93,13 @@ scrape_configs:
     static_configs: [{ targets: ["$prober"] }]
 YAML
 
-start_prometheus() {
-    prometheus=127.0.0.1:$(some_port)
-    timeout 120 prometheus --enable-feature=native-histograms --config.file="$directory/prometheus.yml" \
-        --storage.tsdb.path="$directory/data" --web.listen-address="$prometheus" \
-        >"$directory/prometheus.log" 2>&1 &
-    children+=($!)
-    is_ready() {
-        kill -0 "${children[-1]}" 2>/dev/null || return 0
-        curl -sf -o "$directory/answer" "http://$prometheus/-/ready"
-    }
-    eventually is_ready && kill -0 "${children[-1]}" 2>/dev/null
+Prometheus() {
+    exec timeout 120 prometheus --enable-feature=native-histograms \
+        --config.file="$directory/prometheus.yml" --storage.tsdb.path="$directory/data" \
+        --web.listen-address="$address" >"$directory/prometheus.log" 2>&1
 }
-start_prometheus || start_prometheus || start_prometheus || fail "Prometheus does not start"
+start Prometheus /-/ready
+prometheus=$address
 
 # Whether a query has an answer that is not empty.
 has() {
