@@ -35,8 +35,7 @@ impl fmt::Display for Misuse {
 impl From<&clap::Error> for Misuse {
     fn from(error: &clap::Error) -> Self {
         let argument = first(error, ContextKind::InvalidArg);
-        // clap names an option together with its value's name, as in `--port <N>`.
-        let option = argument.split(' ').next().unwrap_or(argument);
+        let option = without_value(argument);
         let value = first(error, ContextKind::InvalidValue);
         let hint = |kind| match first(error, kind) {
             "" => "see --help".to_owned(),
@@ -77,8 +76,7 @@ impl From<&clap::Error> for Misuse {
                 Self::missing("COMMAND")
             }
             ErrorKind::ArgumentConflict => {
-                let prior = first(error, ContextKind::PriorArg);
-                let prior = prior.split(' ').next().unwrap_or(prior);
+                let prior = without_value(first(error, ContextKind::PriorArg));
                 Self::new(format_args!("{option} with {prior}"), "expected one of them, not both")
             }
             // What is left depends on how the options are declared. clap's own first line says it.
@@ -89,6 +87,11 @@ impl From<&clap::Error> for Misuse {
             }
         }
     }
+}
+
+/// The option alone: clap names it together with its value's name, as in `--port <N>`.
+fn without_value(option: &str) -> &str {
+    option.split(' ').next().unwrap_or(option)
 }
 
 fn first(error: &clap::Error, kind: ContextKind) -> &str {

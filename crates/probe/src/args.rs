@@ -3,6 +3,7 @@
 //! Values are text here; [`Settings`](crate::settings::Settings) reads them, by the same rules for
 //! the command line and the environment.
 
+use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use heartbeat_command_line::{Misuse, Stop};
 
@@ -81,10 +82,14 @@ pub(crate) fn parse(
             let environment = environment.into_iter().collect();
             Ok(Asked::Probe(Arguments { matches, environment }))
         }
-        Err(error) => match Stop::from(error) {
-            Stop::Page(page) => Ok(Asked::Print(page)),
-            Stop::Misuse(misuse) => Err(with_history(misuse, &words)),
-        },
+        Err(error) => {
+            let is_unknown = error.kind() == ErrorKind::UnknownArgument;
+            match Stop::from(error) {
+                Stop::Page(page) => Ok(Asked::Print(page)),
+                Stop::Misuse(misuse) if is_unknown => Err(with_history(misuse, &words)),
+                Stop::Misuse(misuse) => Err(misuse),
+            }
+        }
     }
 }
 

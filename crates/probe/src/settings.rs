@@ -8,7 +8,7 @@ use std::time::Duration;
 use heartbeat_command_line::Misuse;
 
 use crate::args::{Arguments, Given, Origin};
-use crate::client::{FixedAddress, Target, TlsSettings};
+use crate::client::{FixedAddress, Target, TlsSettings, url_prefix};
 use crate::validation::BODY_MAX;
 
 /// Everything a run needs to know, checked.
@@ -367,11 +367,10 @@ impl Reader<'_> {
 
     fn url_prefix(&mut self) -> String {
         let text = self.text("url-prefix").unwrap_or_default();
-        let trimmed = text.trim_matches('/');
-        if trimmed.contains(['?', '#']) || trimmed.contains(char::is_whitespace) {
-            self.refuse_typed(format_args!("--url-prefix {text}"), "expected a path");
-        }
-        if trimmed.is_empty() { String::new() } else { format!("/{trimmed}") }
+        url_prefix(&text).unwrap_or_else(|expected| {
+            self.refuse_typed(format_args!("--url-prefix {text}"), expected);
+            String::new()
+        })
     }
 
     fn check(&mut self, settings: &Settings) {

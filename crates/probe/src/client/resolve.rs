@@ -151,13 +151,12 @@ impl FixedAddress {
     ///
     /// Text that is not of this form.
     pub(crate) fn parse(text: &str) -> Result<Self, FixedAddressError> {
-        let refuse = || FixedAddressError;
-        let (host, rest) = split_host(text).ok_or_else(refuse)?;
-        let (port, addresses) = rest.split_once(':').ok_or_else(refuse)?;
-        let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(refuse)?;
+        let (host, rest) = split_host(text).ok_or(FixedAddressError)?;
+        let (port, addresses) = rest.split_once(':').ok_or(FixedAddressError)?;
+        let port = port.parse().ok().filter(|port| *port > 0).ok_or(FixedAddressError)?;
         let bare = |address: &str| address.trim_start_matches('[').trim_end_matches(']').parse();
         let addresses: Result<Vec<_>, _> = addresses.split(',').map(bare).collect();
-        let addresses = addresses.map_err(|_| refuse())?;
+        let addresses = addresses.map_err(|_| FixedAddressError)?;
         Ok(Self { host: host.to_ascii_lowercase(), port, addresses })
     }
 

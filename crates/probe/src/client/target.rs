@@ -134,6 +134,15 @@ impl fmt::Display for TargetError {
 
 impl std::error::Error for TargetError {}
 
+/// A path that begins with a slash and does not end with one; empty if there is no prefix.
+pub(crate) fn url_prefix(text: &str) -> Result<String, String> {
+    let trimmed = text.trim_matches('/');
+    if trimmed.contains(['?', '#']) || trimmed.contains(char::is_whitespace) {
+        return Err("expected a path".to_owned());
+    }
+    Ok(if trimmed.is_empty() { String::new() } else { format!("/{trimmed}") })
+}
+
 fn with_scheme(server: &str) -> String {
     let starts =
         |with: &str| server.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
@@ -207,6 +216,16 @@ mod tests {
             "http://a b",
         ] {
             assert!(Target::parse(server).is_err(), "{server}");
+        }
+    }
+
+    #[test]
+    fn a_url_prefix_begins_with_a_slash_and_does_not_end_with_one() {
+        for (text, expected) in [("a", "/a"), ("/a/b/", "/a/b"), ("/", ""), ("", "")] {
+            assert_eq!(url_prefix(text).as_deref(), Ok(expected));
+        }
+        for wrong in ["/a?b", "/a#b", "a b"] {
+            assert!(url_prefix(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use super::outcome::OutcomeArgs;
 use super::schedule::Plan;
-use super::values::{connections, header, moment, rate, size, time, time_or_zero, url_prefix};
-use crate::client::{FixedAddress, TlsSettings};
+use super::values::{connections, header, moment, rate, size, time, time_or_zero};
+use crate::client::{FixedAddress, TlsSettings, url_prefix};
 
 /// Sends requests at a rate, or as fast as possible, and shows how long they took
 #[derive(Args, Clone, Debug)]

@@ -62,7 +62,7 @@ use sender::{CpuTime, Sender};
 use tally::Tally;
 
 /// The exit code if nothing was sent because the arguments cannot be used.
-pub(crate) const EXIT_USAGE: u8 = 2;
+pub(crate) const EXIT_USAGE: u8 = heartbeat_command_line::Stop::EXIT_MISUSE;
 
 /// The program name in messages.
 const NAME: &str = "heartbeat-probe load";

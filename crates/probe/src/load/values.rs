@@ -55,15 +55,6 @@ pub(super) fn header(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// A path that begins with a slash and does not end with one; empty if there is no prefix.
-pub(super) fn url_prefix(text: &str) -> Result<String, String> {
-    let trimmed = text.trim_matches('/');
-    if trimmed.contains(['?', '#']) || trimmed.contains(char::is_whitespace) {
-        return Err("expected a path".to_owned());
-    }
-    Ok(if trimmed.is_empty() { String::new() } else { format!("/{trimmed}") })
-}
-
 /// A moment: RFC 3339, or the seconds since 1970 that `date +%s` prints.
 pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     let seconds: Option<i64> = text.parse().ok();
@@ -99,16 +90,6 @@ mod tests {
         }
         for wrong in ["", "12:00", "2030-03-17", "2030-03-17T17:46:40", "999999999999999999"] {
             assert!(moment(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_url_prefix_begins_with_a_slash_and_does_not_end_with_one() {
-        for (text, expected) in [("a", "/a"), ("/a/b/", "/a/b"), ("/", ""), ("", "")] {
-            assert_eq!(url_prefix(text).as_deref(), Ok(expected));
-        }
-        for wrong in ["/a?b", "/a#b", "a b"] {
-            assert!(url_prefix(wrong).is_err(), "{wrong}");
         }
     }
 }
