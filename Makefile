@@ -15,7 +15,7 @@ run: ## Build, then serve on port 8080; ARGS="--log ..." is passed on
 	cargo run --release -- $(ARGS)
 
 test: ## Run all tests
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
 
 lint: ## Check formatting, lints and documentation
 	cargo fmt --all --check

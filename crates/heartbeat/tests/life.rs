@@ -165,7 +165,10 @@ fn running_out_of_descriptors_ends_no_connection_and_lets_the_workers_sleep() {
         }
         server.process().expect_sleeping_workers();
         drop(crowd);
-        assert_eq!(server.connect().get("/heartbeat/17").status, 200);
+        let is_served = |mut peer: Client| {
+            peer.try_get("/heartbeat/17").is_ok_and(|answer| answer.is_payload(17))
+        };
+        eventually("a place is free", || is_served(server.connect()));
         server.signal(Signal::Terminate);
         assert_eq!(server.expect_exit(), Some(0), "{}", server.said());
     }
