@@ -170,17 +170,19 @@ mod tests {
     }
 
     /// All lines arrive whole and in their order, from an output that was full for a while.
-    fn check_order(mut reader: impl Read, sink: &LogSink) {
+    fn check_order(reader: impl Read + Send + 'static, sink: &LogSink) {
         let expected = lines(100_000);
         let mut waiting = expected.clone();
         fill(sink, &mut waiting);
-        let mut text = Vec::new();
-        let mut part = vec![0; 8192];
-        while text.len() < expected.len() {
-            sink.write(&mut waiting);
-            let read = reader.read(&mut part).unwrap();
-            text.extend_from_slice(&part[..read]);
-        }
+        let mut reader = reader.take(expected.len() as u64);
+        // It reads in a thread of its own: if this thread read, it could wait for lines that the
+        // sink has not taken yet.
+        let reading = thread::spawn(move || {
+            let mut text = Vec::new();
+            reader.read_to_end(&mut text).map(|_| text)
+        });
+        eventually("the lines are taken", || sink.write(&mut waiting) == Taken::Whole);
+        let text = reading.join().unwrap().unwrap();
         assert!(text == expected, "lines are missing or out of order");
         eventually("all is written", || sink.is_idle());
     }
