@@ -323,7 +323,15 @@ impl Client {
         self.buffer.copy_within(self.unread.clone(), 0);
         self.unread = 0..self.unread.len();
         assert!(self.unread.end < READ_BYTES, "a buffer that is not full");
-        let count = self.stream.read(&mut self.buffer[self.unread.end..]);
+        let room = &mut self.buffer[self.unread.end..];
+        let count = loop {
+            match self.stream.read(room) {
+                // The kernel does not restart a call with a timeout for a process that was stopped
+                // for a while (signal(7)).
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => break result,
+            }
+        };
         let count = count.map_err(|error| in_context("reading", &error))?;
         self.unread.end += count;
         self.bytes_received += count as u64;
