@@ -88,6 +88,7 @@ fn soak(driver: &str, options: &Options) -> Result<u64, String> {
         tally.error(&format!("resident memory has grown by {growth} KiB"));
     }
     println!("{memory}");
+    println!("ends of connections: {}", server.ends());
     let identity = server.identity().clone();
     if let Err(wrong) = server.stop() {
         tally.error(&wrong);

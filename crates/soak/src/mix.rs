@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
@@ -40,8 +40,11 @@ fn size(random: &mut Rng, wanted: &[usize]) -> usize {
 pub(crate) fn run(address: SocketAddr, seed: u64, sizes: &[usize], tally: &Tally) {
     let mut walk = Walk { address, tally, sizes, random: Rng::with_seed(seed), kept: None };
     while !tally.is_over() {
+        let begin = Instant::now();
         if let Err(wrong) = walk.step() {
-            tally.error(&wrong);
+            // A client that had to wait long for a CPU may have met a timeout of the server.
+            let seconds = begin.elapsed().as_secs_f64();
+            tally.error(&format!("{wrong} ({seconds:.1} s after the step began)"));
             walk.kept = None;
             // If the server does not listen, the error would repeat without a pause.
             thread::sleep(Duration::from_millis(100));

@@ -7,6 +7,9 @@ use std::path::Path;
 use heartbeat_testkit::{Client, PATIENCE, Program, Signal, comes_true_within, command};
 use serde_json::Value;
 
+/// How a line of `/metrics` begins that counts ends of connections for one reason.
+const ENDS: &str = "heartbeat_connection_ends_total{reason=\"";
+
 /// Which server it is: version, revision, driver, send tier and threads, as `/version` reports
 /// them.
 #[derive(Clone, Debug)]
@@ -81,6 +84,14 @@ impl Watched {
     pub(crate) fn expect_descriptors(&self, before: usize) -> Result<(), usize> {
         let now = || self.descriptors().unwrap_or(usize::MAX);
         if comes_true_within(PATIENCE, || now() <= before) { Ok(()) } else { Err(now()) }
+    }
+
+    /// Why connections have ended, as the server counts them. This names the cause of an error that
+    /// the client can only describe as the end of a connection.
+    pub(crate) fn ends(&self) -> String {
+        let (_, text) = Client::connect(self.address).get_text("/metrics");
+        let ends = text.lines().filter_map(|line| line.strip_prefix(ENDS));
+        ends.map(|end| end.replace("\"} ", "=")).collect::<Vec<_>>().join(" ")
     }
 
     /// Ends the server with SIGTERM. Its exit code must be 0.
