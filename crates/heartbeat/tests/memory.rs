@@ -21,6 +21,10 @@ const SPARE_KIB_MAX: u64 = 1024;
 /// Descriptors that this program needs besides its connections.
 const DESCRIPTORS_RESERVED: u64 = 64;
 
+/// At most one part in this many of the program's code is resident after the start. Without that it
+/// is nearly all of it, because the kernel maps 64 KiB around each page that is executed.
+const CODE_RESIDENT_PART: u64 = 3;
+
 /// Heads that are never finished, each of nearly the length that is allowed.
 const HEADS: usize = 6000;
 const HEAD_BYTES: usize = 15_900;
@@ -70,6 +74,20 @@ fn an_idle_connection_costs_little_over_an_idle_program() {
         let _ = std::io::stdout().write_all(format!("{figures}\n").as_bytes());
         peers.clear();
         eventually("they are gone", || program.metric("heartbeat_connections") < 2.0);
+    }
+}
+
+#[test]
+fn code_that_only_the_start_executes_is_given_back() {
+    for driver in drivers() {
+        let program = start(driver, &["--threads", "1"]);
+        let mut code_kib = (0, 0);
+        let is_small = comes_true_within(PATIENCE, || {
+            code_kib = program.process().code_kib().expect("procfs");
+            code_kib.1 * CODE_RESIDENT_PART <= code_kib.0
+        });
+        assert!(is_small, "{} of {} KiB are resident on {driver}", code_kib.1, code_kib.0);
+        assert!(program.get("/heartbeat/17").is_payload(17));
     }
 }
 

@@ -40,6 +40,19 @@ impl Process {
         line.trim().strip_suffix(" kB")?.parse().ok()
     }
 
+    /// The code of the program itself, without its libraries: its size, and how much of it is
+    /// resident, in KiB.
+    #[must_use]
+    pub fn code_kib(self) -> Option<(u64, u64)> {
+        let smaps = fs::read_to_string(format!("/proc/{}/smaps", self.0)).ok()?;
+        let (_, mapping) = smaps.split_once(" r-xp ")?;
+        let value = |name: &str| -> Option<u64> {
+            let line = mapping.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().strip_suffix(" kB")?.parse().ok()
+        };
+        Some((value("Size:")?, value("Rss:")?))
+    }
+
     /// How many descriptors are open.
     #[must_use]
     pub fn descriptors(self) -> Option<usize> {
