@@ -27,7 +27,7 @@ impl Server {
     /// Those that [`StartError`] lists. Nothing is left running.
     pub fn start(config: Config) -> Result<Self, StartError> {
         check(&config)?;
-        let descriptors = sys::descriptor_limit().map_err(Refusal::of("getrlimit"))?;
+        let descriptors = sys::descriptor_limit().map_err(Refusal::of("prlimit64"))?;
         let seed = std::process::id() as usize;
         let cpus = placement::worker_cpus(config.threads, seed)
             .map_err(Refusal::of("sched_getaffinity"))?;

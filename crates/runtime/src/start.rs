@@ -234,7 +234,7 @@ fn attempt(
                     let _ = progress.send(Progress::Failed(error));
                 }
             })
-            .map_err(Refusal::of("clone"))?;
+            .map_err(Refusal::of(sys::THREAD_CALLS))?;
         attempt.threads.handles.push(handle);
     }
     drop(progress);

@@ -63,7 +63,7 @@ impl LogSink {
         let counts = Arc::clone(&sink.counts);
         let thread = thread::Builder::new().name("log".to_string()).stack_size(STACK_BYTES);
         let writing = thread.spawn(move || write_all(output, &received, &counts));
-        writing.map_err(Refusal::of("clone"))?;
+        writing.map_err(Refusal::of(sys::THREAD_CALLS))?;
         Ok(sink)
     }
 

@@ -19,6 +19,10 @@ use socket2::SockRef;
 /// Flags of a send(2) that never waits, and that raises no SIGPIPE.
 const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
+/// The system calls that start a thread. C libraries use clone(2) where they do not know clone3(2),
+/// or where the kernel does not.
+pub(crate) const THREAD_CALLS: &str = "clone3 or clone";
+
 /// Lends a descriptor to a call of a library.
 fn lend<T, E: Into<io::Error>>(
     descriptor: RawFd,
@@ -267,7 +271,7 @@ pub(crate) fn pin_thread(cpu: usize) -> io::Result<()> {
     Ok(rustix::process::sched_setaffinity(None, &set)?)
 }
 
-/// The soft limit of open descriptors (getrlimit(2)). `rustix` does not return an error of this
+/// The soft limit of open descriptors (prlimit64(2) behind getrlimit(2)). `rustix` does not return an error of this
 /// call, and a seccomp profile may refuse it.
 pub(crate) fn descriptor_limit() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
