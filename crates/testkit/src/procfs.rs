@@ -44,11 +44,14 @@ impl Process {
     /// resident, in KiB.
     #[must_use]
     pub fn code_kib(self) -> Option<(u64, u64)> {
+        let program = fs::read_link(format!("/proc/{}/exe", self.0)).ok()?;
+        let program = program.to_str()?;
         let smaps = fs::read_to_string(format!("/proc/{}/smaps", self.0)).ok()?;
-        let (_, mapping) = smaps.split_once(" r-xp ")?;
-        let value = |name: &str| -> Option<u64> {
-            let line = mapping.lines().find_map(|line| line.strip_prefix(name))?;
-            line.trim().strip_suffix(" kB")?.parse().ok()
+        let is_code = |line: &str| line.contains(" r-xp ") && line.ends_with(program);
+        let mut lines = smaps.lines().skip_while(|line| !is_code(line));
+        let mut value = |name: &str| -> Option<u64> {
+            let value = lines.find_map(|line| line.strip_prefix(name))?;
+            value.trim().strip_suffix(" kB")?.parse().ok()
         };
         Some((value("Size:")?, value("Rss:")?))
     }
