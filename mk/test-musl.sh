@@ -6,4 +6,4 @@ cd "$(dirname "$0")/.."
 
 # ARGS are words.
 # shellcheck disable=SC2086
-cargo test --target "$target" --package heartbeat-protocol --package heartbeat-runtime --package heartbeat ${ARGS:-}
+cargo test --no-fail-fast --target "$target" --package heartbeat-protocol --package heartbeat-runtime --package heartbeat ${ARGS:-}
