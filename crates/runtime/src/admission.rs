@@ -12,7 +12,7 @@ use std::task::{Poll, Waker};
 use heartbeat_protocol::Port;
 
 use crate::connection::dialogue::Dialogue;
-use crate::connection::session::{Outcome, Session, Start};
+use crate::connection::session::{Session, Start};
 use crate::connection::socket::{Socket, Stream};
 use crate::handover::Accepted;
 use crate::lane::{Client, Departure, Lane};
@@ -187,25 +187,21 @@ async fn serve(departure: Departure) -> Option<Client> {
     let socket = Socket::new(stream, registration, Rc::clone(&worker));
     let dialogue = Dialogue::new(&worker, remote, port, is_fresh);
     let mut session = Session::new(&worker, place.watch, dialogue, socket);
-    let outcome = match is_restricted {
-        true => Outcome::Over(session.turn_down().await),
+    let result = match is_restricted {
+        true => Err(session.turn_down().await),
         false => session.run(start).await,
     };
     let socket = session.into_stream();
-    match outcome {
-        Outcome::Idle => {
-            let (stream, registration) = socket.into_stream()?;
-            Some(Client { place, registration, stream, remote, port, is_fresh: false })
-        }
-        Outcome::Over(end) => {
-            // The number of a socket that the event loop has refused may already be another's.
-            match socket.fd() {
-                Some(_) => worker.note_end(place.watch, end),
-                None => worker.counters().note_end(end),
-            }
-            // The place names the socket by number, so it is dropped before the socket is closed.
-            drop(place);
-            None
-        }
+    let Err(end) = result else {
+        let (stream, registration) = socket.into_stream()?;
+        return Some(Client { place, registration, stream, remote, port, is_fresh: false });
+    };
+    // The number of a socket that the event loop has refused may already be another's.
+    match socket.fd() {
+        Some(_) => worker.note_end(place.watch, end),
+        None => worker.counters().note_end(end),
     }
+    // The place names the socket by number, so it is dropped before the socket is closed.
+    drop(place);
+    None
 }
