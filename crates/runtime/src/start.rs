@@ -9,7 +9,6 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -54,7 +53,7 @@ const CONNECTIONS_SHARE: u64 = 2;
 const ABOVE_LIMIT_MAX: usize = 256;
 const ABOVE_LIMIT_SHARE: usize = 8;
 
-/// How often [`Workers::join_for`] checks whether the workers have ended.
+/// How often [`Threads::join_for`] checks whether the workers have ended.
 const JOIN_POLL: Duration = Duration::from_millis(5);
 
 /// How many connections `descriptors` and a memory limit allow.
@@ -92,7 +91,7 @@ pub(crate) fn start(
     cpus: &[usize],
     listeners: &[TcpListener],
     admin: Option<&TcpListener>,
-) -> Result<Workers, StartError> {
+) -> Result<(Arc<Shared>, Threads), StartError> {
     let listeners = Listeners { workers: listeners, admin };
     let attempt = |driver, refusal| attempt(driver, refusal, config, limits, cpus, &listeners);
     if config.io == Io::Epoll {
@@ -106,58 +105,17 @@ pub(crate) fn start(
     }
 }
 
-/// The workers of a server. Dropping them ends them at once.
-#[derive(Debug)]
-pub(crate) struct Workers {
-    shared: Arc<Shared>,
-    threads: Threads,
-}
-
-impl Workers {
-    pub(crate) fn report(&self) -> &Report {
-        &self.shared.report
-    }
-
-    /// Begins the drain; a second call ends the workers at once.
-    pub(crate) fn stop(&self) {
-        let was_ready = self.shared.is_ready.swap(false, Ordering::Relaxed);
-        self.threads.order(if was_ready { Order::Drain } else { Order::Quit });
-    }
-
-    pub(crate) fn is_finished(&self) -> bool {
-        self.threads.handles.iter().all(JoinHandle::is_finished)
-    }
-
-    pub(crate) fn join(&mut self) {
-        self.threads.join();
-    }
-
-    /// Waits up to `timeout` for all workers to end, and returns whether they have. The threads of
-    /// those that have not are detached.
-    pub(crate) fn join_for(mut self, timeout: Duration) -> bool {
-        let start = Instant::now();
-        while !self.is_finished() {
-            if start.elapsed() >= timeout {
-                self.threads.handles.clear();
-                return false;
-            }
-            thread::sleep(JOIN_POLL);
-        }
-        true
-    }
-}
-
 /// The threads of workers, and the far ends of their control sockets. Dropping this orders the
 /// workers that serve to end at once, and waits for every thread.
 #[derive(Debug, Default)]
-struct Threads {
+pub(crate) struct Threads {
     handles: Vec<JoinHandle<()>>,
     controls: Vec<Arc<UnixStream>>,
 }
 
 impl Threads {
     /// Gives an order to every worker.
-    fn order(&self, order: Order) {
+    pub(crate) fn order(&self, order: Order) {
         for control in &self.controls {
             // This never waits. It fails if the worker has ended and closed its side, or if the
             // worker hangs and its socket is full.
@@ -165,11 +123,31 @@ impl Threads {
         }
     }
 
-    fn join(&mut self) {
+    /// Whether every thread has ended.
+    pub(crate) fn are_finished(&self) -> bool {
+        self.handles.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Waits until every thread has ended.
+    pub(crate) fn join(&mut self) {
         for handle in self.handles.drain(..) {
             // With `panic = "abort"`, as the binary has it, a worker that panics ends the process.
             let _ = handle.join();
         }
+    }
+
+    /// Waits up to `timeout` until every thread has ended, and returns whether they have. Those
+    /// that have not are detached.
+    pub(crate) fn join_for(mut self, timeout: Duration) -> bool {
+        let start = Instant::now();
+        while !self.are_finished() {
+            if start.elapsed() >= timeout {
+                self.handles.clear();
+                return false;
+            }
+            thread::sleep(JOIN_POLL);
+        }
+        true
     }
 }
 
@@ -214,7 +192,7 @@ fn attempt(
     limits: Limits,
     cpus: &[usize],
     listeners: &Listeners<'_>,
-) -> Result<Workers, StartError> {
+) -> Result<(Arc<Shared>, Threads), StartError> {
     let (progress, reports) = channel();
     let mut attempt = Attempt::default();
     for (index, (cpu, listener)) in cpus.iter().copied().zip(listeners.workers).enumerate() {
@@ -272,7 +250,7 @@ fn attempt(
     for _ in cpus {
         next(&reports)?;
     }
-    Ok(Workers { shared, threads: attempt.threads })
+    Ok((shared, attempt.threads))
 }
 
 impl Attempt {
