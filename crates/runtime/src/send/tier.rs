@@ -98,37 +98,38 @@ impl Means {
 /// Builds the wanted tier as far as the kernel allows it. A refusal is never fatal: ordinary writes
 /// are always possible.
 pub(crate) fn build(asked: SendTier, arena: &Arena, driver: Driver) -> (Means, Choice) {
-    match asked {
-        SendTier::Copy => (Means::default(), Choice::new(Tier::Copy, "as configured")),
-        SendTier::Auto | SendTier::Splice => match PayloadPipe::new(arena) {
-            Ok(pipe) => {
-                let reason =
-                    if asked == SendTier::Auto { "sends without a copy" } else { "as configured" };
-                (Means { pipe: Some(pipe), ..Means::default() }, Choice::new(Tier::Splice, reason))
-            }
-            Err(error) => {
-                (Means::default(), Choice::new(Tier::Copy, format!("splice refused: {error}")))
-            }
-        },
+    let built = match asked {
+        SendTier::Auto => with_pipe(arena, "sends without a copy"),
+        SendTier::Splice => with_pipe(arena, "as configured"),
         SendTier::Registered => with_ring(arena, driver, Operation::WritevFixed, Tier::Registered),
         SendTier::Zerocopy => with_ring(arena, driver, Operation::SendmsgZc, Tier::Zerocopy),
-    }
+        SendTier::Copy => Err("as configured".to_string()),
+    };
+    built.unwrap_or_else(|reason| (Means::default(), Choice::new(Tier::Copy, reason)))
 }
 
-fn with_ring(arena: &Arena, driver: Driver, operation: Operation, tier: Tier) -> (Means, Choice) {
+/// # Errors
+/// Why there is no pipe, in words.
+fn with_pipe(arena: &Arena, reason: &str) -> Result<(Means, Choice), String> {
+    let pipe = PayloadPipe::new(arena).map_err(|error| format!("splice refused: {error}"))?;
+    Ok((Means { pipe: Some(pipe), ..Means::default() }, Choice::new(Tier::Splice, reason)))
+}
+
+/// # Errors
+/// Why there is no ring, in words.
+fn with_ring(
+    arena: &Arena,
+    driver: Driver,
+    operation: Operation,
+    tier: Tier,
+) -> Result<(Means, Choice), String> {
     if driver != Driver::IoUring {
-        return (Means::default(), Choice::new(Tier::Copy, "registered buffers need io_uring"));
+        return Err("registered buffers need io_uring".to_string());
     }
-    match SendRing::new(arena, operation) {
-        Ok(ring) => {
-            let reason = format!("{} KiB registered per worker", ARENA_BYTES / 1024);
-            (Means { ring: Some(ring), ..Means::default() }, Choice::new(tier, reason))
-        }
-        Err(error) => {
-            let refusal = Refusal::of("io_uring_register")(error);
-            (Means::default(), Choice::new(Tier::Copy, refusal.to_string()))
-        }
-    }
+    let ring = SendRing::new(arena, operation)
+        .map_err(|error| Refusal::of("io_uring_register")(error).to_string())?;
+    let reason = format!("{} KiB registered per worker", ARENA_BYTES / 1024);
+    Ok((Means { ring: Some(ring), ..Means::default() }, Choice::new(tier, reason)))
 }
 
 impl Choice {
