@@ -14,7 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::admission::Admission;
-use crate::config::{Config, Io};
+use crate::config::Config;
 use crate::lane::Lane;
 use crate::os::event_loop::{self, Driver, EventLoop};
 use crate::os::refusal::Refusal;
@@ -94,13 +94,11 @@ pub(crate) fn start(
 ) -> Result<(Arc<Shared>, Threads), StartError> {
     let listeners = Listeners { workers: listeners, admin };
     let attempt = |driver, refusal| attempt(driver, refusal, config, limits, cpus, &listeners);
-    if config.io == Io::Epoll {
-        return attempt(Driver::Epoll, None);
+    if let Some(driver) = config.io {
+        return attempt(driver, None);
     }
     match attempt(Driver::IoUring, None) {
-        Err(StartError::Uring(refusal)) if config.io == Io::Auto => {
-            attempt(Driver::Epoll, Some(refusal))
-        }
+        Err(StartError::Uring(refusal)) => attempt(Driver::Epoll, Some(refusal)),
         result => result,
     }
 }

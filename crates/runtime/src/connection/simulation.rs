@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 
 use heartbeat_protocol::{Port, Site};
 
-use crate::config::Config;
+use crate::config::{Config, Tier};
 use crate::connection::buffers::SMALL_BYTES;
 use crate::connection::dialogue::Dialogue;
 use crate::connection::outbox::{Mark, Outbox};
@@ -29,7 +29,7 @@ use crate::os::event_loop::Driver;
 use crate::report::Report;
 use crate::send::arena::{Arena, SLOTS};
 use crate::send::outbound::Outbound;
-use crate::send::tier::{Means, Tier};
+use crate::send::tier::Means;
 use crate::shared::{Limits, Shared};
 use crate::turns::Turns;
 use crate::worker::Worker;
