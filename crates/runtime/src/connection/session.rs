@@ -7,7 +7,7 @@
 use std::io;
 use std::time::Duration;
 
-use heartbeat_protocol::{CONTINUE, CloseReason, Next, ServerTiming};
+use heartbeat_protocol::{CONTINUE, CloseReason, Next};
 
 use crate::connection::buffers::{LARGE_BYTES, SMALL_BYTES};
 use crate::connection::dialogue::{Action, Delivery, Dialogue, GATHER_BYTES_MAX, Large, Reply};
@@ -219,10 +219,10 @@ impl<'w, S: Stream> Session<'w, S> {
 
     /// Sends the answer to `reply`, or gathers it with those before it.
     async fn deliver(&mut self, reply: Reply) -> Result<(), End> {
-        let timing = self.dialogue.wants_timing().then(|| match self.stream.fd() {
-            Some(socket) => tcp_facts::server_timing(sys::borrowed(socket)),
-            None => ServerTiming::default(),
-        });
+        let timing = self
+            .dialogue
+            .wants_timing()
+            .then(|| self.stream.fd().map(tcp_facts::server_timing).unwrap_or_default());
         let outbox = self.outbox.get_or_insert_with(|| self.worker.buffers.outbox());
         let Delivery { large, next } = self.dialogue.answer(reply, timing, outbox);
         let is_large = large.is_some();

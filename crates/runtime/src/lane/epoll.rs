@@ -240,8 +240,8 @@ mod tests {
     /// Runs a turn as soon as there is something to do, and returns the client that departs in it.
     fn turn(lane: &mut Backend, worker: &Worker) -> Option<Client> {
         if lane.returned.is_empty() {
-            let mut set =
-                [PollFd::from_borrowed_fd(sys::borrowed(lane.as_raw_fd()), PollFlags::IN)];
+            let set = sys::duplicate(lane.as_raw_fd()).unwrap();
+            let mut set = [PollFd::new(&set, PollFlags::IN)];
             assert_eq!(poll(&mut set, 10_000).unwrap(), 1, "the set has something to report");
         }
         let mut departed = None;

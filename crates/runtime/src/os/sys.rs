@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
+use heartbeat_tcp_info::TcpInfo;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, sockopt};
@@ -19,7 +20,11 @@ use socket2::SockRef;
 /// Flags of a send(2) that never waits, and that raises no SIGPIPE.
 const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
-/// Lends a descriptor to a call of a library.
+/// Lends a descriptor, which its owner keeps open for the call, to a function of a library.
+///
+/// The table of deadlines names sockets by number. A connection leaves the table before its socket
+/// is closed (`place`), so a number in the table is an open socket. The exception is a socket that
+/// the event loop has refused: it is closed at once, and its connection leaves the table next.
 fn lend<T, E: Into<io::Error>>(
     descriptor: RawFd,
     call: impl FnOnce(BorrowedFd<'_>) -> Result<T, E>,
@@ -38,15 +43,9 @@ fn check(result: c_int) -> io::Result<c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// A descriptor that its owner keeps open for as long as the value is used.
-///
-/// The table of deadlines names sockets by number. A connection leaves the table before its socket
-/// is closed (`place`), so a number in the table is an open socket. The exception is a socket that
-/// the event loop has refused: it is closed at once, and its connection leaves the table next.
-pub(crate) fn borrowed<'a>(descriptor: RawFd) -> BorrowedFd<'a> {
-    debug_assert!(descriptor >= 0);
-    // SAFETY: the caller has the number from the owner of the descriptor, which is open.
-    unsafe { BorrowedFd::borrow_raw(descriptor.max(0)) }
+/// What the kernel knows about the path of a TCP connection (TCP_INFO, tcp(7)).
+pub(crate) fn tcp_info(socket: RawFd) -> io::Result<TcpInfo> {
+    lend(socket, heartbeat_tcp_info::tcp_info)
 }
 
 /// shutdown(2).
