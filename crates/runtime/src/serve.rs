@@ -11,7 +11,7 @@ use heartbeat_protocol::Port;
 use monoio::io::AsyncReadRent;
 
 use crate::admission::Admission;
-use crate::listener::{self, Acceptor};
+use crate::listener::Acceptor;
 use crate::observe::access_log::AccessLog;
 use crate::os::event_loop;
 use crate::os::refusal::Refusal;
@@ -56,10 +56,8 @@ pub(crate) async fn serve(
     started: impl FnOnce(),
 ) -> Result<bool, Refusal> {
     let Sockets { listener, admin, control, near } = sockets;
-    let acceptor = |listener: &TcpListener| Acceptor::new(listener).map(Rc::new);
-    let admin_acceptor = admin.as_ref().map(acceptor).transpose()?;
-    let acceptor = acceptor(&listener)?;
-    let control_end = control.try_clone().map_err(Refusal::of("fcntl"))?;
+    let acceptor = Rc::new(Acceptor::new(listener)?);
+    let admin = admin.map(Acceptor::new).transpose()?.map(Rc::new);
     let mut control =
         monoio::net::UnixStream::from_std(control).map_err(Refusal::of("epoll_ctl"))?;
     let ready = event_loop::watch(admission.lane_descriptor())?;
@@ -69,12 +67,10 @@ pub(crate) async fn serve(
         monoio::spawn(accept(worker, admission, Rc::clone(acceptor), port))
     };
     let accepting = accept_at(&acceptor, Port::Main);
-    let admin_accepting = admin_acceptor.map(|acceptor| accept_at(&acceptor, Port::Admin));
+    let admin_accepting = admin.as_ref().map(|acceptor| accept_at(acceptor, Port::Admin));
     let sweeping = monoio::spawn(sweep(Rc::clone(&worker)));
     let logging = monoio::spawn(write_log(Rc::clone(&worker)));
-    if worker.shared.report.threads > 1 {
-        worker.inbox().open(near);
-    }
+    worker.inbox().open(Arc::clone(&near));
     started();
 
     let order = next_order(&mut control, &worker, &admission).await;
@@ -85,16 +81,16 @@ pub(crate) async fn serve(
         worker.life.reach(Stage::Quitting);
     }
     let orders = monoio::spawn(obey(control, Rc::clone(&worker), Rc::clone(&admission)));
-    drain(&worker, &listener, admin.as_ref(), &acceptor).await;
+    drain(&worker, &acceptor, admin.as_deref()).await;
     accepting.await;
     if let Some(accepting) = admin_accepting {
         accepting.await;
     }
-    drop((listener, admin));
+    drop((acceptor, admin));
     pause(QUIT_TIMEOUT, || worker.is_done()).await;
     pause(LOG_TIMEOUT, || worker.log().is_none_or(AccessLog::flush)).await;
     // This ends the read of the next order, which must not outlive its buffer.
-    let _ = control_end.shutdown(Shutdown::Both);
+    let _ = near.shutdown(Shutdown::Both);
     orders.await;
     worker.life.reach(Stage::Over);
     admission.end();
@@ -104,23 +100,18 @@ pub(crate) async fn serve(
     Ok(worker.is_done())
 }
 
-/// Serves new connections for the drain delay, closes the listener, and lets work in flight finish
+/// Serves new connections for the drain delay, closes the listeners, and lets work in flight finish
 /// within the drain timeout.
-async fn drain(
-    worker: &Worker,
-    listener: &TcpListener,
-    admin: Option<&TcpListener>,
-    acceptor: &Acceptor,
-) {
+async fn drain(worker: &Worker, acceptor: &Acceptor, admin: Option<&Acceptor>) {
     let has_quit = || worker.life.has_reached(Stage::Quitting);
     pause(worker.config().drain_delay, has_quit).await;
     let closing = Instant::now();
     if !has_quit() {
-        acceptor.empty_queue(listener).await;
+        acceptor.empty_queue().await;
     }
     worker.life.reach(Stage::Closed);
-    listener::close(listener);
-    admin.into_iter().for_each(listener::close);
+    acceptor.close();
+    admin.into_iter().for_each(Acceptor::close);
     // The time in which the queue was emptied counts too, because its connections were in flight.
     let drain_timeout = worker.config().drain_timeout.saturating_sub(closing.elapsed());
     pause(drain_timeout, || {

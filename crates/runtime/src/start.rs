@@ -195,8 +195,8 @@ fn attempt(
     let mut attempt = Attempt::default();
     for (index, (cpu, listener)) in cpus.iter().copied().zip(listeners.workers).enumerate() {
         let admin = if index == 0 { listeners.admin } else { None };
-        let (near, sockets) = sockets(driver, listener, admin)?;
-        attempt.threads.controls.push(near);
+        let sockets = sockets(driver, listener, admin)?;
+        attempt.threads.controls.push(Arc::clone(&sockets.near));
         let (step, steps) = channel();
         attempt.steps.push(step);
         let (config, progress) = (config.clone(), progress.clone());
@@ -269,12 +269,12 @@ fn next(reports: &Receiver<Progress>) -> Result<Progress, StartError> {
     }
 }
 
-/// The sockets of a worker, and the far end of its control socket.
+/// The sockets of a worker.
 fn sockets(
     driver: Driver,
     listener: &TcpListener,
     admin: Option<&TcpListener>,
-) -> Result<(Arc<UnixStream>, Sockets), Refusal> {
+) -> Result<Sockets, Refusal> {
     let (near, control) = UnixStream::pair().map_err(Refusal::of("socketpair"))?;
     let duplicate = |listener: &TcpListener| {
         let listener = listener.try_clone().map_err(Refusal::of("fcntl"))?;
@@ -285,8 +285,7 @@ fn sockets(
     let (listener, admin) = (duplicate(listener)?, admin.map(duplicate).transpose()?);
     // epoll needs a non-blocking socket. With one, io_uring would report EAGAIN instead of waiting.
     control.set_nonblocking(driver == Driver::Epoll).map_err(Refusal::of("ioctl"))?;
-    let near = Arc::new(near);
-    Ok((Arc::clone(&near), Sockets { listener, admin, control, near }))
+    Ok(Sockets { listener, admin, control, near: Arc::new(near) })
 }
 
 /// Runs in the thread of a worker.
