@@ -13,6 +13,8 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use io_uring::{IoUring, opcode, squeue, types};
 
+use crate::connection::outbox::Mark;
+
 /// Bytes of a receive buffer: enough for the head of a prober or a load generator, and small enough
 /// to have ten thousand of them. A longer head is read in a session.
 pub(super) const BUFFER_BYTES: usize = 512;
@@ -45,13 +47,14 @@ pub(super) struct Ring {
     received: VecDeque<(u32, i32)>,
 }
 
-/// A send of a turn.
+/// A send of a turn: the answers to one connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Send {
+    pub(super) index: u32,
     pub(super) socket: RawFd,
-    /// The bytes from `start` to `end` of the outbox are sent.
-    pub(super) start: usize,
-    pub(super) end: usize,
+    /// The answers between these marks of the outbox are sent.
+    pub(super) from: Mark,
+    pub(super) until: Mark,
     /// Its result: bytes sent, or -errno.
     pub(super) result: i32,
 }
@@ -130,7 +133,7 @@ impl Ring {
     pub(super) fn perform(&mut self, outbox: &[u8], sends: &mut [Send]) -> io::Result<()> {
         let mut waiting = 0;
         for (position, send) in sends.iter().enumerate() {
-            let bytes = &outbox[send.start..send.end];
+            let bytes = &outbox[send.from.bytes..send.until.bytes];
             let entry =
                 opcode::Send::new(types::Fd(send.socket), bytes.as_ptr(), bytes.len() as u32)
                     .flags(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)

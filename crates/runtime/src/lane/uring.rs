@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Instant;
 
-use crate::connection::outbox::{Mark, Outbox};
+use crate::connection::outbox::Outbox;
 use crate::lane::ring::{Ring, Send};
 use crate::lane::roster::{self, Client, Departure, Roster, Verdict};
 use crate::worker::Worker;
@@ -18,17 +18,8 @@ pub(super) struct Backend {
     ring: Ring,
     roster: Roster,
     outbox: Outbox,
+    /// What is sent from the outbox.
     sends: Vec<Send>,
-    /// Whose answers each entry of `sends` sends, at the same position.
-    answers: Vec<Answers>,
-}
-
-/// The answers to one connection in the outbox of a turn.
-#[derive(Clone, Copy, Debug)]
-struct Answers {
-    index: u32,
-    from: Mark,
-    until: Mark,
 }
 
 impl Backend {
@@ -38,7 +29,6 @@ impl Backend {
             roster: Roster::default(),
             outbox: Outbox::with_capacity(GATHER_BYTES),
             sends: Vec::new(),
-            answers: Vec::new(),
         })
     }
 
@@ -70,10 +60,10 @@ impl Backend {
         }
         let (now, now_ms) = (Instant::now(), worker.clock.now_ms());
         for place in 0..self.sends.len() {
-            let (send, Answers { index, from, until }) = (self.sends[place], self.answers[place]);
-            let sent = usize::try_from(send.result).unwrap_or(0);
-            if sent == send.end - send.start {
-                let tcp = worker.tcp_for_log(send.socket);
+            let Send { index, socket, from, until, result } = self.sends[place];
+            let sent = usize::try_from(result).unwrap_or(0);
+            if sent == until.bytes - from.bytes {
+                let tcp = worker.tcp_for_log(socket);
                 self.outbox.settle(from, until, now, worker.counters(), worker.log(), tcp);
                 self.roster.wait_on(worker, index, now_ms);
                 self.receive(worker, index);
@@ -85,7 +75,6 @@ impl Backend {
             }
         }
         self.sends.clear();
-        self.answers.clear();
         self.outbox.clear();
     }
 
@@ -118,11 +107,7 @@ impl Backend {
         let verdict = self.roster.answer(worker, index, input, &mut self.outbox);
         let until = self.outbox.mark();
         match verdict {
-            Verdict::Answered => {
-                let (start, end) = (from.bytes, until.bytes);
-                self.sends.push(Send { socket, start, end, result: 0 });
-                self.answers.push(Answers { index, from, until });
-            }
+            Verdict::Answered => self.sends.push(Send { index, socket, from, until, result: 0 }),
             Verdict::Unusual { used } => {
                 let (buffers, marks) = (&worker.buffers, (from, until));
                 let start = roster::session_start(buffers, &self.outbox, marks, 0, &input[used..]);
