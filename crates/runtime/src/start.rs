@@ -300,7 +300,7 @@ fn run_worker(
 ) -> Result<(), StartError> {
     // The CPU may have gone offline meanwhile. A worker that is not pinned serves as well.
     let _ = sys::pin_thread(cpu);
-    let (event_loop, lane) = build(driver)?;
+    let (mut event_loop, lane) = build(driver)?;
     let _ = progress.send(Progress::Built);
     let Ok(None) = steps.recv() else { return Ok(()) };
 
@@ -314,11 +314,7 @@ fn run_worker(
     let admission = Rc::new(Admission::new(Rc::clone(&worker), lane));
     let started = || drop(progress.send(Progress::Serving));
     let serving = serve::serve(worker, Rc::clone(&admission), sockets, started);
-    let (result, event_loop) = match event_loop {
-        EventLoop::Uring(mut runtime) => (runtime.block_on(serving), EventLoop::Uring(runtime)),
-        EventLoop::Epoll(mut runtime) => (runtime.block_on(serving), EventLoop::Epoll(runtime)),
-    };
-    let is_done = result?;
+    let is_done = event_loop.block_on(serving)?;
     if !is_done {
         // They are leaked, because the kernel may still write to the buffers of operations in
         // flight.

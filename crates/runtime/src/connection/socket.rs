@@ -394,7 +394,7 @@ mod tests {
     use super::*;
     use crate::connection::simulation::worker_within;
     use crate::os::cgroup::{self, MemoryGauge};
-    use crate::os::event_loop::{self, EventLoop};
+    use crate::os::event_loop;
 
     /// Sends a large answer while memory is used up, and again while it is scarce.
     async fn send_within_a_limit(far: std::net::TcpStream, gauge: MemoryGauge, current: &Path) {
@@ -441,7 +441,7 @@ mod tests {
             ],
         );
         let (_near, far) = sys::tcp_pair();
-        let Ok(EventLoop::Epoll(mut runtime)) = event_loop::build_epoll() else { panic!() };
+        let mut runtime = event_loop::build_epoll().unwrap();
         let gauge = MemoryGauge::find(&root).unwrap();
         let current = root.join("sys/fs/cgroup/memory.current");
         runtime.block_on(send_within_a_limit(far, gauge, &current));
@@ -487,7 +487,7 @@ mod tests {
                 ("sys/fs/cgroup/memory.current", "1000\n"),
             ],
         );
-        let Ok(EventLoop::Epoll(mut runtime)) = event_loop::build_epoll() else { panic!() };
+        let mut runtime = event_loop::build_epoll().unwrap();
         runtime.block_on(send_near_the_limit(MemoryGauge::find(&root).unwrap()));
         std::fs::remove_dir_all(root).unwrap();
     }

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use io_uring_06::IoUring;
 use monoio::time::TimeDriver;
-use monoio::{IoUringDriver, LegacyDriver, Runtime, RuntimeBuilder};
+use monoio::{FusionRuntime, IoUringDriver, LegacyDriver, RuntimeBuilder};
 
 use crate::os::refusal::Refusal;
 use crate::os::sys;
@@ -45,10 +45,7 @@ impl Driver {
 }
 
 /// A worker's event loop.
-pub(crate) enum EventLoop {
-    Uring(Runtime<TimeDriver<IoUringDriver>>),
-    Epoll(Runtime<TimeDriver<LegacyDriver>>),
-}
+pub(crate) type EventLoop = FusionRuntime<TimeDriver<IoUringDriver>, TimeDriver<LegacyDriver>>;
 
 /// The flags of a worker's ring (Linux 6.1). With them the kernel works on completions only when
 /// the loop asks for them, which took 8.1 instead of 9.8 us of CPU per small request.
@@ -81,7 +78,7 @@ pub(crate) fn build_epoll() -> Result<EventLoop, Refusal> {
         .with_entries(EPOLL_EVENTS)
         .enable_timer()
         .build()
-        .map(EventLoop::Epoll)
+        .map(EventLoop::Legacy)
         .map_err(Refusal::of("epoll_create1"))
 }
 
