@@ -300,7 +300,10 @@ fn run_worker(
 ) -> Result<(), StartError> {
     // The CPU may have gone offline meanwhile. A worker that is not pinned serves as well.
     let _ = sys::pin_thread(cpu);
-    let (mut event_loop, lane) = build(driver)?;
+    let (mut event_loop, lane) = build(driver).map_err(|refusal| match driver {
+        Driver::IoUring => StartError::Uring(refusal),
+        Driver::Epoll => StartError::System(refusal),
+    })?;
     let _ = progress.send(Progress::Built);
     let Ok(None) = steps.recv() else { return Ok(()) };
 
@@ -324,19 +327,12 @@ fn run_worker(
 }
 
 /// The event loop of a worker, and its lane.
-fn build(driver: Driver) -> Result<(EventLoop, Lane), StartError> {
-    match driver {
-        Driver::IoUring => {
-            let event_loop = event_loop::build_uring().map_err(StartError::Uring)?;
-            let lane = Lane::new(driver).map_err(Refusal::of("io_uring_setup"));
-            Ok((event_loop, lane.map_err(StartError::Uring)?))
-        }
-        Driver::Epoll => {
-            event_loop::prove_epoll()?;
-            let event_loop = event_loop::build_epoll()?;
-            Ok((event_loop, Lane::new(driver).map_err(Refusal::of("epoll_create1"))?))
-        }
-    }
+fn build(driver: Driver) -> Result<(EventLoop, Lane), Refusal> {
+    let event_loop = match driver {
+        Driver::IoUring => event_loop::build_uring()?,
+        Driver::Epoll => event_loop::build_epoll()?,
+    };
+    Ok((event_loop, Lane::new(driver)?))
 }
 
 #[cfg(test)]

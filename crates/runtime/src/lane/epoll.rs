@@ -11,6 +11,7 @@ use std::time::Instant;
 use crate::connection::buffers::LARGE_BYTES;
 use crate::connection::outbox::{Mark, Outbox};
 use crate::lane::roster::{self, Client, Departure, Roster, Verdict};
+use crate::os::refusal::Refusal;
 use crate::os::sys::{self, Epoll, Ready};
 use crate::turns::Turn;
 use crate::worker::Worker;
@@ -55,9 +56,9 @@ enum Standing {
 }
 
 impl Backend {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new() -> Result<Self, Refusal> {
         Ok(Self {
-            set: Epoll::new(EVENTS_MAX)?,
+            set: Epoll::new(EVENTS_MAX).map_err(Refusal::of("epoll_create1"))?,
             ready: Vec::with_capacity(EVENTS_MAX),
             position: 0,
             roster: Roster::default(),

@@ -14,7 +14,6 @@ mod roster;
 mod uring;
 
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::task::{Poll, Waker};
 
@@ -22,6 +21,7 @@ pub(crate) use self::roster::{Client, Departure};
 #[cfg(test)]
 pub(crate) use self::roster::{Verdict, answer, session_start};
 use crate::os::event_loop::Driver;
+use crate::os::refusal::Refusal;
 use crate::turns::Turn;
 use crate::worker::Worker;
 
@@ -43,8 +43,8 @@ impl Lane {
     /// An empty lane for a worker on `driver`, built in the thread of the worker.
     ///
     /// # Errors
-    /// Those of io_uring_setup(2) or epoll_create1(2).
-    pub(crate) fn new(driver: Driver) -> io::Result<Self> {
+    /// The system call that was refused.
+    pub(crate) fn new(driver: Driver) -> Result<Self, Refusal> {
         let backend = match driver {
             Driver::IoUring => Backend::Uring(uring::Backend::new()?),
             Driver::Epoll => Backend::Epoll(epoll::Backend::new()?),

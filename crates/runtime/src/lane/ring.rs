@@ -14,6 +14,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use io_uring::{IoUring, opcode, squeue, types};
 
 use crate::connection::outbox::Mark;
+use crate::os::refusal::Refusal;
 
 /// Bytes of a receive buffer: enough for the head of a prober or a load generator, and small enough
 /// to have ten thousand of them. A longer head is read in a session.
@@ -63,15 +64,19 @@ impl Ring {
     /// Builds the ring in the thread that will use it.
     ///
     /// # Errors
-    /// Those of io_uring_setup(2): EPERM, ENOSYS, ENOMEM.
-    pub(super) fn new() -> io::Result<Self> {
+    /// io_uring_setup(2) or io_uring_enter(2) was refused: EPERM, ENOSYS, ENOMEM.
+    pub(super) fn new() -> Result<Self, Refusal> {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_coop_taskrun()
             .setup_submit_all()
             .setup_clamp()
             .setup_cqsize(COMPLETION_ENTRIES)
-            .build(ENTRIES)?;
+            .build(ENTRIES)
+            .map_err(Refusal::of("io_uring_setup"))?;
+        // A kernel that allows io_uring_setup(2) may still refuse io_uring_enter(2), whose errors
+        // monoio ignores: its event loop would spin. Nothing is submitted or waited for here.
+        ring.submit_and_wait(0).map_err(Refusal::of("io_uring_enter"))?;
         Ok(Self {
             ring,
             buffers: Vec::new(),

@@ -1,13 +1,13 @@
 //! Owns the lane of a worker on io_uring: the answers to all that has arrived in a turn are sent
 //! by one system call, together with the receives that come after them.
 
-use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Instant;
 
 use crate::connection::outbox::Outbox;
 use crate::lane::ring::{Ring, Send};
 use crate::lane::roster::{self, Client, Departure, Roster, Verdict};
+use crate::os::refusal::Refusal;
 use crate::worker::Worker;
 
 /// Answers are sent once they are this long, in bytes, even if more requests have arrived.
@@ -23,7 +23,7 @@ pub(super) struct Backend {
 }
 
 impl Backend {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new() -> Result<Self, Refusal> {
         Ok(Self {
             ring: Ring::new()?,
             roster: Roster::default(),

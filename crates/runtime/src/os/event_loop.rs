@@ -65,15 +65,15 @@ pub(crate) fn build_uring() -> Result<EventLoop, Refusal> {
         .enable_timer()
         .build()
         .map_err(Refusal::of("io_uring_setup"))?;
-    check_enter()?;
     Ok(EventLoop::Uring(runtime))
 }
 
 /// Builds an event loop over epoll.
 ///
 /// # Errors
-/// Those of epoll_create1(2).
+/// What refused it.
 pub(crate) fn build_epoll() -> Result<EventLoop, Refusal> {
+    prove_epoll()?;
     RuntimeBuilder::<LegacyDriver>::new()
         .with_entries(EPOLL_EVENTS)
         .enable_timer()
@@ -84,10 +84,7 @@ pub(crate) fn build_epoll() -> Result<EventLoop, Refusal> {
 
 /// Proves by use that epoll and the calls of every connection are allowed: monoio ignores errors of
 /// epoll_wait(2), and a worker would spin.
-///
-/// # Errors
-/// The system call that was refused.
-pub(crate) fn prove_epoll() -> Result<(), Refusal> {
+fn prove_epoll() -> Result<(), Refusal> {
     let (near, far) = UnixStream::pair().map_err(Refusal::of("socketpair"))?;
     let mut epoll = sys::Epoll::new(1).map_err(Refusal::of("epoll_create1"))?;
     let _registration = epoll.add(far.as_raw_fd()).map_err(Refusal::of("epoll_ctl"))?;
@@ -95,15 +92,6 @@ pub(crate) fn prove_epoll() -> Result<(), Refusal> {
     epoll.wait(&mut Vec::new()).map_err(Refusal::of("epoll_wait"))?;
     let mut byte = Vec::with_capacity(1);
     sys::receive(far.as_raw_fd(), &mut byte).map_err(Refusal::of("recvfrom"))?;
-    Ok(())
-}
-
-/// A kernel that allows io_uring_setup(2) may still refuse io_uring_enter(2), whose errors monoio
-/// ignores: without this check, a worker would spin.
-fn check_enter() -> Result<(), Refusal> {
-    let ring = io_uring::IoUring::new(2).map_err(Refusal::of("io_uring_setup"))?;
-    // There is nothing to submit and nothing to wait for. Only the call itself is tested.
-    ring.submit_and_wait(0).map_err(Refusal::of("io_uring_enter"))?;
     Ok(())
 }
 
