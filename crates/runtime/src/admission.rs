@@ -94,23 +94,19 @@ impl Admission {
             let mut readable = pin!(ready.readable(false));
             let mut is_readable = false;
             while !is_readable && !self.is_over() {
-                while !lane.turn(&self.worker, &mut turn, &mut |departure| self.start(departure)) {
-                    if turn.is_over() {
-                        self.worker.turns.give_way().await;
-                        turn.restart();
-                    }
+                if lane.turn(&self.worker, &mut turn, &mut |departure| self.start(departure)) {
+                    is_readable = poll_fn(|context| {
+                        if lane.poll_dirty(context.waker()).is_ready() || self.is_over() {
+                            return Poll::Ready(false);
+                        }
+                        let polled = readable.as_mut().poll(context).map(|_| true);
+                        if polled.is_pending() {
+                            turn.restart();
+                        }
+                        polled
+                    })
+                    .await;
                 }
-                is_readable = poll_fn(|context| {
-                    if lane.poll_dirty(context.waker()).is_ready() || self.is_over() {
-                        return Poll::Ready(false);
-                    }
-                    let polled = readable.as_mut().poll(context).map(|_| true);
-                    if polled.is_pending() {
-                        turn.restart();
-                    }
-                    polled
-                })
-                .await;
                 if turn.is_over() {
                     self.worker.turns.give_way().await;
                     turn.restart();
