@@ -23,7 +23,6 @@ use crate::worker::Worker;
 const ANSWER_BYTES_MAX: usize = 32 * 1024;
 
 /// A connection between two requests.
-#[derive(Debug)]
 pub(crate) struct Client {
     /// Counts the connection until it is dropped. This is before the socket is closed, which the
     /// place names by number.
@@ -47,14 +46,13 @@ impl Client {
 }
 
 /// A connection that leaves the lane, and what its session starts with.
-#[derive(Debug)]
 pub(crate) struct Departure {
     pub(crate) client: Client,
     pub(crate) start: Start,
 }
 
 /// The connections of a lane, each with an index.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Roster {
     clients: Vec<Option<Client>>,
     free: Vec<u32>,
