@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::Instant;
 
 use crate::connection::outbox::Outbox;
+use crate::deadlines::WatchId;
 use crate::lane::ring::{Ring, Send};
 use crate::lane::roster::{self, Client, Departure, Roster, Verdict};
 use crate::os::refusal::Refusal;
@@ -33,8 +34,8 @@ impl Backend {
     }
 
     pub(super) fn insert(&mut self, worker: &Worker, client: Client) {
-        let index = self.roster.insert(worker, client);
-        self.receive(worker, index);
+        let watch = self.roster.insert(worker, client);
+        self.receive(worker, watch);
     }
 
     /// One round: sends and receives are submitted, then what has arrived is answered into the
@@ -45,9 +46,9 @@ impl Backend {
         self.ring.perform(&self.outbox.bytes, &mut self.sends).expect("the ring of a lane works");
         self.settle(worker, depart);
         while self.outbox.bytes.len() < GATHER_BYTES
-            && let Some((index, result)) = self.ring.next_received()
+            && let Some((watch, result)) = self.ring.next_received()
         {
-            self.read(worker, index, result, depart);
+            self.read(worker, watch, result, depart);
         }
         self.sends.is_empty() && !self.ring.has_queued()
     }
@@ -60,14 +61,14 @@ impl Backend {
         }
         let (now, now_ms) = (Instant::now(), worker.clock.now_ms());
         for place in 0..self.sends.len() {
-            let Send { index, socket, from, until, result } = self.sends[place];
+            let Send { watch, socket, from, until, result } = self.sends[place];
             let sent = usize::try_from(result).unwrap_or(0);
             if sent == until.bytes - from.bytes {
                 let tcp = worker.tcp_for_log(socket);
                 self.outbox.settle(from, until, now, worker.counters(), worker.log(), tcp);
-                self.roster.wait_on(worker, index, now_ms);
-                self.receive(worker, index);
-            } else if let Some(client) = self.remove(index) {
+                roster::wait_on(worker, watch, now_ms);
+                self.receive(worker, watch);
+            } else if let Some(client) = self.remove(watch) {
                 // The socket is full, or the peer is gone: the session's next write shows which.
                 let marks = (from, until);
                 let start = roster::session_start(&worker.buffers, &self.outbox, marks, sent, &[]);
@@ -82,54 +83,54 @@ impl Backend {
     fn read(
         &mut self,
         worker: &Worker,
-        index: u32,
+        watch: WatchId,
         result: i32,
         depart: &mut dyn FnMut(Departure),
     ) {
-        let Some(socket) = self.roster.socket(index) else { return };
+        let Some(socket) = self.roster.socket(watch) else { return };
         let bytes = match result {
             1.. => result as usize,
             0 => {
-                let departure = self.roster.end(worker, index);
-                self.ring.release(index);
+                let departure = self.roster.end(worker, watch);
+                self.ring.release(watch);
                 return departure.into_iter().for_each(depart);
             }
             _ if matches!(-result, libc::EINTR | libc::EAGAIN) => {
-                return self.receive(worker, index);
+                return self.receive(worker, watch);
             }
             _ => {
-                self.ring.release(index);
-                return self.roster.fail(worker, index);
+                self.ring.release(watch);
+                return self.roster.fail(worker, watch);
             }
         };
         let from = self.outbox.mark();
-        let input = self.ring.bytes(index, bytes);
-        let verdict = self.roster.answer(worker, index, input, &mut self.outbox);
+        let input = self.ring.bytes(watch, bytes);
+        let verdict = self.roster.answer(worker, watch, input, &mut self.outbox);
         let until = self.outbox.mark();
         match verdict {
-            Verdict::Answered => self.sends.push(Send { index, socket, from, until, result: 0 }),
+            Verdict::Answered => self.sends.push(Send { watch, socket, from, until, result: 0 }),
             Verdict::Unusual { used } => {
                 let (buffers, marks) = (&worker.buffers, (from, until));
                 let start = roster::session_start(buffers, &self.outbox, marks, 0, &input[used..]);
                 self.outbox.truncate(from);
-                if let Some(client) = self.remove(index) {
+                if let Some(client) = self.remove(watch) {
                     depart(Departure { client, start });
                 }
             }
         }
     }
 
-    fn receive(&mut self, worker: &Worker, index: u32) {
-        let Some(socket) = self.roster.socket(index) else { return };
-        if self.ring.receive(index, socket).is_err() {
-            self.ring.release(index);
-            self.roster.fail(worker, index);
+    fn receive(&mut self, worker: &Worker, watch: WatchId) {
+        let Some(socket) = self.roster.socket(watch) else { return };
+        if self.ring.receive(watch, socket).is_err() {
+            self.ring.release(watch);
+            self.roster.fail(worker, watch);
         }
     }
 
-    fn remove(&mut self, index: u32) -> Option<Client> {
-        self.ring.release(index);
-        self.roster.remove(index)
+    fn remove(&mut self, watch: WatchId) -> Option<Client> {
+        self.ring.release(watch);
+        self.roster.remove(watch)
     }
 }
 

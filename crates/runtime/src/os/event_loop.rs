@@ -87,7 +87,7 @@ pub(crate) fn build_epoll() -> Result<EventLoop, Refusal> {
 fn prove_epoll() -> Result<(), Refusal> {
     let (near, far) = UnixStream::pair().map_err(Refusal::of("socketpair"))?;
     let mut epoll = sys::Epoll::new(1).map_err(Refusal::of("epoll_create1"))?;
-    let _registration = epoll.add(far.as_raw_fd()).map_err(Refusal::of("epoll_ctl"))?;
+    let _registration = epoll.add(far.as_raw_fd(), 0).map_err(Refusal::of("epoll_ctl"))?;
     sys::send_at_once(near.as_raw_fd(), b"x").map_err(Refusal::of("sendto"))?;
     epoll.wait(&mut Vec::new()).map_err(Refusal::of("epoll_wait"))?;
     let mut byte = Vec::with_capacity(1);

@@ -147,7 +147,8 @@ pub(crate) struct Registration {
 /// A socket of an [`Epoll`] set that has something to read, or whose peer has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ready {
-    pub(crate) socket: RawFd,
+    /// What [`Epoll::add`] was given for it.
+    pub(crate) tag: u32,
     /// Whether the end of the stream follows what there is to read.
     pub(crate) has_ended: bool,
 }
@@ -160,9 +161,9 @@ impl Epoll {
     }
 
     /// Adds a socket. Input that is there already is reported at once (epoll_ctl(2)).
-    pub(crate) fn add(&self, socket: RawFd) -> io::Result<Registration> {
+    pub(crate) fn add(&self, socket: RawFd, tag: u32) -> io::Result<Registration> {
         let flags = EventFlags::IN | EventFlags::RDHUP | EventFlags::ET;
-        let data = EventData::new_u64(socket as u64);
+        let data = EventData::new_u64(tag.into());
         lend(socket, |socket| epoll::add(&self.set, socket, data, flags))?;
         Ok(Registration { set: Rc::clone(&self.set), socket })
     }
@@ -185,7 +186,7 @@ impl Epoll {
         // SAFETY: the kernel has written the first `count` events.
         unsafe { self.events.set_len(count as usize) };
         ready.extend(self.events.iter().map(|event| Ready {
-            socket: event.u64 as RawFd,
+            tag: event.u64 as u32,
             has_ended: event.events as c_int & ENDED != 0,
         }));
         Ok(())
