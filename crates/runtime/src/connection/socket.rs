@@ -304,27 +304,18 @@ impl Stream for Socket {
         self.take_turn().await;
         self.wait_for_reader().await;
         self.worker.note_sending(bytes.len() - from);
-        let mut has_waited = false;
-        loop {
-            match sys::send_at_once(self.raw(), &bytes[from..]) {
-                Err(error) if is_would_block(&error) && !has_waited => {
-                    has_waited = true;
-                    if let Err(error) = self.wait_writable().await {
-                        return (Err(error), bytes);
-                    }
-                }
-                // For the reason, see `send_outbound`.
-                Err(error) if is_would_block(&error) => {
-                    return match self.registered() {
-                        Ok(stream) => {
-                            let (result, slice) = stream.write(bytes.slice(from..)).await;
-                            (result, slice.into_inner())
-                        }
-                        Err(error) => (Err(error), bytes),
-                    };
-                }
-                result => return (result, bytes),
+        match sys::send_at_once(self.raw(), &bytes[from..]) {
+            Err(error) if is_would_block(&error) => {}
+            result => return (result, bytes),
+        }
+        self.turn.restart();
+        match self.registered() {
+            // A write of the event loop waits by itself until the socket accepts bytes.
+            Ok(stream) => {
+                let (result, slice) = stream.write(bytes.slice(from..)).await;
+                (result, slice.into_inner())
             }
+            Err(error) => (Err(error), bytes),
         }
     }
 
