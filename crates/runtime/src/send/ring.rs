@@ -11,7 +11,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types};
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use crate::send::arena::{Arena, Slot};
 use crate::send::outbound::WriteError;
@@ -59,12 +59,12 @@ pub(crate) struct ZeroCopyCounts {
 }
 
 impl SendRing {
-    /// Builds the ring, registers the arena, checks that the kernel knows the operation, and proves
-    /// by a WRITEV_FIXED that the registered buffer works. SENDMSG_ZC is not tried.
+    /// Builds the ring, registers the arena, and proves by a WRITEV_FIXED that the registered buffer
+    /// works. SENDMSG_ZC is not tried: a kernel with the one has the other.
     ///
     /// # Errors
     /// What refused it: EPERM or ENOSYS from a seccomp profile, ENOMEM if RLIMIT_MEMLOCK is too low
-    /// for the arena, EOPNOTSUPP and EINVAL from kernels before 6.15.
+    /// for the arena, EINVAL from kernels before 6.15.
     pub(crate) fn new(arena: &Arena, operation: Operation) -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_single_issuer()
@@ -73,15 +73,6 @@ impl SendRing {
             .setup_clamp()
             .setup_cqsize(COMPLETION_ENTRIES)
             .build(ENTRIES)?;
-        let mut probe = Probe::new();
-        ring.submitter().register_probe(&mut probe)?;
-        let wanted = match operation {
-            Operation::WritevFixed => opcode::WritevFixed::CODE,
-            Operation::SendmsgZc => opcode::SendMsgZc::CODE,
-        };
-        if !probe.is_supported(opcode::WritevFixed::CODE) || !probe.is_supported(wanted) {
-            return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
-        }
         // SAFETY: the ring ends the registration when it is dropped. The value below holds the
         // arena and drops the ring first, so the mapping outlives the registration.
         unsafe { ring.submitter().register_buffers(&[arena.whole()]) }?;
