@@ -170,9 +170,9 @@ impl Socket {
         let bytes = match ring {
             Some(ring) => {
                 let written = ring.write(self.raw(), slices, outbound.head());
-                let (counters, reported) = (self.worker.counters(), ring.zerocopy_counts());
-                counters.zerocopy_copied.set(reported.copied);
-                counters.zerocopy_not_copied.set(reported.not_copied);
+                let counters = self.worker.counters();
+                counters.zerocopy_copied.set(ring.copied.get());
+                counters.zerocopy_not_copied.set(ring.not_copied.get());
                 written?
             }
             None => sys::send_slices(self.raw(), slices)?,
