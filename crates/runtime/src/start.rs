@@ -5,7 +5,6 @@
 //! others only on a channel whose sender the attempt owns, so dropping the attempt ends every wait.
 
 use std::net::TcpListener;
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -115,9 +114,7 @@ impl Threads {
     /// Gives an order to every worker.
     pub(crate) fn order(&self, order: Order) {
         for control in &self.controls {
-            // This never waits. It fails if the worker has ended and closed its side, or if the
-            // worker hangs and its socket is full.
-            let _ = sys::send_at_once(control.as_raw_fd(), &[order.to_byte()]);
+            order.send(control);
         }
     }
 

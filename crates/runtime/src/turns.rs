@@ -8,13 +8,11 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::os::sys;
 use crate::shutdown::Order;
 
 /// How long a task runs before it gives way. A turn of the event loop costs about 3 us.
@@ -70,8 +68,7 @@ impl Turns {
     fn announce(&self) -> bool {
         let Some(control) = &*self.control.borrow() else { return false };
         // One byte resumes all tasks that wait.
-        !self.waiting.borrow().is_empty()
-            || sys::send_at_once(control.as_raw_fd(), &[Order::Resume.to_byte()]).is_ok()
+        !self.waiting.borrow().is_empty() || Order::Resume.send(control)
     }
 }
 
