@@ -60,12 +60,6 @@ impl Admission {
         }
     }
 
-    /// Whether another connection can be accepted at a port, and be answered even if it is above
-    /// the limit. See [`place::can_answer_another`].
-    pub(crate) fn can_accept(&self, port: Port) -> bool {
-        place::can_answer_another(&self.worker, port)
-    }
-
     /// Takes over the connections that other workers have accepted for this one.
     pub(crate) fn take_over(self: &Rc<Self>, handed_over: Vec<Accepted>) {
         for accepted in handed_over {

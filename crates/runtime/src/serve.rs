@@ -15,6 +15,7 @@ use crate::listener::Acceptor;
 use crate::observe::access_log::AccessLog;
 use crate::os::event_loop;
 use crate::os::refusal::Refusal;
+use crate::place;
 use crate::shutdown::{Order, Stage};
 use crate::worker::Worker;
 
@@ -127,7 +128,7 @@ async fn drain(worker: &Worker, acceptor: &Acceptor, admin: Option<&Acceptor>) {
 /// Accepts connections at one of the listeners until it is closed.
 async fn accept(worker: Rc<Worker>, admission: Rc<Admission>, acceptor: Rc<Acceptor>, port: Port) {
     let is_closed = || worker.life.has_reached(Stage::Closed);
-    let can_accept = || admission.can_accept(port);
+    let can_accept = || place::can_answer_another(&worker, port);
     let admit = |stream, peer| admission.admit(stream, peer, port);
     let is_blocking = worker.has_blocking_sockets();
     acceptor.run(is_blocking, is_closed, can_accept, admit, &worker.turns).await;
