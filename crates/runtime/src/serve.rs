@@ -31,6 +31,13 @@ const LOG_TIMEOUT: Duration = Duration::from_millis(300);
 /// How often a drain checks what it waits for.
 const DRAIN_TICK: Duration = Duration::from_millis(10);
 
+/// Longest and shortest pause between two sweeps over the deadlines.
+const SWEEP_MAX: Duration = Duration::from_millis(500);
+const SWEEP_MIN: Duration = Duration::from_millis(5);
+
+/// How often a connection that stays open is sampled.
+const SAMPLE_PERIOD: Duration = Duration::from_secs(15);
+
 /// The sockets that a worker starts with.
 pub(crate) struct Sockets {
     pub(crate) listener: TcpListener,
@@ -188,9 +195,17 @@ async fn write_log(worker: Rc<Worker>) {
     }
 }
 
+/// Sweeps until the worker is over, several times within the shortest time limit. Sleeps while
+/// there is no connection.
 async fn sweep(worker: Rc<Worker>) {
-    let config = worker.config();
+    let (config, deadlines, life) = (worker.config(), &worker.deadlines, &worker.life);
     let shortest = config.header_timeout.min(config.idle_timeout).min(config.stall_timeout);
-    let after = |count| worker.sample(count);
-    worker.deadlines.sweep(&worker.clock, shortest, &worker.life, after).await;
+    let pause = (shortest / 8).clamp(SWEEP_MIN, SWEEP_MAX);
+    let share = pause.as_secs_f64() / SAMPLE_PERIOD.as_secs_f64();
+    while !life.or_ready(|context| deadlines.poll_connections(context)).await
+        && !life.sleep(pause).await
+    {
+        deadlines.expire(worker.clock.now_ms());
+        worker.sample(share);
+    }
 }

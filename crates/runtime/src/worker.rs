@@ -182,10 +182,10 @@ impl Worker {
         is_asked.then(|| tcp_facts::for_log(socket))
     }
 
-    /// Adds what is new about the next `count` connections to the counters.
-    pub(crate) fn sample(&self, count: usize) {
+    /// Adds what is new about the next connections to the counters, which are a `share` of all.
+    pub(crate) fn sample(&self, share: f64) {
         if self.config().tcp_metrics {
-            self.deadlines.sample(count, |socket, counted| {
+            self.deadlines.sample(share, |socket, counted| {
                 tcp_facts::sample(socket, counted, self.counters());
             });
         }
