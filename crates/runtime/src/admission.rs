@@ -123,7 +123,7 @@ impl Admission {
 
     /// The descriptor that is readable when the lane has something to do.
     pub(crate) fn lane_descriptor(&self) -> RawFd {
-        self.lane.as_raw_fd()
+        self.lane.descriptor()
     }
 
     /// Serves a connection in a spare task, or in a new one if there is none.

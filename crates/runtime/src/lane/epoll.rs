@@ -33,7 +33,7 @@ const READS_MAX: usize = 16;
 
 /// The epoll set and its connections.
 pub(super) struct Backend {
-    set: Epoll,
+    pub(super) set: Epoll,
     ready: Vec<Ready>,
     /// The first of `ready` that no turn has looked at yet.
     position: usize,
@@ -199,12 +199,6 @@ impl Backend {
     }
 }
 
-impl AsRawFd for Backend {
-    fn as_raw_fd(&self) -> RawFd {
-        self.set.as_raw_fd()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -225,7 +219,7 @@ mod tests {
     /// Runs a turn as soon as there is something to do, and returns the client that departs in it.
     fn turn(lane: &mut Backend, worker: &Worker) -> Option<Client> {
         if lane.returned.is_empty() {
-            let set = sys::duplicate(lane.as_raw_fd()).unwrap();
+            let set = sys::duplicate(lane.set.as_raw_fd()).unwrap();
             let mut set = [PollFd::new(&set, PollFlags::IN)];
             assert_eq!(poll(&mut set, 10_000).unwrap(), 1, "the set has something to report");
         }

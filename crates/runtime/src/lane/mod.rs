@@ -102,14 +102,12 @@ impl Lane {
             Backend::Epoll(backend) => backend.turn(worker, turn, depart),
         }
     }
-}
 
-/// The descriptor that is readable when the lane has something to do.
-impl AsRawFd for Lane {
-    fn as_raw_fd(&self) -> RawFd {
+    /// The descriptor that is readable when the lane has something to do.
+    pub(crate) fn descriptor(&self) -> RawFd {
         match &*self.backend.borrow() {
-            Backend::Uring(backend) => backend.as_raw_fd(),
-            Backend::Epoll(backend) => backend.as_raw_fd(),
+            Backend::Uring(backend) => backend.ring.as_raw_fd(),
+            Backend::Epoll(backend) => backend.set.as_raw_fd(),
         }
     }
 }

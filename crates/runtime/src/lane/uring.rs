@@ -1,7 +1,6 @@
 //! Owns the lane of a worker on io_uring: the answers to all that has arrived in a turn are sent
 //! by one system call, together with the receives that come after them.
 
-use std::os::fd::{AsRawFd, RawFd};
 use std::time::Instant;
 
 use crate::connection::outbox::Outbox;
@@ -16,7 +15,7 @@ const GATHER_BYTES: usize = 64 * 1024;
 
 /// The ring and its connections.
 pub(super) struct Backend {
-    ring: Ring,
+    pub(super) ring: Ring,
     roster: Roster,
     outbox: Outbox,
     /// What is sent from the outbox.
@@ -131,11 +130,5 @@ impl Backend {
     fn remove(&mut self, watch: WatchId) -> Option<Client> {
         self.ring.release(watch);
         self.roster.remove(watch)
-    }
-}
-
-impl AsRawFd for Backend {
-    fn as_raw_fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
     }
 }
