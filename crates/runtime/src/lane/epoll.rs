@@ -6,7 +6,6 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::time::Instant;
 
 use crate::connection::buffers::LARGE_BYTES;
 use crate::connection::outbox::{Mark, Outbox};
@@ -173,10 +172,8 @@ impl Backend {
         if sent < self.outbox.bytes.len() {
             return self.depart(worker, watch, sent, self.input.len());
         }
-        let (start, end) = (Mark::START, self.outbox.mark());
-        let (now, tcp) = (Instant::now(), worker.tcp_for_log(socket));
-        self.outbox.settle(start, end, now, worker.counters(), worker.log(), tcp);
-        self.outbox.clear();
+        let tcp = || worker.tcp_for_log(socket);
+        self.outbox.settle_all(worker.counters(), worker.log(), tcp);
         roster::wait_on(worker, watch, worker.clock.now_ms());
         None
     }
