@@ -9,6 +9,7 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 
 use heartbeat_protocol::PATTERN;
+use rustix::mm::{self, MapFlags, ProtFlags};
 
 /// Bytes of the block. It stays in a core's second-level cache, from which the kernel copies it.
 /// Measured on loopback (medians of nine rounds, CPU per answer), blocks of 32 and 64 KiB cost the
@@ -64,21 +65,10 @@ impl Arena {
     /// # Errors
     /// Those of mmap(2): ENOMEM.
     pub(crate) fn new() -> io::Result<Self> {
+        let (access, anywhere) = (ProtFlags::READ | ProtFlags::WRITE, std::ptr::null_mut());
         // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no
         // existing memory.
-        let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                ARENA_BYTES,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if base == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
+        let base = unsafe { mm::mmap_anonymous(anywhere, ARENA_BYTES, access, MapFlags::PRIVATE) }?;
         let base = NonNull::new(base.cast()).ok_or_else(io::Error::last_os_error)?;
         // SAFETY: the mapping starts with BLOCK_BYTES bytes that nothing else refers to yet.
         let block = unsafe { std::slice::from_raw_parts_mut(base.as_ptr(), BLOCK_BYTES) };
@@ -184,7 +174,7 @@ impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: the mapping is this value's own, and the last reference to it is gone: no slot
         // and no ring names it. A zero-copy send that the network still needs keeps the pages.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), ARENA_BYTES) };
+        let _ = unsafe { mm::munmap(self.base.as_ptr().cast(), ARENA_BYTES) };
     }
 }
 
