@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use heartbeat_protocol::{Site, SiteError, SiteOptions};
-use heartbeat_runtime::{Address, Admin, Config, Io, LogFormat, SendTier};
+use heartbeat_runtime::{Address, Admin, Config, Driver, LogFormat, Tier};
 
 use crate::args;
 use crate::failure::{Failure, quoted};
@@ -18,14 +18,15 @@ const LOG_FORMATS: [(&str, LogFormat); 2] = [("tsv", LogFormat::Tsv), ("json", L
 
 const ON_OFF: [(&str, bool); 2] = [("on", true), ("off", false)];
 
-const DRIVERS: [(&str, Io); 3] = [("auto", Io::Auto), ("uring", Io::Uring), ("epoll", Io::Epoll)];
+const DRIVERS: [(&str, Option<Driver>); 3] =
+    [("auto", None), ("uring", Some(Driver::IoUring)), ("epoll", Some(Driver::Epoll))];
 
-const SEND_TIERS: [(&str, SendTier); 5] = [
-    ("auto", SendTier::Auto),
-    ("copy", SendTier::Copy),
-    ("registered", SendTier::Registered),
-    ("zerocopy", SendTier::Zerocopy),
-    ("splice", SendTier::Splice),
+const SEND_TIERS: [(&str, Option<Tier>); 5] = [
+    ("auto", None),
+    ("copy", Some(Tier::Copy)),
+    ("registered", Some(Tier::Registered)),
+    ("zerocopy", Some(Tier::Zerocopy)),
+    ("splice", Some(Tier::Splice)),
 ];
 
 /// Looks up an environment variable.
@@ -253,8 +254,8 @@ mod tests {
             address: Some(Address { ip: "::1".parse().unwrap(), scope_id: 0 }),
             site: Site::new("/a/b/", 2, 2048).unwrap().with_options(options).unwrap(),
             threads: Some(3),
-            io: Io::Epoll,
-            send: SendTier::Zerocopy,
+            io: Some(Driver::Epoll),
+            send: Some(Tier::Zerocopy),
             log: Some(LogFormat::Json),
             max_connections: Some(7),
             header_timeout: secs(1),

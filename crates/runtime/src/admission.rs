@@ -12,7 +12,7 @@ use std::task::{Poll, Waker};
 use heartbeat_protocol::Port;
 
 use crate::connection::dialogue::Dialogue;
-use crate::connection::session::{Outcome, Session, Start};
+use crate::connection::session::{Session, Start};
 use crate::connection::socket::{Socket, Stream};
 use crate::handover::Accepted;
 use crate::lane::{Client, Departure, Lane};
@@ -60,12 +60,6 @@ impl Admission {
         }
     }
 
-    /// Whether another connection can be accepted at a port, and be answered even if it is above
-    /// the limit. See [`place::can_answer_another`].
-    pub(crate) fn can_accept(&self, port: Port) -> bool {
-        place::can_answer_another(&self.worker, port)
-    }
-
     /// Takes over the connections that other workers have accepted for this one.
     pub(crate) fn take_over(self: &Rc<Self>, handed_over: Vec<Accepted>) {
         for accepted in handed_over {
@@ -94,23 +88,19 @@ impl Admission {
             let mut readable = pin!(ready.readable(false));
             let mut is_readable = false;
             while !is_readable && !self.is_over() {
-                while !lane.turn(&self.worker, &mut turn, &mut |departure| self.start(departure)) {
-                    if turn.is_over() {
-                        self.worker.turns.give_way().await;
-                        turn.restart();
-                    }
+                if lane.turn(&self.worker, &mut turn, &mut |departure| self.start(departure)) {
+                    is_readable = poll_fn(|context| {
+                        if lane.poll_dirty(context.waker()).is_ready() || self.is_over() {
+                            return Poll::Ready(false);
+                        }
+                        let polled = readable.as_mut().poll(context).map(|_| true);
+                        if polled.is_pending() {
+                            turn.restart();
+                        }
+                        polled
+                    })
+                    .await;
                 }
-                is_readable = poll_fn(|context| {
-                    if lane.poll_dirty(context.waker()).is_ready() || self.is_over() {
-                        return Poll::Ready(false);
-                    }
-                    let polled = readable.as_mut().poll(context).map(|_| true);
-                    if polled.is_pending() {
-                        turn.restart();
-                    }
-                    polled
-                })
-                .await;
                 if turn.is_over() {
                     self.worker.turns.give_way().await;
                     turn.restart();
@@ -133,7 +123,7 @@ impl Admission {
 
     /// The descriptor that is readable when the lane has something to do.
     pub(crate) fn lane_descriptor(&self) -> RawFd {
-        self.lane.as_raw_fd()
+        self.lane.descriptor()
     }
 
     /// Serves a connection in a spare task, or in a new one if there is none.
@@ -187,25 +177,21 @@ async fn serve(departure: Departure) -> Option<Client> {
     let socket = Socket::new(stream, registration, Rc::clone(&worker));
     let dialogue = Dialogue::new(&worker, remote, port, is_fresh);
     let mut session = Session::new(&worker, place.watch, dialogue, socket);
-    let outcome = match is_restricted {
-        true => Outcome::Over(session.turn_down().await),
+    let result = match is_restricted {
+        true => Err(session.turn_down().await),
         false => session.run(start).await,
     };
     let socket = session.into_stream();
-    match outcome {
-        Outcome::Idle => {
-            let (stream, registration) = socket.into_stream()?;
-            Some(Client { place, registration, stream, remote, port, is_fresh: false })
-        }
-        Outcome::Over(end) => {
-            // The number of a socket that the event loop has refused may already be another's.
-            match socket.fd() {
-                Some(_) => worker.note_end(place.watch, end),
-                None => worker.counters().note_end(end),
-            }
-            // The place names the socket by number, so it is dropped before the socket is closed.
-            drop(place);
-            None
-        }
+    let Err(end) = result else {
+        let (stream, registration) = socket.into_stream()?;
+        return Some(Client { place, registration, stream, remote, port, is_fresh: false });
+    };
+    // The number of a socket that the event loop has refused may already be another's.
+    match socket.fd() {
+        Some(_) => worker.note_end(place.watch, end),
+        None => worker.counters().note_end(end),
     }
+    // The place names the socket by number, so it is dropped before the socket is closed.
+    drop(place);
+    None
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use heartbeat_protocol::Site;
 
+use crate::os::event_loop::Driver;
+
 /// The largest allowed number of worker threads.
 pub const THREADS_MAX: usize = 1024;
 
@@ -21,10 +23,12 @@ pub struct Config {
     /// Worker threads, 1 to [`THREADS_MAX`]. None means one per CPU that this process may use, but
     /// no more than the CPU quota of its cgroup pays for.
     pub threads: Option<usize>,
-    /// The I/O driver to use.
-    pub io: Io,
-    /// How large answers are sent.
-    pub send: SendTier,
+    /// The I/O driver, without which the server does not start. None means io_uring if the kernel
+    /// and the seccomp profile allow it, and epoll otherwise.
+    pub io: Option<Driver>,
+    /// How large answers are sent, as far as the kernel allows it. None means the cheapest way that
+    /// works: splice if the kernel allows it, copy otherwise.
+    pub send: Option<Tier>,
     /// The access log on standard output; None means off.
     pub log: Option<LogFormat>,
     /// The most connections at a time, of all workers together; at least 1. None means as many as
@@ -69,8 +73,8 @@ impl Config {
             address: None,
             site,
             threads: None,
-            io: Io::Auto,
-            send: SendTier::Auto,
+            io: None,
+            send: None,
             log: None,
             max_connections: None,
             header_timeout: Duration::from_secs(10),
@@ -124,32 +128,31 @@ pub struct Admin {
     pub address: Option<Address>,
 }
 
-/// The I/O driver that a configuration asks for.
+/// How a server sends large answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Io {
-    /// io_uring if the kernel and the seccomp profile allow it, epoll otherwise.
-    Auto,
-    /// io_uring; the start fails if the kernel refuses it.
-    Uring,
-    /// epoll.
-    Epoll,
-}
-
-/// How a configuration wants large answers to be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SendTier {
-    /// The cheapest way that works: splice if the kernel allows it, copy otherwise.
-    Auto,
+pub enum Tier {
     /// Ordinary vectored writes.
     Copy,
+    /// References to pages that a pipe holds, instead of copies (splice(2)).
+    Splice,
     /// Vectored writes from registered buffers (WRITEV_FIXED, Linux 6.15).
     Registered,
     /// SENDMSG_ZC from registered buffers (Linux 6.15).
     Zerocopy,
-    /// References to pages that a pipe holds, instead of copies (splice(2)).
-    Splice,
+}
+
+impl Tier {
+    /// Its name in options, metrics and the banner.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Copy => "copy",
+            Self::Splice => "splice",
+            Self::Registered => "registered",
+            Self::Zerocopy => "zerocopy",
+        }
+    }
 }
 
 /// The format of the access log.

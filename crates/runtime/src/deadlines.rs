@@ -10,18 +10,7 @@ use std::os::fd::RawFd;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::os::clock::Clock;
 use crate::os::sys;
-use crate::shutdown::Life;
-
-/// Longest pause between two sweeps.
-const SWEEP_MAX: Duration = Duration::from_millis(500);
-
-/// Shortest pause between two sweeps.
-const SWEEP_MIN: Duration = Duration::from_millis(5);
-
-/// How often a connection that stays open is sampled.
-const SAMPLE_PERIOD: Duration = Duration::from_secs(15);
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +58,6 @@ const NEVER: u64 = u64::MAX;
 pub(crate) struct Deadlines {
     entries: RefCell<Vec<Option<Watched>>>,
     free: RefCell<Vec<WatchId>>,
-    watched: Cell<usize>,
     /// The entry that is sampled next.
     next_sample: Cell<usize>,
     sweeper: RefCell<Option<Waker>>,
@@ -102,7 +90,6 @@ impl Deadlines {
                 (entries.len() - 1) as WatchId
             }
         };
-        self.watched.set(self.watched.get() + 1);
         if let Some(sweeper) = self.sweeper.borrow_mut().take() {
             sweeper.wake();
         }
@@ -127,7 +114,6 @@ impl Deadlines {
     pub(crate) fn remove(&self, id: WatchId) {
         self.entries.borrow_mut()[id as usize] = None;
         self.free.borrow_mut().push(id);
-        self.watched.set(self.watched.get() - 1);
     }
 
     /// Starts a wait, which ends `limit` after `now_ms`. A wait for a request or for a head that is
@@ -152,10 +138,12 @@ impl Deadlines {
         self.with_entry(id, |entry| entry.due_ms = NEVER);
     }
 
-    /// Calls `sample` for the connections in the next `count` places of the table, with the socket
-    /// of each and with what the counters already include of it.
-    pub(crate) fn sample(&self, count: usize, mut sample: impl FnMut(RawFd, &mut Counted)) {
+    /// Calls `sample` for the connections in the next places of the table, with the socket of each
+    /// and with what the counters already include of it. `share` is the part of the table that is
+    /// sampled.
+    pub(crate) fn sample(&self, share: f64, mut sample: impl FnMut(RawFd, &mut Counted)) {
         let mut entries = self.entries.borrow_mut();
+        let count = (entries.len() as f64 * share).ceil() as usize;
         for _ in 0..count.min(entries.len()) {
             let next = self.next_sample.get() % entries.len();
             self.next_sample.set(next + 1);
@@ -180,40 +168,23 @@ impl Deadlines {
         with(entries[id as usize].as_mut().expect("a watch keeps its entry"))
     }
 
-    /// Sweeps until the worker is over, and sleeps while there is no connection. `shortest` is the
-    /// shortest time limit that is configured: there are several sweeps within it.
-    ///
-    /// Calls `after` after each sweep, with the number of places that it must sample so that each
-    /// connection is sampled once in [`SAMPLE_PERIOD`].
-    pub(crate) async fn sweep(
-        &self,
-        clock: &Clock,
-        shortest: Duration,
-        life: &Life,
-        after: impl Fn(usize),
-    ) {
-        let pause = (shortest / 8).clamp(SWEEP_MIN, SWEEP_MAX);
-        let has_connections = |context: &mut Context<'_>| {
-            if self.watched.get() > 0 {
-                return Poll::Ready(());
-            }
-            *self.sweeper.borrow_mut() = Some(context.waker().clone());
-            Poll::Pending
-        };
-        while !life.or_ready(has_connections).await && !life.sleep(pause).await {
-            self.expire(clock.now_ms());
-            let share = pause.as_secs_f64() / SAMPLE_PERIOD.as_secs_f64();
-            let watched = self.entries.borrow().len() as f64;
-            after((watched * share).ceil() as usize);
+    /// Whether there is a connection. If there is none, the task that asks is woken by the next.
+    pub(crate) fn poll_connections(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.entries.borrow().len() > self.free.borrow().len() {
+            return Poll::Ready(());
         }
+        *self.sweeper.borrow_mut() = Some(context.waker().clone());
+        Poll::Pending
     }
 
-    fn expire(&self, now_ms: u64) {
-        for entry in self.entries.borrow_mut().iter_mut().flatten() {
+    /// Sweeps: ends every wait that is due.
+    pub(crate) fn expire(&self, now_ms: u64) {
+        let mut entries = self.entries.borrow_mut();
+        for entry in entries.iter_mut().flatten().filter(|entry| entry.due_ms != NEVER) {
             if entry.wait == Wait::Send {
                 entry.note_progress(now_ms);
             }
-            if entry.due_ms != NEVER && entry.due_ms <= now_ms {
+            if entry.due_ms <= now_ms {
                 entry.end();
             }
         }
@@ -250,9 +221,6 @@ impl Watched {
     /// A full socket accepts bytes again only once a third of its buffer is free, which may be
     /// megabytes. A peer that acknowledges some of them before that is slow, but has not stalled.
     fn note_progress(&mut self, now_ms: u64) {
-        if self.due_ms == NEVER {
-            return;
-        }
         let unacknowledged = sys::unacknowledged_bytes(self.socket).ok();
         let before = std::mem::replace(&mut self.unacknowledged, unacknowledged);
         if before.is_some() && before != unacknowledged {
@@ -293,6 +261,7 @@ mod tests {
     use std::os::fd::AsRawFd;
 
     use super::*;
+    use crate::os::clock::Clock;
     use crate::os::sys::tcp_pair;
 
     #[test]
@@ -366,7 +335,7 @@ mod tests {
         deadlines.remove(id);
         deadlines.expire(u64::MAX);
         socket.write_all(b"x").unwrap();
-        assert_eq!(deadlines.watched.get(), 0);
+        assert!(deadlines.entries.borrow().iter().flatten().next().is_none());
     }
 
     #[test]
@@ -420,14 +389,13 @@ mod tests {
         let deadlines = Deadlines::default();
         let ids: Vec<_> = (0..3).map(|_| deadlines.add(socket.as_raw_fd())).collect();
         deadlines.remove(ids[1]);
-        let sampled = |count| {
+        let sampled = |share| {
             let mut sockets = 0;
-            deadlines.sample(count, |_, _| sockets += 1);
+            deadlines.sample(share, |_, _| sockets += 1);
             sockets
         };
-        assert_eq!(sampled(2), 1, "the removed one is passed over");
-        assert_eq!(sampled(100), 2, "none is sampled twice at a time");
-        assert_eq!(Deadlines::default().watched.get(), 0);
+        assert_eq!(sampled(0.5), 1, "two places, of which the removed one is passed over");
+        assert_eq!(sampled(100.0), 2, "none is sampled twice at a time");
     }
 
     #[test]

@@ -4,13 +4,11 @@
 
 use std::cell::Cell;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::os::clock::Clock;
-use crate::os::sys;
 use crate::shutdown::Order;
 
 /// The most connections that wait in an inbox. A worker that does not take them out is busy, and
@@ -156,7 +154,7 @@ impl Inbox {
         let mut waiting = self.waiting();
         let Some(open) = waiting.as_mut() else { return Some(accepted) };
         let is_notified = match open.connections.len() {
-            0 => sys::send_at_once(open.control.as_raw_fd(), &[Order::TakeOver.to_byte()]).is_ok(),
+            0 => Order::TakeOver.send(&open.control),
             // The worker has been notified, and has not yet taken the others.
             1..WAITING_MAX => true,
             _ => false,
@@ -179,6 +177,7 @@ mod tests {
     use std::io::Read;
 
     use super::*;
+    use crate::os::sys;
 
     fn open_inboxes(workers: usize) -> (Vec<Inbox>, Vec<UnixStream>) {
         let inboxes: Vec<_> = (0..workers).map(|_| Inbox::default()).collect();

@@ -48,11 +48,10 @@ mod start;
 mod turns;
 mod worker;
 
-pub use config::{Address, Admin, Config, Io, LogFormat, SendTier, THREADS_MAX};
+pub use config::{Address, Admin, Config, LogFormat, THREADS_MAX, Tier};
 pub use heartbeat_protocol::{Site, SiteError, SiteOptions};
 pub use os::event_loop::Driver;
 pub use os::refusal::Refusal;
 pub use report::{Report, StartError};
-pub use send::tier::Tier;
 pub use server::Server;
 pub use shutdown::Signals;

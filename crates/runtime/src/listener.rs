@@ -110,10 +110,9 @@ impl Acceptor {
     ///
     /// # Errors
     /// Those of fcntl(2), epoll_ctl(2) and accept4(2).
-    pub(crate) fn new(listener: &TcpListener) -> Result<Self, Refusal> {
+    pub(crate) fn new(listener: TcpListener) -> Result<Self, Refusal> {
         let ready = event_loop::watch(listener.as_raw_fd())?;
         sys::may_accept(listener.as_raw_fd()).map_err(Refusal::of("accept4"))?;
-        let listener = listener.try_clone().map_err(Refusal::of("fcntl"))?;
         Ok(Self { listener, ready, accepted: Cell::new(0) })
     }
 
@@ -171,10 +170,10 @@ impl Acceptor {
     /// out first, by a packet filter that drops pure SYNs: a client repeats its SYN after a second,
     /// and finds the next server, or the port closed. Then the queue empties while
     /// [`Acceptor::run`] continues.
-    pub(crate) async fn empty_queue(&self, listener: &TcpListener) {
+    pub(crate) async fn empty_queue(&self) {
         // On a kernel without socket filters, a connection whose handshake ends after the last
         // accept is reset.
-        let _ = SockRef::from(listener).attach_filter(&DROP_SYN);
+        let _ = SockRef::from(&self.listener).attach_filter(&DROP_SYN);
         let mut waited = Duration::ZERO;
         let mut accepted = self.accepted.get();
         loop {
@@ -186,6 +185,12 @@ impl Acceptor {
             }
             accepted = now;
         }
+    }
+
+    /// Shuts the listener down, and resets the connections in its queue. The wait for the next
+    /// connection ends, and accept(2) reports EINVAL.
+    pub(crate) fn close(&self) {
+        let _ = sys::shutdown(self.listener.as_raw_fd(), Shutdown::Read);
     }
 }
 
@@ -206,12 +211,6 @@ fn is_of_the_connection(error: &io::Error) -> bool {
                 | libc::ENONET
         )
     )
-}
-
-/// Shuts a listener down, and resets the connections in its queue. The wait for the next connection
-/// ends, and accept(2) reports EINVAL.
-pub(crate) fn close(listener: &TcpListener) {
-    let _ = sys::shutdown(listener.as_raw_fd(), Shutdown::Read);
 }
 
 /// Classic BPF over the TCP header: drop a segment whose flags are SYN without ACK, pass the rest.

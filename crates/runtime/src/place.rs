@@ -68,12 +68,6 @@ pub(crate) fn can_answer_another(worker: &Worker, port: Port) -> bool {
     can
 }
 
-impl std::fmt::Debug for Place {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Place").field("rank", &self.rank).finish_non_exhaustive()
-    }
-}
-
 impl Drop for Place {
     fn drop(&mut self) {
         self.worker.deadlines.remove(self.watch);

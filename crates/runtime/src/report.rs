@@ -4,9 +4,9 @@ use std::error::Error;
 use std::fmt;
 use std::net::SocketAddr;
 
+use crate::config::Tier;
 use crate::os::event_loop::Driver;
 use crate::os::refusal::Refusal;
-use crate::send::tier::Tier;
 
 /// What a server runs on.
 #[derive(Debug)]

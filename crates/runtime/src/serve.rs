@@ -11,10 +11,11 @@ use heartbeat_protocol::Port;
 use monoio::io::AsyncReadRent;
 
 use crate::admission::Admission;
-use crate::listener::{self, Acceptor};
+use crate::listener::Acceptor;
 use crate::observe::access_log::AccessLog;
 use crate::os::event_loop;
 use crate::os::refusal::Refusal;
+use crate::place;
 use crate::shutdown::{Order, Stage};
 use crate::worker::Worker;
 
@@ -29,6 +30,13 @@ const LOG_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// How often a drain checks what it waits for.
 const DRAIN_TICK: Duration = Duration::from_millis(10);
+
+/// Longest and shortest pause between two sweeps over the deadlines.
+const SWEEP_MAX: Duration = Duration::from_millis(500);
+const SWEEP_MIN: Duration = Duration::from_millis(5);
+
+/// How often a connection that stays open is sampled.
+const SAMPLE_PERIOD: Duration = Duration::from_secs(15);
 
 /// The sockets that a worker starts with.
 pub(crate) struct Sockets {
@@ -56,10 +64,8 @@ pub(crate) async fn serve(
     started: impl FnOnce(),
 ) -> Result<bool, Refusal> {
     let Sockets { listener, admin, control, near } = sockets;
-    let acceptor = |listener: &TcpListener| Acceptor::new(listener).map(Rc::new);
-    let admin_acceptor = admin.as_ref().map(acceptor).transpose()?;
-    let acceptor = acceptor(&listener)?;
-    let control_end = control.try_clone().map_err(Refusal::of("fcntl"))?;
+    let acceptor = Rc::new(Acceptor::new(listener)?);
+    let admin = admin.map(Acceptor::new).transpose()?.map(Rc::new);
     let mut control =
         monoio::net::UnixStream::from_std(control).map_err(Refusal::of("epoll_ctl"))?;
     let ready = event_loop::watch(admission.lane_descriptor())?;
@@ -69,12 +75,10 @@ pub(crate) async fn serve(
         monoio::spawn(accept(worker, admission, Rc::clone(acceptor), port))
     };
     let accepting = accept_at(&acceptor, Port::Main);
-    let admin_accepting = admin_acceptor.map(|acceptor| accept_at(&acceptor, Port::Admin));
+    let admin_accepting = admin.as_ref().map(|acceptor| accept_at(acceptor, Port::Admin));
     let sweeping = monoio::spawn(sweep(Rc::clone(&worker)));
     let logging = monoio::spawn(write_log(Rc::clone(&worker)));
-    if worker.shared.report.threads > 1 {
-        worker.inbox().open(near);
-    }
+    worker.inbox().open(Arc::clone(&near));
     started();
 
     let order = next_order(&mut control, &worker, &admission).await;
@@ -85,16 +89,16 @@ pub(crate) async fn serve(
         worker.life.reach(Stage::Quitting);
     }
     let orders = monoio::spawn(obey(control, Rc::clone(&worker), Rc::clone(&admission)));
-    drain(&worker, &listener, admin.as_ref(), &acceptor).await;
+    drain(&worker, &acceptor, admin.as_deref()).await;
     accepting.await;
     if let Some(accepting) = admin_accepting {
         accepting.await;
     }
-    drop((listener, admin));
+    drop((acceptor, admin));
     pause(QUIT_TIMEOUT, || worker.is_done()).await;
     pause(LOG_TIMEOUT, || worker.log().is_none_or(AccessLog::flush)).await;
     // This ends the read of the next order, which must not outlive its buffer.
-    let _ = control_end.shutdown(Shutdown::Both);
+    let _ = near.shutdown(Shutdown::Both);
     orders.await;
     worker.life.reach(Stage::Over);
     admission.end();
@@ -104,23 +108,18 @@ pub(crate) async fn serve(
     Ok(worker.is_done())
 }
 
-/// Serves new connections for the drain delay, closes the listener, and lets work in flight finish
+/// Serves new connections for the drain delay, closes the listeners, and lets work in flight finish
 /// within the drain timeout.
-async fn drain(
-    worker: &Worker,
-    listener: &TcpListener,
-    admin: Option<&TcpListener>,
-    acceptor: &Acceptor,
-) {
+async fn drain(worker: &Worker, acceptor: &Acceptor, admin: Option<&Acceptor>) {
     let has_quit = || worker.life.has_reached(Stage::Quitting);
     pause(worker.config().drain_delay, has_quit).await;
     let closing = Instant::now();
     if !has_quit() {
-        acceptor.empty_queue(listener).await;
+        acceptor.empty_queue().await;
     }
     worker.life.reach(Stage::Closed);
-    listener::close(listener);
-    admin.into_iter().for_each(listener::close);
+    acceptor.close();
+    admin.into_iter().for_each(Acceptor::close);
     // The time in which the queue was emptied counts too, because its connections were in flight.
     let drain_timeout = worker.config().drain_timeout.saturating_sub(closing.elapsed());
     pause(drain_timeout, || {
@@ -136,7 +135,7 @@ async fn drain(
 /// Accepts connections at one of the listeners until it is closed.
 async fn accept(worker: Rc<Worker>, admission: Rc<Admission>, acceptor: Rc<Acceptor>, port: Port) {
     let is_closed = || worker.life.has_reached(Stage::Closed);
-    let can_accept = || admission.can_accept(port);
+    let can_accept = || place::can_answer_another(&worker, port);
     let admit = |stream, peer| admission.admit(stream, peer, port);
     let is_blocking = worker.has_blocking_sockets();
     acceptor.run(is_blocking, is_closed, can_accept, admit, &worker.turns).await;
@@ -196,9 +195,17 @@ async fn write_log(worker: Rc<Worker>) {
     }
 }
 
+/// Sweeps until the worker is over, several times within the shortest time limit. Sleeps while
+/// there is no connection.
 async fn sweep(worker: Rc<Worker>) {
-    let config = worker.config();
+    let (config, deadlines, life) = (worker.config(), &worker.deadlines, &worker.life);
     let shortest = config.header_timeout.min(config.idle_timeout).min(config.stall_timeout);
-    let after = |count| worker.sample(count);
-    worker.deadlines.sweep(&worker.clock, shortest, &worker.life, after).await;
+    let pause = (shortest / 8).clamp(SWEEP_MIN, SWEEP_MAX);
+    let share = pause.as_secs_f64() / SAMPLE_PERIOD.as_secs_f64();
+    while !life.or_ready(|context| deadlines.poll_connections(context)).await
+        && !life.sleep(pause).await
+    {
+        deadlines.expire(worker.clock.now_ms());
+        worker.sample(share);
+    }
 }

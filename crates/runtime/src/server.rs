@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::config::{Config, THREADS_MAX};
@@ -10,14 +12,17 @@ use crate::os::cgroup::MemoryGauge;
 use crate::os::refusal::Refusal;
 use crate::os::{placement, sys};
 use crate::report::{Report, StartError};
-use crate::start::{self, Workers};
+use crate::shared::Shared;
+use crate::shutdown::Order;
+use crate::start::{self, Threads};
 
 /// A running server. Dropping it ends it at once.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
     admin_address: Option<SocketAddr>,
-    workers: Workers,
+    shared: Arc<Shared>,
+    threads: Threads,
 }
 
 impl Server {
@@ -40,8 +45,8 @@ impl Server {
         });
         let (admin, admin_address) = admin.transpose()?.unzip();
         let admin = admin.and_then(|listeners| listeners.into_iter().next());
-        let workers = start::start(&config, limits, &cpus, &listeners, admin.as_ref())?;
-        Ok(Self { address, admin_address, workers })
+        let (shared, threads) = start::start(&config, limits, &cpus, &listeners, admin.as_ref())?;
+        Ok(Self { address, admin_address, shared, threads })
     }
 
     /// The address that the server listens on, with the port that was picked if the configuration
@@ -60,33 +65,34 @@ impl Server {
     /// The driver, the send tier and the limits that the server runs with.
     #[must_use]
     pub fn report(&self) -> &Report {
-        self.workers.report()
+        &self.shared.report
     }
 
     /// Begins the drain. The server is not ready from now on, and serves new connections for the
     /// drain delay. Then it closes its listeners and finishes the work in flight. A second call
     /// ends the server at once.
     pub fn stop(&self) {
-        self.workers.stop();
+        let was_ready = self.shared.is_ready.swap(false, Ordering::Relaxed);
+        self.threads.order(if was_ready { Order::Drain } else { Order::Quit });
     }
 
     /// Whether every worker has ended.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.workers.is_finished()
+        self.threads.are_finished()
     }
 
     /// Waits until every worker has ended. A worker that hangs in a system call never ends: see
     /// [`Server::wait_for`].
     pub fn wait(mut self) {
-        self.workers.join();
+        self.threads.join();
     }
 
     /// Waits up to `timeout` until every worker has ended. Returns false if some have not: only the
     /// exit of the process ends their threads.
     #[must_use]
     pub fn wait_for(self, timeout: Duration) -> bool {
-        self.workers.join_for(timeout)
+        self.threads.join_for(timeout)
     }
 }
 

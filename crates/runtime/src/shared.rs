@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::config::{Config, Io};
+use crate::config::Config;
 use crate::handover::Inbox;
 use crate::observe::log_sink::LogSink;
 use crate::observe::metrics::Counters;
 use crate::os::cgroup::MemoryGauge;
+use crate::os::event_loop::Driver;
 use crate::os::refusal::Refusal;
 use crate::os::sys;
 use crate::report::Report;
@@ -134,7 +135,7 @@ impl Shared {
     pub(crate) fn driver_label(&self) -> &'static str {
         match &self.report.refusal {
             Some(refusal) => refusal.label(),
-            None if self.config.io == Io::Epoll => "forced",
+            None if self.config.io == Some(Driver::Epoll) => "forced",
             None => "ok",
         }
     }

@@ -4,6 +4,8 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -25,7 +27,13 @@ pub(crate) enum Order {
 }
 
 impl Order {
-    pub(crate) fn to_byte(self) -> u8 {
+    /// Sends the order to the worker whose control socket has this far end, without waiting. Returns
+    /// false if it can not be sent: the worker has closed its side, or hangs and its socket is full.
+    pub(crate) fn send(self, control: &UnixStream) -> bool {
+        sys::send_at_once(control.as_raw_fd(), &[self.to_byte()]).is_ok()
+    }
+
+    fn to_byte(self) -> u8 {
         self as u8
     }
 

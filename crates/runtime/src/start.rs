@@ -5,17 +5,15 @@
 //! others only on a channel whose sender the attempt owns, so dropping the attempt ends every wait.
 
 use std::net::TcpListener;
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::admission::Admission;
-use crate::config::{Config, Io};
+use crate::config::Config;
 use crate::lane::Lane;
 use crate::os::event_loop::{self, Driver, EventLoop};
 use crate::os::refusal::Refusal;
@@ -54,7 +52,7 @@ const CONNECTIONS_SHARE: u64 = 2;
 const ABOVE_LIMIT_MAX: usize = 256;
 const ABOVE_LIMIT_SHARE: usize = 8;
 
-/// How often [`Workers::join_for`] checks whether the workers have ended.
+/// How often [`Threads::join_for`] checks whether the workers have ended.
 const JOIN_POLL: Duration = Duration::from_millis(5);
 
 /// How many connections `descriptors` and a memory limit allow.
@@ -92,84 +90,59 @@ pub(crate) fn start(
     cpus: &[usize],
     listeners: &[TcpListener],
     admin: Option<&TcpListener>,
-) -> Result<Workers, StartError> {
+) -> Result<(Arc<Shared>, Threads), StartError> {
     let listeners = Listeners { workers: listeners, admin };
     let attempt = |driver, refusal| attempt(driver, refusal, config, limits, cpus, &listeners);
-    if config.io == Io::Epoll {
-        return attempt(Driver::Epoll, None);
+    if let Some(driver) = config.io {
+        return attempt(driver, None);
     }
     match attempt(Driver::IoUring, None) {
-        Err(StartError::Uring(refusal)) if config.io == Io::Auto => {
-            attempt(Driver::Epoll, Some(refusal))
-        }
+        Err(StartError::Uring(refusal)) => attempt(Driver::Epoll, Some(refusal)),
         result => result,
-    }
-}
-
-/// The workers of a server. Dropping them ends them at once.
-#[derive(Debug)]
-pub(crate) struct Workers {
-    shared: Arc<Shared>,
-    threads: Threads,
-}
-
-impl Workers {
-    pub(crate) fn report(&self) -> &Report {
-        &self.shared.report
-    }
-
-    /// Begins the drain; a second call ends the workers at once.
-    pub(crate) fn stop(&self) {
-        let was_ready = self.shared.is_ready.swap(false, Ordering::Relaxed);
-        self.threads.order(if was_ready { Order::Drain } else { Order::Quit });
-    }
-
-    pub(crate) fn is_finished(&self) -> bool {
-        self.threads.handles.iter().all(JoinHandle::is_finished)
-    }
-
-    pub(crate) fn join(&mut self) {
-        self.threads.join();
-    }
-
-    /// Waits up to `timeout` for all workers to end, and returns whether they have. The threads of
-    /// those that have not are detached.
-    pub(crate) fn join_for(mut self, timeout: Duration) -> bool {
-        let start = Instant::now();
-        while !self.is_finished() {
-            if start.elapsed() >= timeout {
-                self.threads.handles.clear();
-                return false;
-            }
-            thread::sleep(JOIN_POLL);
-        }
-        true
     }
 }
 
 /// The threads of workers, and the far ends of their control sockets. Dropping this orders the
 /// workers that serve to end at once, and waits for every thread.
 #[derive(Debug, Default)]
-struct Threads {
+pub(crate) struct Threads {
     handles: Vec<JoinHandle<()>>,
     controls: Vec<Arc<UnixStream>>,
 }
 
 impl Threads {
     /// Gives an order to every worker.
-    fn order(&self, order: Order) {
+    pub(crate) fn order(&self, order: Order) {
         for control in &self.controls {
-            // This never waits. It fails if the worker has ended and closed its side, or if the
-            // worker hangs and its socket is full.
-            let _ = sys::send_at_once(control.as_raw_fd(), &[order.to_byte()]);
+            order.send(control);
         }
     }
 
-    fn join(&mut self) {
+    /// Whether every thread has ended.
+    pub(crate) fn are_finished(&self) -> bool {
+        self.handles.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Waits until every thread has ended.
+    pub(crate) fn join(&mut self) {
         for handle in self.handles.drain(..) {
             // With `panic = "abort"`, as the binary has it, a worker that panics ends the process.
             let _ = handle.join();
         }
+    }
+
+    /// Waits up to `timeout` until every thread has ended, and returns whether they have. Those
+    /// that have not are detached.
+    pub(crate) fn join_for(mut self, timeout: Duration) -> bool {
+        let start = Instant::now();
+        while !self.are_finished() {
+            if start.elapsed() >= timeout {
+                self.handles.clear();
+                return false;
+            }
+            thread::sleep(JOIN_POLL);
+        }
+        true
     }
 }
 
@@ -214,13 +187,13 @@ fn attempt(
     limits: Limits,
     cpus: &[usize],
     listeners: &Listeners<'_>,
-) -> Result<Workers, StartError> {
+) -> Result<(Arc<Shared>, Threads), StartError> {
     let (progress, reports) = channel();
     let mut attempt = Attempt::default();
     for (index, (cpu, listener)) in cpus.iter().copied().zip(listeners.workers).enumerate() {
         let admin = if index == 0 { listeners.admin } else { None };
-        let (near, sockets) = sockets(driver, listener, admin)?;
-        attempt.threads.controls.push(near);
+        let sockets = sockets(driver, listener, admin)?;
+        attempt.threads.controls.push(Arc::clone(&sockets.near));
         let (step, steps) = channel();
         attempt.steps.push(step);
         let (config, progress) = (config.clone(), progress.clone());
@@ -272,7 +245,7 @@ fn attempt(
     for _ in cpus {
         next(&reports)?;
     }
-    Ok(Workers { shared, threads: attempt.threads })
+    Ok((shared, attempt.threads))
 }
 
 impl Attempt {
@@ -293,12 +266,12 @@ fn next(reports: &Receiver<Progress>) -> Result<Progress, StartError> {
     }
 }
 
-/// The sockets of a worker, and the far end of its control socket.
+/// The sockets of a worker.
 fn sockets(
     driver: Driver,
     listener: &TcpListener,
     admin: Option<&TcpListener>,
-) -> Result<(Arc<UnixStream>, Sockets), Refusal> {
+) -> Result<Sockets, Refusal> {
     let (near, control) = UnixStream::pair().map_err(Refusal::of("socketpair"))?;
     let duplicate = |listener: &TcpListener| {
         let listener = listener.try_clone().map_err(Refusal::of("fcntl"))?;
@@ -309,8 +282,7 @@ fn sockets(
     let (listener, admin) = (duplicate(listener)?, admin.map(duplicate).transpose()?);
     // epoll needs a non-blocking socket. With one, io_uring would report EAGAIN instead of waiting.
     control.set_nonblocking(driver == Driver::Epoll).map_err(Refusal::of("ioctl"))?;
-    let near = Arc::new(near);
-    Ok((Arc::clone(&near), Sockets { listener, admin, control, near }))
+    Ok(Sockets { listener, admin, control, near: Arc::new(near) })
 }
 
 /// Runs in the thread of a worker.
@@ -325,7 +297,10 @@ fn run_worker(
 ) -> Result<(), StartError> {
     // The CPU may have gone offline meanwhile. A worker that is not pinned serves as well.
     let _ = sys::pin_thread(cpu);
-    let (event_loop, lane) = build(driver)?;
+    let (mut event_loop, lane) = build(driver).map_err(|refusal| match driver {
+        Driver::IoUring => StartError::Uring(refusal),
+        Driver::Epoll => StartError::System(refusal),
+    })?;
     let _ = progress.send(Progress::Built);
     let Ok(None) = steps.recv() else { return Ok(()) };
 
@@ -339,11 +314,7 @@ fn run_worker(
     let admission = Rc::new(Admission::new(Rc::clone(&worker), lane));
     let started = || drop(progress.send(Progress::Serving));
     let serving = serve::serve(worker, Rc::clone(&admission), sockets, started);
-    let (result, event_loop) = match event_loop {
-        EventLoop::Uring(mut runtime) => (runtime.block_on(serving), EventLoop::Uring(runtime)),
-        EventLoop::Epoll(mut runtime) => (runtime.block_on(serving), EventLoop::Epoll(runtime)),
-    };
-    let is_done = result?;
+    let is_done = event_loop.block_on(serving)?;
     if !is_done {
         // They are leaked, because the kernel may still write to the buffers of operations in
         // flight.
@@ -353,19 +324,12 @@ fn run_worker(
 }
 
 /// The event loop of a worker, and its lane.
-fn build(driver: Driver) -> Result<(EventLoop, Lane), StartError> {
-    match driver {
-        Driver::IoUring => {
-            let event_loop = event_loop::build_uring().map_err(StartError::Uring)?;
-            let lane = Lane::new(driver).map_err(Refusal::of("io_uring_setup"));
-            Ok((event_loop, lane.map_err(StartError::Uring)?))
-        }
-        Driver::Epoll => {
-            event_loop::prove_epoll()?;
-            let event_loop = event_loop::build_epoll()?;
-            Ok((event_loop, Lane::new(driver).map_err(Refusal::of("epoll_create1"))?))
-        }
-    }
+fn build(driver: Driver) -> Result<(EventLoop, Lane), Refusal> {
+    let event_loop = match driver {
+        Driver::IoUring => event_loop::build_uring()?,
+        Driver::Epoll => event_loop::build_epoll()?,
+    };
+    Ok((event_loop, Lane::new(driver)?))
 }
 
 #[cfg(test)]

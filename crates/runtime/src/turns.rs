@@ -6,15 +6,13 @@
 //! ready, and resumes the task after the others. No timer is involved: if no other task is ready,
 //! the task continues at once.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::poll_fn;
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::os::sys;
 use crate::shutdown::Order;
 
 /// How long a task runs before it gives way. A turn of the event loop costs about 3 us.
@@ -24,10 +22,9 @@ pub(crate) const TURN_MAX: Duration = Duration::from_micros(500);
 #[derive(Debug)]
 pub(crate) struct Turns {
     waiting: RefCell<Vec<Waker>>,
-    /// The far end of the worker's control socket. None outside of an event loop.
-    control: Option<Arc<UnixStream>>,
-    /// Whether the worker no longer reads its control socket.
-    is_closed: Cell<bool>,
+    /// The far end of the worker's control socket, as long as the worker reads that. None outside of
+    /// an event loop.
+    control: RefCell<Option<Arc<UnixStream>>>,
 }
 
 /// The time that one task has run without waiting.
@@ -38,7 +35,7 @@ pub(crate) struct Turn {
 
 impl Turns {
     pub(crate) fn new(control: Option<Arc<UnixStream>>) -> Self {
-        Self { waiting: RefCell::default(), control, is_closed: Cell::new(false) }
+        Self { waiting: RefCell::default(), control: RefCell::new(control) }
     }
 
     /// Lets the other tasks run, and lets the event loop check sockets and timers.
@@ -62,20 +59,16 @@ impl Turns {
 
     /// Resumes every task, and lets none give way from now on.
     pub(crate) fn close(&self) {
-        self.is_closed.set(true);
+        self.control.take();
         self.resume();
     }
 
     /// Makes sure that a byte which resumes the tasks is on its way. Returns false if none can be
     /// sent.
     fn announce(&self) -> bool {
-        if self.is_closed.get() {
-            return false;
-        }
-        let Some(control) = &self.control else { return false };
+        let Some(control) = &*self.control.borrow() else { return false };
         // One byte resumes all tasks that wait.
-        !self.waiting.borrow().is_empty()
-            || sys::send_at_once(control.as_raw_fd(), &[Order::Resume.to_byte()]).is_ok()
+        !self.waiting.borrow().is_empty() || Order::Resume.send(control)
     }
 }
 

@@ -19,7 +19,6 @@ use crate::observe::tcp_facts;
 use crate::os::cgroup::Memory;
 use crate::os::clock::Clock;
 use crate::os::event_loop::Driver;
-use crate::os::sys;
 use crate::send::arena::Arena;
 use crate::send::tier::Means;
 use crate::shared::Shared;
@@ -170,7 +169,7 @@ impl Worker {
     pub(crate) fn note_end(&self, watch: WatchId, end: End) {
         if self.config().tcp_metrics {
             self.deadlines.sample_one(watch, |socket, counted| {
-                tcp_facts::sample(sys::borrowed(socket), counted, self.counters());
+                tcp_facts::sample(socket, counted, self.counters());
             });
         }
         self.counters().note_end(end);
@@ -180,14 +179,14 @@ impl Worker {
     /// configured.
     pub(crate) fn tcp_for_log(&self, socket: RawFd) -> Option<Tcp> {
         let is_asked = self.config().log_tcp && self.log.is_some();
-        is_asked.then(|| tcp_facts::for_log(sys::borrowed(socket)))
+        is_asked.then(|| tcp_facts::for_log(socket))
     }
 
-    /// Adds what is new about the next `count` connections to the counters.
-    pub(crate) fn sample(&self, count: usize) {
+    /// Adds what is new about the next connections to the counters, which are a `share` of all.
+    pub(crate) fn sample(&self, share: f64) {
         if self.config().tcp_metrics {
-            self.deadlines.sample(count, |socket, counted| {
-                tcp_facts::sample(sys::borrowed(socket), counted, self.counters());
+            self.deadlines.sample(share, |socket, counted| {
+                tcp_facts::sample(socket, counted, self.counters());
             });
         }
     }

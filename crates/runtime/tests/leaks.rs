@@ -7,7 +7,7 @@ use std::io::Read;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use heartbeat_runtime::{Config, Io, SendTier, Server, StartError};
+use heartbeat_runtime::{Config, Driver, Server, StartError};
 use socket2::SockRef;
 use support::{Client, each_tier, each_tier_with, eventually, narrow, request};
 
@@ -97,8 +97,8 @@ fn starts_that_fail_leave_nothing() {
     let port = taken.local_addr().unwrap().port();
     let before = Before::new();
     for _ in 0..20 {
-        for (io, threads) in [(Io::Auto, 1), (Io::Epoll, 2)] {
-            let wanted = support::config(io, SendTier::Auto);
+        for (io, threads) in [(None, 1), (Some(Driver::Epoll), 2)] {
+            let wanted = support::config(io, None);
             let error = Server::start(Config { port, threads: Some(threads), ..wanted });
             assert!(
                 matches!(error, Err(StartError::Bind { address, .. }) if address.port() == port)

@@ -5,7 +5,7 @@ use std::fs;
 use std::fs::File;
 use std::os::fd::{AsRawFd, RawFd};
 
-use heartbeat_runtime::SendTier;
+use heartbeat_runtime::Tier;
 
 mod support;
 
@@ -27,7 +27,7 @@ fn companion_ring() -> Option<RawFd> {
 fn ordinary_writes_continue_an_answer_if_the_companion_ring_fails() {
     for server in each_driver_with(|config| {
         config.threads = Some(1);
-        config.send = SendTier::Registered;
+        config.send = Some(Tier::Registered);
     }) {
         let mut client = Client::connect(server.address());
         assert_eq!(client.get("/heartbeat/1048576").content_length(), 1 << 20);

@@ -299,7 +299,9 @@ impl<'w> Dialogue<'w> {
             self.connection.close_after_answer();
         }
         let head_start = outbox.bytes.len();
-        let (status, content) = self.encode(response, outbox);
+        let clock = &self.worker.clock;
+        let (status, content) =
+            clock.with_date(|date| self.connection.send(response, date, &mut outbox.bytes));
         exchange.status = status;
         exchange.bytes_out = content.bytes();
         match content {
@@ -317,15 +319,6 @@ impl<'w> Dialogue<'w> {
         }
         self.remember(exchange, outbox);
         Delivery { large: None, next: self.connection.finish() }
-    }
-
-    fn encode<'r>(
-        &mut self,
-        response: &Response<'r>,
-        outbox: &mut Outbox,
-    ) -> (Status, Content<'r>) {
-        let clock = &self.worker.clock;
-        clock.with_date(|date| self.connection.send(response, date, &mut outbox.bytes))
     }
 
     fn note_received(&mut self, bytes: usize) {

@@ -7,7 +7,7 @@
 use std::io;
 use std::time::Duration;
 
-use heartbeat_protocol::{CONTINUE, CloseReason, Next, ServerTiming};
+use heartbeat_protocol::{CONTINUE, CloseReason, Next};
 
 use crate::connection::buffers::{LARGE_BYTES, SMALL_BYTES};
 use crate::connection::dialogue::{Action, Delivery, Dialogue, GATHER_BYTES_MAX, Large, Reply};
@@ -60,15 +60,6 @@ pub(crate) struct Start {
     pub(crate) end: Option<End>,
 }
 
-/// How a session ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// The connection waits for its next request, in the lane.
-    Idle,
-    /// The connection is over.
-    Over(End),
-}
-
 impl<'w, S: Stream> Session<'w, S> {
     pub(crate) fn new(
         worker: &'w Worker,
@@ -79,31 +70,32 @@ impl<'w, S: Stream> Session<'w, S> {
         Self { worker, watch, stream, dialogue, input: Input::default(), outbox: None }
     }
 
-    /// Serves the connection until it is idle or over.
-    pub(crate) async fn run(&mut self, start: Start) -> Outcome {
+    /// Serves the connection until it is idle: it waits for its next request in the lane then.
+    ///
+    /// # Errors
+    /// Why the connection is over instead.
+    pub(crate) async fn run(&mut self, start: Start) -> Result<(), End> {
         if let Some(end) = start.end {
-            return Outcome::Over(self.close(end).await);
+            return Err(self.close(end).await);
         }
         self.input = start.input;
         self.outbox = start.outbox;
-        if let Err(end) = self.flush_from(start.sent).await {
-            return Outcome::Over(end);
-        }
+        self.flush_from(start.sent).await?;
         loop {
             let (used, action) = self.dialogue.advance(self.input.unused());
             self.input.consume(used);
-            let step = match action {
-                Action::GoOn => continue,
-                Action::Stop => return Outcome::Over(End::Peer),
-                Action::Continue => {
-                    self.outbox().bytes.extend_from_slice(CONTINUE);
-                    continue;
+            match action {
+                Action::GoOn => {}
+                Action::Stop => return Err(End::Peer),
+                Action::Continue => self.outbox().bytes.extend_from_slice(CONTINUE),
+                Action::Receive => {
+                    self.flush().await?;
+                    if self.is_idle() && !self.dialogue.is_fresh {
+                        return Ok(());
+                    }
+                    self.receive().await?;
                 }
-                Action::Receive => self.receive().await,
-                Action::Answer(reply) => self.deliver(reply).await,
-            };
-            if let Some(outcome) = step {
-                return outcome;
+                Action::Answer(reply) => self.deliver(reply).await?,
             }
         }
     }
@@ -111,7 +103,7 @@ impl<'w, S: Stream> Session<'w, S> {
     /// Answers one request of a connection that is above the limit, and closes.
     pub(crate) async fn turn_down(&mut self) -> End {
         self.dialogue.restrict();
-        self.run(Start::default()).await;
+        let _ = self.run(Start::default()).await;
         End::TurnedDown
     }
 
@@ -141,29 +133,17 @@ impl<'w, S: Stream> Session<'w, S> {
         self.dialogue.is_idle() && self.input.unused().is_empty()
     }
 
-    /// Sends the answers that wait, then receives more. Returns Some if the session ends.
-    async fn receive(&mut self) -> Option<Outcome> {
-        if let Err(end) = self.flush().await {
-            return Some(Outcome::Over(end));
-        }
-        if self.is_idle() && !self.dialogue.is_fresh {
-            return Some(Outcome::Idle);
-        }
-        if self.is_unaffordable() {
-            let end = self.deliver_last(Reply::TooLarge, End::Rejected).await;
-            return Some(Outcome::Over(end));
-        }
-        self.receive_some().await
-    }
-
     /// Whether this connection would keep a long part of a head while no memory is left. If many
     /// connections did so, the kernel would end the process.
     fn is_unaffordable(&self) -> bool {
         self.input.unused().len() >= SMALL_BYTES && !self.worker.has_memory()
     }
 
-    /// Receives more, or discards it if nothing would read it. Returns Some if the session ends.
-    async fn receive_some(&mut self) -> Option<Outcome> {
+    /// Receives more, or discards it if nothing would read it.
+    async fn receive(&mut self) -> Result<(), End> {
+        if self.is_unaffordable() {
+            return Err(self.deliver_last(Reply::TooLarge, End::Rejected).await);
+        }
         let (wait, limit) = self.receive_wait();
         self.arm(wait, limit);
         let ahead = self.dialogue.content_ahead();
@@ -183,15 +163,15 @@ impl<'w, S: Stream> Session<'w, S> {
             result
         };
         match result {
-            Ok(0) => Some(Outcome::Over(self.receive_ended().await)),
+            Ok(0) => Err(self.receive_ended().await),
             Ok(_) => {
                 if wait == Wait::Receive {
                     self.worker.deadlines.disarm(self.watch);
                 }
-                None
+                Ok(())
             }
-            Err(error) if is_interrupted(&error) => None,
-            Err(_) => Some(Outcome::Over(self.failed())),
+            Err(error) if is_interrupted(&error) => Ok(()),
+            Err(_) => Err(self.failed()),
         }
     }
 
@@ -232,47 +212,39 @@ impl<'w, S: Stream> Session<'w, S> {
         // The memory is free from now on, because the peer may take long to read the answer.
         self.input.release(&self.worker.buffers);
         match self.deliver(reply).await {
-            Some(Outcome::Over(End::Aborted)) => End::Aborted,
+            Err(End::Aborted) => End::Aborted,
             _ => end,
         }
     }
 
-    /// Sends the answer to `reply`, or gathers it with those before it. Returns Some if the session
-    /// ends.
-    async fn deliver(&mut self, reply: Reply) -> Option<Outcome> {
-        let timing = self.dialogue.wants_timing().then(|| match self.stream.fd() {
-            Some(socket) => tcp_facts::server_timing(sys::borrowed(socket)),
-            None => ServerTiming::default(),
-        });
+    /// Sends the answer to `reply`, or gathers it with those before it.
+    async fn deliver(&mut self, reply: Reply) -> Result<(), End> {
+        let timing = self
+            .dialogue
+            .wants_timing()
+            .then(|| self.stream.fd().map(tcp_facts::server_timing).unwrap_or_default());
         let outbox = self.outbox.get_or_insert_with(|| self.worker.buffers.outbox());
         let Delivery { large, next } = self.dialogue.answer(reply, timing, outbox);
         let is_large = large.is_some();
-        if let Some(large) = large
-            && let Err(end) = self.send_large(large).await
-        {
-            return Some(Outcome::Over(end));
+        if let Some(large) = large {
+            self.send_large(large).await?;
         }
         let is_gathered =
             self.outbox.as_ref().is_some_and(|outbox| outbox.bytes.len() > GATHER_BYTES_MAX);
         if next == Next::KeepAlive && !is_gathered {
-            return None;
+            return Ok(());
         }
-        if let Err(end) = self.flush().await {
-            return Some(Outcome::Over(end));
-        }
-        let Next::Close(reason) = next else { return None };
-        if is_large
-            && reason == CloseReason::Peer
-            && let Err(end) = self.wait_until_read().await
-        {
-            return Some(Outcome::Over(end));
+        self.flush().await?;
+        let Next::Close(reason) = next else { return Ok(()) };
+        if is_large && reason == CloseReason::Peer {
+            self.wait_until_read().await?;
         }
         // A plain close is safe if the peer asked for it and everything that it sent has been read.
         // Otherwise it could become a reset, and the answer could be lost.
         if reason != CloseReason::Peer || !self.input.unused().is_empty() {
             self.linger().await;
         }
-        Some(Outcome::Over(ended_by(reason)))
+        Err(ended_by(reason))
     }
 
     /// Sends an answer that is too long for the outbox, behind what waits there.

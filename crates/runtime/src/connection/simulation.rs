@@ -15,11 +15,11 @@ use std::task::{Context, Poll, Waker};
 
 use heartbeat_protocol::{Port, Site};
 
-use crate::config::Config;
+use crate::config::{Config, Tier};
 use crate::connection::buffers::SMALL_BYTES;
 use crate::connection::dialogue::Dialogue;
 use crate::connection::outbox::{Mark, Outbox};
-use crate::connection::session::{Outcome, Session, Start};
+use crate::connection::session::{Session, Start};
 use crate::connection::socket::Stream;
 use crate::deadlines::Wait;
 use crate::lane::{Verdict, answer, session_start};
@@ -29,7 +29,7 @@ use crate::os::event_loop::Driver;
 use crate::report::Report;
 use crate::send::arena::{Arena, SLOTS};
 use crate::send::outbound::Outbound;
-use crate::send::tier::{Means, Tier};
+use crate::send::tier::Means;
 use crate::shared::{Limits, Shared};
 use crate::turns::Turns;
 use crate::worker::Worker;
@@ -234,21 +234,18 @@ fn run_on(worker: &Rc<Worker>, script: &Script, lane_answers: bool) -> Run {
     let end = loop {
         let dialogue = Dialogue::new(worker, REMOTE, Port::Main, is_fresh);
         let mut session = Session::new(worker, watch, dialogue, stream);
-        let outcome = {
+        let result = {
             let mut serving = pin!(session.run(start));
             match serving.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(outcome) => outcome,
+                Poll::Ready(result) => result,
                 Poll::Pending => panic!("a scripted stream never waits"),
             }
         };
         stream = session.into_stream();
         is_fresh = false;
-        match outcome {
-            Outcome::Over(end) => break end,
-            Outcome::Idle => match stream.stay_in_lane(lane_answers) {
-                Ok(next) => start = next,
-                Err(end) => break end,
-            },
+        match result.and_then(|()| stream.stay_in_lane(lane_answers)) {
+            Ok(next) => start = next,
+            Err(end) => break end,
         }
     };
     worker.deadlines.remove(watch);

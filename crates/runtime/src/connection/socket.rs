@@ -170,9 +170,9 @@ impl Socket {
         let bytes = match ring {
             Some(ring) => {
                 let written = ring.write(self.raw(), slices, outbound.head());
-                let (counters, reported) = (self.worker.counters(), ring.zerocopy_counts());
-                counters.zerocopy_copied.set(reported.copied);
-                counters.zerocopy_not_copied.set(reported.not_copied);
+                let counters = self.worker.counters();
+                counters.zerocopy_copied.set(ring.copied.get());
+                counters.zerocopy_not_copied.set(ring.not_copied.get());
                 written?
             }
             None => sys::send_slices(self.raw(), slices)?,
@@ -304,27 +304,18 @@ impl Stream for Socket {
         self.take_turn().await;
         self.wait_for_reader().await;
         self.worker.note_sending(bytes.len() - from);
-        let mut has_waited = false;
-        loop {
-            match sys::send_at_once(self.raw(), &bytes[from..]) {
-                Err(error) if is_would_block(&error) && !has_waited => {
-                    has_waited = true;
-                    if let Err(error) = self.wait_writable().await {
-                        return (Err(error), bytes);
-                    }
-                }
-                // For the reason, see `send_outbound`.
-                Err(error) if is_would_block(&error) => {
-                    return match self.registered() {
-                        Ok(stream) => {
-                            let (result, slice) = stream.write(bytes.slice(from..)).await;
-                            (result, slice.into_inner())
-                        }
-                        Err(error) => (Err(error), bytes),
-                    };
-                }
-                result => return (result, bytes),
+        match sys::send_at_once(self.raw(), &bytes[from..]) {
+            Err(error) if is_would_block(&error) => {}
+            result => return (result, bytes),
+        }
+        self.turn.restart();
+        match self.registered() {
+            // A write of the event loop waits by itself until the socket accepts bytes.
+            Ok(stream) => {
+                let (result, slice) = stream.write(bytes.slice(from..)).await;
+                (result, slice.into_inner())
             }
+            Err(error) => (Err(error), bytes),
         }
     }
 
@@ -394,7 +385,7 @@ mod tests {
     use super::*;
     use crate::connection::simulation::worker_within;
     use crate::os::cgroup::{self, MemoryGauge};
-    use crate::os::event_loop::{self, EventLoop};
+    use crate::os::event_loop;
 
     /// Sends a large answer while memory is used up, and again while it is scarce.
     async fn send_within_a_limit(far: std::net::TcpStream, gauge: MemoryGauge, current: &Path) {
@@ -441,7 +432,7 @@ mod tests {
             ],
         );
         let (_near, far) = sys::tcp_pair();
-        let Ok(EventLoop::Epoll(mut runtime)) = event_loop::build_epoll() else { panic!() };
+        let mut runtime = event_loop::build_epoll().unwrap();
         let gauge = MemoryGauge::find(&root).unwrap();
         let current = root.join("sys/fs/cgroup/memory.current");
         runtime.block_on(send_within_a_limit(far, gauge, &current));
@@ -487,7 +478,7 @@ mod tests {
                 ("sys/fs/cgroup/memory.current", "1000\n"),
             ],
         );
-        let Ok(EventLoop::Epoll(mut runtime)) = event_loop::build_epoll() else { panic!() };
+        let mut runtime = event_loop::build_epoll().unwrap();
         runtime.block_on(send_near_the_limit(MemoryGauge::find(&root).unwrap()));
         std::fs::remove_dir_all(root).unwrap();
     }

@@ -6,11 +6,12 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::time::Instant;
 
 use crate::connection::buffers::LARGE_BYTES;
 use crate::connection::outbox::{Mark, Outbox};
+use crate::deadlines::WatchId;
 use crate::lane::roster::{self, Client, Departure, Roster, Verdict};
+use crate::os::refusal::Refusal;
 use crate::os::sys::{self, Epoll, Ready};
 use crate::turns::Turn;
 use crate::worker::Worker;
@@ -31,37 +32,28 @@ const READS_MAX: usize = 16;
 
 /// The epoll set and its connections.
 pub(super) struct Backend {
-    set: Epoll,
+    pub(super) set: Epoll,
     ready: Vec<Ready>,
     /// The first of `ready` that no turn has looked at yet.
     position: usize,
     roster: Roster,
-    /// Where the connection of each socket is, by the number of the socket.
-    standings: Vec<Standing>,
+    /// Whether a connection that is in a session may have something to read that the set will not
+    /// report again, by its place in the table of deadlines.
+    are_ready_away: Vec<bool>,
     /// Connections that became ready while a session had them, and that are here again.
-    returned: Vec<u32>,
+    returned: Vec<WatchId>,
     input: Vec<u8>,
     outbox: Outbox,
 }
 
-/// Where the connection of a socket is.
-#[derive(Clone, Copy, Debug)]
-enum Standing {
-    /// In the roster, with this index.
-    Here(u32),
-    /// In a session, or closed. `is_ready` is whether there may be something to read that the set
-    /// will not report again.
-    Away { is_ready: bool },
-}
-
 impl Backend {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new() -> Result<Self, Refusal> {
         Ok(Self {
-            set: Epoll::new(EVENTS_MAX)?,
+            set: Epoll::new(EVENTS_MAX).map_err(Refusal::of("epoll_create1"))?,
             ready: Vec::with_capacity(EVENTS_MAX),
             position: 0,
             roster: Roster::default(),
-            standings: Vec::new(),
+            are_ready_away: Vec::new(),
             returned: Vec::new(),
             input: Vec::with_capacity(READ_BYTES),
             outbox: Outbox::with_capacity(GATHER_BYTES),
@@ -71,35 +63,30 @@ impl Backend {
     /// Takes a connection in. Returns true if it may have something to read that the set does not
     /// report.
     pub(super) fn insert(&mut self, worker: &Worker, mut client: Client) -> bool {
-        let socket = client.stream.as_raw_fd();
-        let was_ready = client.registration.is_some() && self.is_ready_away(socket);
-        if client.registration.is_none() {
-            client.registration = self.set.add(socket).ok();
+        let (watch, is_new) = (client.place.watch, client.registration.is_none());
+        if is_new {
+            client.registration = self.set.add(client.stream.as_raw_fd(), watch).ok();
         }
         let is_registered = client.registration.is_some();
-        let index = self.roster.insert(worker, client);
+        self.roster.insert(worker, client);
         if !is_registered {
             // The kernel has no memory for another entry, so the connection is closed.
-            self.roster.fail(worker, index);
+            self.roster.fail(worker, watch);
             return false;
         }
-        self.set_standing(socket, Standing::Here(index));
+        let was_ready = !is_new && self.are_ready_away.get(watch as usize) == Some(&true);
         if was_ready {
-            self.returned.push(index);
+            self.returned.push(watch);
         }
         was_ready
     }
 
-    fn is_ready_away(&self, socket: RawFd) -> bool {
-        matches!(self.standings.get(socket as usize), Some(Standing::Away { is_ready: true }))
-    }
-
-    fn set_standing(&mut self, socket: RawFd, standing: Standing) {
-        let place = socket as usize;
-        if self.standings.len() <= place {
-            self.standings.resize(place + 1, Standing::Away { is_ready: false });
+    fn set_ready_away(&mut self, watch: WatchId, is_ready: bool) {
+        let place = watch as usize;
+        if self.are_ready_away.len() <= place {
+            self.are_ready_away.resize(place + 1, false);
         }
-        self.standings[place] = standing;
+        self.are_ready_away[place] = is_ready;
     }
 
     /// Answers the connections that are ready, until `turn` is over. Returns true if no further
@@ -110,8 +97,8 @@ impl Backend {
         turn: &mut Turn,
         depart: &mut dyn FnMut(Departure),
     ) -> bool {
-        while let Some(index) = self.returned.pop() {
-            self.read(worker, index, true).into_iter().for_each(&mut *depart);
+        while let Some(watch) = self.returned.pop() {
+            self.read(worker, watch, true).into_iter().for_each(&mut *depart);
         }
         if self.position == self.ready.len() {
             // A worker whose epoll set does not work any more can do nothing, so it panics. That
@@ -119,13 +106,11 @@ impl Backend {
             self.set.wait(&mut self.ready).expect("the epoll set of a lane works");
             self.position = 0;
         }
-        while let Some(&Ready { socket, has_ended }) = self.ready.get(self.position) {
+        while let Some(&Ready { tag, has_ended }) = self.ready.get(self.position) {
             self.position += 1;
-            match self.standings.get(socket as usize) {
-                Some(&Standing::Here(index)) => {
-                    self.read(worker, index, has_ended).into_iter().for_each(&mut *depart);
-                }
-                _ => self.set_standing(socket, Standing::Away { is_ready: true }),
+            match self.roster.socket(tag) {
+                Some(_) => self.read(worker, tag, has_ended).into_iter().for_each(&mut *depart),
+                None => self.set_ready_away(tag, true),
             }
             // A full read holds hundreds of requests. Without one, all events together take less
             // time than a turn may, and the clock need not be read.
@@ -139,12 +124,11 @@ impl Backend {
     /// Reads and answers until a short read shows that nothing more has arrived. If `has_ended`, a
     /// short read is not enough: the set reports the end of the stream only once, together with
     /// the bytes before it.
-    fn read(&mut self, worker: &Worker, index: u32, has_ended: bool) -> Option<Departure> {
-        let socket = self.roster.socket(index)?;
-        let departure = self.read_all(worker, index, socket, has_ended);
+    fn read(&mut self, worker: &Worker, watch: WatchId, has_ended: bool) -> Option<Departure> {
+        let socket = self.roster.socket(watch)?;
+        let departure = self.read_all(worker, watch, socket, has_ended);
         if departure.is_some() {
-            let is_ready = has_ended || self.input.len() == READ_BYTES;
-            self.set_standing(socket, Standing::Away { is_ready });
+            self.set_ready_away(watch, has_ended || self.input.len() == READ_BYTES);
         }
         departure
     }
@@ -152,47 +136,45 @@ impl Backend {
     fn read_all(
         &mut self,
         worker: &Worker,
-        index: u32,
+        watch: WatchId,
         socket: RawFd,
         has_ended: bool,
     ) -> Option<Departure> {
         for _ in 0..READS_MAX {
             self.input.clear();
             match sys::receive(socket, &mut self.input) {
-                Ok(0) => return self.roster.end(worker, index),
+                Ok(0) => return self.roster.end(worker, watch),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => {
-                    self.roster.fail(worker, index);
+                    self.roster.fail(worker, watch);
                     return None;
                 }
             }
-            if let Some(departure) = self.answer(worker, index, socket) {
+            if let Some(departure) = self.answer(worker, watch, socket) {
                 return Some(departure);
             }
             if self.input.len() < READ_BYTES && !has_ended {
                 return None;
             }
         }
-        self.depart(worker, index, 0, self.input.len())
+        self.depart(worker, watch, 0, self.input.len())
     }
 
-    fn answer(&mut self, worker: &Worker, index: u32, socket: RawFd) -> Option<Departure> {
-        let verdict = self.roster.answer(worker, index, &self.input, &mut self.outbox);
+    fn answer(&mut self, worker: &Worker, watch: WatchId, socket: RawFd) -> Option<Departure> {
+        let verdict = self.roster.answer(worker, watch, &self.input, &mut self.outbox);
         if let Verdict::Unusual { used } = verdict {
-            return self.depart(worker, index, 0, used);
+            return self.depart(worker, watch, 0, used);
         }
         // An error is left to the session, which tries the same write.
         let sent = sys::send_at_once(socket, &self.outbox.bytes).unwrap_or(0);
         if sent < self.outbox.bytes.len() {
-            return self.depart(worker, index, sent, self.input.len());
+            return self.depart(worker, watch, sent, self.input.len());
         }
-        let (start, end) = (Mark::START, self.outbox.mark());
-        let (now, tcp) = (Instant::now(), worker.tcp_for_log(socket));
-        self.outbox.settle(start, end, now, worker.counters(), worker.log(), tcp);
-        self.outbox.clear();
-        self.roster.wait_on(worker, index, worker.clock.now_ms());
+        let tcp = || worker.tcp_for_log(socket);
+        self.outbox.settle_all(worker.counters(), worker.log(), tcp);
+        roster::wait_on(worker, watch, worker.clock.now_ms());
         None
     }
 
@@ -201,7 +183,7 @@ impl Backend {
     fn depart(
         &mut self,
         worker: &Worker,
-        index: u32,
+        watch: WatchId,
         sent: usize,
         used: usize,
     ) -> Option<Departure> {
@@ -209,14 +191,8 @@ impl Backend {
         let received = &self.input[used..];
         let start = roster::session_start(&worker.buffers, &self.outbox, marks, sent, received);
         self.outbox.clear();
-        let client = self.roster.remove(index)?;
+        let client = self.roster.remove(watch)?;
         Some(Departure { client, start })
-    }
-}
-
-impl AsRawFd for Backend {
-    fn as_raw_fd(&self) -> RawFd {
-        self.set.as_raw_fd()
     }
 }
 
@@ -240,8 +216,8 @@ mod tests {
     /// Runs a turn as soon as there is something to do, and returns the client that departs in it.
     fn turn(lane: &mut Backend, worker: &Worker) -> Option<Client> {
         if lane.returned.is_empty() {
-            let mut set =
-                [PollFd::from_borrowed_fd(sys::borrowed(lane.as_raw_fd()), PollFlags::IN)];
+            let set = sys::duplicate(lane.set.as_raw_fd()).unwrap();
+            let mut set = [PollFd::new(&set, PollFlags::IN)];
             assert_eq!(poll(&mut set, 10_000).unwrap(), 1, "the set has something to report");
         }
         let mut departed = None;

@@ -14,7 +14,6 @@ mod roster;
 mod uring;
 
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::task::{Poll, Waker};
 
@@ -22,6 +21,7 @@ pub(crate) use self::roster::{Client, Departure};
 #[cfg(test)]
 pub(crate) use self::roster::{Verdict, answer, session_start};
 use crate::os::event_loop::Driver;
+use crate::os::refusal::Refusal;
 use crate::turns::Turn;
 use crate::worker::Worker;
 
@@ -43,8 +43,8 @@ impl Lane {
     /// An empty lane for a worker on `driver`, built in the thread of the worker.
     ///
     /// # Errors
-    /// Those of io_uring_setup(2) or epoll_create1(2).
-    pub(crate) fn new(driver: Driver) -> io::Result<Self> {
+    /// The system call that was refused.
+    pub(crate) fn new(driver: Driver) -> Result<Self, Refusal> {
         let backend = match driver {
             Driver::IoUring => Backend::Uring(uring::Backend::new()?),
             Driver::Epoll => Backend::Epoll(epoll::Backend::new()?),
@@ -102,14 +102,12 @@ impl Lane {
             Backend::Epoll(backend) => backend.turn(worker, turn, depart),
         }
     }
-}
 
-/// The descriptor that is readable when the lane has something to do.
-impl AsRawFd for Lane {
-    fn as_raw_fd(&self) -> RawFd {
+    /// The descriptor that is readable when the lane has something to do.
+    pub(crate) fn descriptor(&self) -> RawFd {
         match &*self.backend.borrow() {
-            Backend::Uring(backend) => backend.as_raw_fd(),
-            Backend::Epoll(backend) => backend.as_raw_fd(),
+            Backend::Uring(backend) => backend.ring.as_raw_fd(),
+            Backend::Epoll(backend) => backend.set.as_raw_fd(),
         }
     }
 }

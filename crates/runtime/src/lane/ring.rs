@@ -13,6 +13,10 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use io_uring::{IoUring, opcode, squeue, types};
 
+use crate::connection::outbox::Mark;
+use crate::deadlines::WatchId;
+use crate::os::refusal::Refusal;
+
 /// Bytes of a receive buffer: enough for the head of a prober or a load generator, and small enough
 /// to have ten thousand of them. A longer head is read in a session.
 pub(super) const BUFFER_BYTES: usize = 512;
@@ -36,22 +40,23 @@ type Buffer = Box<[u8; BUFFER_BYTES]>;
 /// The ring, and the buffers of the receives that are in flight.
 pub(super) struct Ring {
     ring: IoUring,
-    /// The receive buffer of each connection, by its index: present from the first receive until
-    /// [`Ring::release`].
+    /// The receive buffer of each connection, by its place in the table of deadlines: present from
+    /// the first receive until [`Ring::release`].
     buffers: Vec<Option<Buffer>>,
     spare: Vec<Buffer>,
     receives_in_flight: usize,
     /// Receives that have ended: the connection, and the result of recv(2) or -errno.
-    received: VecDeque<(u32, i32)>,
+    received: VecDeque<(WatchId, i32)>,
 }
 
-/// A send of a turn.
+/// A send of a turn: the answers to one connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Send {
+    pub(super) watch: WatchId,
     pub(super) socket: RawFd,
-    /// The bytes from `start` to `end` of the outbox are sent.
-    pub(super) start: usize,
-    pub(super) end: usize,
+    /// The answers between these marks of the outbox are sent.
+    pub(super) from: Mark,
+    pub(super) until: Mark,
     /// Its result: bytes sent, or -errno.
     pub(super) result: i32,
 }
@@ -60,15 +65,19 @@ impl Ring {
     /// Builds the ring in the thread that will use it.
     ///
     /// # Errors
-    /// Those of io_uring_setup(2): EPERM, ENOSYS, ENOMEM.
-    pub(super) fn new() -> io::Result<Self> {
+    /// io_uring_setup(2) or io_uring_enter(2) was refused: EPERM, ENOSYS, ENOMEM.
+    pub(super) fn new() -> Result<Self, Refusal> {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_coop_taskrun()
             .setup_submit_all()
             .setup_clamp()
             .setup_cqsize(COMPLETION_ENTRIES)
-            .build(ENTRIES)?;
+            .build(ENTRIES)
+            .map_err(Refusal::of("io_uring_setup"))?;
+        // A kernel that allows io_uring_setup(2) may still refuse io_uring_enter(2), whose errors
+        // monoio ignores: its event loop would spin. Nothing is submitted or waited for here.
+        ring.submit_and_wait(0).map_err(Refusal::of("io_uring_enter"))?;
         Ok(Self {
             ring,
             buffers: Vec::new(),
@@ -78,10 +87,10 @@ impl Ring {
         })
     }
 
-    /// Receives on behalf of connection `index`, which has no receive in flight. The socket stays
+    /// Receives on behalf of connection `watch`, which has no receive in flight. The socket stays
     /// open until [`Ring::next_received`] has returned the connection.
-    pub(super) fn receive(&mut self, index: u32, socket: RawFd) -> io::Result<()> {
-        let place = index as usize;
+    pub(super) fn receive(&mut self, watch: WatchId, socket: RawFd) -> io::Result<()> {
+        let place = watch as usize;
         if self.buffers.len() <= place {
             self.buffers.resize_with(place + 1, || None);
         }
@@ -93,7 +102,7 @@ impl Ring {
         // SAFETY: the buffer is on the heap and stays in `buffers` until the completion has been
         // reaped: `Backend` calls `release` only for a connection without a receive in flight, and
         // Drop leaks the buffers of what is in flight.
-        unsafe { self.push(&entry.user_data(index.into()))? };
+        unsafe { self.push(&entry.user_data(watch.into()))? };
         self.receives_in_flight += 1;
         Ok(())
     }
@@ -104,18 +113,18 @@ impl Ring {
     }
 
     /// The next connection whose receive has ended, and the result of the receive.
-    pub(super) fn next_received(&mut self) -> Option<(u32, i32)> {
+    pub(super) fn next_received(&mut self) -> Option<(WatchId, i32)> {
         self.received.pop_front()
     }
 
-    /// The first `bytes` bytes that connection `index` has received.
-    pub(super) fn bytes(&self, index: u32, bytes: usize) -> &[u8] {
-        self.buffers[index as usize].as_ref().map_or(&[], |buffer| &buffer[..bytes])
+    /// The first `bytes` bytes that connection `watch` has received.
+    pub(super) fn bytes(&self, watch: WatchId, bytes: usize) -> &[u8] {
+        self.buffers[watch as usize].as_ref().map_or(&[], |buffer| &buffer[..bytes])
     }
 
-    /// Takes back the buffer of connection `index`, whose receive has ended.
-    pub(super) fn release(&mut self, index: u32) {
-        if let Some(buffer) = self.buffers[index as usize].take()
+    /// Takes back the buffer of connection `watch`, whose receive has ended.
+    pub(super) fn release(&mut self, watch: WatchId) {
+        if let Some(buffer) = self.buffers[watch as usize].take()
             && self.spare.len() < SPARE_BUFFERS_MAX
         {
             self.spare.push(buffer);
@@ -130,7 +139,7 @@ impl Ring {
     pub(super) fn perform(&mut self, outbox: &[u8], sends: &mut [Send]) -> io::Result<()> {
         let mut waiting = 0;
         for (position, send) in sends.iter().enumerate() {
-            let bytes = &outbox[send.start..send.end];
+            let bytes = &outbox[send.from.bytes..send.until.bytes];
             let entry =
                 opcode::Send::new(types::Fd(send.socket), bytes.as_ptr(), bytes.len() as u32)
                     .flags(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)

@@ -11,7 +11,7 @@ use crate::connection::dialogue::{Action, Dialogue, Reply};
 use crate::connection::input::Input;
 use crate::connection::outbox::{Mark, Outbox};
 use crate::connection::session::Start;
-use crate::deadlines::Wait;
+use crate::deadlines::{Wait, WatchId};
 use crate::handover::Rank;
 use crate::observe::end::End;
 use crate::os::sys::Registration;
@@ -23,7 +23,6 @@ use crate::worker::Worker;
 const ANSWER_BYTES_MAX: usize = 32 * 1024;
 
 /// A connection between two requests.
-#[derive(Debug)]
 pub(crate) struct Client {
     /// Counts the connection until it is dropped. This is before the socket is closed, which the
     /// place names by number.
@@ -47,17 +46,15 @@ impl Client {
 }
 
 /// A connection that leaves the lane, and what its session starts with.
-#[derive(Debug)]
 pub(crate) struct Departure {
     pub(crate) client: Client,
     pub(crate) start: Start,
 }
 
-/// The connections of a lane, each with an index.
-#[derive(Debug, Default)]
+/// The connections of a lane, each at its place in the table of deadlines.
+#[derive(Default)]
 pub(super) struct Roster {
     clients: Vec<Option<Client>>,
-    free: Vec<u32>,
 }
 
 /// What the lane has done with the bytes of one read.
@@ -71,52 +68,42 @@ pub(crate) enum Verdict {
 
 impl Roster {
     /// Takes a connection in, and starts to wait for its request.
-    pub(super) fn insert(&mut self, worker: &Worker, client: Client) -> u32 {
+    pub(super) fn insert(&mut self, worker: &Worker, client: Client) -> WatchId {
         let config = worker.config();
         let (wait, limit) = if client.is_fresh {
             (Wait::Head, config.header_timeout)
         } else {
             (Wait::Idle, config.idle_timeout)
         };
-        worker.deadlines.arm(client.place.watch, wait, limit, worker.clock.now_ms());
-        if let Some(index) = self.free.pop() {
-            self.clients[index as usize] = Some(client);
-            return index;
+        let watch = client.place.watch;
+        worker.deadlines.arm(watch, wait, limit, worker.clock.now_ms());
+        let place = watch as usize;
+        if self.clients.len() <= place {
+            self.clients.resize_with(place + 1, || None);
         }
-        self.clients.push(Some(client));
-        (self.clients.len() - 1) as u32
+        self.clients[place] = Some(client);
+        watch
     }
 
     /// The socket of a connection, if it is here.
-    pub(super) fn socket(&self, index: u32) -> Option<RawFd> {
-        Some(self.client(index)?.stream.as_raw_fd())
+    pub(super) fn socket(&self, watch: WatchId) -> Option<RawFd> {
+        Some(self.clients.get(watch as usize)?.as_ref()?.stream.as_raw_fd())
     }
 
     /// Takes a connection out. Nothing is in flight on its socket.
-    pub(super) fn remove(&mut self, index: u32) -> Option<Client> {
-        let client = self.clients.get_mut(index as usize)?.take()?;
-        self.free.push(index);
-        Some(client)
-    }
-
-    /// Starts to wait for the next request of a connection whose answers have been sent.
-    pub(super) fn wait_on(&self, worker: &Worker, index: u32, now_ms: u64) {
-        if let Some(client) = self.client(index) {
-            let (watch, limit) = (client.place.watch, worker.config().idle_timeout);
-            worker.deadlines.disarm(watch);
-            worker.deadlines.arm(watch, Wait::Idle, limit, now_ms);
-        }
+    pub(super) fn remove(&mut self, watch: WatchId) -> Option<Client> {
+        self.clients.get_mut(watch as usize)?.take()
     }
 
     /// Answers the requests in `input` up to the first unusual one.
     pub(super) fn answer(
         &mut self,
         worker: &Worker,
-        index: u32,
+        watch: WatchId,
         input: &[u8],
         outbox: &mut Outbox,
     ) -> Verdict {
-        let Some(Some(client)) = self.clients.get_mut(index as usize) else {
+        let Some(Some(client)) = self.clients.get_mut(watch as usize) else {
             return Verdict::Answered;
         };
         // Memory is used up: a session checks whether this peer reads its answers.
@@ -132,9 +119,8 @@ impl Roster {
     }
 
     /// Handles EOF, real or caused by a deadline's shutdown(2). Returns Some if it needs a session.
-    pub(super) fn end(&mut self, worker: &Worker, index: u32) -> Option<Departure> {
-        let client = self.remove(index)?;
-        let watch = client.place.watch;
+    pub(super) fn end(&mut self, worker: &Worker, watch: WatchId) -> Option<Departure> {
+        let client = self.remove(watch)?;
         let end = match worker.deadlines.expired(watch) {
             None => {
                 worker.note_end(watch, End::Peer);
@@ -149,17 +135,18 @@ impl Roster {
     }
 
     /// Closes a connection on which a read has failed.
-    pub(super) fn fail(&mut self, worker: &Worker, index: u32) {
-        if let Some(client) = self.remove(index) {
-            let watch = client.place.watch;
+    pub(super) fn fail(&mut self, worker: &Worker, watch: WatchId) {
+        if let Some(_client) = self.remove(watch) {
             let expired = worker.deadlines.expired(watch);
             worker.note_end(watch, expired.map_or(End::Aborted, End::TimedOut));
         }
     }
+}
 
-    fn client(&self, index: u32) -> Option<&Client> {
-        self.clients.get(index as usize)?.as_ref()
-    }
+/// Starts to wait for the next request of a connection whose answers have been sent.
+pub(super) fn wait_on(worker: &Worker, watch: WatchId, now_ms: u64) {
+    worker.deadlines.disarm(watch);
+    worker.deadlines.arm(watch, Wait::Idle, worker.config().idle_timeout, now_ms);
 }
 
 /// Answers the requests in `input` up to the first unusual one.

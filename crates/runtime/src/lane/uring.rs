@@ -1,13 +1,13 @@
 //! Owns the lane of a worker on io_uring: the answers to all that has arrived in a turn are sent
 //! by one system call, together with the receives that come after them.
 
-use std::io;
-use std::os::fd::{AsRawFd, RawFd};
 use std::time::Instant;
 
-use crate::connection::outbox::{Mark, Outbox};
+use crate::connection::outbox::Outbox;
+use crate::deadlines::WatchId;
 use crate::lane::ring::{Ring, Send};
 use crate::lane::roster::{self, Client, Departure, Roster, Verdict};
+use crate::os::refusal::Refusal;
 use crate::worker::Worker;
 
 /// Answers are sent once they are this long, in bytes, even if more requests have arrived.
@@ -15,36 +15,26 @@ const GATHER_BYTES: usize = 64 * 1024;
 
 /// The ring and its connections.
 pub(super) struct Backend {
-    ring: Ring,
+    pub(super) ring: Ring,
     roster: Roster,
     outbox: Outbox,
+    /// What is sent from the outbox.
     sends: Vec<Send>,
-    /// Whose answers each entry of `sends` sends, at the same position.
-    answers: Vec<Answers>,
-}
-
-/// The answers to one connection in the outbox of a turn.
-#[derive(Clone, Copy, Debug)]
-struct Answers {
-    index: u32,
-    from: Mark,
-    until: Mark,
 }
 
 impl Backend {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new() -> Result<Self, Refusal> {
         Ok(Self {
             ring: Ring::new()?,
             roster: Roster::default(),
             outbox: Outbox::with_capacity(GATHER_BYTES),
             sends: Vec::new(),
-            answers: Vec::new(),
         })
     }
 
     pub(super) fn insert(&mut self, worker: &Worker, client: Client) {
-        let index = self.roster.insert(worker, client);
-        self.receive(worker, index);
+        let watch = self.roster.insert(worker, client);
+        self.receive(worker, watch);
     }
 
     /// One round: sends and receives are submitted, then what has arrived is answered into the
@@ -55,9 +45,9 @@ impl Backend {
         self.ring.perform(&self.outbox.bytes, &mut self.sends).expect("the ring of a lane works");
         self.settle(worker, depart);
         while self.outbox.bytes.len() < GATHER_BYTES
-            && let Some((index, result)) = self.ring.next_received()
+            && let Some((watch, result)) = self.ring.next_received()
         {
-            self.read(worker, index, result, depart);
+            self.read(worker, watch, result, depart);
         }
         self.sends.is_empty() && !self.ring.has_queued()
     }
@@ -70,14 +60,14 @@ impl Backend {
         }
         let (now, now_ms) = (Instant::now(), worker.clock.now_ms());
         for place in 0..self.sends.len() {
-            let (send, Answers { index, from, until }) = (self.sends[place], self.answers[place]);
-            let sent = usize::try_from(send.result).unwrap_or(0);
-            if sent == send.end - send.start {
-                let tcp = worker.tcp_for_log(send.socket);
+            let Send { watch, socket, from, until, result } = self.sends[place];
+            let sent = usize::try_from(result).unwrap_or(0);
+            if sent == until.bytes - from.bytes {
+                let tcp = worker.tcp_for_log(socket);
                 self.outbox.settle(from, until, now, worker.counters(), worker.log(), tcp);
-                self.roster.wait_on(worker, index, now_ms);
-                self.receive(worker, index);
-            } else if let Some(client) = self.remove(index) {
+                roster::wait_on(worker, watch, now_ms);
+                self.receive(worker, watch);
+            } else if let Some(client) = self.remove(watch) {
                 // The socket is full, or the peer is gone: the session's next write shows which.
                 let marks = (from, until);
                 let start = roster::session_start(&worker.buffers, &self.outbox, marks, sent, &[]);
@@ -85,7 +75,6 @@ impl Backend {
             }
         }
         self.sends.clear();
-        self.answers.clear();
         self.outbox.clear();
     }
 
@@ -93,63 +82,53 @@ impl Backend {
     fn read(
         &mut self,
         worker: &Worker,
-        index: u32,
+        watch: WatchId,
         result: i32,
         depart: &mut dyn FnMut(Departure),
     ) {
-        let Some(socket) = self.roster.socket(index) else { return };
+        let Some(socket) = self.roster.socket(watch) else { return };
         let bytes = match result {
             1.. => result as usize,
             0 => {
-                let departure = self.roster.end(worker, index);
-                self.ring.release(index);
+                let departure = self.roster.end(worker, watch);
+                self.ring.release(watch);
                 return departure.into_iter().for_each(depart);
             }
             _ if matches!(-result, libc::EINTR | libc::EAGAIN) => {
-                return self.receive(worker, index);
+                return self.receive(worker, watch);
             }
             _ => {
-                self.ring.release(index);
-                return self.roster.fail(worker, index);
+                self.ring.release(watch);
+                return self.roster.fail(worker, watch);
             }
         };
         let from = self.outbox.mark();
-        let input = self.ring.bytes(index, bytes);
-        let verdict = self.roster.answer(worker, index, input, &mut self.outbox);
+        let input = self.ring.bytes(watch, bytes);
+        let verdict = self.roster.answer(worker, watch, input, &mut self.outbox);
         let until = self.outbox.mark();
         match verdict {
-            Verdict::Answered => {
-                let (start, end) = (from.bytes, until.bytes);
-                self.sends.push(Send { socket, start, end, result: 0 });
-                self.answers.push(Answers { index, from, until });
-            }
+            Verdict::Answered => self.sends.push(Send { watch, socket, from, until, result: 0 }),
             Verdict::Unusual { used } => {
                 let (buffers, marks) = (&worker.buffers, (from, until));
                 let start = roster::session_start(buffers, &self.outbox, marks, 0, &input[used..]);
                 self.outbox.truncate(from);
-                if let Some(client) = self.remove(index) {
+                if let Some(client) = self.remove(watch) {
                     depart(Departure { client, start });
                 }
             }
         }
     }
 
-    fn receive(&mut self, worker: &Worker, index: u32) {
-        let Some(socket) = self.roster.socket(index) else { return };
-        if self.ring.receive(index, socket).is_err() {
-            self.ring.release(index);
-            self.roster.fail(worker, index);
+    fn receive(&mut self, worker: &Worker, watch: WatchId) {
+        let Some(socket) = self.roster.socket(watch) else { return };
+        if self.ring.receive(watch, socket).is_err() {
+            self.ring.release(watch);
+            self.roster.fail(worker, watch);
         }
     }
 
-    fn remove(&mut self, index: u32) -> Option<Client> {
-        self.ring.release(index);
-        self.roster.remove(index)
-    }
-}
-
-impl AsRawFd for Backend {
-    fn as_raw_fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
+    fn remove(&mut self, watch: WatchId) -> Option<Client> {
+        self.ring.release(watch);
+        self.roster.remove(watch)
     }
 }

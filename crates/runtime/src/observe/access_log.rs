@@ -10,7 +10,7 @@ use heartbeat_protocol::{push_decimal, rfc3339_seconds};
 
 use crate::config::LogFormat;
 use crate::observe::exchange::Exchange;
-use crate::observe::log_sink::{LogSink, Taken};
+use crate::observe::log_sink::LogSink;
 
 /// Bytes of waiting lines that a worker keeps; further lines are dropped.
 const WAITING_BYTES_MAX: usize = 256 * 1024;
@@ -89,17 +89,10 @@ impl AccessLog {
     /// Writes the waiting lines as far as standard output accepts them. Returns true if none is
     /// left.
     pub(crate) fn flush(&self) -> bool {
+        self.note_dropped(self.sink.take_lost());
         let mut waiting = self.waiting.borrow_mut();
-        if waiting.is_empty() && self.dropped.get() == 0 && self.sink.is_idle() {
-            return true;
-        }
-        match self.sink.write(&mut waiting) {
-            Taken::Whole => {}
-            Taken::Stalled => return false,
-            Taken::Lost(lines) => {
-                self.note_dropped(lines);
-                return false;
-            }
+        if !self.sink.write(&mut waiting) {
+            return false;
         }
         let dropped = self.dropped.replace(0);
         if dropped == 0 {

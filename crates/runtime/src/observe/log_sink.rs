@@ -40,17 +40,6 @@ struct Counts {
     lost_lines: AtomicU64,
 }
 
-/// The result of [`LogSink::write`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
-    /// All lines were taken.
-    Whole,
-    /// Some lines were not taken. They still wait.
-    Stalled,
-    /// This many earlier lines could not be written and are gone.
-    Lost(u64),
-}
-
 impl LogSink {
     /// The sink behind a descriptor, which may be closed afterwards.
     ///
@@ -67,12 +56,9 @@ impl LogSink {
         Ok(sink)
     }
 
-    /// Takes from the front of `lines`, which are whole, as many as there is room for.
-    pub(crate) fn write(&self, lines: &mut Vec<u8>) -> Taken {
-        match self.counts.lost_lines.swap(0, Ordering::Relaxed) {
-            0 => {}
-            lost => return Taken::Lost(lost),
-        }
+    /// Takes from the front of `lines`, which are whole, as many as there is room for. Returns
+    /// whether these are all.
+    pub(crate) fn write(&self, lines: &mut Vec<u8>) -> bool {
         let waiting_bytes = self.counts.waiting_bytes.load(Ordering::Relaxed);
         let taken = whole_lines(lines, WAITING_BYTES_MAX.saturating_sub(waiting_bytes));
         if taken > 0 {
@@ -80,7 +66,12 @@ impl LogSink {
             // The thread receives as long as there is a sender.
             let _ = self.batches.send(lines.drain(..taken).collect());
         }
-        if lines.is_empty() { Taken::Whole } else { Taken::Stalled }
+        lines.is_empty()
+    }
+
+    /// How many lines have turned out to be lost since the last call: they could not be written.
+    pub(crate) fn take_lost(&self) -> u64 {
+        self.counts.lost_lines.swap(0, Ordering::Relaxed)
     }
 
     /// Whether everything that was taken has been written, or has been lost and counted.
@@ -163,7 +154,7 @@ mod tests {
     fn fill(sink: &LogSink, waiting: &mut Vec<u8>) {
         let mut before = usize::MAX;
         eventually("the output is full", || {
-            let is_full = sink.write(waiting) == Taken::Stalled && waiting.len() == before;
+            let is_full = !sink.write(waiting) && waiting.len() == before;
             before = waiting.len();
             is_full && sink.counts.waiting_bytes.load(Ordering::Relaxed) > WAITING_BYTES_MAX / 2
         });
@@ -204,9 +195,8 @@ mod tests {
     fn lose(sink: &LogSink, waiting: &mut Vec<u8>, expected: u64) {
         let mut lost = 0;
         eventually("lines are lost", || {
-            if let Taken::Lost(count) = sink.write(waiting) {
-                lost += count;
-            }
+            sink.write(waiting);
+            lost += sink.take_lost();
             lost >= expected
         });
         assert_eq!((lost, waiting.len()), (expected, 0));
@@ -226,7 +216,7 @@ mod tests {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let sink = LogSink::new(full.as_fd()).unwrap();
         lose(&sink, &mut lines(3), 3);
-        assert_eq!(sink.write(&mut lines(1)), Taken::Whole);
+        assert!(sink.write(&mut lines(1)));
         lose(&sink, &mut Vec::new(), 1);
     }
 
@@ -236,7 +226,7 @@ mod tests {
         let sink = LogSink::new(writer.as_fd()).unwrap();
         drop(writer);
         let mut waiting = lines(1000);
-        eventually("the lines are taken", || sink.write(&mut waiting) == Taken::Whole);
+        eventually("the lines are taken", || sink.write(&mut waiting));
         drop(sink);
         let mut text = Vec::new();
         reader.read_to_end(&mut text).unwrap();

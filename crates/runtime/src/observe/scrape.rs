@@ -1,12 +1,13 @@
 //! Owns the Prometheus text of a scrape (exposition format 0.0.4): the counters of all workers,
 //! summed.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::fs;
 use std::sync::atomic::Ordering;
 
 use heartbeat_protocol::{Route, Status};
 
+use crate::config::Config;
 use crate::observe::end::End;
 use crate::observe::metrics::{
     BUCKETS, Counter, Counters, Histogram, MTU_BUCKETS, RTT_BUCKETS, SIZE_CLASSES,
@@ -21,105 +22,88 @@ pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(crate) fn render(shared: &Shared) -> String {
     let mut text = String::with_capacity(8 * 1024);
     let workers = &shared.counters;
-    let sum = |counter: &dyn Fn(&Counters) -> &Counter| {
-        workers.iter().map(|worker| counter(worker).value()).sum::<u64>()
-    };
     info(&mut text, shared);
     requests(&mut text, workers);
     durations(&mut text, workers);
-    let mut total = |name: &str, help: &str, value: u64| {
-        family(&mut text, name, "counter", help);
-        let _ = writeln!(text, "{name} {value}");
+    let mut total = |name: &str, help: &str, of: fn(&Counters) -> &Counter| {
+        single(&mut text, name, "counter", help, sum(workers, of));
     };
-    total(
-        "heartbeat_http_response_body_bytes_total",
-        "Bytes of content sent.",
-        sum(&|worker| &worker.response_body_bytes),
-    );
-    total(
-        "heartbeat_http_request_body_bytes_total",
-        "Bytes of content received.",
-        sum(&|worker| &worker.request_body_bytes),
-    );
-    total(
-        "heartbeat_connections_total",
-        "Connections accepted.",
-        sum(&|worker| &worker.connections),
-    );
+    total("heartbeat_http_response_body_bytes_total", "Bytes of content sent.", |worker| {
+        &worker.response_body_bytes
+    });
+    total("heartbeat_http_request_body_bytes_total", "Bytes of content received.", |worker| {
+        &worker.request_body_bytes
+    });
+    total("heartbeat_connections_total", "Connections accepted.", |worker| &worker.connections);
     total(
         "heartbeat_log_lines_dropped_total",
         "Access log lines dropped because standard output did not accept them.",
-        sum(&|worker| &worker.log_lines_dropped),
+        |worker| &worker.log_lines_dropped,
     );
     if shared.config.tcp_metrics {
         total(
             "heartbeat_tcp_segments_sent_total",
             "TCP segments with payload sent, including retransmissions.",
-            sum(&|worker| &worker.tcp_segments_sent),
+            |worker| &worker.tcp_segments_sent,
         );
         total(
             "heartbeat_tcp_segments_retransmitted_total",
             "TCP segments retransmitted.",
-            sum(&|worker| &worker.tcp_segments_retransmitted),
+            |worker| &worker.tcp_segments_retransmitted,
         );
         paths(&mut text, workers);
     }
     ends(&mut text, workers);
-    zerocopy(
-        &mut text,
-        sum(&|worker| &worker.zerocopy_copied),
-        sum(&|worker| &worker.zerocopy_not_copied),
-    );
+    zerocopy(&mut text, workers);
     state(&mut text, shared);
     of_process(&mut text, shared);
     text
+}
+
+/// A counter, summed over the workers.
+fn sum(workers: &[Counters], of: impl Fn(&Counters) -> &Counter) -> u64 {
+    workers.iter().map(|worker| of(worker).value()).sum()
 }
 
 /// The gauges of the state at the moment.
 fn state(text: &mut String, shared: &Shared) {
     let connections = [&shared.connections, &shared.above_limit, &shared.operators];
     let connections: usize = connections.iter().map(|count| count.load(Ordering::Relaxed)).sum();
-    gauge(text, "heartbeat_connections", "Open connections.", connections as f64);
+    gauge(text, "heartbeat_connections", "Open connections.", connections);
     let is_draining = !shared.is_ready.load(Ordering::Relaxed);
     let (name, help) = ("heartbeat_draining", "1 from the moment a drain begins.");
-    gauge(text, name, help, f64::from(u8::from(is_draining)));
-    gauge(text, "heartbeat_threads", "Worker threads.", shared.counters.len() as f64);
+    gauge(text, name, help, u8::from(is_draining));
+    gauge(text, "heartbeat_threads", "Worker threads.", shared.counters.len());
 }
 
 fn family(text: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
-fn gauge(text: &mut String, name: &str, help: &str, value: f64) {
-    family(text, name, "gauge", help);
+/// A family with one value, which has no labels.
+fn single(text: &mut String, name: &str, kind: &str, help: &str, value: impl Display) {
+    family(text, name, kind, help);
     let _ = writeln!(text, "{name} {value}");
 }
 
+fn gauge(text: &mut String, name: &str, help: &str, value: impl Display) {
+    single(text, name, "gauge", help, value);
+}
+
 fn info(text: &mut String, shared: &Shared) {
-    let config = &shared.config;
-    family(text, "heartbeat_build_info", "gauge", "Version and revision of the server.");
-    let _ = writeln!(
-        text,
-        "heartbeat_build_info{{version=\"{}\",revision=\"{}\"}} 1",
-        config.version, config.revision
-    );
-    family(
-        text,
-        "heartbeat_io_info",
-        "gauge",
-        "I/O driver and send tier, and the reason for the driver.",
-    );
-    let _ = writeln!(
-        text,
-        "heartbeat_io_info{{driver=\"{}\",send=\"{}\",reason=\"{}\"}} 1",
-        shared.report.driver.name(),
-        shared.report.send.name(),
-        shared.driver_label()
-    );
-    if !config.node.is_empty() || !config.zone.is_empty() {
-        family(text, "heartbeat_target_info", "gauge", "Node and zone of the server.");
-        let (node, zone) = (&config.node, &config.zone);
-        let _ = writeln!(text, "heartbeat_target_info{{node=\"{node}\",zone=\"{zone}\"}} 1");
+    let Config { version, revision, node, zone, .. } = &shared.config;
+    let name = "heartbeat_build_info";
+    family(text, name, "gauge", "Version and revision of the server.");
+    let _ = writeln!(text, "{name}{{version=\"{version}\",revision=\"{revision}\"}} 1");
+    let name = "heartbeat_io_info";
+    family(text, name, "gauge", "I/O driver and send tier, and the reason for the driver.");
+    let (driver, send) = (shared.report.driver.name(), shared.report.send.name());
+    let reason = shared.driver_label();
+    let _ = writeln!(text, "{name}{{driver=\"{driver}\",send=\"{send}\",reason=\"{reason}\"}} 1");
+    if !node.is_empty() || !zone.is_empty() {
+        let name = "heartbeat_target_info";
+        family(text, name, "gauge", "Node and zone of the server.");
+        let _ = writeln!(text, "{name}{{node=\"{node}\",zone=\"{zone}\"}} 1");
     }
 }
 
@@ -128,10 +112,7 @@ fn requests(text: &mut String, workers: &[Counters]) {
     family(text, name, "counter", "Requests answered.");
     for route in Route::all() {
         for status in Status::all() {
-            let count: u64 = workers
-                .iter()
-                .map(|worker| worker.requests[route.index()][status.index()].value())
-                .sum();
+            let count = sum(workers, |worker| &worker.requests[route.index()][status.index()]);
             if count > 0 {
                 let (route, code) = (route.name(), status.code());
                 let _ = writeln!(text, "{name}{{route=\"{route}\",code=\"{code}\"}} {count}");
@@ -178,23 +159,20 @@ fn histogram<const BOUNDS: usize>(
     workers: &[Counters],
     of: impl Fn(&Counters) -> &Histogram<BOUNDS>,
 ) {
-    let total = |counter: &dyn Fn(&Histogram<BOUNDS>) -> &Counter| {
-        workers.iter().map(|worker| counter(of(worker)).value()).sum::<u64>()
-    };
     // A worker adds to a bucket first and to the sum second. The sum is read before the buckets, so
     // that they count every value in it.
-    let sum = total(&|histogram| &histogram.sum) as f64 / unit;
+    let total = sum(workers, |worker| &of(worker).sum) as f64 / unit;
     let comma = if label.is_empty() { "" } else { "," };
     let mut cumulative = 0;
     let mut lines = String::new();
     for (bucket, bound) in bounds.chain(["+Inf".to_string()]).enumerate() {
-        cumulative += total(&|histogram| &histogram.buckets[bucket]);
+        cumulative += sum(workers, |worker| &of(worker).buckets[bucket]);
         let _ = writeln!(lines, "{name}_bucket{{{label}{comma}le=\"{bound}\"}} {cumulative}");
     }
     if cumulative > 0 {
         let labels = if label.is_empty() { String::new() } else { format!("{{{label}}}") };
         let _ =
-            write!(text, "{lines}{name}_sum{labels} {sum}\n{name}_count{labels} {cumulative}\n");
+            write!(text, "{lines}{name}_sum{labels} {total}\n{name}_count{labels} {cumulative}\n");
     }
 }
 
@@ -202,14 +180,16 @@ fn ends(text: &mut String, workers: &[Counters]) {
     let name = "heartbeat_connection_ends_total";
     family(text, name, "counter", "Connections that have ended, by reason.");
     for (index, reason) in End::REASONS.iter().enumerate() {
-        let count: u64 = workers.iter().map(|worker| worker.ends[index].value()).sum();
+        let count = sum(workers, |worker| &worker.ends[index]);
         if count > 0 {
             let _ = writeln!(text, "{name}{{reason=\"{reason}\"}} {count}");
         }
     }
 }
 
-fn zerocopy(text: &mut String, copied: u64, not_copied: u64) {
+fn zerocopy(text: &mut String, workers: &[Counters]) {
+    let copied = sum(workers, |worker| &worker.zerocopy_copied);
+    let not_copied = sum(workers, |worker| &worker.zerocopy_not_copied);
     let name = "heartbeat_zerocopy_sends_total";
     family(text, name, "counter", "Zero-copy sends, by whether the kernel had to copy after all.");
     for (label, count) in [("true", copied), ("false", not_copied)] {
@@ -221,28 +201,24 @@ fn zerocopy(text: &mut String, copied: u64, not_copied: u64) {
 
 /// The metrics that every Prometheus client library exports, under the names that they have there.
 fn of_process(text: &mut String, shared: &Shared) {
-    let name = "process_cpu_seconds_total";
-    family(text, name, "counter", "Total user and system CPU time spent in seconds.");
-    let _ = writeln!(text, "{name} {}", sys::time_of(sys::Clock::ProcessCpu).as_secs_f64());
+    let (name, help) =
+        ("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.");
+    single(text, name, "counter", help, sys::time_of(sys::Clock::ProcessCpu).as_secs_f64());
     if let Some((virtual_bytes, resident_bytes)) = memory_bytes() {
         let name = "process_resident_memory_bytes";
-        gauge(text, name, "Resident memory size in bytes.", resident_bytes as f64);
+        gauge(text, name, "Resident memory size in bytes.", resident_bytes);
         let name = "process_virtual_memory_bytes";
-        gauge(text, name, "Virtual memory size in bytes.", virtual_bytes as f64);
+        gauge(text, name, "Virtual memory size in bytes.", virtual_bytes);
     }
     if let Some(descriptors) = open_descriptors() {
         let name = "process_open_fds";
-        gauge(text, name, "Number of open file descriptors.", descriptors as f64);
+        gauge(text, name, "Number of open file descriptors.", descriptors);
     }
     let name = "process_max_fds";
-    gauge(text, name, "Maximum number of open file descriptors.", shared.limits.descriptors as f64);
+    gauge(text, name, "Maximum number of open file descriptors.", shared.limits.descriptors);
     let name = "process_start_time_seconds";
-    gauge(
-        text,
-        name,
-        "Start time of the process since unix epoch in seconds.",
-        shared.started.unix_seconds(),
-    );
+    let help = "Start time of the process since unix epoch in seconds.";
+    gauge(text, name, help, shared.started.unix_seconds());
 }
 
 /// Virtual and resident memory (proc_pid_statm(5)).

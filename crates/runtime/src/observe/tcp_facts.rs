@@ -1,21 +1,22 @@
 //! Owns what is made of the kernel's figures about a connection (TCP_INFO, tcp(7)): additions to
 //! the counters, columns of the access log, and fields of Server-Timing.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 use heartbeat_protocol::ServerTiming;
-use heartbeat_tcp_info::{TcpInfo, tcp_info};
+use heartbeat_tcp_info::TcpInfo;
 
 use crate::deadlines::Counted;
 use crate::observe::access_log::Tcp;
 use crate::observe::metrics::Counters;
+use crate::os::sys;
 
 /// Adds what is new about a connection to the counters. A connection on which nothing has been sent
 /// since the last time adds no sample.
-pub(crate) fn sample(socket: BorrowedFd<'_>, counted: &mut Counted, counters: &Counters) {
+pub(crate) fn sample(socket: RawFd, counted: &mut Counted, counters: &Counters) {
     // If the kernel or a seccomp profile refuses the call, the counters stay as they are.
-    let Ok(info) = tcp_info(socket) else { return };
+    let Ok(info) = sys::tcp_info(socket) else { return };
     add(&info, counted, counters);
 }
 
@@ -32,14 +33,14 @@ fn add(info: &TcpInfo, counted: &mut Counted, counters: &Counters) {
 }
 
 /// The figures of an access log line.
-pub(crate) fn for_log(socket: BorrowedFd<'_>) -> Tcp {
-    let Ok(info) = tcp_info(socket) else { return Tcp::default() };
+pub(crate) fn for_log(socket: RawFd) -> Tcp {
+    let Ok(info) = sys::tcp_info(socket) else { return Tcp::default() };
     Tcp { rtt_us: info.rtt_us, retransmits: info.segments_retransmitted }
 }
 
 /// The fields of Server-Timing for an answer, apart from the times of the server itself.
-pub(crate) fn server_timing(socket: BorrowedFd<'_>) -> ServerTiming {
-    let Ok(info) = tcp_info(socket) else { return ServerTiming::default() };
+pub(crate) fn server_timing(socket: RawFd) -> ServerTiming {
+    let Ok(info) = sys::tcp_info(socket) else { return ServerTiming::default() };
     ServerTiming {
         rtt_us: Some(info.rtt_us),
         rttvar_us: Some(info.rttvar_us),
@@ -56,7 +57,7 @@ pub(crate) fn server_timing(socket: BorrowedFd<'_>) -> ServerTiming {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::os::fd::AsFd;
+    use std::os::fd::AsRawFd;
 
     use super::*;
 
@@ -86,15 +87,15 @@ mod tests {
 
     #[test]
     fn segments_without_payload_are_not_counted() {
-        let (mut near, mut far) = crate::os::sys::tcp_pair();
+        let (mut near, mut far) = sys::tcp_pair();
         let (counters, mut counted) = (Counters::default(), Counted::default());
-        sample(near.as_fd(), &mut counted, &counters);
+        sample(near.as_raw_fd(), &mut counted, &counters);
         assert_eq!(counters.tcp_segments_sent.value(), 0, "a handshake has no payload");
         near.write_all(b"x").unwrap();
         far.read_exact(&mut [0]).unwrap();
-        sample(near.as_fd(), &mut counted, &counters);
+        sample(near.as_raw_fd(), &mut counted, &counters);
         assert_eq!(counters.tcp_segments_sent.value(), 1);
-        let timing = server_timing(near.as_fd());
+        let timing = server_timing(near.as_raw_fd());
         assert_eq!(timing.segments, Some(1));
         assert!(timing.path_mtu.is_some_and(|bytes| bytes >= 1280), "{timing:?}");
     }

@@ -39,7 +39,6 @@ pub(crate) struct MemoryGauge {
 /// Where a version of cgroups reports the memory of a group.
 #[derive(Debug)]
 struct Version {
-    mount: &'static str,
     limit: &'static str,
     current: &'static str,
     /// The names of the page cache in `memory.stat`, that of child groups included.
@@ -47,14 +46,12 @@ struct Version {
 }
 
 static VERSION_1: Version = Version {
-    mount: "sys/fs/cgroup/memory",
     limit: "memory.limit_in_bytes",
     current: "memory.usage_in_bytes",
     file_pages: ["total_inactive_file", "total_active_file"],
 };
 
 static VERSION_2: Version = Version {
-    mount: "sys/fs/cgroup",
     limit: "memory.max",
     current: "memory.current",
     file_pages: ["inactive_file", "active_file"],
@@ -66,10 +63,9 @@ const STAT_BYTES_MAX: usize = 8 * 1024;
 impl MemoryGauge {
     /// None if nothing limits memory.
     pub(crate) fn find(root: &Path) -> Option<Self> {
-        let gauges = groups_with(root, "memory").into_iter().flat_map(|(is_version_2, path)| {
-            let version = if is_version_2 { &VERSION_2 } else { &VERSION_1 };
-            let directories = group_and_around(&root.join(version.mount), &path);
-            directories.into_iter().filter_map(|directory| Self::open(&directory, version))
+        let groups = groups_with(root, "memory").into_iter();
+        let gauges = groups.filter_map(|(is_version_2, directory)| {
+            Self::open(&directory, if is_version_2 { &VERSION_2 } else { &VERSION_1 })
         });
         gauges.min_by_key(|gauge| gauge.limit_bytes)
     }
@@ -128,46 +124,40 @@ fn read_text<'t>(file: &File, text: &'t mut [u8]) -> Option<&'t str> {
 /// Whole CPUs that the cgroup's quota pays for, rounded up; None if there is no quota. `root` is
 /// the file system's root, another one in tests.
 pub(crate) fn cpu_quota(root: &Path) -> Option<usize> {
-    let quotas = groups_with(root, "cpu").into_iter().filter_map(|(is_version_2, path)| {
-        let (mount, quota): (_, fn(PathBuf) -> Option<usize>) = match is_version_2 {
-            true => ("sys/fs/cgroup", quota_v2),
-            false => ("sys/fs/cgroup/cpu", quota_v1),
-        };
-        group_and_around(&root.join(mount), &path).into_iter().filter_map(quota).min()
+    let quotas = groups_with(root, "cpu").into_iter().filter_map(|(is_version_2, directory)| {
+        if is_version_2 { quota_v2(&directory) } else { quota_v1(&directory) }
     });
     quotas.min()
 }
 
-/// The groups of this process that may limit what `controller` controls (cgroups(7)): whether each
-/// is of version 2, and its path.
-fn groups_with(root: &Path, controller: &str) -> Vec<(bool, String)> {
-    let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
-    let groups = groups.lines().filter_map(|line| {
-        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+/// The groups around this process that may limit what `controller` controls (cgroups(7)): whether
+/// each is of version 2, and its directory. Inside a container some may be named that are not
+/// visible, if the mount point is the container's own group.
+fn groups_with(root: &Path, controller: &str) -> Vec<(bool, PathBuf)> {
+    let text = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
+    let own = text.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+    let mut groups = Vec::new();
+    for (controllers, path) in own {
         let is_version_2 = controllers.is_empty();
-        let is_one = is_version_2 || controllers.split(',').any(|name| name == controller);
-        is_one.then(|| (is_version_2, path.to_string()))
-    });
-    groups.collect()
-}
-
-/// The directories of a group and of those around it. Inside a container the path may name groups
-/// that are not visible, if the mount point is the container's own group.
-fn group_and_around(mount: &Path, path: &str) -> Vec<PathBuf> {
-    let group = mount.join(path.trim_start_matches('/'));
-    let around = group.ancestors().take_while(|directory| directory.starts_with(mount));
-    around.map(Path::to_path_buf).collect()
+        let mount = root.join("sys/fs/cgroup").join(if is_version_2 { "" } else { controller });
+        if is_version_2 || controllers.split(',').any(|name| name == controller) {
+            let group = mount.join(path.trim_start_matches('/'));
+            let around = group.ancestors().take_while(|directory| directory.starts_with(&mount));
+            groups.extend(around.map(|directory| (is_version_2, directory.to_path_buf())));
+        }
+    }
+    groups
 }
 
 /// cgroup v2: `cpu.max` holds `$MAX $PERIOD` in microseconds, or `max $PERIOD`.
-fn quota_v2(directory: PathBuf) -> Option<usize> {
+fn quota_v2(directory: &Path) -> Option<usize> {
     let text = fs::read_to_string(directory.join("cpu.max")).ok()?;
     let mut words = text.split_whitespace();
     whole_cpus(words.next()?.parse().ok()?, words.next()?.parse().ok()?)
 }
 
 /// cgroup v1: `cpu.cfs_quota_us` is -1 if there is no quota.
-fn quota_v1(directory: PathBuf) -> Option<usize> {
+fn quota_v1(directory: &Path) -> Option<usize> {
     let read = |name| fs::read_to_string(directory.join(name)).ok()?.trim().parse().ok();
     whole_cpus(read("cpu.cfs_quota_us")?, read("cpu.cfs_period_us")?)
 }

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
+use heartbeat_tcp_info::TcpInfo;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, sockopt};
@@ -23,7 +24,11 @@ const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 /// or where the kernel does not.
 pub(crate) const THREAD_CALLS: &str = "clone3 or clone";
 
-/// Lends a descriptor to a call of a library.
+/// Lends a descriptor, which its owner keeps open for the call, to a function of a library.
+///
+/// The table of deadlines names sockets by number. A connection leaves the table before its socket
+/// is closed (`place`), so a number in the table is an open socket. The exception is a socket that
+/// the event loop has refused: it is closed at once, and its connection leaves the table next.
 fn lend<T, E: Into<io::Error>>(
     descriptor: RawFd,
     call: impl FnOnce(BorrowedFd<'_>) -> Result<T, E>,
@@ -42,15 +47,9 @@ fn check(result: c_int) -> io::Result<c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// A descriptor that its owner keeps open for as long as the value is used.
-///
-/// The table of deadlines names sockets by number. A connection leaves the table before its socket
-/// is closed (`place`), so a number in the table is an open socket. The exception is a socket that
-/// the event loop has refused: it is closed at once, and its connection leaves the table next.
-pub(crate) fn borrowed<'a>(descriptor: RawFd) -> BorrowedFd<'a> {
-    debug_assert!(descriptor >= 0);
-    // SAFETY: the caller has the number from the owner of the descriptor, which is open.
-    unsafe { BorrowedFd::borrow_raw(descriptor.max(0)) }
+/// What the kernel knows about the path of a TCP connection (TCP_INFO, tcp(7)).
+pub(crate) fn tcp_info(socket: RawFd) -> io::Result<TcpInfo> {
+    lend(socket, heartbeat_tcp_info::tcp_info)
 }
 
 /// shutdown(2).
@@ -152,7 +151,8 @@ pub(crate) struct Registration {
 /// A socket of an [`Epoll`] set that has something to read, or whose peer has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ready {
-    pub(crate) socket: RawFd,
+    /// What [`Epoll::add`] was given for it.
+    pub(crate) tag: u32,
     /// Whether the end of the stream follows what there is to read.
     pub(crate) has_ended: bool,
 }
@@ -165,9 +165,9 @@ impl Epoll {
     }
 
     /// Adds a socket. Input that is there already is reported at once (epoll_ctl(2)).
-    pub(crate) fn add(&self, socket: RawFd) -> io::Result<Registration> {
+    pub(crate) fn add(&self, socket: RawFd, tag: u32) -> io::Result<Registration> {
         let flags = EventFlags::IN | EventFlags::RDHUP | EventFlags::ET;
-        let data = EventData::new_u64(socket as u64);
+        let data = EventData::new_u64(tag.into());
         lend(socket, |socket| epoll::add(&self.set, socket, data, flags))?;
         Ok(Registration { set: Rc::clone(&self.set), socket })
     }
@@ -190,7 +190,7 @@ impl Epoll {
         // SAFETY: the kernel has written the first `count` events.
         unsafe { self.events.set_len(count as usize) };
         ready.extend(self.events.iter().map(|event| Ready {
-            socket: event.u64 as RawFd,
+            tag: event.u64 as u32,
             has_ended: event.events as c_int & ENDED != 0,
         }));
         Ok(())

@@ -9,6 +9,7 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 
 use heartbeat_protocol::PATTERN;
+use rustix::mm::{self, MapFlags, ProtFlags};
 
 /// Bytes of the block. It stays in a core's second-level cache, from which the kernel copies it.
 /// Measured on loopback (medians of nine rounds, CPU per answer), blocks of 32 and 64 KiB cost the
@@ -45,10 +46,9 @@ struct Memory {
 #[derive(Debug)]
 struct Slots {
     free: Vec<usize>,
-    /// For each slot: zero-copy sends that name it and that the network may still read.
-    sends: [u32; SLOTS],
-    /// Slots whose owner is gone while a send still names them.
-    orphans: [bool; SLOTS],
+    /// How many use each slot: its owner, and the zero-copy sends that name it and that the network
+    /// may still read.
+    users: [u32; SLOTS],
 }
 
 /// A head in the arena. It gives itself back when it is dropped.
@@ -65,29 +65,17 @@ impl Arena {
     /// # Errors
     /// Those of mmap(2): ENOMEM.
     pub(crate) fn new() -> io::Result<Self> {
+        let (access, anywhere) = (ProtFlags::READ | ProtFlags::WRITE, std::ptr::null_mut());
         // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no
         // existing memory.
-        let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                ARENA_BYTES,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if base == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
+        let base = unsafe { mm::mmap_anonymous(anywhere, ARENA_BYTES, access, MapFlags::PRIVATE) }?;
         let base = NonNull::new(base.cast()).ok_or_else(io::Error::last_os_error)?;
         // SAFETY: the mapping starts with BLOCK_BYTES bytes that nothing else refers to yet.
         let block = unsafe { std::slice::from_raw_parts_mut(base.as_ptr(), BLOCK_BYTES) };
         for chunk in block.chunks_exact_mut(PATTERN.len()) {
             chunk.copy_from_slice(PATTERN);
         }
-        let slots =
-            Slots { free: (0..SLOTS).rev().collect(), sends: [0; SLOTS], orphans: [false; SLOTS] };
+        let slots = Slots { free: (0..SLOTS).rev().collect(), users: [0; SLOTS] };
         Ok(Self { memory: Rc::new(Memory { base, slots: RefCell::new(slots) }) })
     }
 
@@ -104,7 +92,9 @@ impl Arena {
         if head.len() > SLOT_BYTES {
             return None;
         }
-        let index = self.memory.slots.borrow_mut().free.pop()?;
+        let mut slots = self.memory.slots.borrow_mut();
+        let index = slots.free.pop()?;
+        slots.users[index] = 1;
         // SAFETY: slot `index` lies in the mapping behind the block and is SLOT_BYTES long. It was
         // free, so no `Slot` and no operation in flight refers to it, and `head` cannot.
         unsafe {
@@ -121,15 +111,21 @@ impl Arena {
 
     /// Notes that a zero-copy send names slot `index`.
     pub(crate) fn note_send(&self, index: usize) {
-        self.memory.slots.borrow_mut().sends[index] += 1;
+        self.memory.slots.borrow_mut().users[index] += 1;
     }
 
     /// Notes that the network has no further use for a zero-copy send that named slot `index`.
     pub(crate) fn note_sent(&self, index: usize) {
-        let mut slots = self.memory.slots.borrow_mut();
-        slots.sends[index] -= 1;
-        if slots.sends[index] == 0 && std::mem::take(&mut slots.orphans[index]) {
-            slots.free.push(index);
+        self.memory.slots.borrow_mut().release(index);
+    }
+}
+
+impl Slots {
+    /// Notes that one user of a slot is gone. Without users it is free.
+    fn release(&mut self, index: usize) {
+        self.users[index] -= 1;
+        if self.users[index] == 0 {
+            self.free.push(index);
         }
     }
 }
@@ -153,12 +149,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut slots = self.memory.slots.borrow_mut();
-        if slots.sends[self.index] == 0 {
-            slots.free.push(self.index);
-        } else {
-            slots.orphans[self.index] = true;
-        }
+        self.memory.slots.borrow_mut().release(self.index);
     }
 }
 
@@ -183,7 +174,7 @@ impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: the mapping is this value's own, and the last reference to it is gone: no slot
         // and no ring names it. A zero-copy send that the network still needs keeps the pages.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), ARENA_BYTES) };
+        let _ = unsafe { mm::munmap(self.base.as_ptr().cast(), ARENA_BYTES) };
     }
 }
 
@@ -231,8 +222,10 @@ mod tests {
         assert_eq!(arena.free_slots(), SLOTS - 1);
         arena.note_sent(index);
         assert_eq!(arena.free_slots(), SLOTS);
-        arena.note_send(index);
-        arena.note_sent(index);
+        let slot = arena.take_slot(b"head").unwrap();
+        arena.note_send(slot.index());
+        arena.note_sent(slot.index());
+        drop(slot);
         assert_eq!(arena.free_slots(), SLOTS, "a slot is given back once");
     }
 

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 
-use crate::config::SendTier;
+use crate::config::Tier;
 use crate::os::event_loop::Driver;
 use crate::os::refusal::Refusal;
 use crate::send::arena::{ARENA_BYTES, Arena};
@@ -26,20 +26,6 @@ const RING_BYTES_MIN: u64 = 256 * 1024;
 /// one that reads 64 KiB 40 and 34, 256 KiB 126 and 76, 1 MiB 195 and 102. Over a veth pair splice
 /// costs 0.7 of a copy from 256 KiB on, and 0.9 at 64 KiB; shorter ones were not measured there.
 const SPLICE_BYTES_MIN: u64 = 64 * 1024;
-
-/// How a server sends large answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Tier {
-    /// Ordinary vectored writes.
-    Copy,
-    /// References to pages that a pipe holds, instead of copies (splice(2)).
-    Splice,
-    /// Vectored writes from registered buffers (WRITEV_FIXED, Linux 6.15).
-    Registered,
-    /// SENDMSG_ZC from registered buffers (Linux 6.15).
-    Zerocopy,
-}
 
 /// The way that one operation of an answer takes, with what it needs.
 #[derive(Clone, Copy)]
@@ -65,19 +51,6 @@ pub(crate) struct Choice {
     pub(crate) reason: String,
 }
 
-impl Tier {
-    /// Its name in options, metrics and the banner.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Copy => "copy",
-            Self::Splice => "splice",
-            Self::Registered => "registered",
-            Self::Zerocopy => "zerocopy",
-        }
-    }
-}
-
 impl Means {
     /// How the next bytes of an answer with a payload of this length are sent.
     pub(crate) fn way(&self, payload_bytes: u64) -> Way<'_> {
@@ -97,38 +70,41 @@ impl Means {
 
 /// Builds the wanted tier as far as the kernel allows it. A refusal is never fatal: ordinary writes
 /// are always possible.
-pub(crate) fn build(asked: SendTier, arena: &Arena, driver: Driver) -> (Means, Choice) {
-    match asked {
-        SendTier::Copy => (Means::default(), Choice::new(Tier::Copy, "as configured")),
-        SendTier::Auto | SendTier::Splice => match PayloadPipe::new(arena) {
-            Ok(pipe) => {
-                let reason =
-                    if asked == SendTier::Auto { "sends without a copy" } else { "as configured" };
-                (Means { pipe: Some(pipe), ..Means::default() }, Choice::new(Tier::Splice, reason))
-            }
-            Err(error) => {
-                (Means::default(), Choice::new(Tier::Copy, format!("splice refused: {error}")))
-            }
-        },
-        SendTier::Registered => with_ring(arena, driver, Operation::WritevFixed, Tier::Registered),
-        SendTier::Zerocopy => with_ring(arena, driver, Operation::SendmsgZc, Tier::Zerocopy),
-    }
+pub(crate) fn build(asked: Option<Tier>, arena: &Arena, driver: Driver) -> (Means, Choice) {
+    let built = match asked {
+        None => with_pipe(arena, "sends without a copy"),
+        Some(Tier::Splice) => with_pipe(arena, "as configured"),
+        Some(Tier::Registered) => {
+            with_ring(arena, driver, Operation::WritevFixed, Tier::Registered)
+        }
+        Some(Tier::Zerocopy) => with_ring(arena, driver, Operation::SendmsgZc, Tier::Zerocopy),
+        Some(Tier::Copy) => Err("as configured".to_string()),
+    };
+    built.unwrap_or_else(|reason| (Means::default(), Choice::new(Tier::Copy, reason)))
 }
 
-fn with_ring(arena: &Arena, driver: Driver, operation: Operation, tier: Tier) -> (Means, Choice) {
+/// # Errors
+/// Why there is no pipe, in words.
+fn with_pipe(arena: &Arena, reason: &str) -> Result<(Means, Choice), String> {
+    let pipe = PayloadPipe::new(arena).map_err(|error| format!("splice refused: {error}"))?;
+    Ok((Means { pipe: Some(pipe), ..Means::default() }, Choice::new(Tier::Splice, reason)))
+}
+
+/// # Errors
+/// Why there is no ring, in words.
+fn with_ring(
+    arena: &Arena,
+    driver: Driver,
+    operation: Operation,
+    tier: Tier,
+) -> Result<(Means, Choice), String> {
     if driver != Driver::IoUring {
-        return (Means::default(), Choice::new(Tier::Copy, "registered buffers need io_uring"));
+        return Err("registered buffers need io_uring".to_string());
     }
-    match SendRing::new(arena, operation) {
-        Ok(ring) => {
-            let reason = format!("{} KiB registered per worker", ARENA_BYTES / 1024);
-            (Means { ring: Some(ring), ..Means::default() }, Choice::new(tier, reason))
-        }
-        Err(error) => {
-            let refusal = Refusal::of("io_uring_register")(error);
-            (Means::default(), Choice::new(Tier::Copy, refusal.to_string()))
-        }
-    }
+    let ring = SendRing::new(arena, operation)
+        .map_err(|error| Refusal::of("io_uring_register")(error).to_string())?;
+    let reason = format!("{} KiB registered per worker", ARENA_BYTES / 1024);
+    Ok((Means { ring: Some(ring), ..Means::default() }, Choice::new(tier, reason)))
 }
 
 impl Choice {
@@ -149,7 +125,7 @@ mod tests {
     #[test]
     fn copy_needs_nothing() {
         let arena = Arena::new().unwrap();
-        let (means, choice) = build(SendTier::Copy, &arena, Driver::IoUring);
+        let (means, choice) = build(Some(Tier::Copy), &arena, Driver::IoUring);
         assert!(means.ring.is_none() && means.pipe.is_none());
         assert_eq!(choice, Choice::new(Tier::Copy, "as configured"));
         assert!(matches!(means.way(1 << 30), Way::Copy));
@@ -159,7 +135,7 @@ mod tests {
     fn auto_splices_on_both_drivers_from_its_threshold_on() {
         let arena = Arena::new().unwrap();
         for driver in [Driver::IoUring, Driver::Epoll] {
-            for asked in [SendTier::Auto, SendTier::Splice] {
+            for asked in [None, Some(Tier::Splice)] {
                 let (means, choice) = build(asked, &arena, driver);
                 assert_eq!(choice.tier, Tier::Splice);
                 assert!(matches!(means.way(SPLICE_BYTES_MIN), Way::Splice(_)));
@@ -173,9 +149,9 @@ mod tests {
     #[test]
     fn registered_buffers_are_used_from_their_threshold_on_and_need_io_uring() {
         let arena = Arena::new().unwrap();
-        let (means, choice) = build(SendTier::Registered, &arena, Driver::Epoll);
+        let (means, choice) = build(Some(Tier::Registered), &arena, Driver::Epoll);
         assert!(matches!((means.way(1 << 30), choice.tier), (Way::Copy, Tier::Copy)));
-        let (means, choice) = build(SendTier::Registered, &arena, Driver::IoUring);
+        let (means, choice) = build(Some(Tier::Registered), &arena, Driver::IoUring);
         if choice.tier == Tier::Registered {
             assert!(matches!(means.way(RING_BYTES_MIN), Way::Ring(_)));
             assert!(matches!(means.way(RING_BYTES_MIN - 1), Way::Copy));

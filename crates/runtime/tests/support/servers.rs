@@ -8,22 +8,22 @@ use std::thread;
 use std::time::Duration;
 
 use heartbeat_protocol::Site;
-use heartbeat_runtime::{Config, Io, SendTier, Server, StartError};
+use heartbeat_runtime::{Config, Driver, Server, StartError, Tier};
 
-const DRIVERS: [(Io, SendTier); 2] = [(Io::Uring, SendTier::Auto), (Io::Epoll, SendTier::Auto)];
+const DRIVERS: [(Driver, Option<Tier>); 2] = [(Driver::IoUring, None), (Driver::Epoll, None)];
 
-const TIERS: [(Io, SendTier); 6] = [
-    (Io::Uring, SendTier::Registered),
-    (Io::Uring, SendTier::Zerocopy),
-    (Io::Uring, SendTier::Copy),
-    (Io::Uring, SendTier::Splice),
-    (Io::Epoll, SendTier::Copy),
-    (Io::Epoll, SendTier::Splice),
+const TIERS: [(Driver, Option<Tier>); 6] = [
+    (Driver::IoUring, Some(Tier::Registered)),
+    (Driver::IoUring, Some(Tier::Zerocopy)),
+    (Driver::IoUring, Some(Tier::Copy)),
+    (Driver::IoUring, Some(Tier::Splice)),
+    (Driver::Epoll, Some(Tier::Copy)),
+    (Driver::Epoll, Some(Tier::Splice)),
 ];
 
 /// The defaults of the program, but with one worker, a free port of the loopback, and no drain
 /// delay.
-pub(crate) fn config(io: Io, send: SendTier) -> Config {
+pub(crate) fn config(io: Option<Driver>, send: Option<Tier>) -> Config {
     let site = Site::new("/heartbeat/", 1, 1 << 20).expect("a site");
     Config {
         port: 0,
@@ -43,7 +43,7 @@ pub(crate) fn each_driver() -> impl Iterator<Item = Served> {
 
 /// A server over each driver, configured further by `adjust`.
 pub(crate) fn each_driver_with(adjust: impl Fn(&mut Config)) -> impl Iterator<Item = Served> {
-    DRIVERS.into_iter().filter_map(move |(io, send)| start(io, send, &adjust))
+    DRIVERS.into_iter().filter_map(move |(driver, send)| start(driver, send, &adjust))
 }
 
 /// A server for each way in which large answers leave.
@@ -53,14 +53,14 @@ pub(crate) fn each_tier() -> impl Iterator<Item = Served> {
 
 /// A server for each way in which large answers leave, configured further by `adjust`.
 pub(crate) fn each_tier_with(adjust: impl Fn(&mut Config)) -> impl Iterator<Item = Served> {
-    TIERS.into_iter().filter_map(move |(io, send)| start(io, send, &adjust))
+    TIERS.into_iter().filter_map(move |(driver, send)| start(driver, send, &adjust))
 }
 
 /// Starts a server. Returns None, and leaves a note on standard error, if this machine does not
 /// have what the test needs.
-fn start(io: Io, send: SendTier, adjust: &impl Fn(&mut Config)) -> Option<Served> {
-    let kind = Kind(io, send);
-    let mut config = config(io, send);
+fn start(driver: Driver, send: Option<Tier>, adjust: &impl Fn(&mut Config)) -> Option<Served> {
+    let kind = Kind(driver, send);
+    let mut config = config(Some(driver), send);
     adjust(&mut config);
     match Server::start(config) {
         Ok(server) if kind.is(&server) => return Some(Served { server, kind }),
@@ -96,20 +96,12 @@ impl Deref for Served {
 }
 
 /// What a test runs on, which it prints if it fails.
-struct Kind(Io, SendTier);
+struct Kind(Driver, Option<Tier>);
 
 impl Kind {
     /// Whether the server runs on the driver and the tier that the test needs.
     fn is(&self, server: &Server) -> bool {
-        let send = server.report().send.name();
-        match self.1 {
-            SendTier::Auto => true,
-            SendTier::Copy => send == "copy",
-            SendTier::Registered => send == "registered",
-            SendTier::Zerocopy => send == "zerocopy",
-            SendTier::Splice => send == "splice",
-            _ => false,
-        }
+        self.1.is_none_or(|wanted| wanted == server.report().send)
     }
 
     /// Reports once per test program, past the capture of its output, what is not tested here.
@@ -126,7 +118,7 @@ impl Kind {
 
 impl std::fmt::Display for Kind {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "--io {:?} --send {:?}", self.0, self.1)
+        write!(formatter, "--io {} --send {}", self.0.name(), self.1.map_or("auto", Tier::name))
     }
 }
 
