@@ -3,7 +3,7 @@
 //! ends.
 
 use crate::Rejection;
-use crate::fields::{is_field_byte, is_token_byte};
+use crate::grammar::{TOKEN, is_field_byte, is_of};
 use crate::limits::{
     BODY_BYTES_MAX, CHUNK_EXTENSION_BYTES_MAX, CHUNK_SIZE_DIGITS_MAX, FIELD_LINES_MAX,
     TRAILER_BYTES_MAX,
@@ -167,10 +167,8 @@ impl ChunkedDecoder {
             (S::ExtensionQuoted | S::ExtensionQuotedPair, _) if is_field_byte(byte) => {
                 S::ExtensionQuoted
             }
-            (S::ExtensionNameStart | S::ExtensionName, _) if is_token_byte(byte) => {
-                S::ExtensionName
-            }
-            (S::ExtensionValueStart | S::ExtensionValue, _) if is_token_byte(byte) => {
+            (S::ExtensionNameStart | S::ExtensionName, _) if is_of(byte, TOKEN) => S::ExtensionName,
+            (S::ExtensionValueStart | S::ExtensionValue, _) if is_of(byte, TOKEN) => {
                 S::ExtensionValue
             }
             (S::ExtensionValueStart, b'"') => S::ExtensionQuoted,
@@ -212,14 +210,14 @@ impl ChunkedDecoder {
         }
         self.trailer_bytes += 1;
         let next = match self.state {
-            State::TrailerStart if is_token_byte(byte) => {
+            State::TrailerStart if is_of(byte, TOKEN) => {
                 if self.trailer_lines == FIELD_LINES_MAX {
                     return Err(Rejection::TrailersTooLarge);
                 }
                 self.trailer_lines += 1;
                 State::TrailerName
             }
-            State::TrailerName if is_token_byte(byte) => State::TrailerName,
+            State::TrailerName if is_of(byte, TOKEN) => State::TrailerName,
             State::TrailerName if byte == b':' => State::TrailerValue,
             State::TrailerValue if is_field_byte(byte) => State::TrailerValue,
             State::TrailerValue if byte == b'\r' => State::TrailerLineFeed,

@@ -4,7 +4,8 @@
 //! A fast path reads a usual line that has arrived whole; any other line is read byte by byte. Both
 //! paths end in the same state.
 
-use crate::fields::{hides_control_byte, is_host, is_token_byte};
+use crate::fields::{hides_control_byte, is_host};
+use crate::grammar::{PATH, QUERY, TOKEN, is_of};
 use crate::limits::{METHOD_BYTES_MAX, TARGET_BYTES_MAX};
 use crate::{Rejection, Target, Version};
 
@@ -93,9 +94,9 @@ impl RequestLine {
             }
             _ => return false,
         };
-        let path_end = end_of_run(window, method_end + 1, IN_PATH);
+        let path_end = end_of_run(window, method_end + 1, PATH);
         let target_end = match window.get(path_end) {
-            Some(b'?') => end_of_run(window, path_end + 1, IN_PATH | IN_QUERY),
+            Some(b'?') => end_of_run(window, path_end + 1, PATH | QUERY),
             _ => path_end,
         };
         let is_too_long = target_end - method_end - 1 > TARGET_BYTES_MAX;
@@ -133,7 +134,7 @@ impl RequestLine {
             self.part = Part::Target;
             return Ok(());
         }
-        if !is_token_byte(byte) {
+        if !is_of(byte, TOKEN) {
             return Err(if byte == b'\n' { Rejection::LineEnding } else { Rejection::Method });
         }
         if self.position == METHOD_BYTES_MAX {
@@ -161,7 +162,7 @@ impl RequestLine {
             return Err(Rejection::VersionMalformed);
         } else if byte == b'%' {
             self.hex_digits_due = 2;
-        } else if TARGET_BYTES[byte as usize] == 0 {
+        } else if !is_of(byte, PATH | QUERY) {
             return Err(if byte == b'\n' { Rejection::LineEnding } else { Rejection::Target });
         } else if byte == b'?' && self.path_end == 0 {
             self.path_end = self.position;
@@ -226,34 +227,9 @@ fn has_bracket(path: &[u8]) -> bool {
 /// The end of the run of bytes of these kinds that begins at `start`.
 fn end_of_run(window: &[u8], start: usize, kinds: u8) -> usize {
     let rest = &window[start..];
-    let run = rest.iter().position(|byte| TARGET_BYTES[*byte as usize] & kinds == 0);
+    let run = rest.iter().position(|byte| !is_of(*byte, kinds));
     start + run.unwrap_or(rest.len())
 }
-
-const IN_PATH: u8 = 1;
-const IN_QUERY: u8 = 2;
-const IN_AUTHORITY: u8 = 4;
-
-/// The parts of a request-target in which each byte is allowed (RFC 3986 appendix A); 0 for a byte
-/// that is allowed in none, and for `%`, which is read elsewhere. `?` begins the query and is also
-/// allowed in it. Brackets are accepted in queries, because clients send them unencoded. A target
-/// has no `#`: clients remove the fragment (RFC 9112 section 3.2).
-static TARGET_BYTES: [u8; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = match byte as u8 {
-            b'!' | b'$' | b'&'..=b';' | b'=' | b'@'..=b'Z' | b'_' | b'a'..=b'z' | b'~' => {
-                IN_PATH | IN_QUERY
-            }
-            b'?' => IN_QUERY,
-            b'[' | b']' => IN_QUERY | IN_AUTHORITY,
-            _ => 0,
-        };
-        byte += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests {
@@ -262,20 +238,6 @@ mod tests {
     use crate::rig::mutation::mutate;
     use crate::rig::random::Random;
     use crate::rig::vector::{folder, read_all};
-
-    #[test]
-    fn target_bytes_are_those_of_the_uri_grammar() {
-        let with = |kind: u8| -> Vec<u8> {
-            (0..=255).filter(|byte| TARGET_BYTES[*byte as usize] & kind != 0).collect()
-        };
-        let among = |symbols: &[u8]| -> Vec<u8> {
-            let is_known = |byte: &u8| byte.is_ascii_alphanumeric() || symbols.contains(byte);
-            (0..=255_u8).filter(is_known).collect()
-        };
-        assert_eq!(with(IN_PATH), among(b"-._~!$&'()*+,;=:@/"));
-        assert_eq!(with(IN_QUERY), among(b"-._~!$&'()*+,;=:@/?[]"));
-        assert_eq!(with(0xff), among(b"-._~!$&'()*+,;=:@/?[]"));
-    }
 
     /// Reads `first` and then `whole`, which begins with `first`: once with the fast path, and once
     /// without it.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::alias::ALIASES;
 use crate::fields::decimal;
+use crate::grammar::{PATH, is_of};
 use crate::limits::{PAYLOAD_BYTES_MAX, SIZE_DIGITS_MAX, URI_BYTES_MAX};
 use crate::resource::is_fixed_route;
 use crate::responsiveness;
@@ -90,9 +91,7 @@ impl Site {
         if uri.len() > URI_BYTES_MAX {
             return Err(SiteError::UriTooLong);
         }
-        let is_path_byte =
-            |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte);
-        if !uri.bytes().all(is_path_byte) {
+        if !uri.bytes().all(|byte| is_of(byte, PATH)) {
             return Err(SiteError::UriByte);
         }
         if trimmed[1..].split('/').any(|segment| matches!(segment, "" | "." | "..")) {
