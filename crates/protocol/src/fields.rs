@@ -3,6 +3,7 @@
 
 use std::net::Ipv6Addr;
 
+use crate::Rejection;
 use crate::grammar::{NAME, TOKEN, is_of};
 
 /// Whether `bytes` is a token: one or more token bytes.
@@ -70,53 +71,42 @@ impl ConnectionOptions {
 /// The Transfer-Encoding field lines of one message, read as one list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TransferCodings {
-    /// There was a Transfer-Encoding field line, whatever its value.
-    pub(crate) present: bool,
-    /// How many members were `chunked`.
-    chunked: usize,
-    /// A member was well-formed and not `chunked`.
+    /// A member was `chunked`.
+    chunked: bool,
+    /// A member was another coding.
     unknown: bool,
-    /// The last member was `chunked`.
-    chunked_last: bool,
-    /// A member was not a token (a parameter, a quoted string, garbage), or a line had no member.
+    /// A member was not a token (a parameter, a quoted string, garbage) or came after `chunked`, or
+    /// a line had no member.
     malformed: bool,
-}
-
-/// The verdict on a message's transfer codings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TransferVerdict {
-    Chunked,
-    Malformed,
-    UnknownCoding,
 }
 
 impl TransferCodings {
     /// Adds one field line.
     pub(crate) fn add(&mut self, value: &[u8]) {
-        self.present = true;
         // Empty members are legal. But parsers disagree about a message in which one line has only
         // empty members: some use the first line, some the last.
         self.malformed |= list_members(value).next().is_none();
         for coding in list_members(value) {
             let chunked = coding.eq_ignore_ascii_case(b"chunked");
-            self.chunked += usize::from(chunked);
-            self.chunked_last = chunked;
-            self.malformed |= !is_token(coding);
+            self.malformed |= self.chunked || !is_token(coding);
+            self.chunked |= chunked;
             self.unknown |= !chunked;
         }
+    }
+
+    /// Whether there was a field line, whatever its value.
+    pub(crate) fn present(self) -> bool {
+        self.chunked || self.unknown || self.malformed
     }
 
     /// This server supports `chunked`, exactly once, and nothing else (RFC 9112 section 6.1). A
     /// list that repeats `chunked`, or has a coding after it, is malformed; any other coding is
     /// unknown.
-    pub(crate) fn verdict(self) -> TransferVerdict {
-        if self.malformed || self.chunked > 1 || (self.chunked == 1 && !self.chunked_last) {
-            return TransferVerdict::Malformed;
+    pub(crate) fn check(self) -> Result<(), Rejection> {
+        if self.malformed {
+            return Err(Rejection::TransferEncoding);
         }
-        if self.unknown {
-            return TransferVerdict::UnknownCoding;
-        }
-        if self.chunked == 1 { TransferVerdict::Chunked } else { TransferVerdict::Malformed }
+        if self.unknown { Err(Rejection::TransferCodingUnknown) } else { Ok(()) }
     }
 }
 
@@ -322,30 +312,31 @@ mod tests {
 
     #[test]
     fn only_one_final_chunked_is_a_transfer_coding() {
-        use TransferVerdict::{Chunked, Malformed, UnknownCoding};
+        const MALFORMED: Result<(), Rejection> = Err(Rejection::TransferEncoding);
+        const UNKNOWN: Result<(), Rejection> = Err(Rejection::TransferCodingUnknown);
         for (lines, expected) in [
-            (&["chunked"][..], Chunked),
-            (&["CHUNKED"], Chunked),
-            (&[" , chunked ,"], Chunked),
-            (&[""], Malformed),
-            (&[","], Malformed),
-            (&["chunked, chunked"], Malformed),
-            (&["chunked", "chunked"], Malformed),
-            (&["chunked", ""], Malformed),
-            (&["", "chunked"], Malformed),
-            (&["chunked, gzip"], Malformed),
-            (&["chunked;q=1"], Malformed),
-            (&["\"chunked\""], Malformed),
-            (&["chun ked"], Malformed),
-            (&["gzip, chunked"], UnknownCoding),
-            (&["gzip"], UnknownCoding),
-            (&["identity"], UnknownCoding),
-            (&["xchunked"], UnknownCoding),
-            (&["gzip", "chunked"], UnknownCoding),
+            (&["chunked"][..], Ok(())),
+            (&["CHUNKED"], Ok(())),
+            (&[" , chunked ,"], Ok(())),
+            (&[""], MALFORMED),
+            (&[","], MALFORMED),
+            (&["chunked, chunked"], MALFORMED),
+            (&["chunked", "chunked"], MALFORMED),
+            (&["chunked", ""], MALFORMED),
+            (&["", "chunked"], MALFORMED),
+            (&["chunked, gzip"], MALFORMED),
+            (&["chunked;q=1"], MALFORMED),
+            (&["\"chunked\""], MALFORMED),
+            (&["chun ked"], MALFORMED),
+            (&["gzip, chunked"], UNKNOWN),
+            (&["gzip"], UNKNOWN),
+            (&["identity"], UNKNOWN),
+            (&["xchunked"], UNKNOWN),
+            (&["gzip", "chunked"], UNKNOWN),
         ] {
             let mut codings = TransferCodings::default();
             lines.iter().for_each(|line| codings.add(line.as_bytes()));
-            assert_eq!(codings.verdict(), expected, "{lines:?}");
+            assert_eq!(codings.check(), expected, "{lines:?}");
         }
     }
 
