@@ -149,7 +149,7 @@ impl HeadReader {
     /// Judges the field lines together, and decides what the head asks for.
     fn interpret<'i>(&self, head: &'i [u8], fields: &Fields<'i>) -> Result<Head<'i>, Rejection> {
         let line = &self.request_line;
-        let version = line.version();
+        let version = line.version(head);
         let mut host = None;
         let mut host_repeated = false;
         let mut is_forwarded_https = None;

@@ -12,28 +12,23 @@ use crate::{Rejection, Target, Version};
 /// The only scheme that an absolute-form target may have here.
 const SCHEME: &[u8] = b"http://";
 
-/// How far the request line has been read.
+/// What follows the target of a usual line.
+const USUAL_END: &[u8; 11] = b" HTTP/1.1\r\n";
+
+/// How far the request line has been read: the method as long as its end is not known, then the
+/// target as long as its end is not known, then the version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RequestLine {
     /// Bytes that have been read; the rest of the line follows them.
     position: usize,
-    part: Part,
+    /// 0 until it is known.
     method_end: usize,
     /// End of the target up to its first `?`; 0 until it is known.
     path_end: usize,
+    /// 0 until it is known.
     target_end: usize,
     /// Hexadecimal digits that must follow a `%` in the target.
     hex_digits_due: u8,
-    version_digits: [u8; 2],
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Part {
-    #[default]
-    Method,
-    Target,
-    Version,
-    Done,
 }
 
 impl RequestLine {
@@ -59,8 +54,11 @@ impl RequestLine {
         &head[self.method_end + 1..self.target_end]
     }
 
-    pub(crate) fn version(&self) -> Version {
-        if self.version_digits[1] == b'0' { Version::Http10 } else { Version::Http11 }
+    pub(crate) fn version(&self, head: &[u8]) -> Version {
+        match head[self.target_end + USUAL_END.len() - 3] {
+            b'0' => Version::Http10,
+            _ => Version::Http11,
+        }
     }
 
     /// What the target names; none if its form is not valid. Its bytes must have been checked.
@@ -86,7 +84,6 @@ impl RequestLine {
     /// methods, origin-form, no percent-encoding, HTTP/1.1. Returns false, and changes nothing, for
     /// any other line.
     fn read_usual(&mut self, window: &[u8]) -> bool {
-        const END: &[u8; 11] = b" HTTP/1.1\r\n";
         let method_end = match window {
             [b'G', b'E', b'T', b' ', b'/', ..] | [b'P', b'U', b'T', b' ', b'/', ..] => 3,
             [b'H', b'E', b'A', b'D', b' ', b'/', ..] | [b'P', b'O', b'S', b'T', b' ', b'/', ..] => {
@@ -100,38 +97,36 @@ impl RequestLine {
             _ => path_end,
         };
         let is_too_long = target_end - method_end - 1 > TARGET_BYTES_MAX;
-        if is_too_long || !window[target_end..].starts_with(END) {
+        if is_too_long || !window[target_end..].starts_with(USUAL_END) {
             return false;
         }
-        *self = Self {
-            position: target_end + END.len(),
-            part: Part::Done,
-            method_end,
-            path_end,
-            target_end,
-            hex_digits_due: 0,
-            version_digits: *b"11",
-        };
+        let position = target_end + USUAL_END.len();
+        *self = Self { position, method_end, path_end, target_end, hex_digits_due: 0 };
         true
     }
 
     fn read_bytes(&mut self, window: &[u8]) -> Result<bool, Rejection> {
-        while self.part != Part::Done {
-            let Some(byte) = window.get(self.position).copied() else { return Ok(false) };
-            match self.part {
-                Part::Method => self.method_byte(byte)?,
-                Part::Target => self.target_byte(byte, window)?,
-                Part::Version | Part::Done => self.version_byte(byte)?,
+        if self.target_end > 0 && self.position == self.target_end + USUAL_END.len() {
+            return Ok(true);
+        }
+        while let Some(byte) = window.get(self.position).copied() {
+            match (self.method_end, self.target_end) {
+                (0, _) => self.method_byte(byte)?,
+                (_, 0) => self.target_byte(byte, window)?,
+                _ => self.version_byte(byte, window)?,
             }
             self.position += 1;
+            // The line feed at the end is the only one that is not rejected.
+            if byte == b'\n' {
+                return Ok(true);
+            }
         }
-        Ok(true)
+        Ok(false)
     }
 
     fn method_byte(&mut self, byte: u8) -> Result<(), Rejection> {
         if byte == b' ' && self.position > 0 {
             self.method_end = self.position;
-            self.part = Part::Target;
             return Ok(());
         }
         if !is_of(byte, TOKEN) {
@@ -155,7 +150,6 @@ impl RequestLine {
             if self.path_end == 0 {
                 self.path_end = self.position;
             }
-            self.part = Part::Version;
             return self.check_form(window);
         } else if byte == b'\r' && self.position > start {
             // HTTP/0.9: a request line that ends with its target.
@@ -173,26 +167,19 @@ impl RequestLine {
         Ok(())
     }
 
-    fn version_byte(&mut self, byte: u8) -> Result<(), Rejection> {
-        const NAME: &[u8; 5] = b"HTTP/";
-        let index = self.position - self.target_end - 1;
-        let as_expected = match index {
-            0..=4 => byte == NAME[index],
-            5 | 7 => {
-                self.version_digits[(index - 5) / 2] = byte;
-                byte.is_ascii_digit()
-            }
-            6 => byte == b'.',
-            8 if byte == b'\n' => return Err(Rejection::LineEnding),
-            8 => byte == b'\r',
-            _ if byte != b'\n' => return Err(Rejection::LineEnding),
-            _ => {
-                self.part = Part::Done;
-                let is_supported = matches!(&self.version_digits, b"10" | b"11");
+    fn version_byte(&self, byte: u8, window: &[u8]) -> Result<(), Rejection> {
+        let is_in_place = match USUAL_END[self.position - self.target_end] {
+            b'\r' if byte == b'\n' => return Err(Rejection::LineEnding),
+            b'\n' if byte != b'\n' => return Err(Rejection::LineEnding),
+            b'\n' => {
+                let name = &window[self.target_end..self.position - 1];
+                let is_supported = matches!(name, b" HTTP/1.0" | b" HTTP/1.1");
                 return if is_supported { Ok(()) } else { Err(Rejection::VersionUnsupported) };
             }
+            b'1' => byte.is_ascii_digit(),
+            usual => byte == usual,
         };
-        if as_expected { Ok(()) } else { Err(Rejection::VersionMalformed) }
+        if is_in_place { Ok(()) } else { Err(Rejection::VersionMalformed) }
     }
 
     /// Checks that the method allows the form of the target (RFC 9112 section 3.2).
