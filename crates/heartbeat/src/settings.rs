@@ -200,6 +200,8 @@ fn overlap(one: Option<Address>, other: Option<Address>) -> bool {
 mod tests {
     use std::time::Duration;
 
+    use heartbeat_command_line::Stop;
+
     use super::*;
     use crate::args::{Asked, parse};
 
@@ -209,8 +211,8 @@ mod tests {
         };
         match parse(line.split_whitespace().map(str::to_owned)) {
             Ok(Asked::Serve(matches)) => Settings::new(&matches, &lookup).config(),
-            Ok(other) => panic!("{other:?}"),
-            Err(failure) => Err(failure),
+            Err(Stop::Misuse(misuse)) => Err(misuse.into()),
+            other => panic!("{other:?}"),
         }
         .map_err(|failure| failure.to_string())
     }
