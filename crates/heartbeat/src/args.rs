@@ -3,13 +3,12 @@
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, Id};
-use heartbeat_command_line::Stop;
+use heartbeat_command_line::{Misuse, Stop};
 
 use crate::dashes::double_dashes;
-use crate::failure::Failure;
 
-/// The options that are booleans. Their value is optional and must follow an equals sign.
-const SWITCHES: [&str; 4] = ["log", "log-tcp", "responsiveness", "aliases"];
+/// The placeholder of the value of a boolean, which is optional and must follow an equals sign.
+const SWITCH: &str = "BOOL";
 
 /// The beginning of the environment variables of options.
 const VARIABLE_PREFIX: &str = "HB_";
@@ -32,40 +31,30 @@ pub(crate) enum Asked {
     Serve(ArgMatches),
     /// Check the health of a running server, at this URL if one is given.
     Healthcheck(Option<String>, ArgMatches),
-    /// Write this page to standard output.
-    Print(String),
 }
 
 /// Parses a command line without the name of the program.
 ///
 /// # Errors
-/// An option is unknown, has no value, or is not expected in its place.
-pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Asked, Failure> {
+/// A page is asked for; or an option is unknown, has no value, or is not expected in its place.
+pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Asked, Stop> {
     let mut command = command();
     command.build();
     let mut arguments = double_dashes(&command, arguments);
     if arguments.first().is_some_and(|first| first == "help") {
         arguments = vec!["--help".to_owned()];
     }
-    let matches = match command.try_get_matches_from(arguments) {
-        Ok(matches) => matches,
-        Err(error) => {
-            return match Stop::from(error) {
-                Stop::Page(page) => Ok(Asked::Print(page)),
-                Stop::Misuse(misuse) => Err(misuse.into()),
-            };
-        }
-    };
+    let matches = command.try_get_matches_from(arguments)?;
     let Some(check) = matches.subcommand_matches(HEALTHCHECK) else {
         return Ok(Asked::Serve(matches));
     };
     // clap could refuse this too, but would then report every unknown word as such a conflict.
     let is_typed = |id: &&Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
     if let Some(option) = matches.ids().find(is_typed) {
-        return Err(Failure::usage(
+        return Err(Stop::Misuse(Misuse::new(
             format_args!("--{option} with {HEALTHCHECK}"),
             "expected options or a command, not both",
-        ));
+        )));
     }
     Ok(Asked::Healthcheck(check.get_one(URL).cloned(), matches))
 }
@@ -86,7 +75,7 @@ pub(crate) fn misspelt(variables: impl Iterator<Item = String>) -> Vec<String> {
 
 /// Whether an option is a boolean.
 pub(crate) fn is_switch(name: &str) -> bool {
-    SWITCHES.contains(&name)
+    OPTIONS.iter().any(|option| option.1 == name && option.2 == SWITCH)
 }
 
 /// The command line as clap describes it.
@@ -134,7 +123,7 @@ fn options() -> impl Iterator<Item = Arg> {
             .value_name(value)
             .default_value((!default.is_empty()).then_some(default))
             .help(help);
-        if is_switch(name) {
+        if value == SWITCH {
             return option
                 .num_args(0..=1)
                 .require_equals(true)
@@ -156,9 +145,9 @@ const OPTIONS: [(&str, &str, &str, &str, &str); 24] = [
     ("u", "uri", "PATH", "/heartbeat/", "Prefix of the URLs that answer with bytes"),
     ("", "min", "SIZE", "1", "Smallest answer"),
     ("", "max", "SIZE", "1M", "Largest answer, up to 1G"),
-    ("l", "log", "BOOL", "false", "Write a line per request to standard output [default: off]"),
+    ("l", "log", SWITCH, "false", "Write a line per request to standard output [default: off]"),
     ("", "log-format", "FORMAT", "tsv", "Form of these lines: tsv or json"),
-    ("", "log-tcp", "BOOL", "false", "Add the facts about the TCP path to each line [default: off]"),
+    ("", "log-tcp", SWITCH, "false", "Add the facts about the TCP path to each line [default: off]"),
     ("t", "threads", "N", "auto", "Event loops, a CPU each; auto for all it may use"),
     ("", "io", "DRIVER", "auto", "auto, uring or epoll; auto tries them in this order"),
     ("", "send", "TIER", "auto", "Large answers by copy, splice, registered, zerocopy"),
@@ -170,8 +159,8 @@ const OPTIONS: [(&str, &str, &str, &str, &str); 24] = [
     ("", "node", "NAME", "", "Node that this runs on, as /version and /metrics show it"),
     ("", "zone", "NAME", "", "Zone of that node"),
     ("", "tcp-metrics", "on|off", "on", "Metrics of the paths of connections (TCP_INFO)"),
-    ("", "responsiveness", "BOOL", "false", "Serve /.well-known/nq [default: off]"),
-    ("", "aliases", "BOOL", "false",
+    ("", "responsiveness", SWITCH, "false", "Serve /.well-known/nq [default: off]"),
+    ("", "aliases", SWITCH, "false",
         "Serve the paths of other tools, such as /bytes/n [default: off]"),
     ("", "header-timeout", "TIME", "10s", "Longest time for a whole request head"),
     ("", "idle-timeout", "TIME", "620s", "Longest wait for the next request of a connection"),

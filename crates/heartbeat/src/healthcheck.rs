@@ -145,8 +145,8 @@ fn hosts(host: &str) -> Option<Vec<IpAddr>> {
     if host.eq_ignore_ascii_case("localhost") {
         return Some(vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]);
     }
-    let ip = match values::bracketed_ipv6(host) {
-        Some(ip) => IpAddr::V6(ip),
+    let ip = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(ip) => IpAddr::V6(ip.parse().ok()?),
         None => IpAddr::V4(host.parse().ok()?),
     };
     Some(vec![ip])

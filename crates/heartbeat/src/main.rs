@@ -8,6 +8,8 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use heartbeat_command_line::Stop;
+
 use crate::args::Asked;
 use crate::failure::Failure;
 use crate::settings::Settings;
@@ -34,15 +36,16 @@ fn run() -> Result<ExitCode, Failure> {
     // is refused when its option is parsed.
     let text = |raw: OsString| raw.to_string_lossy().into_owned();
     let environment = |name: &str| std::env::var_os(name).map(text);
-    match args::parse(std::env::args_os().skip(1).map(text))? {
-        Asked::Print(page) => {
+    match args::parse(std::env::args_os().skip(1).map(text)) {
+        Err(Stop::Page(page)) => {
             // The reader may have closed the pipe (`heartbeat --help | head -1`).
             let _ = io::stdout().write_all(page.as_bytes());
         }
-        Asked::Healthcheck(url, matches) => {
+        Err(Stop::Misuse(misuse)) => return Err(misuse.into()),
+        Ok(Asked::Healthcheck(url, matches)) => {
             healthcheck::run(url.as_deref(), &Settings::new(&matches, &environment))?;
         }
-        Asked::Serve(matches) => {
+        Ok(Asked::Serve(matches)) => {
             warn_of_misspelt_variables();
             return serve::serve(Settings::new(&matches, &environment).config()?);
         }

@@ -1,7 +1,6 @@
 //! Owns the step from texts to a [`Config`]. An option of the command line takes precedence over
 //! its environment variable, and that over the default.
 
-use std::fmt;
 use std::net::IpAddr;
 
 use clap::ArgMatches;
@@ -84,7 +83,7 @@ impl<'a> Settings<'a> {
         let Some(port) = self.optional("admin-port", values::port)? else {
             return match address {
                 Some(_) => Err(Failure::usage(
-                    self.given("admin-address"),
+                    self.given("admin-address").typed,
                     "expected an --admin-port with it",
                 )),
                 None => Ok(None),
@@ -93,7 +92,7 @@ impl<'a> Settings<'a> {
         let main = self.address("address")?;
         if port != 0 && port == self.port()? && overlap(address.or(main), main) {
             return Err(Failure::usage(
-                self.given("admin-port"),
+                self.given("admin-port").typed,
                 "expected another port than that of the main listener, or addresses that do not \
                  include each other",
             ));
@@ -121,10 +120,10 @@ impl<'a> Settings<'a> {
         let site = Site::new(&uri.text, min_bytes, max_bytes);
         site.and_then(|site| site.with_options(options)).map_err(|error| match error {
             SiteError::Sizes => Failure::usage(
-                format_args!("{} with {}", self.given("min"), self.given("max")),
+                format_args!("{} with {}", self.given("min").typed, self.given("max").typed),
                 "expected min <= max",
             ),
-            _ => Failure::usage(uri, format_args!("expected {error}")),
+            _ => Failure::usage(uri.typed, format_args!("expected {error}")),
         })
     }
 
@@ -135,7 +134,7 @@ impl<'a> Settings<'a> {
         parse: impl Fn(&str) -> Parsed<T>,
     ) -> Result<T, Failure> {
         let given = self.given(name);
-        parse(&given.text).map_err(|expected| Failure::usage(given, expected))
+        parse(&given.text).map_err(|expected| Failure::usage(given.typed, expected))
     }
 
     /// The value of an option without a default; None if it is not given.
@@ -144,50 +143,37 @@ impl<'a> Settings<'a> {
         name: &'static str,
         parse: impl Fn(&str) -> Parsed<T>,
     ) -> Result<Option<T>, Failure> {
-        match self.given(name).origin {
-            Origin::Default => Ok(None),
-            Origin::CommandLine | Origin::Environment(_) => self.required(name, parse).map(Some),
+        if self.given(name).is_default {
+            return Ok(None);
         }
+        self.required(name, parse).map(Some)
     }
 
     fn given(&self, name: &'static str) -> Given {
-        let argument = self.arguments.get_one::<String>(name).cloned().unwrap_or_default();
-        if self.arguments.value_source(name) == Some(ValueSource::CommandLine) {
-            return Given { name, text: argument, origin: Origin::CommandLine };
-        }
+        let is_typed = self.arguments.value_source(name) == Some(ValueSource::CommandLine);
         let variable = args::variable(name);
-        match (self.environment)(&variable) {
-            Some(text) if !text.is_empty() => {
-                Given { name, text, origin: Origin::Environment(variable) }
-            }
-            _ => Given { name, text: argument, origin: Origin::Default },
+        if !is_typed
+            && let Some(text) = (self.environment)(&variable)
+            && !text.is_empty()
+        {
+            let typed = format!("{variable}={}", quoted(&text));
+            return Given { text, typed, is_default: false };
         }
+        let text = self.arguments.get_one::<String>(name).cloned().unwrap_or_default();
+        let equals = if args::is_switch(name) { '=' } else { ' ' };
+        let typed = format!("--{name}{equals}{}", quoted(&text));
+        Given { text, typed, is_default: !is_typed }
     }
 }
 
-/// The text of an option, empty if there is none, and its source.
+/// What is known about the value of an option.
 struct Given {
-    name: &'static str,
+    /// The value; empty if there is none.
     text: String,
-    origin: Origin,
-}
-
-enum Origin {
-    CommandLine,
-    Environment(String),
-    Default,
-}
-
-/// The option and its text as they are typed.
-impl fmt::Display for Given {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = quoted(&self.text);
-        match &self.origin {
-            Origin::Environment(variable) => write!(formatter, "{variable}={text}"),
-            _ if args::is_switch(self.name) => write!(formatter, "--{}={text}", self.name),
-            _ => write!(formatter, "--{} {text}", self.name),
-        }
-    }
+    /// The option or the variable, and its value, as they are typed.
+    typed: String,
+    /// Whether neither the command line nor the environment has the option.
+    is_default: bool,
 }
 
 /// The revision that the program was built from. The build sets the variable.
@@ -215,6 +201,8 @@ fn overlap(one: Option<Address>, other: Option<Address>) -> bool {
 mod tests {
     use std::time::Duration;
 
+    use heartbeat_command_line::Stop;
+
     use super::*;
     use crate::args::{Asked, parse};
 
@@ -224,8 +212,8 @@ mod tests {
         };
         match parse(line.split_whitespace().map(str::to_owned)) {
             Ok(Asked::Serve(matches)) => Settings::new(&matches, &lookup).config(),
-            Ok(other) => panic!("{other:?}"),
-            Err(failure) => Err(failure),
+            Err(Stop::Misuse(misuse)) => Err(misuse.into()),
+            other => panic!("{other:?}"),
         }
         .map_err(|failure| failure.to_string())
     }

@@ -2,7 +2,8 @@
 //!
 //! A parser that refuses a text returns what it expected. The caller adds the option and the value.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
 use std::time::Duration;
 
 use heartbeat_protocol::limits::PAYLOAD_BYTES_MAX;
@@ -44,9 +45,7 @@ pub(crate) fn delay(text: &str) -> Parsed<Duration> {
 
 /// A TCP port; 0 is any free one.
 pub(crate) fn port(text: &str) -> Parsed<u16> {
-    decimal(text)
-        .and_then(|port| u16::try_from(port).ok())
-        .ok_or_else(|| "expected a number from 0 to 65535".to_owned())
+    decimal(text).ok_or_else(|| "expected a number from 0 to 65535".to_owned())
 }
 
 /// An address to listen on. An IPv6 address may have the brackets that it has in a URL. A
@@ -57,15 +56,10 @@ pub(crate) fn address(
     interface_index: impl Fn(&str) -> Option<u32>,
 ) -> Parsed<Address> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let (ip, interface) = match bare.unwrap_or(text).split_once('%') {
-        Some((ip, interface)) => (ip, Some(interface)),
-        None => (bare.unwrap_or(text), None),
-    };
-    let ip = match bare {
-        Some(_) => ip.parse().ok().map(IpAddr::V6),
-        None => ip.parse().ok(),
-    }
-    .ok_or_else(|| "expected an IPv4 or IPv6 address".to_owned())?;
+    let mut parts = bare.unwrap_or(text).splitn(2, '%');
+    let (ip, interface) = (parts.next().unwrap_or_default(), parts.next());
+    let ip = ip.parse().ok().filter(|ip: &IpAddr| bare.is_none() || ip.is_ipv6());
+    let ip = ip.ok_or_else(|| "expected an IPv4 or IPv6 address".to_owned())?;
     let canonical = ip.to_canonical();
     if canonical.is_multicast() || canonical == IpAddr::V4(Ipv4Addr::BROADCAST) {
         return Err("expected a unicast address".to_owned());
@@ -81,11 +75,6 @@ pub(crate) fn address(
         Some(_) => Err("expected an interface with link-local addresses only".to_owned()),
         None => Ok(ip.into()),
     }
-}
-
-/// An IPv6 address in brackets.
-pub(crate) fn bracketed_ipv6(text: &str) -> Option<Ipv6Addr> {
-    text.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
 }
 
 /// A number of threads; None is `auto`.
@@ -139,17 +128,13 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 fn count(text: &str, max: usize) -> Option<usize> {
-    decimal(text)
-        .and_then(|count| usize::try_from(count).ok())
-        .filter(|count| (1..=max).contains(count))
+    decimal(text).filter(|count| (1..=max).contains(count))
 }
 
 /// A number of digits and nothing else. `str::parse` alone would accept a plus sign.
-fn decimal(text: &str) -> Option<u64> {
-    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    text.parse().ok()
+fn decimal<N: FromStr>(text: &str) -> Option<N> {
+    let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_digits)
 }
 
 #[cfg(test)]

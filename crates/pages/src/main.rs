@@ -17,9 +17,6 @@ mod args;
 #[allow(dead_code)]
 #[path = "../../heartbeat/src/dashes.rs"]
 mod dashes;
-#[allow(dead_code)]
-#[path = "../../heartbeat/src/failure.rs"]
-mod failure;
 
 const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Fish, Shell::Zsh];
 

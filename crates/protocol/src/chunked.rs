@@ -3,7 +3,7 @@
 //! ends.
 
 use crate::Rejection;
-use crate::fields::{is_field_byte, is_token_byte};
+use crate::grammar::{TOKEN, is_field_byte, is_of};
 use crate::limits::{
     BODY_BYTES_MAX, CHUNK_EXTENSION_BYTES_MAX, CHUNK_SIZE_DIGITS_MAX, FIELD_LINES_MAX,
     TRAILER_BYTES_MAX,
@@ -13,7 +13,8 @@ use crate::limits::{
 #[derive(Clone, Debug, Default)]
 pub struct ChunkedDecoder {
     state: State,
-    /// The chunk-size that is being read; after that, the bytes of data that are left in the chunk.
+    /// The chunk-size that is being read; after that, the bytes of data that are left in the chunk,
+    /// so that it is 0 again when the next size begins.
     chunk_bytes: u64,
     size_digits: u8,
     body_bytes: u64,
@@ -114,23 +115,23 @@ impl ChunkedDecoder {
     }
 
     fn next(&mut self, byte: u8) -> Result<State, Rejection> {
-        match self.state {
-            State::Size => self.size(byte),
-            State::SizeLineFeed => {
-                expect(byte, b'\n')?;
-                self.chunk_begins()
-            }
-            State::DataCarriageReturn => expect(byte, b'\r').map(|()| State::DataLineFeed),
-            State::DataLineFeed => {
+        use State as S;
+        match (self.state, byte) {
+            (S::Size, _) => self.size(byte),
+            (S::SizeLineFeed, b'\n') => self.chunk_begins(),
+            (S::DataCarriageReturn, b'\r') => Ok(S::DataLineFeed),
+            (S::DataLineFeed, b'\n') => {
                 self.size_digits = 0;
-                expect(byte, b'\n').map(|()| State::Size)
+                Ok(S::Size)
             }
-            State::TrailerStart
-            | State::TrailerName
-            | State::TrailerValue
-            | State::TrailerLineFeed => self.trailer(byte),
-            State::LastLineFeed => expect(byte, b'\n').map(|()| State::Done),
-            State::Data | State::Done => unreachable!("decode handles these states itself"),
+            (S::LastLineFeed, b'\n') => Ok(S::Done),
+            (S::SizeLineFeed | S::DataCarriageReturn | S::DataLineFeed | S::LastLineFeed, _) => {
+                Err(Rejection::Chunk)
+            }
+            (S::TrailerStart | S::TrailerName | S::TrailerValue | S::TrailerLineFeed, _) => {
+                self.trailer(byte)
+            }
+            (S::Data | S::Done, _) => unreachable!("decode handles these states itself"),
             _ => self.extension(byte),
         }
     }
@@ -148,8 +149,7 @@ impl ChunkedDecoder {
         if self.size_digits == CHUNK_SIZE_DIGITS_MAX {
             return Err(Rejection::Chunk);
         }
-        let value = if self.size_digits == 0 { 0 } else { self.chunk_bytes };
-        self.chunk_bytes = value << 4 | u64::from(digit);
+        self.chunk_bytes = self.chunk_bytes << 4 | u64::from(digit);
         self.size_digits += 1;
         Ok(State::Size)
     }
@@ -167,10 +167,8 @@ impl ChunkedDecoder {
             (S::ExtensionQuoted | S::ExtensionQuotedPair, _) if is_field_byte(byte) => {
                 S::ExtensionQuoted
             }
-            (S::ExtensionNameStart | S::ExtensionName, _) if is_token_byte(byte) => {
-                S::ExtensionName
-            }
-            (S::ExtensionValueStart | S::ExtensionValue, _) if is_token_byte(byte) => {
+            (S::ExtensionNameStart | S::ExtensionName, _) if is_of(byte, TOKEN) => S::ExtensionName,
+            (S::ExtensionValueStart | S::ExtensionValue, _) if is_of(byte, TOKEN) => {
                 S::ExtensionValue
             }
             (S::ExtensionValueStart, b'"') => S::ExtensionQuoted,
@@ -194,9 +192,9 @@ impl ChunkedDecoder {
         if self.chunk_bytes == 0 {
             return Ok(State::TrailerStart);
         }
-        match self.body_bytes.checked_add(self.chunk_bytes) {
-            Some(body_bytes) if body_bytes <= BODY_BYTES_MAX => self.body_bytes = body_bytes,
-            _ => return Err(Rejection::BodyTooLarge),
+        self.body_bytes = self.body_bytes.saturating_add(self.chunk_bytes);
+        if self.body_bytes > BODY_BYTES_MAX {
+            return Err(Rejection::BodyTooLarge);
         }
         Ok(State::Data)
     }
@@ -212,14 +210,14 @@ impl ChunkedDecoder {
         }
         self.trailer_bytes += 1;
         let next = match self.state {
-            State::TrailerStart if is_token_byte(byte) => {
+            State::TrailerStart if is_of(byte, TOKEN) => {
                 if self.trailer_lines == FIELD_LINES_MAX {
                     return Err(Rejection::TrailersTooLarge);
                 }
                 self.trailer_lines += 1;
                 State::TrailerName
             }
-            State::TrailerName if is_token_byte(byte) => State::TrailerName,
+            State::TrailerName if is_of(byte, TOKEN) => State::TrailerName,
             State::TrailerName if byte == b':' => State::TrailerValue,
             State::TrailerValue if is_field_byte(byte) => State::TrailerValue,
             State::TrailerValue if byte == b'\r' => State::TrailerLineFeed,
@@ -228,10 +226,6 @@ impl ChunkedDecoder {
         };
         Ok(next)
     }
-}
-
-fn expect(byte: u8, wanted: u8) -> Result<(), Rejection> {
-    if byte == wanted { Ok(()) } else { Err(Rejection::Chunk) }
 }
 
 #[cfg(test)]

@@ -150,18 +150,12 @@ impl Connection {
     /// Call this after [`Event::Request`] and before the next event.
     pub fn refuse(&mut self) {
         let State::Body(body) = &self.state else { return };
-        // After a refusal, a peer that waits for 100 may send the body or leave it out, and the
-        // server cannot know which (RFC 9110 section 10.1.1).
-        let unread = match body {
-            Body::Length(0) => {
-                self.state = State::Answer;
-                return;
-            }
-            _ if self.expects_continue => true,
-            Body::Length(bytes) => *bytes > REFUSED_BODY_BYTES_MAX,
-            Body::Chunked(_) => false,
-        };
-        if unread {
+        let is_long = matches!(body, Body::Length(bytes) if *bytes > REFUSED_BODY_BYTES_MAX);
+        if matches!(body, Body::Length(0)) {
+            self.state = State::Answer;
+        } else if self.expects_continue || is_long {
+            // After a refusal, a peer that waits for 100 may send the body or leave it out, and the
+            // server cannot know which (RFC 9110 section 10.1.1).
             self.leave_body_unread();
         } else {
             self.refused_bytes_left = Some(REFUSED_BODY_BYTES_MAX);
@@ -282,23 +276,20 @@ impl Connection {
         }
         self.expects_continue = false;
         let State::Body(body) = &mut self.state else { unreachable!("receive checked the state") };
-        let (consumed, step) = match body {
-            Body::Length(0) => (0, Ok(Step::End)),
+        let result = match body {
+            Body::Length(0) => Ok((0, Step::End)),
             Body::Length(left) => {
                 let here = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
                 *left -= here as u64;
-                (here, Ok(Step::Data(&input[..here])))
+                Ok((here, Step::Data(&input[..here])))
             }
-            Body::Chunked(decoder) => match decoder.decode(input) {
-                Ok((consumed, step)) => (consumed, Ok(step)),
-                Err(rejection) => (0, Err(rejection)),
-            },
+            Body::Chunked(decoder) => decoder.decode(input),
         };
-        let event = match step {
-            Err(rejection) => self.reject(rejection),
-            Ok(Step::NeedData) => Event::NeedData,
-            Ok(Step::End) => self.end_message(),
-            Ok(Step::Data(data)) => self.data(data),
+        let (consumed, event) = match result {
+            Err(rejection) => (0, self.reject(rejection)),
+            Ok((consumed, Step::NeedData)) => (consumed, Event::NeedData),
+            Ok((consumed, Step::End)) => (consumed, self.end_message()),
+            Ok((consumed, Step::Data(data))) => (consumed, self.data(data)),
         };
         Received { consumed, event }
     }

@@ -3,20 +3,12 @@
 
 use std::net::Ipv6Addr;
 
-/// Whether `byte` is allowed in a token (RFC 9110 section 5.6.2).
-pub(crate) fn is_token_byte(byte: u8) -> bool {
-    TOKEN[byte as usize]
-}
+use crate::Rejection;
+use crate::grammar::{NAME, TOKEN, is_of};
 
 /// Whether `bytes` is a token: one or more token bytes.
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|byte| is_token_byte(*byte))
-}
-
-/// Whether `byte` is allowed in a field value: HTAB, SP, VCHAR, obs-text (RFC 9110 section 5.5). In
-/// a quoted-string, `"` and `\` have a meaning of their own.
-pub(crate) fn is_field_byte(byte: u8) -> bool {
-    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+    !bytes.is_empty() && bytes.iter().all(|byte| is_of(*byte, TOKEN))
 }
 
 /// The members of a comma-separated list, trimmed; empty ones are skipped (RFC 9110 section
@@ -79,53 +71,42 @@ impl ConnectionOptions {
 /// The Transfer-Encoding field lines of one message, read as one list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TransferCodings {
-    /// There was a Transfer-Encoding field line, whatever its value.
-    pub(crate) present: bool,
-    /// How many members were `chunked`.
-    chunked: usize,
-    /// A member was well-formed and not `chunked`.
+    /// A member was `chunked`.
+    chunked: bool,
+    /// A member was another coding.
     unknown: bool,
-    /// The last member was `chunked`.
-    chunked_last: bool,
-    /// A member was not a token (a parameter, a quoted string, garbage), or a line had no member.
+    /// A member was not a token (a parameter, a quoted string, garbage) or came after `chunked`, or
+    /// a line had no member.
     malformed: bool,
-}
-
-/// The verdict on a message's transfer codings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TransferVerdict {
-    Chunked,
-    Malformed,
-    UnknownCoding,
 }
 
 impl TransferCodings {
     /// Adds one field line.
     pub(crate) fn add(&mut self, value: &[u8]) {
-        self.present = true;
         // Empty members are legal. But parsers disagree about a message in which one line has only
         // empty members: some use the first line, some the last.
         self.malformed |= list_members(value).next().is_none();
         for coding in list_members(value) {
             let chunked = coding.eq_ignore_ascii_case(b"chunked");
-            self.chunked += usize::from(chunked);
-            self.chunked_last = chunked;
-            self.malformed |= !is_token(coding);
+            self.malformed |= self.chunked || !is_token(coding);
+            self.chunked |= chunked;
             self.unknown |= !chunked;
         }
+    }
+
+    /// Whether there was a field line, whatever its value.
+    pub(crate) fn present(self) -> bool {
+        self.chunked || self.unknown || self.malformed
     }
 
     /// This server supports `chunked`, exactly once, and nothing else (RFC 9112 section 6.1). A
     /// list that repeats `chunked`, or has a coding after it, is malformed; any other coding is
     /// unknown.
-    pub(crate) fn verdict(self) -> TransferVerdict {
-        if self.malformed || self.chunked > 1 || (self.chunked == 1 && !self.chunked_last) {
-            return TransferVerdict::Malformed;
+    pub(crate) fn check(self) -> Result<(), Rejection> {
+        if self.malformed {
+            return Err(Rejection::TransferEncoding);
         }
-        if self.unknown {
-            return TransferVerdict::UnknownCoding;
-        }
-        if self.chunked == 1 { TransferVerdict::Chunked } else { TransferVerdict::Malformed }
+        if self.unknown { Err(Rejection::TransferCodingUnknown) } else { Ok(()) }
     }
 }
 
@@ -154,7 +135,7 @@ impl Expectations {
 /// is legal in a reg-name, but rejected: an intermediary may have joined two Host lines with it. A
 /// comma inside the brackets of an IPvFuture literal cannot come from such a join, and is allowed.
 pub(crate) fn is_host(value: &[u8]) -> bool {
-    let plain = value.iter().position(|byte| !PLAIN_HOST[*byte as usize]).unwrap_or(value.len());
+    let plain = value.iter().position(|byte| !is_of(*byte, NAME)).unwrap_or(value.len());
     match &value[plain..] {
         [] => plain > 0,
         [b':', port @ ..] => plain > 0 && is_port(port),
@@ -162,27 +143,18 @@ pub(crate) fn is_host(value: &[u8]) -> bool {
     }
 }
 
-/// Gives the same verdict as [`is_host`] on every value, without the shortcut for hosts that have
-/// only letters, digits, `-` and `.`.
+/// Gives the same verdict as [`is_host`] on every value, without the shortcut for registered names
+/// that have no `%`.
 fn is_unusual_host(value: &[u8]) -> bool {
-    let (host, port) = match value {
-        [b'[', rest @ ..] => {
-            let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
-            if !is_ip_literal(&rest[..end]) {
-                return false;
-            }
-            match &rest[end + 1..] {
-                [] => return true,
-                [b':', port @ ..] => return is_port(port),
-                _ => return false,
-            }
-        }
-        _ => match value.iter().position(|byte| *byte == b':') {
-            Some(colon) => (&value[..colon], &value[colon + 1..]),
-            None => (value, &value[value.len()..]),
-        },
-    };
-    !host.is_empty() && is_reg_name(host) && !hides_control_byte(host) && is_port(port)
+    if let [b'[', literal @ ..] = value {
+        return match split_once(literal, b']') {
+            Some((address, [])) => is_ip_literal(address),
+            Some((address, [b':', port @ ..])) => is_ip_literal(address) && is_port(port),
+            _ => false,
+        };
+    }
+    let (name, port) = split_once(value, b':').unwrap_or((value, b""));
+    is_reg_name(name) && is_port(port)
 }
 
 /// `IPv6address / IPvFuture`, where `IPvFuture = "v" 1*HEXDIG "." 1*( unreserved / sub-delims /
@@ -192,13 +164,18 @@ fn is_ip_literal(address: &[u8]) -> bool {
         let text = std::str::from_utf8(address).ok();
         return text.is_some_and(|text| text.parse::<Ipv6Addr>().is_ok());
     };
-    let Some(dot) = future.iter().position(|byte| *byte == b'.') else { return false };
-    let (version, rest) = (&future[..dot], &future[dot + 1..]);
-    let is_address_byte = |byte: &u8| byte.is_ascii_alphanumeric() || is_symbol(*byte, b",:");
+    let Some((version, rest)) = split_once(future, b'.') else { return false };
+    let is_address_byte = |byte: &u8| is_of(*byte, NAME) || matches!(byte, b',' | b':');
     !version.is_empty()
         && version.iter().all(u8::is_ascii_hexdigit)
         && !rest.is_empty()
         && rest.iter().all(is_address_byte)
+}
+
+/// The bytes before the first `separator`, and those after it.
+fn split_once(bytes: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
+    let at = bytes.iter().position(|byte| *byte == separator)?;
+    Some((&bytes[..at], &bytes[at + 1..]))
 }
 
 /// Whether a part of a URI holds a percent-encoded control byte. This server does not decode it,
@@ -209,54 +186,20 @@ pub(crate) fn hides_control_byte(part: &[u8]) -> bool {
     part.split(|byte| *byte == b'%').skip(1).any(is_control)
 }
 
-/// `*( unreserved / pct-encoded / sub-delims )` without the comma.
-fn is_reg_name(mut host: &[u8]) -> bool {
-    loop {
-        host = match host {
-            [] => return true,
-            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                rest
-            }
-            [byte, rest @ ..] if byte.is_ascii_alphanumeric() || is_symbol(*byte, b"") => rest,
-            _ => return false,
-        }
-    }
-}
-
-/// Whether `byte` is a symbol of `unreserved / sub-delims` other than the comma, or one of `more`.
-fn is_symbol(byte: u8, more: &[u8]) -> bool {
-    b"-._~!$&'()*+;=".contains(&byte) || more.contains(&byte)
+/// `1*( unreserved / pct-encoded / sub-delims )` without the comma and without control bytes.
+fn is_reg_name(name: &[u8]) -> bool {
+    let is_allowed = |byte: &u8| *byte == b'%' || is_of(*byte, NAME);
+    let is_encoded = |part: &[u8]| part.len() >= 2 && part[..2].iter().all(u8::is_ascii_hexdigit);
+    !name.is_empty()
+        && name.iter().all(is_allowed)
+        && name.split(|byte| *byte == b'%').skip(1).all(is_encoded)
+        && !hides_control_byte(name)
 }
 
 /// `*DIGIT`, up to 65535. The empty port is legal (RFC 3986 section 3.2.3).
 fn is_port(port: &[u8]) -> bool {
     port.is_empty() || decimal(port).is_some_and(|number| number <= 65_535)
 }
-
-/// Letters, digits, `-` and `.`: nearly every host has only these.
-static PLAIN_HOST: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'-' | b'.');
-        byte += 1;
-    }
-    table
-};
-
-static TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let symbol = matches!(
-            byte as u8,
-            b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~'
-        );
-        table[byte] = symbol || (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests {
@@ -340,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_plain_hosts_changes_no_verdict() {
+    fn the_shortcut_for_plain_hosts_changes_no_verdict() {
         let random = &mut Random::new(7);
         let pieces: &[&str] = &[
             "a", "B9", ".", "-", ":", ":80", ":65535", ":65536", "[", "]", "::1", "v1.", ",", "%",
@@ -369,30 +312,31 @@ mod tests {
 
     #[test]
     fn only_one_final_chunked_is_a_transfer_coding() {
-        use TransferVerdict::{Chunked, Malformed, UnknownCoding};
+        const MALFORMED: Result<(), Rejection> = Err(Rejection::TransferEncoding);
+        const UNKNOWN: Result<(), Rejection> = Err(Rejection::TransferCodingUnknown);
         for (lines, expected) in [
-            (&["chunked"][..], Chunked),
-            (&["CHUNKED"], Chunked),
-            (&[" , chunked ,"], Chunked),
-            (&[""], Malformed),
-            (&[","], Malformed),
-            (&["chunked, chunked"], Malformed),
-            (&["chunked", "chunked"], Malformed),
-            (&["chunked", ""], Malformed),
-            (&["", "chunked"], Malformed),
-            (&["chunked, gzip"], Malformed),
-            (&["chunked;q=1"], Malformed),
-            (&["\"chunked\""], Malformed),
-            (&["chun ked"], Malformed),
-            (&["gzip, chunked"], UnknownCoding),
-            (&["gzip"], UnknownCoding),
-            (&["identity"], UnknownCoding),
-            (&["xchunked"], UnknownCoding),
-            (&["gzip", "chunked"], UnknownCoding),
+            (&["chunked"][..], Ok(())),
+            (&["CHUNKED"], Ok(())),
+            (&[" , chunked ,"], Ok(())),
+            (&[""], MALFORMED),
+            (&[","], MALFORMED),
+            (&["chunked, chunked"], MALFORMED),
+            (&["chunked", "chunked"], MALFORMED),
+            (&["chunked", ""], MALFORMED),
+            (&["", "chunked"], MALFORMED),
+            (&["chunked, gzip"], MALFORMED),
+            (&["chunked;q=1"], MALFORMED),
+            (&["\"chunked\""], MALFORMED),
+            (&["chun ked"], MALFORMED),
+            (&["gzip, chunked"], UNKNOWN),
+            (&["gzip"], UNKNOWN),
+            (&["identity"], UNKNOWN),
+            (&["xchunked"], UNKNOWN),
+            (&["gzip", "chunked"], UNKNOWN),
         ] {
             let mut codings = TransferCodings::default();
             lines.iter().for_each(|line| codings.add(line.as_bytes()));
-            assert_eq!(codings.verdict(), expected, "{lines:?}");
+            assert_eq!(codings.check(), expected, "{lines:?}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Owns the one decision about how the body of a request is delimited (RFC 9112 section 6.3).
 
-use crate::fields::{TransferCodings, TransferVerdict, content_length};
+use crate::fields::{TransferCodings, content_length};
 use crate::limits::BODY_BYTES_MAX;
 use crate::{Rejection, Version};
 
@@ -25,20 +25,16 @@ pub(crate) struct FramingFields<'i> {
 /// are about responses.
 pub(crate) fn decide(version: Version, fields: &FramingFields<'_>) -> Result<Framing, Rejection> {
     // 3. Both fields together "ought to be handled as an error": they allow request smuggling.
-    if fields.transfer_codings.present && fields.content_length.is_some() {
+    if fields.transfer_codings.present() && fields.content_length.is_some() {
         return Err(Rejection::FramingConflict);
     }
     // 4. Transfer-Encoding: `chunked` must be final. HTTP/1.0 has no transfer codings, so the field
     // makes the framing of an HTTP/1.0 message faulty (section 6.1).
-    if fields.transfer_codings.present {
+    if fields.transfer_codings.present() {
         if version == Version::Http10 {
             return Err(Rejection::TransferEncoding);
         }
-        return match fields.transfer_codings.verdict() {
-            TransferVerdict::Chunked => Ok(Framing::Chunked),
-            TransferVerdict::Malformed => Err(Rejection::TransferEncoding),
-            TransferVerdict::UnknownCoding => Err(Rejection::TransferCodingUnknown),
-        };
+        return fields.transfer_codings.check().map(|()| Framing::Chunked);
     }
     // 5. An invalid Content-Length is unrecoverable. A repeated one is rejected as well: the RFC
     // allows a server to accept equal values, but does not require it.

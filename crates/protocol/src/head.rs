@@ -37,10 +37,9 @@ pub(crate) struct HeadReader {
     request_line: RequestLine,
     /// Bytes that have been searched for line ends.
     scanned: usize,
-    /// Bytes up to the end of the last complete line.
+    /// Bytes up to the end of the last complete line. When [`HeadReader::read`] returns, the lines
+    /// before it have been judged.
     lines: usize,
-    /// Bytes up to the end of the last line that has been judged.
-    judged: usize,
     judged_field_lines: usize,
 }
 
@@ -53,18 +52,6 @@ impl HeadReader {
         &mut self,
         input: &'i [u8],
     ) -> (usize, Result<Option<Head<'i>>, Rejection>) {
-        let (skipped, result) = self.skip_empty_lines(input);
-        let result = result.and_then(|()| self.read_lines(&input[skipped..]));
-        let head_bytes = if let Ok(Some(_)) = result { std::mem::take(self).lines } else { 0 };
-        (skipped + head_bytes, result)
-    }
-
-    /// Whether bytes of a head have arrived. Empty lines before it do not count.
-    pub(crate) fn has_begun(&self) -> bool {
-        self.request_line.bytes() > 0
-    }
-
-    fn skip_empty_lines(&mut self, input: &[u8]) -> (usize, Result<(), Rejection>) {
         let mut skipped = 0;
         while !self.has_begun() && input[skipped..].starts_with(b"\r\n") {
             if self.empty_lines == LEADING_EMPTY_LINES_MAX {
@@ -73,7 +60,14 @@ impl HeadReader {
             self.empty_lines += 1;
             skipped += 2;
         }
-        (skipped, Ok(()))
+        let result = self.read_lines(&input[skipped..]);
+        let head_bytes = if let Ok(Some(_)) = result { std::mem::take(self).lines } else { 0 };
+        (skipped + head_bytes, result)
+    }
+
+    /// Whether bytes of a head have arrived. Empty lines before it do not count.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.request_line.bytes() > 0
     }
 
     fn read_lines<'i>(&mut self, input: &'i [u8]) -> Result<Option<Head<'i>>, Rejection> {
@@ -88,11 +82,11 @@ impl HeadReader {
         let fields_start = self.request_line.bytes();
         self.lines = self.lines.max(fields_start);
         self.scanned = self.scanned.max(fields_start);
-        self.judged = self.judged.max(fields_start);
+        let judged = self.lines;
         while let Some(found) = find_line_feed(&window[self.scanned..]) {
             let line_feed = self.scanned + found;
             if window[line_feed - 1] != b'\r' {
-                self.judge_lines(window)?;
+                self.judge_lines(&window[judged..self.lines])?;
                 return Err(Rejection::LineEnding);
             }
             let line_is_empty = line_feed - self.lines == 1;
@@ -102,7 +96,7 @@ impl HeadReader {
                 return self.complete(&window[..self.lines]).map(Some);
             }
         }
-        self.judge_lines(window)?;
+        self.judge_lines(&window[judged..self.lines])?;
         // The last byte of the earlier input may be the CR of a pair.
         let unfinished = self.scanned.saturating_sub(1).max(self.lines);
         if bare_carriage_return(&window[unfinished..]).is_some() {
@@ -116,8 +110,7 @@ impl HeadReader {
     }
 
     /// Judges the field lines that have become complete since the last call.
-    fn judge_lines(&mut self, window: &[u8]) -> Result<(), Rejection> {
-        let lines = &window[self.judged..self.lines];
+    fn judge_lines(&mut self, lines: &[u8]) -> Result<(), Rejection> {
         if lines.is_empty() {
             return Ok(());
         }
@@ -125,7 +118,6 @@ impl HeadReader {
         let mut storage = [httparse::EMPTY_HEADER; FIELD_LINES_MAX];
         split_fields(lines, &mut storage[..lines_max])
             .map_err(|error| rejection(error, lines, lines_max))?;
-        self.judged = self.lines;
         self.judged_field_lines += lines.iter().filter(|byte| **byte == b'\n').count();
         Ok(())
     }
@@ -149,7 +141,7 @@ impl HeadReader {
     /// Judges the field lines together, and decides what the head asks for.
     fn interpret<'i>(&self, head: &'i [u8], fields: &Fields<'i>) -> Result<Head<'i>, Rejection> {
         let line = &self.request_line;
-        let version = line.version();
+        let version = line.version(head);
         let mut host = None;
         let mut host_repeated = false;
         let mut is_forwarded_https = None;
@@ -197,10 +189,7 @@ impl HeadReader {
             framing,
             unknown_expectation: expectations.unknown,
         };
-        let persistent = match version {
-            Version::Http11 => !connection.close,
-            Version::Http10 => connection.keep_alive && !connection.close,
-        };
+        let persistent = !connection.close && (version == Version::Http11 || connection.keep_alive);
         // An HTTP/1.0 peer does not understand an interim response, and must not get one. For a
         // message without content a server may leave 100 out or send it (RFC 9110 section 10.1.1).
         // This one leaves it out only if no field announces content: Java 17's client announces 0

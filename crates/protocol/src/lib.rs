@@ -47,6 +47,7 @@ mod date;
 mod decimal;
 mod fields;
 mod framing;
+mod grammar;
 mod head;
 pub mod limits;
 mod payload;

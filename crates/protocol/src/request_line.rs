@@ -4,35 +4,31 @@
 //! A fast path reads a usual line that has arrived whole; any other line is read byte by byte. Both
 //! paths end in the same state.
 
-use crate::fields::{hides_control_byte, is_host, is_token_byte};
+use crate::fields::{hides_control_byte, is_host};
+use crate::grammar::{PATH, QUERY, TOKEN, is_of};
 use crate::limits::{METHOD_BYTES_MAX, TARGET_BYTES_MAX};
 use crate::{Rejection, Target, Version};
 
 /// The only scheme that an absolute-form target may have here.
 const SCHEME: &[u8] = b"http://";
 
-/// How far the request line has been read.
+/// What follows the target of a usual line.
+const USUAL_END: &[u8; 11] = b" HTTP/1.1\r\n";
+
+/// How far the request line has been read: the method as long as its end is not known, then the
+/// target as long as its end is not known, then the version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RequestLine {
     /// Bytes that have been read; the rest of the line follows them.
     position: usize,
-    part: Part,
+    /// 0 until it is known.
     method_end: usize,
     /// End of the target up to its first `?`; 0 until it is known.
     path_end: usize,
+    /// 0 until it is known.
     target_end: usize,
     /// Hexadecimal digits that must follow a `%` in the target.
     hex_digits_due: u8,
-    version_digits: [u8; 2],
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Part {
-    #[default]
-    Method,
-    Target,
-    Version,
-    Done,
 }
 
 impl RequestLine {
@@ -58,8 +54,11 @@ impl RequestLine {
         &head[self.method_end + 1..self.target_end]
     }
 
-    pub(crate) fn version(&self) -> Version {
-        if self.version_digits[1] == b'0' { Version::Http10 } else { Version::Http11 }
+    pub(crate) fn version(&self, head: &[u8]) -> Version {
+        match head[self.target_end + USUAL_END.len() - 3] {
+            b'0' => Version::Http10,
+            _ => Version::Http11,
+        }
     }
 
     /// What the target names; none if its form is not valid. Its bytes must have been checked.
@@ -85,7 +84,6 @@ impl RequestLine {
     /// methods, origin-form, no percent-encoding, HTTP/1.1. Returns false, and changes nothing, for
     /// any other line.
     fn read_usual(&mut self, window: &[u8]) -> bool {
-        const END: &[u8; 11] = b" HTTP/1.1\r\n";
         let method_end = match window {
             [b'G', b'E', b'T', b' ', b'/', ..] | [b'P', b'U', b'T', b' ', b'/', ..] => 3,
             [b'H', b'E', b'A', b'D', b' ', b'/', ..] | [b'P', b'O', b'S', b'T', b' ', b'/', ..] => {
@@ -93,47 +91,45 @@ impl RequestLine {
             }
             _ => return false,
         };
-        let path_end = end_of_run(window, method_end + 1, IN_PATH);
+        let path_end = end_of_run(window, method_end + 1, PATH);
         let target_end = match window.get(path_end) {
-            Some(b'?') => end_of_run(window, path_end + 1, IN_PATH | IN_QUERY),
+            Some(b'?') => end_of_run(window, path_end + 1, PATH | QUERY),
             _ => path_end,
         };
         let is_too_long = target_end - method_end - 1 > TARGET_BYTES_MAX;
-        if is_too_long || !window[target_end..].starts_with(END) {
+        if is_too_long || !window[target_end..].starts_with(USUAL_END) {
             return false;
         }
-        *self = Self {
-            position: target_end + END.len(),
-            part: Part::Done,
-            method_end,
-            path_end,
-            target_end,
-            hex_digits_due: 0,
-            version_digits: *b"11",
-        };
+        let position = target_end + USUAL_END.len();
+        *self = Self { position, method_end, path_end, target_end, hex_digits_due: 0 };
         true
     }
 
     fn read_bytes(&mut self, window: &[u8]) -> Result<bool, Rejection> {
-        while self.part != Part::Done {
-            let Some(byte) = window.get(self.position).copied() else { return Ok(false) };
-            match self.part {
-                Part::Method => self.method_byte(byte)?,
-                Part::Target => self.target_byte(byte, window)?,
-                Part::Version | Part::Done => self.version_byte(byte)?,
+        if self.target_end > 0 && self.position == self.target_end + USUAL_END.len() {
+            return Ok(true);
+        }
+        while let Some(byte) = window.get(self.position).copied() {
+            match (self.method_end, self.target_end) {
+                (0, _) => self.method_byte(byte)?,
+                (_, 0) => self.target_byte(byte, window)?,
+                _ => self.version_byte(byte, window)?,
             }
             self.position += 1;
+            // The line feed at the end is the only one that is not rejected.
+            if byte == b'\n' {
+                return Ok(true);
+            }
         }
-        Ok(true)
+        Ok(false)
     }
 
     fn method_byte(&mut self, byte: u8) -> Result<(), Rejection> {
         if byte == b' ' && self.position > 0 {
             self.method_end = self.position;
-            self.part = Part::Target;
             return Ok(());
         }
-        if !is_token_byte(byte) {
+        if !is_of(byte, TOKEN) {
             return Err(if byte == b'\n' { Rejection::LineEnding } else { Rejection::Method });
         }
         if self.position == METHOD_BYTES_MAX {
@@ -154,14 +150,13 @@ impl RequestLine {
             if self.path_end == 0 {
                 self.path_end = self.position;
             }
-            self.part = Part::Version;
             return self.check_form(window);
         } else if byte == b'\r' && self.position > start {
             // HTTP/0.9: a request line that ends with its target.
             return Err(Rejection::VersionMalformed);
         } else if byte == b'%' {
             self.hex_digits_due = 2;
-        } else if TARGET_BYTES[byte as usize] == 0 {
+        } else if !is_of(byte, PATH | QUERY) {
             return Err(if byte == b'\n' { Rejection::LineEnding } else { Rejection::Target });
         } else if byte == b'?' && self.path_end == 0 {
             self.path_end = self.position;
@@ -172,26 +167,19 @@ impl RequestLine {
         Ok(())
     }
 
-    fn version_byte(&mut self, byte: u8) -> Result<(), Rejection> {
-        const NAME: &[u8; 5] = b"HTTP/";
-        let index = self.position - self.target_end - 1;
-        let as_expected = match index {
-            0..=4 => byte == NAME[index],
-            5 | 7 => {
-                self.version_digits[(index - 5) / 2] = byte;
-                byte.is_ascii_digit()
-            }
-            6 => byte == b'.',
-            8 if byte == b'\n' => return Err(Rejection::LineEnding),
-            8 => byte == b'\r',
-            _ if byte != b'\n' => return Err(Rejection::LineEnding),
-            _ => {
-                self.part = Part::Done;
-                let is_supported = matches!(&self.version_digits, b"10" | b"11");
+    fn version_byte(&self, byte: u8, window: &[u8]) -> Result<(), Rejection> {
+        let is_in_place = match USUAL_END[self.position - self.target_end] {
+            b'\r' if byte == b'\n' => return Err(Rejection::LineEnding),
+            b'\n' if byte != b'\n' => return Err(Rejection::LineEnding),
+            b'\n' => {
+                let name = &window[self.target_end..self.position - 1];
+                let is_supported = matches!(name, b" HTTP/1.0" | b" HTTP/1.1");
                 return if is_supported { Ok(()) } else { Err(Rejection::VersionUnsupported) };
             }
+            b'1' => byte.is_ascii_digit(),
+            usual => byte == usual,
         };
-        if as_expected { Ok(()) } else { Err(Rejection::VersionMalformed) }
+        if is_in_place { Ok(()) } else { Err(Rejection::VersionMalformed) }
     }
 
     /// Checks that the method allows the form of the target (RFC 9112 section 3.2).
@@ -226,34 +214,9 @@ fn has_bracket(path: &[u8]) -> bool {
 /// The end of the run of bytes of these kinds that begins at `start`.
 fn end_of_run(window: &[u8], start: usize, kinds: u8) -> usize {
     let rest = &window[start..];
-    let run = rest.iter().position(|byte| TARGET_BYTES[*byte as usize] & kinds == 0);
+    let run = rest.iter().position(|byte| !is_of(*byte, kinds));
     start + run.unwrap_or(rest.len())
 }
-
-const IN_PATH: u8 = 1;
-const IN_QUERY: u8 = 2;
-const IN_AUTHORITY: u8 = 4;
-
-/// The parts of a request-target in which each byte is allowed (RFC 3986 appendix A); 0 for a byte
-/// that is allowed in none, and for `%`, which is read elsewhere. `?` begins the query and is also
-/// allowed in it. Brackets are accepted in queries, because clients send them unencoded. A target
-/// has no `#`: clients remove the fragment (RFC 9112 section 3.2).
-static TARGET_BYTES: [u8; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = match byte as u8 {
-            b'!' | b'$' | b'&'..=b';' | b'=' | b'@'..=b'Z' | b'_' | b'a'..=b'z' | b'~' => {
-                IN_PATH | IN_QUERY
-            }
-            b'?' => IN_QUERY,
-            b'[' | b']' => IN_QUERY | IN_AUTHORITY,
-            _ => 0,
-        };
-        byte += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests {
@@ -262,20 +225,6 @@ mod tests {
     use crate::rig::mutation::mutate;
     use crate::rig::random::Random;
     use crate::rig::vector::{folder, read_all};
-
-    #[test]
-    fn target_bytes_are_those_of_the_uri_grammar() {
-        let with = |kind: u8| -> Vec<u8> {
-            (0..=255).filter(|byte| TARGET_BYTES[*byte as usize] & kind != 0).collect()
-        };
-        let among = |symbols: &[u8]| -> Vec<u8> {
-            let is_known = |byte: &u8| byte.is_ascii_alphanumeric() || symbols.contains(byte);
-            (0..=255_u8).filter(is_known).collect()
-        };
-        assert_eq!(with(IN_PATH), among(b"-._~!$&'()*+,;=:@/"));
-        assert_eq!(with(IN_QUERY), among(b"-._~!$&'()*+,;=:@/?[]"));
-        assert_eq!(with(0xff), among(b"-._~!$&'()*+,;=:@/?[]"));
-    }
 
     /// Reads `first` and then `whole`, which begins with `first`: once with the fast path, and once
     /// without it.

@@ -146,24 +146,19 @@ impl<'a> Response<'a> {
             let wire_bytes_min = Some(head_bytes_min);
             return Self { wire_bytes_min, ..Self::new(Status::BadRequest) };
         }
-        // The head without any digit of Content-Length.
-        let fixed_bytes = head_bytes_min - 1;
-        let exact = |message_bytes: u64| {
-            let rest = message_bytes - fixed_bytes;
-            (1..=rest.min(20))
-                .map(|digits| (digits, rest - digits))
-                .find(|(digits, bytes)| decimal_digits(*bytes) == *digits)
-                .map(|(_, bytes)| bytes)
-        };
-        let (bytes, padded) = match exact(message_bytes) {
-            Some(bytes) => (bytes, false),
-            None => (exact(message_bytes - 1).unwrap_or(0), true),
-        };
+        // What is left for the payload and for the digits of its length. The largest payload that
+        // fits is looked for.
+        let rest = message_bytes - (head_bytes_min - 1);
+        let with_digits = |bytes: u64| bytes + decimal_digits(bytes);
+        let mut bytes = rest - decimal_digits(rest);
+        if with_digits(bytes + 1) <= rest {
+            bytes += 1;
+        }
         if bytes > payload_bytes_max {
             return Self::new(Status::BadRequest);
         }
         response.content = Content::Payload(Payload { bytes });
-        response.padded = padded;
+        response.padded = with_digits(bytes) < rest;
         response
     }
 

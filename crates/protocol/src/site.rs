@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::alias::ALIASES;
 use crate::fields::decimal;
+use crate::grammar::{PATH, is_of};
 use crate::limits::{PAYLOAD_BYTES_MAX, SIZE_DIGITS_MAX, URI_BYTES_MAX};
 use crate::resource::is_fixed_route;
 use crate::responsiveness;
@@ -34,20 +35,8 @@ pub struct SiteOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SiteError {
-    /// The prefix does not start with `/`, or is nothing but `/`.
-    UriNotBelowRoot,
-    /// The prefix is longer than [`URI_BYTES_MAX`].
-    UriTooLong,
-    /// The prefix holds a byte that no path can have, or a percent-encoded byte.
-    UriByte,
-    /// The prefix has an empty, `.` or `..` segment, which clients remove.
-    UriSegment,
-    /// The prefix would hide a fixed route.
-    UriShadowsRoute,
-    /// The prefix would hide `/.well-known/nq`, which is enabled.
-    UriShadowsResponsiveness,
-    /// The prefix would hide a path of another tool, and the aliases are enabled.
-    UriShadowsAlias,
+    /// The prefix is not allowed; this text says what is.
+    Uri(&'static str),
     /// Not `1 <= min <= max <= 1 GiB`.
     Sizes,
 }
@@ -55,20 +44,7 @@ pub enum SiteError {
 impl fmt::Display for SiteError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::UriNotBelowRoot => "a path that starts with / and is more than /",
-            Self::UriTooLong => "at most 256 bytes",
-            Self::UriByte => "letters, digits and -._~!$&'()*+,;=:@/",
-            Self::UriSegment => "no empty, . or .. segment",
-            Self::UriShadowsRoute => {
-                "not /healthz, /readyz, /version, /metrics, /index.* or /default.*"
-            }
-            Self::UriShadowsResponsiveness => {
-                "neither /.well-known nor /.well-known/nq while the responsiveness resources are on"
-            }
-            Self::UriShadowsAlias => {
-                "none of /bytes, /__down, /__up, /garbage, /empty, /data and /echo \
-                 while the aliases are on"
-            }
+            Self::Uri(allowed) => allowed,
             Self::Sizes => "1 <= min <= max <= 1G",
         })
     }
@@ -84,22 +60,23 @@ impl Site {
     pub fn new(uri: &str, min: u64, max: u64) -> Result<Self, SiteError> {
         let trimmed = uri.strip_suffix('/').unwrap_or(uri);
         if !trimmed.starts_with('/') {
-            return Err(SiteError::UriNotBelowRoot);
+            return Err(SiteError::Uri("a path that starts with / and is more than /"));
         }
         let uri = format!("{trimmed}/");
         if uri.len() > URI_BYTES_MAX {
-            return Err(SiteError::UriTooLong);
+            return Err(SiteError::Uri("at most 256 bytes"));
         }
-        let is_path_byte =
-            |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte);
-        if !uri.bytes().all(is_path_byte) {
-            return Err(SiteError::UriByte);
+        if !uri.bytes().all(|byte| is_of(byte, PATH)) {
+            return Err(SiteError::Uri("letters, digits and -._~!$&'()*+,;=:@/"));
         }
+        // Clients remove such segments.
         if trimmed[1..].split('/').any(|segment| matches!(segment, "" | "." | "..")) {
-            return Err(SiteError::UriSegment);
+            return Err(SiteError::Uri("no empty, . or .. segment"));
         }
         if is_fixed_route(trimmed.as_bytes()) || is_fixed_route(uri.as_bytes()) {
-            return Err(SiteError::UriShadowsRoute);
+            return Err(SiteError::Uri(
+                "not /healthz, /readyz, /version, /metrics, /index.* or /default.*",
+            ));
         }
         if !(1 <= min && min <= max && max <= PAYLOAD_BYTES_MAX) {
             return Err(SiteError::Sizes);
@@ -113,10 +90,16 @@ impl Site {
     /// The prefix would hide a resource that the options enable.
     pub fn with_options(self, options: SiteOptions) -> Result<Self, SiteError> {
         if options.responsiveness && self.hides(responsiveness::PATH) {
-            return Err(SiteError::UriShadowsResponsiveness);
+            return Err(SiteError::Uri(
+                "neither /.well-known nor /.well-known/nq \
+                 while the responsiveness resources are on",
+            ));
         }
         if options.aliases && ALIASES.iter().any(|alias| self.hides(alias.path)) {
-            return Err(SiteError::UriShadowsAlias);
+            return Err(SiteError::Uri(
+                "none of /bytes, /__down, /__up, /garbage, /empty, /data and /echo \
+                 while the aliases are on",
+            ));
         }
         Ok(Self { options, ..self })
     }
@@ -171,32 +154,38 @@ pub(crate) fn size(digits: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
+    #[track_caller]
+    fn assert_refused(site: Result<Site, SiteError>, allowed: &str) {
+        let Err(SiteError::Uri(text)) = site else { panic!("{site:?}") };
+        assert!(text.starts_with(allowed), "{text:?} is not {allowed:?}");
+    }
+
     #[test]
     fn a_site_needs_a_prefix_that_hides_nothing() {
         for (uri, error) in [
-            ("", SiteError::UriNotBelowRoot),
-            ("/", SiteError::UriNotBelowRoot),
-            ("heartbeat", SiteError::UriNotBelowRoot),
-            ("/healthz", SiteError::UriShadowsRoute),
-            ("/metrics/", SiteError::UriShadowsRoute),
-            ("/index.html", SiteError::UriShadowsRoute),
-            ("/default.d/x/", SiteError::UriShadowsRoute),
-            ("//", SiteError::UriSegment),
-            ("/a//b", SiteError::UriSegment),
-            ("/a/../b", SiteError::UriSegment),
-            ("/a b", SiteError::UriByte),
-            ("/a?b", SiteError::UriByte),
-            ("/%41", SiteError::UriByte),
-            ("/\u{e9}", SiteError::UriByte),
+            ("", "a path that starts with /"),
+            ("/", "a path that starts with /"),
+            ("heartbeat", "a path that starts with /"),
+            ("/healthz", "not /healthz"),
+            ("/metrics/", "not /healthz"),
+            ("/index.html", "not /healthz"),
+            ("/default.d/x/", "not /healthz"),
+            ("//", "no empty"),
+            ("/a//b", "no empty"),
+            ("/a/../b", "no empty"),
+            ("/a b", "letters"),
+            ("/a?b", "letters"),
+            ("/%41", "letters"),
+            ("/\u{e9}", "letters"),
         ] {
-            assert_eq!(Site::new(uri, 1, 2), Err(error), "{uri}");
+            assert_refused(Site::new(uri, 1, 2), error);
         }
         for (given, uri) in [("/x", "/x/"), ("/x/", "/x/"), ("/a/b", "/a/b/")] {
             assert_eq!(Site::new(given, 1, 2).unwrap().uri(), uri);
         }
         let uri = |bytes: usize| format!("/{}/", "x".repeat(bytes - 2));
         assert!(Site::new(&uri(URI_BYTES_MAX), 1, 2).is_ok());
-        assert_eq!(Site::new(&uri(URI_BYTES_MAX + 1), 1, 2), Err(SiteError::UriTooLong));
+        assert_refused(Site::new(&uri(URI_BYTES_MAX + 1), 1, 2), "at most 256 bytes");
     }
 
     #[test]
@@ -214,20 +203,20 @@ mod tests {
         let aliases = SiteOptions { aliases: true, ..SiteOptions::default() };
         let responsiveness = SiteOptions { responsiveness: true, ..SiteOptions::default() };
         for (uri, options, error) in [
-            ("/bytes", aliases, SiteError::UriShadowsAlias),
-            ("/bytes/1", aliases, SiteError::UriShadowsAlias),
-            ("/__down/", aliases, SiteError::UriShadowsAlias),
-            ("/__up", aliases, SiteError::UriShadowsAlias),
-            ("/garbage", aliases, SiteError::UriShadowsAlias),
-            ("/empty", aliases, SiteError::UriShadowsAlias),
-            ("/data", aliases, SiteError::UriShadowsAlias),
-            ("/echo", aliases, SiteError::UriShadowsAlias),
-            ("/.well-known", responsiveness, SiteError::UriShadowsResponsiveness),
-            ("/.well-known/nq", responsiveness, SiteError::UriShadowsResponsiveness),
+            ("/bytes", aliases, "none of /bytes"),
+            ("/bytes/1", aliases, "none of /bytes"),
+            ("/__down/", aliases, "none of /bytes"),
+            ("/__up", aliases, "none of /bytes"),
+            ("/garbage", aliases, "none of /bytes"),
+            ("/empty", aliases, "none of /bytes"),
+            ("/data", aliases, "none of /bytes"),
+            ("/echo", aliases, "none of /bytes"),
+            ("/.well-known", responsiveness, "neither /.well-known"),
+            ("/.well-known/nq", responsiveness, "neither /.well-known"),
         ] {
             let site = Site::new(uri, 1, 2).unwrap();
             assert!(site.clone().with_options(SiteOptions::default()).is_ok(), "{uri}");
-            assert_eq!(site.with_options(options), Err(error), "{uri}");
+            assert_refused(site.with_options(options), error);
         }
         let all = SiteOptions { admin_port: true, responsiveness: true, aliases: true };
         for uri in ["/heartbeat", "/data/x", "/.well-known/heartbeat", "/bytesize", "/echoes"] {

@@ -52,44 +52,27 @@ impl ServerTiming {
     /// it (W3C Server Timing, section "Cross-origin").
     pub(crate) fn encode(&self, request: TimingRequest, out: &mut Vec<u8>) {
         out.extend_from_slice(b"Server-Timing: ");
-        push_duration(request.app_name, self.app_us, out);
+        push_duration(request.app_name, Some(self.app_us), out);
         if request.with_path {
-            self.encode_path(out);
+            push_duration(", rtt", self.rtt_us.map(u64::from), out);
+            push_duration(", rttvar", self.rttvar_us.map(u64::from), out);
+            push_duration(", minrtt", self.min_rtt_us.map(u64::from), out);
+            push_description(", retrans", self.retransmits.map(u64::from), out);
+            push_description(", segs", self.segments.map(u64::from), out);
+            push_description(", mss", self.mss.map(u64::from), out);
+            push_description(", pmtu", self.path_mtu.map(u64::from), out);
+            push_description(", rate", self.rate_bytes_per_second, out);
+            push_duration(", recv", self.recv_us, out);
+            push_description(", recv-bytes", self.recv_bytes, out);
         }
         out.extend_from_slice(b"\r\nTiming-Allow-Origin: *\r\n");
     }
-
-    fn encode_path(&self, out: &mut Vec<u8>) {
-        let durations = [(", rtt", self.rtt_us), (", rttvar", self.rttvar_us)];
-        for (name, value) in durations.into_iter().chain([(", minrtt", self.min_rtt_us)]) {
-            if let Some(value) = value {
-                push_duration(name, u64::from(value), out);
-            }
-        }
-        for (name, value) in [
-            (", retrans", self.retransmits),
-            (", segs", self.segments),
-            (", mss", self.mss),
-            (", pmtu", self.path_mtu),
-        ] {
-            if let Some(value) = value {
-                push_description(name, u64::from(value), out);
-            }
-        }
-        if let Some(value) = self.rate_bytes_per_second {
-            push_description(", rate", value, out);
-        }
-        if let Some(value) = self.recv_us {
-            push_duration(", recv", value, out);
-        }
-        if let Some(value) = self.recv_bytes {
-            push_description(", recv-bytes", value, out);
-        }
-    }
 }
 
-/// Appends `name;dur=` and `us` in milliseconds with three decimals.
-fn push_duration(name: &str, us: u64, out: &mut Vec<u8>) {
+/// Appends `name;dur=` and `us` in milliseconds with three decimals. Appends nothing if there is no
+/// value.
+fn push_duration(name: &str, us: Option<u64>, out: &mut Vec<u8>) {
+    let Some(us) = us else { return };
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b";dur=");
     push_decimal(us / 1000, out);
@@ -98,8 +81,9 @@ fn push_duration(name: &str, us: u64, out: &mut Vec<u8>) {
     out.extend([100, 10, 1].map(|place| b'0' + (thousandths / place % 10) as u8));
 }
 
-/// Appends `name;desc="number"`.
-fn push_description(name: &str, number: u64, out: &mut Vec<u8>) {
+/// Appends `name;desc="number"`. Appends nothing if there is no value.
+fn push_description(name: &str, number: Option<u64>, out: &mut Vec<u8>) {
+    let Some(number) = number else { return };
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b";desc=\"");
     push_decimal(number, out);
