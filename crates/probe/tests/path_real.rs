@@ -30,8 +30,8 @@ const MEASUREMENTS_MAX: u32 = 5;
 /// How far a delay may be from what a witness measures in the same seconds.
 const DELAY_ERROR_MS_MAX: f64 = 1.0;
 
-/// Segments of the measurements whose retransmissions `path` does not count, and of transfers that
-/// it aborts: a few are lost there, too.
+/// How many segments are lost, beyond a tenth of all, without `path` counting them: those of
+/// measurements before the counted ones, and of transfers that it aborts.
 const LOST_UNSEEN_MAX: u64 = 10;
 
 /// The report of the prober about a path, and its exit code.
@@ -294,7 +294,9 @@ fn as_many_segments_are_sent_again_as_the_path_has_dropped() {
         let lost = now[index] - lost[index];
         println!("{way}: {again} sent again, {lost} lost, {by_machine} by the machine");
         assert!(lost > 50);
-        assert!(again + LOST_UNSEEN_MAX >= lost, "{way}: {again} of {lost}");
+        // The small segments of a transfer in the other direction do not count: there is one for
+        // some twenty large ones.
+        assert!(again + lost / 10 + LOST_UNSEEN_MAX >= lost, "{way}: {again} of {lost}");
         // A timer that was too fast sends segments again that were not lost.
         assert!(again <= lost + by_machine + lost / 10, "{way}: {again} of {lost}");
     }
