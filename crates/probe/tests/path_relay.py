@@ -60,13 +60,11 @@ def main():
     delay, loss_up, loss_down = float(sys.argv[3]) / 1000, float(sys.argv[4]), float(sys.argv[5])
     print("ready", flush=True)
     up, down = collections.deque(), collections.deque()
-    poll = select.poll()
-    poll.register(near, select.POLLIN)
-    poll.register(far, select.POLLIN)
     while True:
         waits = [wait for wait in (send(up, far), send(down, near)) if wait is not None]
-        # poll() waits in whole milliseconds, which is too coarse; this loop spins for the rest.
-        poll.poll(int(min(waits) * 1000) if waits else None)
+        # select() waits in microseconds. poll() waits in whole milliseconds: for the rest, this
+        # loop would keep the CPU from the programs whose time is measured.
+        select.select([near, far], [], [], min(waits, default=None))
         receive(near, loss_up, up, delay)
         receive(far, loss_down, down, delay)
 

@@ -376,7 +376,8 @@ const SINGLE_BYTES_SHARE: f64 = 0.14;
 const LOADED_BYTES_SHARE: f64 = 0.26;
 /// A few more than a browser opens.
 const STREAMS: usize = 8;
-/// The queue of every router has room for so few segments.
+/// The size of a buffer in segments. The kernel doubles it (socket(7), SO_RCVBUF), so that up to 15
+/// segments are in flight down, and up to 35 up: the queue of every router has room for so few.
 const CALM_SEGMENTS: usize = 12;
 /// Small, because each answer carries the server's counters.
 const CALM_SIZE_MAX: u64 = 32 << 10;

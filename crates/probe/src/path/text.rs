@@ -3,8 +3,9 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use super::middle::BODIES;
 use super::report::{Direction, Level, Report, Segments};
-use super::verdict::shown;
+use super::verdict::{decimals, shown};
 use crate::paragraph;
 
 /// The whole report.
@@ -101,7 +102,9 @@ fn protocol(report: &Report) -> Option<String> {
         Some(tls) => {
             let _ = write!(text, ", {}", tls.version.as_deref().unwrap_or("TLS"));
             if let Some(expires) = &tls.expires {
-                let _ = write!(text, ", certificate until {expires}");
+                // With the time of day, the line would not fit.
+                let day = expires.split('T').next().unwrap_or_default();
+                let _ = write!(text, ", certificate until {day}");
             }
             text += if tls.trusted { ", trusted" } else { ", not trusted" };
         }
@@ -118,9 +121,10 @@ fn middle(report: &Report) -> Option<String> {
     parts.extend(says(middle.compresses, "compresses"));
     parts.extend(says(middle.buffers_uploads, "buffers uploads"));
     parts.extend(says(middle.expect.map(|handled| !handled), "ignores Expect"));
-    if let Some(bytes) = middle.body_max {
-        parts.push(format!("bodies of {} MB pass", bytes >> 20));
-    }
+    parts.extend(middle.body_max.map(|bytes| match bytes {
+        0 => format!("no bodies of {} MB", BODIES[0] >> 20),
+        bytes => format!("accepts bodies of {} MB", bytes >> 20),
+    }));
     if parts.is_empty() && !report.is_heartbeat() {
         return None;
     }
@@ -142,7 +146,11 @@ fn latency(report: &Report) -> Vec<(&'static str, String)> {
         facts.extend(sum(report, p50).map(|sum| ("", sum)));
     }
     if let Some(us) = latency.rtt_client {
-        let there = latency.rtt_server.map(|us| format!(", {} by the server's", shown(us)));
+        let there = latency.rtt_server.map(|us| match report.beside.is_direct {
+            true => format!(", {} by the server's", shown(us)),
+            // The server's connection ends at the proxy.
+            false => format!(", {} from server to proxy", shown(us)),
+        });
         let there = there.unwrap_or_default();
         facts.push(("round trip", format!("{} by this kernel's account{there}", shown(us))));
     }
@@ -154,9 +162,12 @@ fn latency(report: &Report) -> Vec<(&'static str, String)> {
             ("answer", Some(opening.answer)),
         ];
         let known: Vec<_> = phases.iter().filter_map(|(n, time)| Some((*n, (*time)?))).collect();
-        let total: Duration = known.iter().map(|(_, time)| *time).sum();
-        let parts: Vec<_> = known.iter().map(|(n, time)| format!("{n} {}", span(*time))).collect();
-        facts.push(("new", format!("{} = {}", span(total), parts.join(" + "))));
+        let us = |time: Duration| time.as_secs_f64() * 1e6;
+        let grid = Grid::of(known.iter().map(|(_, time)| us(*time)).sum());
+        let parts = known.iter().map(|(name, time)| (*name, grid.steps(us(*time))));
+        let parts: Vec<_> = parts.collect();
+        let total = parts.iter().map(|(_, steps)| steps).sum();
+        facts.push(("new", format!("{} ms = {}", grid.shown(total), grid.addends(&parts))));
     }
     facts
 }
@@ -164,16 +175,56 @@ fn latency(report: &Report) -> Vec<(&'static str, String)> {
 /// The median as a sum: the server's share, if it is known, the network's, and the rest.
 fn sum(report: &Report, p50: f64) -> Option<String> {
     let latency = &report.latency_us;
-    let server = latency.server.unwrap_or(0.0);
+    let grid = Grid::of(p50);
+    let total = grid.steps(p50);
+    let server = latency.server.map(|us| grid.steps(us).min(total));
     // The kernel's time ends with the acknowledgement. The answer carries it, so the time includes
     // the server's share.
-    let network = (latency.rtt_client? - server).clamp(0.0, (p50 - server).max(0.0));
-    let rest = (p50 - server - network).max(0.0);
-    let server = latency.server.map(|us| format!("server {} + ", shown(us))).unwrap_or_default();
-    let proxies =
-        if report.beside.is_direct || !report.is_heartbeat() { "" } else { " and proxies" };
-    let (network, rest) = (shown(network), shown(rest));
-    Some(format!("= {server}network{proxies} {network} + software {rest}"))
+    let network = latency.rtt_client? - latency.server.unwrap_or_default();
+    let network = grid.steps(network).min(total - server.unwrap_or_default());
+    let rest = total - server.unwrap_or_default() - network;
+    let has_proxies = report.is_heartbeat() && !report.beside.is_direct;
+    let name = match (server, has_proxies) {
+        (Some(_), false) => "network",
+        (Some(_), true) => "network and proxies",
+        (None, false) => "network and server",
+        (None, true) => "network, proxies and server",
+    };
+    let mut parts = vec![(name, network), ("software", rest)];
+    if let Some(server) = server {
+        parts.insert(0, ("server", server));
+    }
+    Some(format!("= {}", grid.addends(&parts)))
+}
+
+/// The steps between times as they are shown. Parts of a time are rounded to the steps of the
+/// whole, so that the figures add up.
+struct Grid {
+    decimals: usize,
+}
+
+impl Grid {
+    fn of(total_us: f64) -> Self {
+        Self { decimals: decimals(total_us) }
+    }
+
+    fn step_us(&self) -> f64 {
+        10f64.powi(3 - self.decimals as i32)
+    }
+
+    fn steps(&self, us: f64) -> u64 {
+        (us.max(0.0) / self.step_us()).round() as u64
+    }
+
+    fn shown(&self, steps: u64) -> String {
+        format!("{:.*}", self.decimals, steps as f64 * self.step_us() / 1e3)
+    }
+
+    /// The unit stands only at the end, so that the longest sum fits into a line.
+    fn addends(&self, parts: &[(&str, u64)]) -> String {
+        let parts = parts.iter().map(|(name, steps)| format!("{name} {}", self.shown(*steps)));
+        parts.collect::<Vec<_>>().join(" + ") + " ms"
+    }
 }
 
 type Row = (&'static str, String, String);
@@ -233,10 +284,11 @@ fn rate(bits_per_second: u64) -> String {
     }
 }
 
+/// In the units of `--max-bytes`, which are binary.
 fn size(bytes: u64) -> String {
-    match bytes as f64 {
-        bytes if bytes >= 1e6 => format!("{:.1} MB", bytes / 1e6),
-        bytes => format!("{:.0} kB", bytes / 1e3),
+    match bytes {
+        ..MB => format!("{:.0} KB", bytes as f64 / 1024.0),
+        _ => format!("{:.1} MB", bytes as f64 / MB as f64),
     }
 }
 
@@ -253,12 +305,15 @@ const NAME: usize = 11;
 const INDENT: usize = NAME + 2;
 /// The width of the column of one direction.
 const WIDTH: usize = 33;
+const MB: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::paragraph::COLUMNS;
-    use crate::path::report::{Address, Finding, Packets, Quantiles, Server, Throughput};
+    use crate::path::report::{
+        Address, Finding, Latency, Opening, Packets, Quantiles, Server, Throughput, TlsFacts,
+    };
 
     fn report() -> Report {
         let packets = Packets {
@@ -315,14 +370,105 @@ mod tests {
 
     #[test]
     fn the_median_is_a_sum() {
-        let mut report = Report::default();
+        let mut report = Report { server: Some(Server::default()), ..Report::default() };
+        report.beside.is_direct = true;
         report.latency_us.server = Some(10.0);
         report.latency_us.rtt_client = Some(70.0);
         let text = sum(&report, 100.0).unwrap();
-        assert_eq!(text, "= server 0.010 ms + network 0.060 ms + software 0.030 ms");
+        assert_eq!(text, "= server 0.010 + network 0.060 + software 0.030 ms");
+        report.beside.is_direct = false;
+        let text = sum(&report, 100.0).unwrap();
+        assert_eq!(text, "= server 0.010 + network and proxies 0.060 + software 0.030 ms");
         report.latency_us.server = None;
         let text = sum(&report, 100.0).unwrap();
-        assert_eq!(text, "= network 0.070 ms + software 0.030 ms");
+        assert_eq!(text, "= network, proxies and server 0.070 + software 0.030 ms");
+        report.server = None;
+        let text = sum(&report, 100.0).unwrap();
+        assert_eq!(text, "= network and server 0.070 + software 0.030 ms");
+    }
+
+    #[test]
+    fn the_parts_of_a_time_add_up_as_they_are_shown() {
+        let figures = |text: &str| {
+            let words = text.split(' ').filter_map(|word| word.parse::<f64>().ok());
+            words.map(|ms| (ms * 1000.0).round() as i64).collect::<Vec<_>>()
+        };
+        for (p50, server, rtt) in [
+            (53.0, 0.6, 66.0),
+            (53.4, 0.5, 53.0),
+            (999.6, 333.4, 666.6),
+            (20_444.0, 12.4, 20_343.0),
+            (141_400.0, 12.0, 123_456.0),
+            (10.0, 20.0, 5.0),
+        ] {
+            let latency_us =
+                Latency { server: Some(server), rtt_client: Some(rtt), ..Latency::default() };
+            let report = Report { latency_us, ..Report::default() };
+            let total = figures(&shown(p50))[0];
+            let text = sum(&report, p50).unwrap();
+            assert_eq!(figures(&text).iter().sum::<i64>(), total, "{p50}: {text}");
+        }
+        let mut report = Report::default();
+        let ns = |ns| Duration::from_nanos(ns);
+        report.beside.resolve = Some(ns(1_234_400));
+        let (connect, answer) = (ns(20_004_400), ns(20_104_400));
+        report.beside.opening = Some(Opening { connect, tls: Some(ns(41_004_400)), answer });
+        let (_, text) = latency(&report).pop().unwrap();
+        let figures = figures(&text);
+        assert_eq!(figures[1..].iter().sum::<i64>(), figures[0], "{text}");
+    }
+
+    #[test]
+    fn a_servers_round_trips_behind_a_proxy_are_those_to_the_proxy() {
+        let mut report = Report::default();
+        (report.latency_us.rtt_client, report.latency_us.rtt_server) = (Some(66.0), Some(74.0));
+        let text = |report: &Report| latency(report)[0].1.clone();
+        assert!(text(&report).ends_with(", 0.074 ms from server to proxy"));
+        report.beside.is_direct = true;
+        assert!(text(&report).ends_with(", 0.074 ms by the server's"));
+    }
+
+    #[test]
+    fn a_proxy_that_accepts_no_body_is_said_to() {
+        let mut report = Report::default();
+        report.beside.chosen = Some(String::new());
+        report.middle.body_max = Some(0);
+        assert_eq!(middle(&report).unwrap(), "no bodies of 1 MB");
+        report.middle.body_max = Some(10 << 20);
+        assert_eq!(middle(&report).unwrap(), "accepts bodies of 10 MB");
+    }
+
+    #[test]
+    fn the_lines_about_tls_and_proxies_fit_into_one_line_each() {
+        let tls = TlsFacts {
+            version: Some("TLSv1.3".to_owned()),
+            expires: Some("2027-02-26T15:07:01Z".to_owned()),
+            ..TlsFacts::default()
+        };
+        let http_version = Some("HTTP/1.1".to_owned());
+        let mut report = Report { http_version, tls: Some(tls), ..Report::default() };
+        report.server = Some(Server::default());
+        let text = protocol(&report).unwrap();
+        assert_eq!(text, "HTTP/1.1, TLSv1.3, certificate until 2027-02-26, not trusted");
+        let time = Duration::from_micros(99_990);
+        report.beside.resolve = Some(Duration::from_nanos(10));
+        report.beside.opening = Some(Opening { connect: time, tls: Some(time), answer: time });
+        for us in [999.0, 99_990.0, 100_000.0] {
+            (report.latency_us.p50, report.latency_us.p99) = (Some(us), Some(us));
+            (report.latency_us.rtt_client, report.latency_us.rtt_server) = (Some(us), Some(us));
+            for server in [None, Some(us)] {
+                report.latency_us.server = server;
+                for (_, line) in latency(&report) {
+                    assert!(line.chars().count() + INDENT <= COLUMNS, "{line}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_have_the_units_of_the_limit() {
+        assert_eq!([size(1 << 20), size(256 << 20)], ["1.0 MB", "256.0 MB"]);
+        assert_eq!(size((1 << 20) - 1), "1024 KB");
     }
 
     #[test]

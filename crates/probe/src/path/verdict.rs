@@ -1,6 +1,7 @@
 //! Judges a report: which figures are a finding, how bad it is, and what to do about it. It only
 //! reads the report.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::middle::BODIES;
@@ -32,8 +33,14 @@ fn names(report: &Report, add: &mut impl FnMut(Level, &'static str, String, &str
             level,
             "address-unreachable",
             format!("{} cannot be reached: {why}.", address.address),
-            "Look at routes, firewalls and the listener; take an address that nobody serves out \
-             of the name service.",
+            // A name without an address stands in the place of one.
+            match address.address.parse::<SocketAddr>() {
+                Ok(_) => {
+                    "Look at routes, firewalls and the listener; take an address that nobody \
+                     serves out of the name service."
+                }
+                Err(_) => "Look at the spelling, and at the name servers (/etc/resolv.conf).",
+            },
         );
     }
     if let Some(tls) = &report.tls {
@@ -51,6 +58,8 @@ fn names(report: &Report, add: &mut impl FnMut(Level, &'static str, String, &str
                 "tls-expires-soon",
                 match days {
                     ..0 => "The certificate has expired.".to_owned(),
+                    0 => "The certificate expires within a day.".to_owned(),
+                    1 => "The certificate expires in 1 day.".to_owned(),
                     _ => format!("The certificate expires in {days} days."),
                 },
                 "Renew it, and look why nothing has renewed it by itself.",
@@ -69,6 +78,9 @@ fn names(report: &Report, add: &mut impl FnMut(Level, &'static str, String, &str
 }
 
 fn packets(report: &Report, add: &mut impl FnMut(Level, &'static str, String, &str)) {
+    let holes = [report.mtu.down, report.mtu.up].into_iter().filter(|p| p.black_hole == Some(true));
+    // An interface has one MTU for both directions, so the remedy is the same for both.
+    let remedy_mtu = holes.map(|packets| packets.largest.unwrap_or(LARGEST_GUESS)).min();
     for direction in [Direction::Down, Direction::Up] {
         let packets = report.mtu.of(direction);
         if packets.black_hole != Some(true) {
@@ -90,7 +102,7 @@ fn packets(report: &Report, add: &mut impl FnMut(Level, &'static str, String, &s
                 lost.unwrap_or_default()
             ),
         };
-        let largest = packets.largest.unwrap_or(LARGEST_GUESS);
+        let largest = remedy_mtu.unwrap_or(LARGEST_GUESS);
         add(
             Level::Fault,
             code,
@@ -144,7 +156,7 @@ fn loss(report: &Report, add: &mut impl FnMut(Level, &'static str, String, &str)
         };
         let sure = format!("{:.1} to {:.1} %", least * 100.0, most * 100.0);
         let text = format!(
-            "{:.1} % of the segments {} were sent again ({again} of {sent}; 95 % sure of \
+            "{:.1} % of the segments {} were sent again ({again} of {sent}; with 95 % confidence \
              {sure}){}.",
             share * 100.0,
             way(direction),
@@ -231,16 +243,19 @@ fn middle(report: &Report, add: &mut impl FnMut(Level, &'static str, String, &st
         );
     }
     if let Some((idle, closed)) = report.beside.idle.and_then(|idle| Some((idle, idle.closed?))) {
-        add(
-            Level::Warning,
-            "idle-closed",
-            format!(
-                "A connection that was idle was closed after {:.0} s, before {:.0} s were over.",
-                closed.as_secs_f64(),
-                idle.waited.as_secs_f64()
-            ),
-            "Let clients give up idle connections sooner, or let the proxy keep them longer.",
-        );
+        let (waited, after) = (idle.waited.as_secs_f64(), closed.as_secs_f64());
+        let text = match closed {
+            Duration::ZERO => "The connection is closed after each answer.".to_owned(),
+            _ if closed < idle.waited => {
+                format!("An idle connection was closed after {after:.1} s of {waited:.1} s.")
+            }
+            _ => format!("After {waited:.1} s without a request, a connection no longer works."),
+        };
+        let remedy = match closed {
+            Duration::ZERO => "Let the server and every proxy keep connections (keep-alive).",
+            _ => "Let clients give up idle connections sooner, or let the proxy keep them longer.",
+        };
+        add(Level::Warning, "idle-closed", text, remedy);
     }
 }
 
@@ -253,12 +268,16 @@ fn way(direction: Direction) -> &'static str {
 
 /// Microseconds in a readable form.
 pub(super) fn shown(us: f64) -> String {
-    let time = Duration::from_secs_f64(us.max(0.0) / 1e6);
-    match time.as_secs_f64() * 1e3 {
-        ms if ms < 1.0 => format!("{ms:.3} ms"),
-        ms if ms < 10.0 => format!("{ms:.2} ms"),
-        ms if ms < 100.0 => format!("{ms:.1} ms"),
-        ms => format!("{ms:.0} ms"),
+    let decimals = decimals(us);
+    format!("{:.decimals$} ms", us.max(0.0) / 1e3)
+}
+
+/// How many decimal places of milliseconds a time is shown with.
+pub(super) fn decimals(us: f64) -> usize {
+    match us {
+        ..1e3 => 3,
+        ..1e5 => 2,
+        _ => 0,
     }
 }
 
@@ -294,7 +313,7 @@ const EXPIRY_DAYS_MIN: i64 = 14;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::path::report::{Idle, Packets, Server, TlsFacts};
+    use crate::path::report::{Address, Idle, Packets, Server, TlsFacts};
 
     fn codes(change: impl Fn(&mut Report)) -> Vec<(Level, &'static str)> {
         let mut report = Report { server: Some(Server::default()), ..Report::default() };
@@ -380,6 +399,58 @@ mod tests {
         let idle = |closed| codes(|r| r.beside.idle = Some(Idle { waited, closed }));
         assert_eq!(idle(Some(Duration::from_secs(5))), [(Level::Warning, "idle-closed")]);
         assert_eq!(idle(None), []);
+    }
+
+    /// The texts of the findings, each with its remedy.
+    fn texts(change: impl Fn(&mut Report)) -> Vec<(String, String)> {
+        let mut report = Report { server: Some(Server::default()), ..Report::default() };
+        change(&mut report);
+        let findings = findings(&report).into_iter();
+        findings.map(|finding| (finding.text, finding.remedy.unwrap_or_default())).collect()
+    }
+
+    #[test]
+    fn the_remedy_for_black_holes_of_both_directions_is_one_mtu() {
+        let hole = |largest| Packets {
+            largest: Some(largest),
+            black_hole: Some(true),
+            ..Packets::default()
+        };
+        let found = texts(|report| (report.mtu.down, report.mtu.up) = (hole(1450), hole(1399)));
+        assert!(found[0].0.contains("more than 1450") && found[1].0.contains("more than 1399"));
+        assert!(found.iter().all(|(_, remedy)| remedy.contains(" to 1399, ")), "{found:?}");
+    }
+
+    #[test]
+    fn the_remedy_for_a_name_without_an_address_is_about_names() {
+        let refused = |address: &str| {
+            let (address, error) = (address.to_owned(), Some("x".to_owned()));
+            let address = Address { address, connect_us: None, error };
+            texts(move |report| report.addresses = vec![address.clone()]).remove(0).1
+        };
+        assert!(refused("name.invalid").contains("/etc/resolv.conf"));
+        assert!(refused("127.0.0.1:80").contains("listener"));
+        assert!(refused("[::1]:80").contains("listener"));
+    }
+
+    #[test]
+    fn an_idle_connection_that_is_dead_was_not_closed() {
+        let waited = Duration::from_secs(9);
+        let idle = |closed| {
+            let closed = Some(closed);
+            texts(move |report| report.beside.idle = Some(Idle { waited, closed })).remove(0).0
+        };
+        let closed = "An idle connection was closed after 0.4 s of 9.0 s.";
+        assert_eq!(idle(Duration::from_millis(400)), closed);
+        let dead = "After 9.0 s without a request, a connection no longer works.";
+        assert_eq!(idle(waited), dead);
+        assert_eq!(idle(Duration::ZERO), "The connection is closed after each answer.");
+    }
+
+    #[test]
+    fn times_are_shown_with_three_digits_or_four() {
+        let texts = [53.4, 9_999.0, 20_444.0, 141_400.0].map(shown);
+        assert_eq!(texts, ["0.053 ms", "10.00 ms", "20.44 ms", "141 ms"]);
     }
 
     #[test]

@@ -101,8 +101,13 @@ impl Ground {
 
     /// Moves the thread that calls the result to `far`.
     pub(crate) fn way_to_far(&self) -> impl FnOnce() + Send + 'static {
+        self.way_to("far")
+    }
+
+    /// Moves the thread that calls the result to this namespace.
+    pub(crate) fn way_to(&self, name: &str) -> impl FnOnce() + Send + 'static {
         use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-        let space = File::open(Path::new("/run/netns").join(self.name("far"))).unwrap();
+        let space = File::open(Path::new("/run/netns").join(self.name(name))).unwrap();
         move || {
             move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
         }
@@ -131,6 +136,27 @@ impl Ground {
         self.drop("right", "left2", rule);
     }
 
+    /// Lets `left` drop this many of 1,000 packets to `near`, at random.
+    pub(crate) fn lose_down(&self, per_mille: u32) {
+        self.lose("left", "right2", per_mille);
+    }
+
+    /// Lets `right` drop this many of 1,000 packets to `far`, at random.
+    pub(crate) fn lose_up(&self, per_mille: u32) {
+        self.lose("right", "left2", per_mille);
+    }
+
+    /// How many packets with payload `left` and `right` have dropped at random.
+    pub(crate) fn lost(&self) -> [u64; 2] {
+        ["left", "right"].map(|name| {
+            let words = ["netns", "exec", &self.name(name), "nft", "list", "chain", "inet", "t"];
+            let output = Command::new("ip").args(words).arg("f").output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            let (_, count) = text.split_once("counter packets ").unwrap();
+            count.split(' ').next().unwrap().parse().unwrap()
+        })
+    }
+
     /// Lets hosts merge several segments into one (GSO, GRO), as is common.
     pub(crate) fn offload(&self) {
         for (name, device) in [
@@ -151,9 +177,16 @@ impl Ground {
         self.inside(name, &format!("nft add rule inet t f iifname {from} {rule} drop"));
     }
 
-    /// Sets up a bottleneck in both directions, with a queue of `queue_bytes` in front of it.
-    pub(crate) fn bottleneck(&self, rate: &str, queue_bytes: u32) {
-        for (name, device) in [("left", "near1"), ("right", "far3")] {
+    fn lose(&self, name: &str, from: &str, per_mille: u32) {
+        // TCP retransmits only packets with payload, so a rule of their own counts them.
+        let chance = format!("numgen random mod 1000 < {per_mille}");
+        self.drop(name, from, &format!("meta length > {HEADERS_MAX} {chance} counter"));
+        self.drop(name, from, &format!("meta length <= {HEADERS_MAX} {chance}"));
+    }
+
+    /// Sets up a bottleneck for each direction, with a queue of `queue_bytes` in front of it.
+    pub(crate) fn bottleneck(&self, down: &str, up: &str, queue_bytes: u32) {
+        for (name, device, rate) in [("left", "near1", down), ("right", "far3", up)] {
             let limits = format!("rate {rate} burst 5k limit {queue_bytes}");
             self.inside(name, &format!("tc qdisc add dev {device} root tbf {limits}"));
         }
@@ -282,6 +315,8 @@ fn is_run(program: &str, words: &[&str]) -> bool {
     Command::new(program).args(words).stdout(Stdio::null()).status().unwrap().success()
 }
 
+/// Bytes of the IPv4 header and of the longest TCP header.
+const HEADERS_MAX: u32 = 80;
 const NAMES: [&str; 4] = ["near", "left", "right", "far"];
 const CUBIC: &str = "net.ipv4.tcp_congestion_control=cubic";
 const RENO: &str = "sysctl -qw net.ipv4.tcp_congestion_control=reno";
