@@ -7,13 +7,13 @@ use super::health::{Finding, Level, Usual, findings};
 use super::html::{Escaped, add, document, tile};
 use super::sparkline::{Point, sparkline};
 use super::words;
-use crate::mesh::report::{NodeReport, Peer};
+use crate::mesh::report::{NodeReport, Peer, size_order};
 
 /// What the page of a node shows.
 pub(crate) struct NodeView {
     /// The report as in `/mesh.json`.
     pub report: NodeReport,
-    /// The latest durations in microseconds of the first size that is downloaded, by neighbour.
+    /// The latest durations in microseconds of the smallest download, by neighbour.
     pub latest: BTreeMap<IpAddr, Vec<u32>>,
     /// The number of nodes.
     pub nodes: usize,
@@ -169,10 +169,7 @@ fn sizes<'a>(peers: impl Iterator<Item = &'a Peer>) -> Vec<&'a str> {
             sizes.push(key);
         }
     }
-    sizes.sort_by_key(|key| {
-        let digits = key.strip_suffix("-up").unwrap_or(key);
-        (key.ends_with("-up"), digits.parse::<u64>().unwrap_or(u64::MAX))
-    });
+    sizes.sort_by_key(|key| size_order(key));
     sizes
 }
 

@@ -120,7 +120,7 @@ fn figures(body: &mut String, peer: &Peer) {
         );
     };
     row("round trip", peer.rtt_us.map(words::micros));
-    for (size, latency) in &peer.latency_us.0 {
+    for (size, latency) in peer.latency_us.by_size() {
         let (p50, p99) = (words::micros(latency.p50), words::micros(latency.p99));
         row(
             &format!("answer of {}", words::size_key(size)),
