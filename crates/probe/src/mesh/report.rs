@@ -167,6 +167,12 @@ impl Latencies {
         sizes.sort_by_key(|(key, _)| size_order(key));
         sizes
     }
+
+    /// The key of the largest download, which is that of the throughput.
+    pub(crate) fn largest_download(&self) -> Option<&str> {
+        let mut sizes = self.by_size().into_iter().map(|(key, _)| key);
+        sizes.rfind(|key| !read_key(key).0)
+    }
 }
 
 /// The order of the keys of sizes: the downloads, then the uploads, each from small to large.
