@@ -125,7 +125,8 @@ fn row(body: &mut String, view: &NodeView, peer: &Peer, level: Level, sizes: &Si
         Escaped(zone),
         peer.address,
     );
-    if let Some(latest) = view.latest.get(&peer.address).filter(|latest| !latest.is_empty()) {
+    // A single request is no curve, and would fill the whole chart.
+    if let Some(latest) = view.latest.get(&peer.address).filter(|latest| latest.len() > 1) {
         chart(body, latest);
     }
     body.push_str("</td>");
