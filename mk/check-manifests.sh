@@ -64,8 +64,22 @@ render_kustomize() {
     done
     kustomize build manifests/seccomp >"$work/unrestricted/seccomp.yaml"
 }
+# The admin port beside every component whose objects have to follow it.
+render_admin_port() {
+    mkdir "$work/admin-port"
+    here=$(realpath --relative-to="$work/admin-port" manifests)
+    {
+        echo "resources: [$here/overlays/daemonset]"
+        echo "components:"
+        for name in probe mesh monitoring mesh-monitoring admin-port; do
+            echo "  - $here/components/$name"
+        done
+    } >"$work/admin-port/kustomization.yaml"
+    kustomize build "$work/admin-port" >"$work/rendered/components-admin-port.yaml"
+}
 if have "kustomize" kustomize; then
     check "kustomize: every base and overlay renders" render_kustomize
+    check "kustomize: the admin port renders with all that follows it" render_admin_port
 fi
 check "pages: every link between them leads somewhere" python3 mk/check/links.py
 # kustomize and Helm read no files above their own folders.

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Checks that every link between the project's pages leads somewhere: the file is there, a folder has a README.md, and a page has
-the heading that is named. Links to other sites are not followed."""
+the heading that is named; and that a page shows every picture of docs/img. Links to other sites are not followed."""
 
 import re
 import subprocess
@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
 
-def pages():
-    listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+def files(pattern):
+    listed = subprocess.run(["git", "ls-files", pattern], cwd=ROOT, capture_output=True, check=True, text=True).stdout
     return [ROOT / line for line in listed.splitlines()]
 
 
@@ -32,7 +32,8 @@ def headings(page):
 
 
 def errors():
-    for page in pages():
+    unseen = set(files("docs/img/*"))
+    for page in files("*.md"):
         name = page.relative_to(ROOT)
         for target in LINK.findall(prose(page)):
             if re.match(r"[a-z]+:", target):
@@ -41,10 +42,13 @@ def errors():
             file = (page.parent / path).resolve() if path else page
             if file.is_dir():
                 file = file / "README.md"
+            unseen.discard(file)
             if not file.exists():
                 yield f"{name}: {target}: there is no {file.relative_to(ROOT)}"
             elif heading and heading not in headings(file):
                 yield f"{name}: {target}: {file.relative_to(ROOT)} has no such heading"
+    for picture in sorted(unseen):
+        yield f"{picture.relative_to(ROOT)}: no page shows it"
 
 
 def main():

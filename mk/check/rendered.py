@@ -5,7 +5,7 @@
   which knows only the fields that are used here and refuses every other;
 - every pod against the Pod Security Standard "restricted", unless its file is named with --unrestricted;
 - that the objects of a file fit together: selectors, named ports, probes, volumes, the prober's files, the grace
-  period and the drain.
+  period and the drain, and where the metrics are.
 
     rendered.py [--kubernetes 1.27 1.37] [--unrestricted FILE ...] FILE ...
 """
@@ -170,8 +170,7 @@ def fit_errors(things):
         return [
             spec
             for meta, spec in pods
-            if labels.items() <= meta.get("labels", {}).items()
-            and all(meta.get("labels", {}).get(each["key"]) in each["values"] for each in expressions)
+            if is_chosen({"matchLabels": labels, "matchExpressions": expressions}, meta.get("labels", {}))
         ]
 
     def port_names(specs):
@@ -216,6 +215,72 @@ def fit_errors(things):
                 yield f"{kind}: no service {name} with port {port}"
 
 
+def is_chosen(selector, labels):
+    expressions = selector.get("matchExpressions", ())
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        labels.get(each["key"]) in each["values"] for each in expressions
+    )
+
+
+def is_kept(endpoint, labels):
+    """Whether a monitor's endpoint keeps a pod that it goes by."""
+    values = {"__meta_kubernetes_pod_label_" + re.sub(r"\W", "_", key): value for key, value in labels.items()}
+    return all(
+        re.fullmatch(each["regex"], ";".join(values.get(name, "") for name in each["sourceLabels"]))
+        for each in endpoint.get("relabelings", [])
+        if each.get("action") == "keep"
+    )
+
+
+def endpoints_for(things, labels):
+    """The endpoints of each monitor that chooses a pod with these labels."""
+    for thing in things:
+        spec = thing.get("spec", {})
+        if thing["kind"] == "PodMonitor" and is_chosen(spec["selector"], labels):
+            yield spec["podMetricsEndpoints"]
+        elif thing["kind"] == "ServiceMonitor":
+            selector = service_selector(things, spec["selector"]["matchLabels"])
+            if is_chosen({"matchLabels": selector}, labels):
+                yield spec["endpoints"]
+
+
+def scraped_ports(endpoints, ports):
+    """Those of a container's ports that the endpoints name."""
+    return {end.get("port", end.get("targetPort")) for end in endpoints} & ports.keys()
+
+
+def metrics_port_errors(things):
+    """Whether everything that asks the server for its metrics asks the port that has them."""
+    for meta, spec in filter(None, map(pod_of, things)):
+        server = next((container for container in spec["containers"] if container["name"] == "heartbeat"), None)
+        if server is None:
+            continue
+        set_to = {variable["name"]: variable.get("value") for variable in server["env"]}
+        ports = {port["name"]: str(port["containerPort"]) for port in server["ports"]}
+        metrics = "admin" if "HB_ADMIN_PORT" in set_to else "http"
+        if ports.get("admin") != set_to.get("HB_ADMIN_PORT"):
+            yield f"the admin port is {set_to.get('HB_ADMIN_PORT')}, its container port {ports.get('admin')}"
+        annotated = meta.get("annotations", {}).get("prometheus.io/port")
+        if annotated not in (None, ports.get(metrics)):
+            yield f"the metrics are on port {ports.get(metrics)}, annotated is {annotated}"
+        # An address of its own may be one that the kubelet does not reach.
+        probed = "http" if "HB_ADMIN_ADDRESS" in set_to else metrics
+        for probe in ("readinessProbe", "livenessProbe"):
+            if server[probe]["httpGet"]["port"] != probed:
+                yield f"{probe} does not ask port {probed}"
+        labels = meta.get("labels", {})
+        for endpoints in endpoints_for(things, labels):
+            scraped = scraped_ports([end for end in endpoints if is_kept(end, labels)], ports)
+            # A monitor of the mesh names no port of the server.
+            if scraped_ports(endpoints, ports) and scraped != {metrics}:
+                yield f"a monitor scrapes {sorted(scraped)}, and the metrics are on port {metrics}"
+        for thing in things:
+            if thing["kind"] == "NetworkPolicy" and is_chosen(thing["spec"]["podSelector"], labels):
+                opened = {port["port"] for rule in thing["spec"]["ingress"] for port in rule["ports"]}
+                if metrics not in opened:
+                    yield f"NetworkPolicy: port {metrics} is closed"
+
+
 def errors_of(path, versions, unrestricted):
     things = [thing for thing in yaml.load_all(Path(path).read_text(), UniqueKeyLoader) if thing]
     for thing in things:
@@ -226,6 +291,7 @@ def errors_of(path, versions, unrestricted):
             if not unrestricted:
                 yield from (f"{name}: not restricted: {error}" for error in restricted_errors(pod[1]))
     yield from fit_errors(things)
+    yield from metrics_port_errors(things)
     if not things:
         yield "nothing was rendered"
 

@@ -45,6 +45,11 @@ pub(crate) trait Site: Send + Sync + 'static {
     /// The page at `path`, which is in lower case; `None` if there is none.
     fn page(&self, path: &str, query: Option<&str>) -> impl Future<Output = Option<Page>> + Send;
 
+    /// What is shown with the status 404 if there is no page at `path`.
+    fn missing(&self, _path: &str) -> Option<Page> {
+        None
+    }
+
     /// The metrics in Prometheus' protobuf; `None` if there is only text.
     fn protobuf(&self) -> Option<Vec<u8>> {
         None
@@ -227,16 +232,19 @@ async fn answer(
         },
         path => site.page(path, request.uri().query()).await,
     };
-    let Some(page) = page else { return empty(StatusCode::NOT_FOUND) };
+    let status = match &page {
+        None => StatusCode::NOT_FOUND,
+        Some(_) if path == "/readyz" && !is_ready => StatusCode::SERVICE_UNAVAILABLE,
+        Some(_) => StatusCode::OK,
+    };
+    let Some(page) = page.or_else(|| site.missing(&path)) else { return empty(status) };
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
     let mut response = Response::new(RequestBody::Bytes(page.body));
-    if path == "/readyz" && !is_ready {
-        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    }
+    *response.status_mut() = status;
     let fields = response.headers_mut();
     fields.insert(CONTENT_TYPE, HeaderValue::from_static(page.content_type));
     fields.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

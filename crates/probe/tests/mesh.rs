@@ -318,6 +318,11 @@ fn pages_are_found_or_not_and_a_pair_must_be_of_this_cluster() {
     for path in ["/x", "/cluster?from=1", "/cluster?from=x&to=y", &stranger] {
         assert_eq!(status(path), "404", "{path}");
     }
+    // A page of two nodes that is open stays useful when one of them is gone.
+    let (head, page) = get(&mesh.at, &stranger).unwrap();
+    assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");
+    assert!(page.contains("No such pair") && page.contains("href=\"/cluster\""), "{page}");
+    assert_eq!(get(&mesh.at, "/x").unwrap().1, "");
 }
 
 fn gathering(count: u16, silent: u16) -> Mesh {

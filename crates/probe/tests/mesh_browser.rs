@@ -4,15 +4,18 @@
 #![allow(clippy::unwrap_used)]
 
 mod browser;
+mod fleet;
 mod name_server;
 mod nodes;
 mod process;
 
 use std::process::Command;
+use std::sync::Arc;
 
 use browser::{Browser, Window};
+use fleet::Fleet;
 use name_server::{NameServer, Zone};
-use nodes::{Nodes, node, number_of, report, server, wait_for};
+use nodes::{Nodes, node, number_of, server, wait_for};
 use process::{Background, Folder, free_port, program};
 
 const DESK: Window = Window { width: 1200, height: 900, is_dark: false };
@@ -55,31 +58,27 @@ struct Pages {
 }
 
 impl Pages {
-    /// Starts the prober of node 0 of `count`; `nodes::report` invents the reports of the others.
-    fn start(count: u16) -> Self {
+    /// Starts the prober of node 0 of the fleet, and everything that it asks.
+    fn start(fleet: &Arc<Fleet>) -> Self {
         let folder = Folder::new();
-        let addresses = (0..count).map(|number| node(number).into()).collect();
+        let addresses = fleet.addresses();
         let zone = Zone { name: "mesh.test".to_owned(), addresses, ..Zone::default() };
         let names = NameServer::local(zone);
-        let nodes = Nodes::start(move |own, path| {
-            let number = number_of(own);
-            match path {
-                "/mesh.json" if number == 3 => None,
-                "/mesh.json" => Some(report(number, count)),
-                // One does not answer at all.
-                _ if number == 5 => None,
-                path => Some(server(path, &format!("n{number}"), "a")),
-            }
-        });
+        let asked = Arc::clone(fleet);
+        let nodes = Nodes::start(move |own, path| asked.answer(own, path));
         let (port, peer_port) = (free_port().to_string(), nodes.port.to_string());
         let mut command = program(&folder);
         command.args(["mesh", &format!("mesh.test.:{peer_port}"), "--port", &port]);
         command.args(["--dns", &names.address.to_string(), "--peer-port", &peer_port]);
-        command.args(["--self", &node(0).to_string(), "--node", "n0", "--zone", "a"]);
-        command.args(["--interval", "200ms", "--timeout", "1s"]);
+        command.args(["--self", &node(0).to_string()]);
+        command.args(["--node", &Fleet::name(0), "--zone", Fleet::zone(0)]);
+        command.args(["--interval", "100ms", "--timeout", "1s"]);
         let prober = Background::start(&mut command);
         let at = format!("127.0.0.1:{port}");
-        wait_for(&at, "/", |page| page.contains("n1") && page.matches("64K up").count() > 1);
+        wait_for(&at, "/", |page| {
+            let said = ["no answer", "large packets", "is leaving", "MTU is 1400", "sent again"];
+            said.iter().all(|said| page.contains(said)) && page.contains("the latest 20 requests")
+        });
         wait_for(&at, "/cluster", |page| page.contains("Who sees whom"));
         Self { folder, at, _names: names, _nodes: nodes, _prober: prober }
     }
@@ -127,10 +126,11 @@ fn the_pages_of_a_mesh_are_readable_in_the_light_the_dark_and_on_a_phone() {
     if is_left_out() {
         return;
     }
-    let pages = Pages::start(24);
-    pages.look("node", "/");
-    pages.look("cluster", "/cluster");
-    pages.look("pair", &format!("/cluster?from={}&to={}", node(4), node(5)));
+    let fleet = Arc::new(Fleet::new(24));
+    let pages = Pages::start(&fleet);
+    pages.look("mesh-node", "/");
+    pages.look("mesh-cluster", "/cluster");
+    pages.look("mesh-pair", &format!("/cluster?from={}&to={}", node(0), fleet.black_hole()));
 }
 
 #[test]
@@ -138,8 +138,8 @@ fn a_thousand_nodes_are_one_readable_page() {
     if is_left_out() {
         return;
     }
-    let pages = Pages::start(1000);
-    pages.look("thousand", "/cluster");
+    let pages = Pages::start(&Arc::new(Fleet::new(1000)));
+    pages.look("mesh-thousand", "/cluster");
     let browser = Browser::start(free_port(), pages.folder.path(), DESK);
     // By then the reports that were gathered for the last page are too old.
     std::thread::sleep(std::time::Duration::from_secs(4));

@@ -173,6 +173,12 @@ impl Neighbour {
         swallowed.iter().all(|times| *times > 0) && swallowed.iter().sum::<u32>() > 1
     }
 
+    /// The latest durations in microseconds of the smallest size that is downloaded.
+    pub(crate) fn latest_of_smallest(&self) -> Vec<u32> {
+        let smallest = self.downloads().min_by_key(|state| state.ask.bytes);
+        smallest.map(|state| state.samples.in_order().collect()).unwrap_or_default()
+    }
+
     /// Its entry in `/mesh.json`.
     pub(crate) fn report(&self, now: Instant, date: Timestamp) -> Peer {
         let recent = self.recent.sum(now);
@@ -224,13 +230,16 @@ impl Neighbour {
     }
 
     fn note_throughput(&mut self, index: usize, duration: Duration) {
-        let down = |state: &&AskState| state.ask.direction == Direction::Down;
-        let largest = self.asks.iter().filter(down).map(|state| state.ask.bytes).max();
+        let largest = self.downloads().map(|state| state.ask.bytes).max();
         let ask = self.asks[index].ask;
         let seconds = duration.as_secs_f64();
         if ask.direction == Direction::Down && Some(ask.bytes) == largest && seconds > 0.0 {
             self.throughput_bps = Some((ask.bytes as f64 * 8.0 / seconds) as u64);
         }
+    }
+
+    fn downloads(&self) -> impl Iterator<Item = &AskState> {
+        self.asks.iter().filter(|state| state.ask.direction == Direction::Down)
     }
 }
 
@@ -272,9 +281,12 @@ mod tests {
 
     impl Seen {
         fn new() -> Self {
-            let asks = ASKS.map(|(direction, bytes)| Ask { direction, bytes });
+            Self::asking(&ASKS.map(|(direction, bytes)| Ask { direction, bytes }))
+        }
+
+        fn asking(asks: &[Ask]) -> Self {
             let now = Instant::now();
-            let neighbour = Neighbour::new(IpAddr::from([10, 0, 0, 2]), &asks, now);
+            let neighbour = Neighbour::new(IpAddr::from([10, 0, 0, 2]), asks, now);
             Self { neighbour, now, date: Timestamp::UNIX_EPOCH }
         }
 
@@ -327,6 +339,25 @@ mod tests {
             seen.good(index);
         }
         assert_eq!(seen.report().throughput_bps, None);
+    }
+
+    #[test]
+    fn the_order_of_the_sizes_decides_nothing() {
+        let down = [1_048_576, 17, 65_536].map(|bytes| Ask { direction: Direction::Down, bytes });
+        let up = [65_536, 1].map(|bytes| Ask { direction: Direction::Up, bytes });
+        let mut seen = Seen::asking(&[&up[..], &down[..]].concat());
+        for index in 0..5_u64 {
+            let took = Ok(Duration::from_millis(index + 1));
+            seen.note(usize::try_from(index).unwrap(), took, Reach::Up);
+        }
+        assert_eq!(seen.neighbour.latest_of_smallest(), [4000]);
+        let peer = seen.report();
+        assert_eq!(peer.smallest(), Some(Latency { p50: 4000, p99: 4000 }));
+        assert_eq!(peer.throughput_bps, Some(1_048_576 * 8 * 1000 / 3));
+        for index in [2, 4, 2, 4] {
+            seen.bad(index, true, Reach::Up);
+        }
+        assert!(seen.neighbour.black_hole(Direction::Down));
     }
 
     #[test]

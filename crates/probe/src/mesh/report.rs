@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::args::{NEIGHBORS_MAX, SIZES_MAX};
 use super::identity::clean;
+use super::turns::UPLOAD;
 
 /// What one node knows about its neighbours.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -144,9 +145,11 @@ impl Peer {
         label(self.node.as_deref(), Some(self.address))
     }
 
-    /// The quantiles of the first size that is asked for, by default the smallest.
+    /// The quantiles of the smallest download that was answered.
     pub(crate) fn smallest(&self) -> Option<Latency> {
-        self.latency_us.0.first().map(|(_, latency)| *latency)
+        let (key, latency) = *self.latency_us.by_size().first()?;
+        let (is_upload, _) = read_key(key);
+        (!is_upload).then_some(*latency)
     }
 
     /// The share of segments that were retransmitted recently, if there were enough for a rate.
@@ -154,6 +157,34 @@ impl Peer {
         let (again, sent) = (self.retransmitted?, self.sent?);
         (sent >= SEGMENTS_MIN).then(|| again as f64 / sent as f64)
     }
+}
+
+impl Latencies {
+    /// All sizes: the downloads, then the uploads, each from small to large.
+    pub(crate) fn by_size(&self) -> Vec<(&str, &Latency)> {
+        let sizes = self.0.iter().map(|(key, latency)| (key.as_str(), latency));
+        let mut sizes: Vec<_> = sizes.collect();
+        sizes.sort_by_key(|(key, _)| size_order(key));
+        sizes
+    }
+
+    /// The key of the largest download, which is that of the throughput.
+    pub(crate) fn largest_download(&self) -> Option<&str> {
+        let mut sizes = self.by_size().into_iter().map(|(key, _)| key);
+        sizes.rfind(|key| !read_key(key).0)
+    }
+}
+
+/// The order of the keys of sizes: the downloads, then the uploads, each from small to large.
+pub(crate) fn size_order(key: &str) -> (bool, u64) {
+    let (is_upload, bytes) = read_key(key);
+    (is_upload, bytes.unwrap_or(u64::MAX))
+}
+
+/// Whether the key of a size is that of an upload, and its bytes, if it is such a key at all.
+pub(crate) fn read_key(key: &str) -> (bool, Option<u64>) {
+    let digits = key.strip_suffix(UPLOAD);
+    (digits.is_some(), digits.unwrap_or(key).parse().ok())
 }
 
 fn label(node: Option<&str>, address: Option<IpAddr>) -> String {
@@ -264,6 +295,23 @@ mod tests {
             serde_json::to_string(&node).unwrap(),
             r#"{"self":{"node":null,"zone":null,"address":"10.0.0.1"},"error":"silent"}"#
         );
+    }
+
+    #[test]
+    fn the_smallest_download_is_found_in_any_order() {
+        let of = |keys: &[&str]| {
+            let latency = |index: usize| Latency { p50: index as u64, p99: index as u64 };
+            let all = keys.iter().enumerate().map(|(at, key)| ((*key).to_owned(), latency(at)));
+            let mut peer = NodeReport::read(ONE.as_bytes(), at()).unwrap().peers.remove(0);
+            peer.latency_us = Latencies(all.collect());
+            let sorted: Vec<_> = peer.latency_us.by_size().iter().map(|(key, _)| *key).collect();
+            (sorted.join(" "), peer.smallest().map(|latency| latency.p50))
+        };
+        let sorted = "17 1024 1048576 1-up 65536-up".to_owned();
+        let mixed = ["65536-up", "1-up", "1048576", "17", "1024"];
+        assert_eq!(of(&mixed), (sorted, Some(3)));
+        assert_eq!(of(&["17-up"]), ("17-up".to_owned(), None));
+        assert_eq!(of(&[]), (String::new(), None));
     }
 
     #[test]

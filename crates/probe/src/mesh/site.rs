@@ -65,6 +65,11 @@ impl Site for MeshSite {
             _ => None,
         }
     }
+
+    fn missing(&self, path: &str) -> Option<Page> {
+        let body = page::unknown_pair().into_bytes().into();
+        (path == "/cluster").then_some(Page { content_type: HTML_TYPE, body })
+    }
 }
 
 /// Renders on a separate thread, because this one sends the requests.

@@ -74,13 +74,10 @@ impl Mesh {
         self.lock().lookups.alone.clone()
     }
 
-    /// The latest durations of the first size that is downloaded, by neighbour.
+    /// The latest durations of the smallest size that is downloaded, by neighbour.
     pub(crate) fn latest(&self) -> BTreeMap<IpAddr, Vec<u32>> {
         let state = self.lock();
-        let latest = |neighbour: &Neighbour| {
-            let first = neighbour.asks.first();
-            first.map(|state| state.samples.in_order().collect()).unwrap_or_default()
-        };
+        let latest = |neighbour: &Neighbour| neighbour.latest_of_smallest();
         state.neighbours.iter().map(|(address, neighbour)| (*address, latest(neighbour))).collect()
     }
 

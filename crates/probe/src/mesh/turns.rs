@@ -49,11 +49,11 @@ impl Direction {
 }
 
 impl Ask {
-    /// Its key in JSON: the bytes, followed by `-up` for an upload.
+    /// Its key in JSON: the bytes, followed by [`UPLOAD`] for an upload.
     pub(crate) fn key(&self) -> String {
         match self.direction {
             Direction::Down => self.bytes.to_string(),
-            Direction::Up => format!("{}-up", self.bytes),
+            Direction::Up => format!("{}{UPLOAD}", self.bytes),
         }
     }
 
@@ -91,6 +91,8 @@ pub(crate) fn next_start(late: Duration, interval: Duration) -> Duration {
     interval.saturating_mul(passed.saturating_add(1))
 }
 
+/// The end of the key of an upload.
+pub(super) const UPLOAD: &str = "-up";
 /// With its head, which takes up to 400 bytes with `Server-Timing`, and the headers of TCP and IP,
 /// it is below 1,280 bytes, the smallest MTU of IPv6.
 const SMALL_BYTES_MAX: u64 = 768;

@@ -213,12 +213,12 @@ fn errors(peer: &Peer) -> Option<Finding> {
     let level = if error.starts_with(LEAVING) { Level::Unknown } else { Level::Warning };
     let code = if level == Level::Unknown { "leaving" } else { "errors" };
     let remedy = "If it happens again, watch the path while it does.";
-    Some(Finding { level, code, text: error.clone(), remedy })
+    Some(Finding { level, code, text: words::error(error), remedy })
 }
 
 fn said(peer: &Peer, otherwise: &str) -> String {
     match &peer.last_error {
-        Some(error) => format!("{otherwise} ({error})"),
+        Some(error) => format!("{otherwise} ({})", words::error(error)),
         None => otherwise.to_owned(),
     }
 }

@@ -2,6 +2,10 @@
 
 use std::fmt::{self, Display, Write};
 
+use jiff::Timestamp;
+
+use super::words;
+
 /// Any text, written so that a browser shows it and does nothing else.
 pub(super) struct Escaped<T>(pub(super) T);
 
@@ -55,9 +59,11 @@ pub(super) fn document(title: &str, refresh_s: u32, body: &str) -> String {
          <meta http-equiv=\"refresh\" content=\"{refresh_s}\">\n\
          <link rel=\"icon\" href=\"data:,\">\n\
          <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{body}\
-         <footer>heartbeat-probe {} · reloads every {refresh_s} s</footer>\n</body>\n</html>\n",
+         <footer>heartbeat-probe {} · {} · reloads every {refresh_s} s</footer>\n\
+         </body>\n</html>\n",
         Escaped(title),
         env!("CARGO_PKG_VERSION"),
+        words::clock(Timestamp::now()),
     );
     page
 }

@@ -17,5 +17,5 @@ mod worst;
 pub(crate) use cluster::cluster;
 pub(crate) use history::History;
 pub(crate) use node::{NodeView, node};
-pub(crate) use pair::pair;
+pub(crate) use pair::{pair, unknown_pair};
 pub(crate) use probes::{probes, probes_json};

@@ -7,13 +7,13 @@ use super::health::{Finding, Level, Usual, findings};
 use super::html::{Escaped, add, document, tile};
 use super::sparkline::{Point, sparkline};
 use super::words;
-use crate::mesh::report::{NodeReport, Peer};
+use crate::mesh::report::{NodeReport, Peer, size_order};
 
 /// What the page of a node shows.
 pub(crate) struct NodeView {
     /// The report as in `/mesh.json`.
     pub report: NodeReport,
-    /// The latest durations in microseconds of the first size that is downloaded, by neighbour.
+    /// The latest durations in microseconds of the smallest download, by neighbour.
     pub latest: BTreeMap<IpAddr, Vec<u32>>,
     /// The number of nodes.
     pub nodes: usize,
@@ -36,7 +36,8 @@ pub(crate) fn node(view: &NodeView) -> String {
     add!(
         body,
         "<nav><a href=\"/cluster\">cluster</a> <a href=\"/mesh.json\">JSON</a> \
-         <a href=\"/metrics\">metrics</a></nav>\n<h1>{}</h1>\n<p class=\"soft\">{}</p>\n",
+         <a href=\"/metrics\">metrics</a></nav>\n<h1>{}</h1>\n\
+         <p class=\"soft\">{}What this node sees of its neighbours, the worst first</p>\n",
         Escaped(report.own.label()),
         Escaped(place(report)),
     );
@@ -66,7 +67,7 @@ fn worst(findings: &[Finding]) -> Level {
 fn place(report: &NodeReport) -> String {
     let zone = report.own.zone.as_ref().map(|zone| format!("zone {zone}"));
     let address = report.own.address.map(|address| address.to_string());
-    [zone, address].into_iter().flatten().collect::<Vec<_>>().join(" · ")
+    [zone, address].into_iter().flatten().map(|part| part + " · ").collect()
 }
 
 fn tiles(body: &mut String, view: &NodeView, rows: &[(&Peer, Vec<Finding>)]) {
@@ -83,36 +84,39 @@ fn tiles(body: &mut String, view: &NodeView, rows: &[(&Peer, Vec<Finding>)]) {
 }
 
 fn table(body: &mut String, view: &NodeView, rows: &[(&Peer, Vec<Finding>)]) {
-    let sizes: Vec<_> = sizes(rows.iter().map(|(peer, _)| *peer));
+    let sizes = Sizes::of(rows.iter().map(|(peer, _)| *peer));
     body.push_str(
-        "<div class=\"scroll\"><table class=\"cards\">\n<thead><tr><th>neighbour</th>\
-         <th>smallest answer</th><th class=\"number\">round trip</th>",
+        "<p class=\"soft\">A size shows the median of its latest requests, and below it the time \
+         that 99 of 100 of them stay within. The curve is that of the smallest download.</p>\n\
+         <div class=\"scroll\"><table class=\"cards neighbours\">\n<thead><tr>\
+         <th>neighbour</th><th>latest</th><th class=\"number\">round trip</th>",
     );
-    for size in &sizes {
+    for size in &sizes.keys {
         add!(body, "<th class=\"number\">{}</th>", Escaped(words::size_key(size)));
     }
-    body.push_str(
+    add!(
+        body,
         "<th class=\"number\">loss</th><th class=\"number\">MTU</th>\
-         <th class=\"number\">throughput</th></tr></thead>\n<tbody>\n",
+         <th class=\"number\">{}</th></tr></thead>\n",
+        Escaped(&sizes.throughput),
     );
     for (peer, findings) in rows {
-        row(body, view, peer, findings, &sizes);
+        body.push_str("<tbody>\n");
+        row(body, view, peer, worst(findings), &sizes);
+        says(body, findings, sizes.columns());
+        body.push_str("</tbody>\n");
     }
-    body.push_str("</tbody>\n</table></div>\n");
-    body.push_str(
-        "<p class=\"soft\">Sizes show the median, and below it the time that 99 of 100 stay \
-         within.</p>\n",
-    );
+    body.push_str("</table></div>\n");
 }
 
-fn row(body: &mut String, view: &NodeView, peer: &Peer, findings: &[Finding], sizes: &[&str]) {
-    let level = worst(findings);
+fn row(body: &mut String, view: &NodeView, peer: &Peer, level: Level, sizes: &Sizes<'_>) {
     let zone = peer.zone.as_deref().unwrap_or_default();
     let own = view.report.own.address.map(|address| address.to_string()).unwrap_or_default();
     add!(
         body,
         "<tr><td class=\"wide name\"><span class=\"mark {}\" title=\"{}\">{}</span> \
-         <a href=\"/cluster?from={own}&amp;to={}\">{}</a><small>{} {}</small>",
+         <a href=\"/cluster?from={own}&amp;to={}\">{}</a><small>{} {}</small></td>\
+         <td class=\"wide\">",
         level.class(),
         level.name(),
         level.sign(),
@@ -121,14 +125,13 @@ fn row(body: &mut String, view: &NodeView, peer: &Peer, findings: &[Finding], si
         Escaped(zone),
         peer.address,
     );
-    for finding in findings {
-        add!(body, "<div>{}</div>", Escaped(&finding.text));
+    // A single request is no curve, and would fill the whole chart.
+    if let Some(latest) = view.latest.get(&peer.address).filter(|latest| latest.len() > 1) {
+        chart(body, latest);
     }
-    body.push_str("</td><td class=\"wide\">");
-    chart(body, view.latest.get(&peer.address).map_or(&[], Vec::as_slice));
     body.push_str("</td>");
     number(body, "round trip", peer.rtt_us.map(words::micros));
-    for size in sizes {
+    for size in &sizes.keys {
         let latency = peer.latency_us.0.iter().find(|(key, _)| key == size);
         let text = latency.map(|(_, latency)| {
             let (p50, p99) = (words::micros(latency.p50), words::micros(latency.p99));
@@ -138,8 +141,20 @@ fn row(body: &mut String, view: &NodeView, peer: &Peer, findings: &[Finding], si
     }
     number(body, "loss", peer.loss().map(words::share));
     number(body, "MTU", peer.path_mtu.map(|mtu| mtu.to_string()));
-    number(body, "throughput", peer.throughput_bps.map(words::bits_per_second));
+    number(body, &sizes.throughput, peer.throughput_bps.map(words::bits_per_second));
     body.push_str("</tr>\n");
+}
+
+/// The findings about a neighbour in a row of their own, which is as wide as the table.
+fn says(body: &mut String, findings: &[Finding], columns: usize) {
+    if findings.is_empty() {
+        return;
+    }
+    add!(body, "<tr><td class=\"wide says\" colspan=\"{columns}\">");
+    for finding in findings {
+        add!(body, "<div>{}</div>", Escaped(&finding.text));
+    }
+    body.push_str("</td></tr>\n");
 }
 
 /// A cell; `text` consists of figures and markup of this program, so it is not escaped.
@@ -161,19 +176,77 @@ fn chart(body: &mut String, latest: &[u32]) {
     sparkline(body, &points, &title);
 }
 
-/// Every size that any neighbour was asked for: downloads, then uploads, each from small to large.
-fn sizes<'a>(peers: impl Iterator<Item = &'a Peer>) -> Vec<&'a str> {
-    let mut sizes: Vec<&str> = Vec::new();
-    for (key, _) in peers.flat_map(|peer| &peer.latency_us.0) {
-        if !sizes.contains(&key.as_str()) {
-            sizes.push(key);
+/// The columns that depend on what was asked for.
+struct Sizes<'a> {
+    /// Every size that any neighbour has answered: downloads, then uploads, from small to large.
+    keys: Vec<&'a str>,
+    /// The name of the throughput, which is that of the largest download.
+    throughput: String,
+}
+
+impl<'a> Sizes<'a> {
+    fn of(peers: impl Iterator<Item = &'a Peer>) -> Self {
+        let mut keys: Vec<&str> = Vec::new();
+        for (key, _) in peers.flat_map(|peer| &peer.latency_us.0) {
+            if !keys.contains(&key.as_str()) {
+                keys.push(key);
+            }
         }
+        keys.sort_by_key(|key| size_order(key));
+        let largest = keys.iter().copied().rfind(|key| !size_order(key).0);
+        Self { throughput: words::throughput_of(largest), keys }
     }
-    sizes.sort_by_key(|key| {
-        let digits = key.strip_suffix("-up").unwrap_or(key);
-        (key.ends_with("-up"), digits.parse::<u64>().unwrap_or(u64::MAX))
-    });
-    sizes
+
+    /// The number of columns of the table.
+    fn columns(&self) -> usize {
+        OTHER_COLUMNS + self.keys.len()
+    }
 }
 
 const REFRESH_S: u32 = 10;
+/// Neighbour, curve, round trip, loss, MTU and throughput.
+const OTHER_COLUMNS: usize = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(latency: serde_json::Value) -> NodeView {
+        let text = serde_json::json!({
+            "self": {"node": "n1", "zone": "a"},
+            "peers": [{
+                "node": "n2", "zone": "a", "address": "10.0.0.2", "up": true,
+                "last_error": "2026-11-28T04:52:50Z: GET 17: no connection within 5s",
+                "rtt_us": 100, "latency_us": latency, "throughput_bps": 940_000_000,
+                "retransmitted": null, "sent": null, "path_mtu": 1500, "black_hole": false
+            }]
+        });
+        let at = IpAddr::from([10, 0, 0, 1]);
+        let report = NodeReport::read(text.to_string().as_bytes(), at).unwrap();
+        let latest = BTreeMap::new();
+        NodeView { report, latest, nodes: 2, lookup_error: None, alone: None }
+    }
+
+    #[test]
+    fn sizes_are_in_order_and_the_throughput_has_its_size() {
+        let latency = serde_json::json!({"p50": 1, "p99": 1});
+        let page = node(&view(serde_json::json!({
+            "65536-up": latency, "65536": latency, "17": latency, "1024-up": latency
+        })));
+        let head: Vec<_> = page.split("<th class=\"number\">").skip(1).collect();
+        let head: Vec<_> = head.iter().map(|cell| cell.split('<').next().unwrap()).collect();
+        let sizes = ["17 B", "64 KB", "1 KB up", "64 KB up"];
+        assert_eq!(head[0], "round trip");
+        assert_eq!(head[1..5], sizes);
+        assert_eq!(head[5..], ["loss", "MTU", "throughput at 64 KB"]);
+    }
+
+    #[test]
+    fn findings_are_below_the_figures_over_the_whole_width() {
+        let page = node(&view(serde_json::json!({"17": {"p50": 1, "p99": 1}})));
+        let wanted = "<td class=\"wide says\" colspan=\"7\"><div>GET 17: no connection within 5s, \
+                      at 04:52:50 UTC</div>";
+        assert!(page.contains(wanted), "{page}");
+        assert_eq!(page.matches("<th").count() - page.matches("<thead").count(), 7);
+    }
+}

@@ -40,6 +40,16 @@ pub(crate) fn pair(report: &ClusterReport, from: IpAddr, to: IpAddr) -> String {
     document(&format!("{first} and {second} · Heartbeat mesh"), REFRESH_S, &body)
 }
 
+/// Renders the page in the place of two nodes of which one is no longer known. A page that is open
+/// reloads itself, and a pod that is started again has another address.
+pub(crate) fn unknown_pair() -> String {
+    let body = "<nav><a href=\"/cluster\">cluster</a> <a href=\"/\">this node</a></nav>\n\
+                <h1>No such pair</h1>\n<p>One of the two addresses is not a node of this mesh, or \
+                no longer one: a pod that was started again has another address. \
+                <a href=\"/cluster\">The cluster</a> has all nodes.</p>\n";
+    document("No such pair · Heartbeat mesh", REFRESH_S, body)
+}
+
 /// Shows what both ends know about the large packets of one direction: the sender from its uploads,
 /// the receiver from its downloads.
 fn large_packets(
@@ -120,14 +130,12 @@ fn figures(body: &mut String, peer: &Peer) {
         );
     };
     row("round trip", peer.rtt_us.map(words::micros));
-    for (size, latency) in &peer.latency_us.0 {
+    for (size, latency) in peer.latency_us.by_size() {
         let (p50, p99) = (words::micros(latency.p50), words::micros(latency.p99));
-        row(
-            &format!("answer of {}", words::size_key(size)),
-            Some(format!("{p50} median, {p99} for 99 of 100")),
-        );
+        row(&words::request_of(size), Some(format!("median {p50}, 99 of 100 within {p99}")));
     }
-    row("throughput", peer.throughput_bps.map(words::bits_per_second));
+    let throughput = words::throughput_of(peer.latency_us.largest_download());
+    row(&throughput, peer.throughput_bps.map(words::bits_per_second));
     let segments = peer.retransmitted.zip(peer.sent);
     let segments = segments.map(|(again, sent)| format!("{again} of {sent}"));
     row("segments sent again, of the last 15 to 30 minutes", segments);

@@ -1,5 +1,9 @@
 //! Writes figures for people: three digits and a unit.
 
+use jiff::Timestamp;
+
+use crate::mesh::report::read_key;
+
 /// A time that is given in microseconds.
 pub(crate) fn micros(micros: u64) -> String {
     match micros {
@@ -33,11 +37,11 @@ pub(crate) fn share(share: f64) -> String {
     }
 }
 
-/// A number of bytes in binary units, as the server's options accept it.
+/// A number of bytes in binary units.
 pub(crate) fn bytes(bytes: u64) -> String {
-    const UNITS: [(u64, &str); 3] = [(1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")];
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")];
     let unit = UNITS.iter().find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit));
-    unit.map_or_else(|| bytes.to_string(), |(unit, name)| format!("{}{name}", bytes / unit))
+    unit.map_or_else(|| format!("{bytes} B"), |(unit, name)| format!("{} {name}", bytes / unit))
 }
 
 /// How long ago something was, in a suitable unit.
@@ -54,10 +58,43 @@ pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {many}") }
 }
 
-/// The key of a size in JSON, for people: `65536-up` is `64K up`.
+/// The key of a size in JSON, for people: `65536-up` is `64 KB up`.
 pub(crate) fn size_key(key: &str) -> String {
-    let (digits, up) = key.strip_suffix("-up").map_or((key, ""), |digits| (digits, " up"));
-    digits.parse().map_or_else(|_| key.to_owned(), |number| bytes(number) + up)
+    match read_key(key) {
+        (false, Some(size)) => bytes(size),
+        (true, Some(size)) => format!("{} up", bytes(size)),
+        (_, None) => key.to_owned(),
+    }
+}
+
+/// What is requested with the key of a size: `65536-up` is `upload of 64 KB`.
+pub(crate) fn request_of(key: &str) -> String {
+    match read_key(key) {
+        (false, Some(size)) => format!("download of {}", bytes(size)),
+        (true, Some(size)) => format!("upload of {}", bytes(size)),
+        (_, None) => key.to_owned(),
+    }
+}
+
+/// The throughput of a download with this key, as a heading.
+pub(crate) fn throughput_of(key: Option<&str>) -> String {
+    let at = key.and_then(|key| read_key(key).1).map(|size| format!(" at {}", bytes(size)));
+    format!("throughput{}", at.unwrap_or_default())
+}
+
+/// An error that has its time in front, with the time of the day behind it: no error is old enough
+/// to need the date.
+pub(crate) fn error(text: &str) -> String {
+    let dated = text.split_once(": ").and_then(|(date, what)| {
+        let date: Timestamp = date.parse().ok()?;
+        Some(format!("{what}, at {}", clock(date)))
+    });
+    dated.unwrap_or_else(|| text.to_owned())
+}
+
+/// The time of the day.
+pub(crate) fn clock(date: Timestamp) -> String {
+    date.strftime("%H:%M:%S UTC").to_string()
 }
 
 fn three_digits(number: f64) -> String {
@@ -73,6 +110,15 @@ fn three_digits(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_has_the_time_of_the_day_behind_it() {
+        let text = error("2026-11-28T04:52:50Z: GET 17: no connection within 5s");
+        assert_eq!(text, "GET 17: no connection within 5s, at 04:52:50 UTC");
+        for other in ["is leaving: its /readyz says 503", "2026: x", ""] {
+            assert_eq!(error(other), other);
+        }
+    }
 
     #[test]
     fn times_have_three_digits_and_a_unit() {
@@ -93,8 +139,10 @@ mod tests {
         assert_eq!(bits_per_second(940_000_000), "940 Mbit/s");
         assert_eq!(bits_per_second(9_400_000_000), "9.40 Gbit/s");
         assert_eq!([0.0, 0.0004, 0.05, 0.5].map(share), ["0 %", "<0.1 %", "5.0 %", "50 %"]);
-        assert_eq!([17, 1024, 1025, 1 << 20].map(bytes), ["17", "1K", "1025", "1M"]);
-        assert_eq!(["65536-up", "17", "<b>"].map(size_key), ["64K up", "17", "<b>"]);
+        assert_eq!([17, 1024, 1025, 1 << 20].map(bytes), ["17 B", "1 KB", "1025 B", "1 MB"]);
+        let keys = ["65536-up", "17", "<b>", "x-up"];
+        assert_eq!(keys.map(size_key), ["64 KB up", "17 B", "<b>", "x-up"]);
+        assert_eq!(keys.map(request_of), ["upload of 64 KB", "download of 17 B", "<b>", "x-up"]);
         assert_eq!([5, 90, 7200].map(ago), ["5 s ago", "1 min ago", "2 h ago"]);
         assert_eq!([1, 2].map(|n| count(n, "node", "nodes")), ["1 node", "2 nodes"]);
     }

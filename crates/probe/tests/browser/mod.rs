@@ -99,11 +99,11 @@ impl Browser {
         log.as_array().unwrap().clone()
     }
 
-    /// A picture of the page, `height` pixels high.
+    /// A picture of the page: as much as fits into the window, without the empty rest.
     pub(crate) fn picture(&self, window: Window) -> Vec<u8> {
-        let clip = json!({
-            "x": 0, "y": 0, "width": window.width, "height": window.height, "scale": 1
-        });
+        let end = "return Math.ceil(document.body.getBoundingClientRect().bottom)";
+        let height = self.run(end).as_u64().unwrap().min(window.height.into());
+        let clip = json!({"x": 0, "y": 0, "width": window.width, "height": height, "scale": 1});
         let what = json!({"format": "png", "clip": clip, "captureBeyondViewport": true});
         let shot = self.command("Page.captureScreenshot", &what);
         base64(shot["data"].as_str().unwrap())

@@ -66,6 +66,13 @@ pub(crate) fn answer(status: u16, more: &str, body: &str) -> Vec<u8> {
 
 /// The answers of a good server of the node `name` in `zone`.
 pub(crate) fn server(path: &str, name: &str, zone: &str) -> Vec<u8> {
+    let fields = "Server-Timing: app;dur=0.01, retrans;desc=\"0\", segs;desc=\"9\", \
+                  pmtu;desc=\"9001\"\r\n";
+    server_with(path, name, zone, fields)
+}
+
+/// The same, with these header fields in the answers to paths with a size.
+pub(crate) fn server_with(path: &str, name: &str, zone: &str, fields: &str) -> Vec<u8> {
     if path.ends_with("/version?format=json") {
         let told = serde_json::json!({"version": "0", "node": name, "zone": zone});
         return answer(200, "", &told.to_string());
@@ -73,12 +80,14 @@ pub(crate) fn server(path: &str, name: &str, zone: &str) -> Vec<u8> {
     if path == "/readyz" {
         return answer(200, "", "Ready\n");
     }
-    let size = path.trim_start_matches("/heartbeat/").split('?').next().unwrap();
-    let size: usize = size.parse().unwrap();
-    let fields = "Content-Type: text/plain\r\nServer-Timing: app;dur=0.01, retrans;desc=\"0\", segs;desc=\"9\", \
-                  pmtu;desc=\"9001\"\r\n";
+    let size = size_of(path).unwrap();
     let pattern = "0123456789ABCDEF".repeat(size / 16 + 1);
-    answer(200, fields, &pattern[..size])
+    answer(200, &format!("Content-Type: text/plain\r\n{fields}"), &pattern[..size])
+}
+
+/// The size that a path asks for.
+pub(crate) fn size_of(path: &str) -> Option<usize> {
+    path.strip_prefix("/heartbeat/")?.split('?').next()?.parse().ok()
 }
 
 /// The report of the prober of node `number` of `count`.
