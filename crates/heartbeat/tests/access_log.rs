@@ -6,7 +6,7 @@ mod binary;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use binary::{drivers, serving, start_with};
 use heartbeat_testkit::{
-    Client, Deadline, PATIENCE, Program, Signal, comes_true_within, eventually, request,
+    Client, Deadline, PATIENCE, Program, Signal, comes_true_within, eventually, free_port, request,
     send_signal,
 };
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -356,17 +356,11 @@ fn a_stopped_terminal_delays_neither_clients_nor_the_exit() {
     }
 }
 
-/// The address of a port that was free a moment ago.
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address")
-}
-
 #[test]
 fn a_stopped_terminal_for_all_output_delays_no_signal() {
     for driver in drivers() {
         let (_unread, terminal) = stopped_terminal();
-        let address = free_address();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let port = address.port().to_string();
         let mut command = serving(&["--io", driver, "--log", "--port", &port]);
         command.stdout(terminal.try_clone().expect("a descriptor")).stderr(terminal);

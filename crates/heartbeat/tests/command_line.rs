@@ -3,13 +3,13 @@
 mod binary;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Output;
 use std::thread;
 use std::time::Duration;
 
 use binary::program;
-use heartbeat_testkit::{PATIENCE, finish};
+use heartbeat_testkit::{PATIENCE, finish, free_port};
 
 fn heartbeat(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = program(arguments);
@@ -210,7 +210,7 @@ fn healthcheck_tries_both_addresses_of_localhost() {
 
 #[test]
 fn healthcheck_fails_if_nobody_listens() {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
     assert!(line(&check(address), 1).contains("refused"));
 }
 

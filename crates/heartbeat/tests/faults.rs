@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use binary::{drivers, serving, start};
-use heartbeat_testkit::{Client, Deadline, PATIENCE, Program, eventually, request};
+use heartbeat_testkit::{Client, Deadline, PATIENCE, Program, eventually, limit_own, request};
 
 /// Connections that are reset within an answer, by all clients together.
 const RESETS: usize = 2000;
@@ -38,9 +38,12 @@ struct Baseline {
 
 impl Baseline {
     fn of(program: &Program) -> Self {
-        let mut peers: Vec<_> = (0..100).map(|_| program.connect()).collect();
-        for peer in &mut peers {
+        let mut peers = Vec::new();
+        for _ in 0..100 {
+            // It asks at once, because the time limit of a head may be short.
+            let mut peer = program.connect();
             assert!(peer.get("/heartbeat/1048576").is_payload(1 << 20));
+            peers.push(peer);
         }
         drop(peers);
         eventually("the first clients are gone", || connections(program) == 0);
@@ -111,8 +114,7 @@ fn thousands_of_resets_within_an_answer_leave_nothing_behind() {
                 });
             }
         });
-        let aborted = ended(&program, "aborted");
-        assert!(aborted > RESETS as u64 / 2, "{aborted} connections were aborted");
+        eventually("most are counted", || ended(&program, "aborted") > RESETS as u64 / 2);
         baseline.check(&mut program);
     }
 }
@@ -174,10 +176,10 @@ fn slow_peers(program: &Program) -> Vec<Client> {
     (0..SLOW_PEERS).map(|_| program.connect()).collect()
 }
 
-/// Sends heads byte by byte; none becomes complete.
-fn trickle(peers: &mut [Client]) {
+/// Sends the first bytes of a head one by one, at most 60 of them; none becomes complete.
+fn trickle(peers: &mut [Client], bytes: usize) {
     let head = request("GET", "/heartbeat/17?who=a-peer-that-takes-all-the-time-there-is");
-    for byte in &head.as_bytes()[..60] {
+    for byte in &head.as_bytes()[..bytes] {
         for peer in &mut *peers {
             // The server may have ended the connection.
             let _ = peer.try_send([*byte]);
@@ -194,7 +196,7 @@ fn slow_heads_get_a_408_and_delay_no_client() {
         let program = start(driver, &["--threads", "2", "--header-timeout", "10m"]);
         let mut peers = slow_peers(&program);
         thread::scope(|scope| {
-            scope.spawn(|| trickle(&mut peers));
+            scope.spawn(|| trickle(&mut peers, 60));
             assert_not_held_up(&program);
         });
         drop((peers, program));
@@ -202,7 +204,8 @@ fn slow_heads_get_a_408_and_delay_no_client() {
         let mut program = start(driver, &["--threads", "2", "--header-timeout", "5s"]);
         let baseline = Baseline::of(&program);
         let mut peers = slow_peers(&program);
-        trickle(&mut peers);
+        // This takes a second, so that the peers wait for their answers when they come.
+        trickle(&mut peers, 25);
         for peer in &mut peers {
             let answer = peer.answer();
             assert!(answer.status == 408 && answer.closes(), "{answer:?}");
@@ -305,7 +308,7 @@ fn connections_above_the_maximum_get_a_503() {
 #[test]
 fn an_idle_connection_has_the_idle_timeout_and_not_that_of_a_head() {
     for driver in drivers() {
-        let program = start(driver, &["--header-timeout", "200ms", "--idle-timeout", "10m"]);
+        let program = start(driver, &["--header-timeout", "2s", "--idle-timeout", "10m"]);
         let mut silent = program.connect();
         let mut idle = program.connect();
         assert!(idle.get("/heartbeat/17").is_payload(17));
@@ -324,7 +327,7 @@ fn an_idle_connection_has_the_idle_timeout_and_not_that_of_a_head() {
 #[test]
 fn a_stalled_body_is_ended_in_both_directions() {
     for driver in drivers() {
-        let options = ["--threads", "1", "--max", "1G", "--stall-timeout", "500ms"];
+        let options = ["--threads", "1", "--max", "1G", "--stall-timeout", "2s"];
         let mut program = start(driver, &options);
         let baseline = Baseline::of(&program);
         let mut reader = program.connect();
@@ -349,6 +352,7 @@ const LEAVING: usize = 5000;
 
 #[test]
 fn thousands_of_peers_that_leave_at_once_delay_no_client() {
+    limit_own(libc::RLIMIT_NOFILE, u64::MAX);
     for driver in drivers() {
         let program = start(driver, &["--threads", "1"]);
         let mut peers = Vec::new();

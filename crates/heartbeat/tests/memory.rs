@@ -4,6 +4,7 @@
 mod binary;
 
 use std::io::Write;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use binary::{drivers, start};
 use heartbeat_testkit::{Client, PATIENCE, Program, comes_true_within, eventually, limit_own};
@@ -32,6 +33,13 @@ const HEAD_BYTES: usize = 15_900;
 /// Resident memory after such a spike in KiB. This is the debug profile, as above.
 const AFTER_SPIKE_KIB_MAX: u64 = 8 * 1024;
 
+/// Only one test runs at a time, because each may use all descriptors of this program.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Raises this program's soft limit of descriptors to the hard limit, and returns it.
 fn raise_descriptors() -> u64 {
     limit_own(libc::RLIMIT_NOFILE, u64::MAX);
@@ -50,6 +58,7 @@ fn fill(program: &Program, peers: &mut Vec<Client>, count: usize) {
 
 #[test]
 fn an_idle_connection_costs_little_over_an_idle_program() {
+    let _alone = alone();
     let room = raise_descriptors().saturating_sub(DESCRIPTORS_RESERVED);
     for driver in drivers() {
         let program = start(driver, &["--threads", "1"]);
@@ -106,6 +115,7 @@ fn transparent_huge_pages_are_disabled() {
 
 #[test]
 fn memory_of_a_spike_is_given_back_when_it_is_over() {
+    let _alone = alone();
     let room = raise_descriptors().saturating_sub(DESCRIPTORS_RESERVED);
     let heads = HEADS.min(usize::try_from(room).unwrap_or(HEADS));
     for driver in drivers() {

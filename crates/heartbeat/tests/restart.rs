@@ -79,19 +79,33 @@ fn a_killed_server_starts_again_at_once_on_its_port() {
 fn a_port_that_becomes_free_after_a_moment_is_taken() {
     for driver in drivers() {
         for threads in ["1", "2"] {
-            let holder = TcpListener::bind((OWN_ADDRESS, 0)).expect("a free port");
-            let address = holder.local_addr().expect("an address");
-            let mut launch = Launch::new(serving_at(address, driver, threads)).expect("a program");
-            thread::sleep(HELD);
-            assert!(launch.ended().is_none() && launch.said().is_empty(), "{}", launch.said());
-            drop(holder);
-            eventually("it serves or ends", || {
-                address_in(&launch.said()).is_some() || launch.is_silent()
+            // A busy machine may hold the port for longer than the program tries it.
+            eventually("the port was held for a moment only", || {
+                is_taken_after_a_moment(driver, threads)
             });
-            assert_eq!(address_in(&launch.said()), Some(address), "{}", launch.said());
-            assert!(Client::connect(address).get("/heartbeat/17").is_payload(17));
         }
     }
+}
+
+/// Holds a port for a moment, and checks that a program which is told to serve on it does so
+/// afterwards. False if the moment was so long that the program may have given up.
+#[track_caller]
+fn is_taken_after_a_moment(driver: &str, threads: &str) -> bool {
+    let holder = TcpListener::bind((OWN_ADDRESS, 0)).expect("a free port");
+    let address = holder.local_addr().expect("an address");
+    let begun = Instant::now();
+    let mut launch = Launch::new(serving_at(address, driver, threads)).expect("a program");
+    thread::sleep(HELD);
+    let (has_ended, said) = (launch.ended().is_some(), launch.said());
+    drop(holder);
+    if begun.elapsed() >= PORT_PATIENCE {
+        return false;
+    }
+    assert!(!has_ended && said.is_empty(), "{said}");
+    eventually("it serves or ends", || address_in(&launch.said()).is_some() || launch.is_silent());
+    assert_eq!(address_in(&launch.said()), Some(address), "{}", launch.said());
+    assert!(Client::connect(address).get("/heartbeat/17").is_payload(17));
+    true
 }
 
 #[test]

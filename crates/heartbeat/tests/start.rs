@@ -12,11 +12,13 @@ use std::thread;
 use std::time::Duration;
 
 use binary::serving;
-use heartbeat_testkit::{Client, Launch, Sandbox, Signal, address_in, comes_true_within, request};
+use heartbeat_testkit::{
+    Client, Launch, PATIENCE, Sandbox, Signal, address_in, comes_true_within, request,
+};
 
 /// How long a start may take. The contract says two seconds; this limit only distinguishes an end
 /// from a hang, even on a busy machine.
-const START_LIMIT: Duration = Duration::from_secs(10);
+const START_LIMIT: Duration = PATIENCE;
 
 /// How long one request waits for its answer before another one is sent.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);

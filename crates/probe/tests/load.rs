@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use heartbeat_testkit::Signal;
-use process::{Background, Folder, Outcome, finish, program};
+use process::{Background, Folder, Outcome, finish, free_port, is_good, program, unless_starved};
 use serde_json::Value;
 use stub::{Reply, Seen, Stub, answer, heartbeat};
 
@@ -40,7 +40,7 @@ fn sends_exactly_as_many_requests_as_asked_for() {
     for more in [&["-c", "4"][..], &["-c", "64"], &["-c", "4", "--rate", "2000"]] {
         let before = stub.seen().len();
         let (code, json) = result(&[&[url.as_str(), "-n", "101"], more].concat());
-        assert_eq!(code, 0, "{json}");
+        assert!(is_good(code, &json), "{code} {json}");
         assert_eq!(stub.seen().len() - before, 101);
         assert_eq!((&json["requests"], &json["ok"]), (&101.into(), &101.into()));
         assert_eq!(json["status"], serde_json::json!({"200": 101}));
@@ -55,7 +55,7 @@ fn a_rate_sends_as_many_requests_as_fit_into_its_duration() {
     let url = format!("{}/heartbeat/17", stub.url());
     let line = [&url, "--rate", "500", "--duration", "600ms", "--warm-up", "100ms"];
     let (code, json) = result(&line);
-    assert_eq!(code, 0, "{json}");
+    assert!(is_good(code, &json), "{code} {json}");
     // The warm-up has 50 more, which are sent but not counted.
     assert_eq!((stub.seen().len(), &json["requests"]), (350, &300.into()));
     assert_eq!((&json["mode"], &json["unsent"]), (&"open".into(), &0.into()));
@@ -89,7 +89,8 @@ fn a_stall_shows_in_the_latency_but_hardly_in_the_service_time() {
     });
     let url = format!("{}/heartbeat/17", stub.url());
     let (code, json) = result(&[&url, "--rate", "400", "-c", "2", "-n", "1000"]);
-    assert_eq!((code, &json["requests"]), (0, &1000.into()), "{json}");
+    assert!(is_good(code, &json), "{code} {json}");
+    assert_eq!(json["requests"], 1000, "{json}");
     let latency = &json["latency_us"];
     // 80 requests were due while the server stalled, and two of them were under way.
     assert!(ms(&latency["corrected"], "p99") > 100.0, "{json}");
@@ -103,11 +104,11 @@ fn a_stall_shows_in_the_latency_but_hardly_in_the_service_time() {
 fn requests_without_a_free_connection_are_reported_as_unsent_and_fail() {
     let late = |seen: &Seen| {
         let Reply::Stream(head, _) = heartbeat(seen) else { panic!("{seen:?}") };
-        Reply::Late([&head[..], b"0"].concat(), Duration::from_millis(300))
+        Reply::Late([&head[..], b"0"].concat(), Duration::from_secs(1))
     };
     let stub = Stub::start(late);
     let url = format!("{}/heartbeat/1", stub.url());
-    let options = ["--rate", "100", "--duration", "200ms", "-c", "1", "--timeout", "500ms"];
+    let options = ["--rate", "100", "--duration", "200ms", "-c", "1", "--timeout", "3s"];
     let (code, json) = result(&[&[url.as_str()], &options[..]].concat());
     let (requests, unsent) = (json["requests"].as_u64().unwrap(), json["unsent"].as_u64().unwrap());
     assert_eq!((code, json["failed"].as_u64()), (1, Some(0)), "{json}");
@@ -131,7 +132,7 @@ fn each_kind_of_error_is_counted_by_its_name() {
     let urls: Vec<_> = paths.iter().map(|path| format!("{}/{path}", stub.url())).collect();
     let mut line: Vec<_> = urls.iter().map(String::as_str).collect();
     let good = format!("{}/heartbeat/17", stub.url());
-    line.extend([good.as_str(), "-n", "14", "-c", "1", "--timeout", "200ms"]);
+    line.extend([good.as_str(), "-n", "14", "-c", "1", "--timeout", "2s"]);
     let (code, json) = result(&line);
     assert_eq!(code, 1);
     let expected = serde_json::json!({
@@ -145,8 +146,8 @@ fn each_kind_of_error_is_counted_by_its_name() {
 
 #[test]
 fn without_a_server_each_request_is_an_error() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let (code, json) = result(&[&format!("http://127.0.0.1:{port}/heartbeat/17"), "-n", "3"]);
+    let url = format!("http://127.0.0.1:{}/heartbeat/17", free_port());
+    let (code, json) = result(&[&url, "-n", "3"]);
     assert_eq!((code, &json["errors"]), (1, &serde_json::json!({"connect": 3})));
     assert_eq!(json["latency_us"]["service"]["count"], 0);
 }
@@ -218,7 +219,8 @@ fn a_signal_ends_the_load_early_and_the_result_is_printed() {
         running.signal(signal);
         let (code, out) = running.end();
         let json: Value = serde_json::from_str(&out).unwrap();
-        assert_eq!((code, &json["interrupted"]), (0, &true.into()), "{json}");
+        assert!(is_good(code, &json), "{code} {json}");
+        assert_eq!(json["interrupted"], true, "{json}");
         assert!(json["requests"].as_u64().unwrap() >= 9, "{json}");
         assert!(json["elapsed_s"].as_f64().unwrap() < 600.0, "{json}");
     }
@@ -251,7 +253,7 @@ fn requests_under_way_at_a_signal_are_not_counted_as_failed() {
 fn the_text_shows_counts_times_and_a_histogram() {
     let stub = Stub::start(quick);
     let url = format!("{}/heartbeat/17", stub.url());
-    let outcome = load(&[&url, "--rate", "1000", "-n", "200"]);
+    let outcome = unless_starved(|| load(&[&url, "--rate", "1000", "-n", "200"]));
     assert_eq!(outcome.code, 0, "{outcome:?}");
     // The only warning that is allowed says that this machine is busy.
     assert!(outcome.err.lines().all(|line| line.contains(": warning: ")), "{outcome:?}");

@@ -8,11 +8,10 @@ mod process;
 mod stub;
 
 use std::fs;
-use std::net::TcpListener;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use heartbeat_testkit::Signal;
-use process::{Background, Folder, Outcome, finish, program};
+use process::{Background, Folder, Outcome, finish, free_port, program, unless_starved};
 use serde_json::Value;
 use stub::{Reply, Seen, Stub, answer};
 
@@ -54,8 +53,7 @@ fn a_condition_that_holds_exits_with_3_and_reports_the_reason() {
 
 #[test]
 fn without_a_server_a_condition_about_times_holds() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let url = format!("http://127.0.0.1:{port}/heartbeat/17");
+    let url = format!("http://127.0.0.1:{}/heartbeat/17", free_port());
     let outcome = load(&Folder::new(), &[&url, "-n", "2", "--fail-if", "p99>5ms"]);
     assert_eq!(outcome.code, 3, "{outcome:?}");
     assert!(outcome.err.contains("there is no p99: no request was answered"), "{outcome:?}");
@@ -67,8 +65,8 @@ fn junit_and_markdown_are_written_beside_the_result() {
     let folder = Folder::new();
     let url = format!("{}/heartbeat/17", stub.url());
     let files = ["--junit", "load.xml", "--markdown", "load.md", "--fail-if", "p99>1us"];
-    let outcome =
-        load(&folder, &[&[url.as_str(), "-n", "20", "--rate", "200"], &files[..]].concat());
+    let line = [&[url.as_str(), "-n", "20", "--rate", "200"], &files[..]].concat();
+    let outcome = unless_starved(|| load(&folder, &line));
     assert_eq!(outcome.code, 3, "{outcome:?}");
     let xml = fs::read_to_string(folder.path().join("load.xml")).unwrap();
     let suites = junit::suites(&xml);
@@ -100,12 +98,13 @@ fn a_load_begins_at_the_given_moment_and_not_before() {
     let folder = Folder::new();
     let url = format!("{}/heartbeat/17", stub.url());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let moment = (now + 2).to_string();
+    // So late that the program has read its arguments by then, even on a busy machine.
+    let moment = (now + 5).to_string();
     let outcome = load(&folder, &[&url, "-n", "5", "--json", "--start-at", &moment]);
     let json: Value = serde_json::from_str(&outcome.out).unwrap();
     assert_eq!((outcome.code, outcome.err.contains("--start-at")), (0, false), "{outcome:?}");
     let start: jiff::Timestamp = json["start"].as_str().unwrap().parse().unwrap();
-    assert!(start.as_second() as u64 >= now + 2, "{start}");
+    assert!(start.as_second() as u64 >= now + 5, "{start}");
 
     let outcome = load(&folder, &[&url, "-n", "5", "--start-at", "2020-01-01T00:00:00Z"]);
     assert_eq!(outcome.code, 0, "{outcome:?}");
@@ -140,12 +139,13 @@ fn progress_is_a_new_line_if_standard_error_is_no_terminal() {
     let stub = Stub::start(quick);
     let folder = Folder::new();
     let url = format!("{}/heartbeat/17", stub.url());
-    let line = [&url, "--rate", "100", "-z", "900ms", "--warm-up", "300ms"];
-    let outcome = load(&folder, &[&line[..], &["--progress", "200ms"]].concat());
+    let line = [&url, "--rate", "100", "-z", "900ms", "--warm-up", "2s"];
+    let progress = [&line[..], &["--progress", "200ms"]].concat();
+    let outcome = unless_starved(|| load(&folder, &progress));
     assert_eq!(outcome.code, 0, "{outcome:?}");
     let lines: Vec<_> = outcome.err.lines().filter(|line| line.ends_with(" left")).collect();
     assert!(lines.len() >= 2, "{outcome:?}");
-    assert!(lines[0].starts_with("warm-up 0.2 s of 0.3 s  "), "{outcome:?}");
+    assert!(lines[0].starts_with("warm-up ") && lines[0].contains(" s of 2.0 s  "), "{outcome:?}");
     assert!(lines[lines.len() - 1].contains("  total "), "{outcome:?}");
     assert!(lines.iter().all(|line| line.len() <= 80), "{outcome:?}");
     assert!(!outcome.err.contains('\r'), "{outcome:?}");
@@ -173,10 +173,11 @@ fn the_option_names_of_other_tools_work() {
         "-u",
         "/p/",
     ];
-    let outcome = load(&Folder::new(), &line);
+    let outcome = unless_starved(|| load(&Folder::new(), &line));
     assert_eq!(outcome.code, 0, "{outcome:?}");
     let seen = stub.seen();
-    assert_eq!(seen.len(), 20);
+    // Each load sends 20.
+    assert!(!seen.is_empty() && seen.len() % 20 == 0, "{}", seen.len());
     for one in seen {
         assert_eq!((one.method.as_str(), one.path.as_str()), ("PUT", "/p/17"));
         assert_eq!(one.headers["x-a"], "b");

@@ -7,6 +7,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use heartbeat_testkit::eventually;
 use process::{Background, Folder, ask, free_port, program, wait_for};
 use stub::{Reply, Stub, answer};
 
@@ -35,6 +36,7 @@ fn watched_of(size: u64, big: &str, after: &str) -> (u64, String) {
     let (peak_seen, prober_seen) = (Arc::clone(&peak), Arc::clone(&prober));
     let stub = Stub::start(move |seen| {
         if seen.path == "/after" {
+            eventually("the process id is known", || prober_seen.load(Ordering::SeqCst) > 0);
             let process = prober_seen.load(Ordering::SeqCst);
             peak_seen.store(peak_kilobytes(process), Ordering::SeqCst);
         }
@@ -49,8 +51,7 @@ fn watched_of(size: u64, big: &str, after: &str) -> (u64, String) {
     let folder = Folder::new();
     let file = folder.file("t.json", &format!(r#"{{"requests": [{big}, {after}]}}"#));
     let mut command = program(&folder);
-    // The delay gives the test time to store the process id before the first request.
-    command.args(["-s", &stub.url(), "-f", &file, "-v", "--delay-start", "1", "-t", "300"]);
+    command.args(["-s", &stub.url(), "-f", &file, "-v", "-t", "300"]);
     let background = Background::start(&mut command);
     prober.store(background.id(), Ordering::SeqCst);
     let (code, out) = background.end();

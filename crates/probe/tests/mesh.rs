@@ -341,7 +341,10 @@ fn gathering(count: u16, silent: u16) -> Mesh {
 fn a_small_cluster_is_a_matrix_of_all_nodes() {
     let mesh = gathering(12, 3);
     let cluster = mesh.json("/cluster.json", |cluster| {
-        cluster["nodes"].as_array().is_some_and(|nodes| nodes.len() == 12)
+        // On a busy machine a prober may not answer in time, and is asked again.
+        let reports =
+            |nodes: &Vec<Value>| nodes.iter().filter(|node| node["peers"].is_array()).count() == 11;
+        cluster["nodes"].as_array().is_some_and(|nodes| nodes.len() == 12 && reports(nodes))
     });
     let nodes = cluster["nodes"].as_array().unwrap();
     let by: BTreeMap<_, _> =
@@ -350,10 +353,9 @@ fn a_small_cluster_is_a_matrix_of_all_nodes() {
     assert!(of(3)["error"].is_string() && of(3).get("peers").is_none(), "{}", of(3));
     assert_eq!(of(4)["peers"].as_array().unwrap().len(), 10);
     assert_eq!(of(0)["self"]["node"], "n0");
-    let (_, page) = get(&mesh.at, "/cluster").unwrap();
+    let page = wait_for(&mesh.at, "/cluster", |page| page.contains(" nodes → n5</a>"));
     assert_eq!(page.matches("<td class=\"self\">").count(), 12);
     assert!(page.contains("Probers that did not answer") && page.contains("Between zones"));
-    assert!(page.contains(" nodes → n5</a>"), "{page}");
 }
 
 #[test]
@@ -379,7 +381,7 @@ fn ends_after_its_duration_with_a_code_that_depends_on_the_paths() {
     let folder = Folder::new();
     let (names, nodes) = (names(3), Nodes::start(good));
     let port = free_port().to_string();
-    let more = ["--port", &port, "--interval", "100ms", "--duration", "3s"];
+    let more = ["--port", &port, "--interval", "100ms", "--duration", "5s"];
     let outcome = finish(mesh(&folder, &names, &nodes).args(more));
     assert_eq!(outcome.code, 0, "{outcome:?}");
     assert!(outcome.out.lines().all(|line| line.chars().count() <= 80), "{}", outcome.out);
@@ -399,7 +401,7 @@ fn ends_after_its_duration_with_a_code_that_depends_on_the_paths() {
 fn a_node_without_neighbours_reports_what_was_looked_up_and_found() {
     let (folder, nodes) = (Folder::new(), Nodes::start(good));
     let port = free_port().to_string();
-    let more = ["--port", &port, "--duration", "1s"];
+    let more = ["--port", &port, "--duration", "3s"];
     let outcome = finish(mesh(&folder, &names(1), &nodes).args(more));
     assert_eq!(outcome.code, 1);
     let (events, table) = outcome.out.split_once("\nno neighbours found\n").unwrap();

@@ -126,12 +126,15 @@ fn sample(line: &str) -> (String, Labels, f64) {
     (name.to_owned(), labels, value)
 }
 
-// The page once each request of the file was sent at least twice.
+const PATHS: [&str; 6] = ["/good", "a \"tag\"", "/missing", "/moved", "/busy", "/broken"];
+
+// The page once each request of the file was answered at least twice.
 fn page(probe: &Probe) -> Page {
     let name = "heartbeat_probe_request_duration_seconds_count";
     let text = wait_for(probe.port, |text| {
-        let count = Page::parse(text).value(name, &[("path", "/broken")]);
-        count.is_some_and(|count| count >= 2.0)
+        let page = Page::parse(text);
+        let is_counted = |path| page.value(name, &[("path", path)]).is_some_and(|n| n >= 2.0);
+        PATHS.into_iter().all(is_counted)
     });
     Page::parse(&text)
 }

@@ -146,7 +146,8 @@ fn a_scraper_that_asks_for_protobuf_also_gets_native_histograms() {
     let mut command = program(&folder);
     command.args(["-s", &stub.url(), "-f", &file, "-r", "-p", &port.to_string()]);
     let _background = Background::start(command.args(["-l", "5", "-g", "None"]));
-    let text = wait_for(port, |page| page.contains("path=\"/b\""));
+    let text =
+        wait_for(port, |page| ["a", "b"].iter().all(|p| page.contains(&format!("path=\"/{p}\""))));
 
     let (head, page) = scrape(port, ACCEPT);
     let kind = "content-type: application/vnd.google.protobuf; \

@@ -3,10 +3,9 @@
 mod process;
 mod stub;
 
-use std::net::TcpListener;
 use std::time::Duration;
 
-use process::{ask, errors_of};
+use process::{ask, errors_of, free_port};
 use stub::{Reply, Seen, Stub, answer};
 
 fn error_of(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> String {
@@ -152,9 +151,7 @@ fn a_name_that_does_not_exist_is_reported() {
 
 #[test]
 fn a_port_without_listener_is_reported() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    let url = format!("http://127.0.0.1:{}", free_port());
     let errors = errors_of(&url, r#"{"path": "/"}"#);
     assert_eq!(errors.len(), 1);
     assert!(errors[0].contains("cannot be reached: Connection refused"), "{errors:?}");

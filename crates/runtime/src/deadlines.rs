@@ -269,10 +269,11 @@ mod tests {
         let (_peer, mut socket) = tcp_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
         let id = deadlines.add(socket.as_raw_fd());
-        deadlines.arm(id, Wait::Head, Duration::from_secs(5), clock.now_ms());
-        deadlines.expire(clock.now_ms() + 4000);
+        let begun_ms = clock.now_ms();
+        deadlines.arm(id, Wait::Head, Duration::from_secs(5), begun_ms);
+        deadlines.expire(begun_ms + 4999);
         assert_eq!(deadlines.expired(id), None);
-        deadlines.expire(clock.now_ms() + 6000);
+        deadlines.expire(begun_ms + 5000);
         assert_eq!(deadlines.expired(id), Some(Wait::Head));
         assert_eq!(socket.read(&mut [0]).unwrap(), 0);
         socket.write_all(b"still").unwrap();
@@ -306,8 +307,8 @@ mod tests {
         while socket.write(&[0; 65_536]).is_ok() {}
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
         let id = deadlines.add(socket.as_raw_fd());
-        deadlines.arm(id, Wait::Send, Duration::from_secs(5), clock.now_ms());
         let start_ms = clock.now_ms();
+        deadlines.arm(id, Wait::Send, Duration::from_secs(5), start_ms);
         deadlines.expire(start_ms + 4000);
         let before = sys::unacknowledged_bytes(socket.as_raw_fd()).unwrap();
         while sys::unacknowledged_bytes(socket.as_raw_fd()).unwrap() == before {

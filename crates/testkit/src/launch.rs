@@ -75,7 +75,7 @@ impl Launch {
     /// # Errors
     /// As exec(2) reports them.
     pub fn new(mut command: Command) -> io::Result<Self> {
-        let mut child = command.spawn().map_err(|error| {
+        let mut child = spawn(&mut command).map_err(|error| {
             let program = command.get_program().display();
             io::Error::new(error.kind(), format!("{program}: {error}"))
         })?;
@@ -137,6 +137,22 @@ impl Drop for Launch {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Starts a program, which this process may have written a moment ago. A child that another thread
+/// starts meanwhile has the file open for writing too, until it executes its own program, and so
+/// long the kernel refuses to execute the file (ETXTBSY).
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    let mut spawned = command.spawn();
+    comes_true_within(PATIENCE, || {
+        let is_busy = |error: &io::Error| error.kind() == io::ErrorKind::ExecutableFileBusy;
+        let is_over = !spawned.as_ref().is_err_and(is_busy);
+        if !is_over {
+            spawned = command.spawn();
+        }
+        is_over
+    });
+    spawned
 }
 
 /// Collects standard error line by line, until its end.

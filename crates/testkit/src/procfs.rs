@@ -1,12 +1,14 @@
 //! Owns what the kernel reports of another process (proc(5)).
 
 use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::eventually;
 use crate::sandbox::{Resource, limit_of, stop_thread};
 
-/// How many checks in a row must find the workers asleep.
-const ASLEEP_LOOKS: usize = 20;
+/// For how long the workers are watched that must sleep.
+const WATCHED: Duration = Duration::from_millis(200);
 
 /// A process by its id. It must not have been waited for, because the id may then be reused.
 #[derive(Clone, Copy, Debug)]
@@ -62,29 +64,42 @@ impl Process {
         Some(fs::read_dir(format!("/proc/{}/fd", self.0)).ok()?.count())
     }
 
-    /// The states of its worker threads (`R` runs, `S` sleeps). The kernel's own threads for
-    /// io_uring are not among them.
+    /// How many worker threads it has. The kernel's own threads for io_uring are not among them.
     #[must_use]
-    pub fn worker_states(self) -> Vec<char> {
-        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.0)) else { return Vec::new() };
-        let stats =
-            tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());
-        let states = stats.filter_map(|stat| {
-            let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
-            if name.starts_with("worker-") { rest.trim_start().chars().next() } else { None }
-        });
-        states.collect()
+    pub fn workers(self) -> usize {
+        self.busy_times().len()
     }
 
     /// Waits until all workers sleep. A worker that retries without a pause does not sleep.
+    ///
+    /// This looks at the time for which a worker has run or was ready to run, and not at its state:
+    /// on a busy machine, one that wakes up for a moment waits for a CPU for most of the moments in
+    /// which somebody looks.
     #[track_caller]
     pub fn expect_sleeping_workers(self) {
-        let mut looks = 0;
         eventually("the workers sleep", || {
-            let states = self.worker_states();
-            let are_asleep = !states.is_empty() && states.iter().all(|state| *state == 'S');
-            looks = if are_asleep { looks + 1 } else { 0 };
-            looks >= ASLEEP_LOOKS
+            let (begun, before) = (Instant::now(), self.busy_times());
+            thread::sleep(WATCHED);
+            let after = self.busy_times();
+            let most = begun.elapsed() / 2;
+            let mut both = before.iter().zip(&after);
+            !before.is_empty()
+                && before.len() == after.len()
+                && both.all(|(before, after)| after.saturating_sub(*before) < most)
         });
+    }
+
+    /// For how long each worker has run, or was ready to run and waited for a CPU.
+    fn busy_times(self) -> Vec<Duration> {
+        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.0)) else { return Vec::new() };
+        let times = tasks.filter_map(|task| {
+            let path = task.ok()?.path();
+            let name = fs::read_to_string(path.join("comm")).ok()?;
+            let times = fs::read_to_string(path.join("schedstat")).ok()?;
+            let mut times = times.split_whitespace().map(str::parse);
+            let (ran, waited): (u64, u64) = (times.next()?.ok()?, times.next()?.ok()?);
+            name.starts_with("worker-").then(|| Duration::from_nanos(ran + waited))
+        });
+        times.collect()
     }
 }

@@ -174,7 +174,7 @@ impl Program {
     /// How many worker threads it has.
     #[must_use]
     pub fn workers(&self) -> usize {
-        self.process().worker_states().len()
+        self.process().workers()
     }
 }
 

@@ -4,10 +4,16 @@
 
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{self, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The user and group `nobody`.
-const NOBODY: u32 = 65534;
+/// The user and group ids of children without privileges: within the ids that a container usually
+/// has, and outside those that distributions give to users.
+const IDS: std::ops::Range<u32> = 30_000..50_000;
+
+/// How far apart test programs begin whose process ids follow one another: more ids than one of
+/// them uses.
+const IDS_STRIDE: u32 = 53;
 
 /// Offsets in `struct seccomp_data` (seccomp(2)).
 const NUMBER_OFFSET: u32 = 0;
@@ -119,7 +125,9 @@ pub trait Sandbox {
     /// Sets a resource limit, soft and hard.
     fn limit(self, resource: Resource, value: u64) -> Self;
 
-    /// Runs the program as the user `nobody` if this process runs as root.
+    /// Runs the program as a user without privileges if this process runs as root. It is another
+    /// user each time, because the kernel charges locked memory to the user: a program of the same
+    /// user would use up the limit of this one, and one that has ended does so for a moment.
     fn unprivileged(self) -> Self;
 }
 
@@ -140,11 +148,20 @@ impl Sandbox for Command {
 
     fn unprivileged(mut self) -> Self {
         if is_root() {
+            let id = next_id();
             // std also drops the supplementary groups with setgroups(2).
-            self.uid(NOBODY).gid(NOBODY);
+            self.uid(id).gid(id);
         }
         self
     }
+}
+
+/// A user id that no other child has.
+fn next_id() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let start = process::id().wrapping_mul(IDS_STRIDE);
+    let number = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+    IDS.start + number % (IDS.end - IDS.start)
 }
 
 /// A classic BPF program: on this architecture `call` fails with `errno`; everything else is
