@@ -177,7 +177,7 @@ fn the_option_names_of_other_tools_work() {
     assert_eq!(outcome.code, 0, "{outcome:?}");
     let seen = stub.seen();
     // Each load sends 20.
-    assert!(!seen.is_empty() && seen.len() % 20 == 0, "{}", seen.len());
+    assert!(!seen.is_empty() && seen.len().is_multiple_of(20), "{}", seen.len());
     for one in seen {
         assert_eq!((one.method.as_str(), one.path.as_str()), ("PUT", "/p/17"));
         assert_eq!(one.headers["x-a"], "b");
