@@ -8,16 +8,20 @@ use clap::Args;
 use super::turns::{Ask, Direction};
 use crate::load::{size, time};
 
-/// Asks the neighbours of this node again and again, and shows what the paths to them are like
+/// Asks the neighbours of this node again and again, and shows what the paths to
+/// them are like
 #[derive(Args, Clone, Debug)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct MeshArgs {
-    /// The headless Service (or any DNS name) whose addresses are the nodes, and the port of their
-    /// servers
-    #[arg(value_name = "NAME[:PORT]", value_parser = service)]
+    /// The headless Service (or any DNS name) whose addresses are the nodes,
+    /// and the port of their servers
+    #[arg(verbatim_doc_comment, value_name = "NAME[:PORT]", value_parser = service)]
     pub(crate) service: Service,
 
-    /// How many nodes this one asks: its successors on a hash ring of the addresses
-    #[arg(long, value_name = "N", default_value = "10", value_parser = neighbors)]
+    /// How many nodes this one asks: its successors on a hash ring of the
+    /// addresses
+    #[arg(verbatim_doc_comment, long, value_name = "N", default_value = "10",
+          value_parser = neighbors)]
     pub(crate) neighbors: usize,
 
     /// Between two requests to one neighbour
@@ -32,11 +36,13 @@ pub(crate) struct MeshArgs {
     #[arg(long, value_name = "LIST", default_value = "17,1K,64K,1M", value_parser = sizes)]
     pub(crate) sizes: Sizes,
 
-    /// Bytes that are uploaded, in turn with the others; `none` for no uploads
-    #[arg(long, value_name = "LIST", default_value = "1K,64K", value_parser = upload_sizes)]
+    /// Bytes that are uploaded, in turn with the others; `none` for no
+    /// uploads
+    #[arg(verbatim_doc_comment, long, value_name = "LIST", default_value = "1K,64K",
+          value_parser = upload_sizes)]
     pub(crate) upload_sizes: Sizes,
 
-    /// Longest time for a request, from connecting to the last byte
+    /// Longest time for a request, a new connection included
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
     pub(crate) timeout: Duration,
 
@@ -44,8 +50,9 @@ pub(crate) struct MeshArgs {
     #[arg(long, value_name = "PATH", default_value = "/heartbeat/", value_parser = uri)]
     pub(crate) uri: String,
 
-    /// The address of this node, which is not asked; found by itself if it is not given
-    #[arg(long = "self", value_name = "IP")]
+    /// The address of this node, which is not asked; found by itself if it
+    /// is not given
+    #[arg(verbatim_doc_comment, long = "self", value_name = "IP")]
     pub(crate) own_address: Option<IpAddr>,
 
     /// The name of this node
@@ -61,16 +68,19 @@ pub(crate) struct MeshArgs {
           value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: u16,
 
-    /// Of the other nodes' probers, for the page of the cluster; --port if it is not given
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    /// Port of the other nodes' probers, for the page of the cluster; --port
+    /// if it is not given
+    #[arg(verbatim_doc_comment, long, value_name = "PORT",
+          value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) peer_port: Option<u16>,
 
     /// Asks this DNS server instead of those in /etc/resolv.conf
     #[arg(long, value_name = "IP[:PORT]", value_parser = dns_server)]
     pub(crate) dns: Option<SocketAddr>,
 
-    /// Ends after this time and prints what the paths are like; exits 1 if one is not well
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    /// Ends after this time and prints what the paths are like; exits 1 if
+    /// one is not well
+    #[arg(verbatim_doc_comment, long, value_name = "TIME", value_parser = time)]
     pub(crate) duration: Option<Duration>,
 
     /// Prints events, and the result, as JSON
@@ -257,6 +267,14 @@ mod tests {
             &format!("m --node {}", "n".repeat(253)),
         ] {
             assert!(parse(right).is_ok(), "{right}");
+        }
+    }
+
+    #[test]
+    fn the_help_page_fits_80_columns() {
+        let help = crate::mesh::command().render_help().to_string();
+        for line in help.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
         }
     }
 }
