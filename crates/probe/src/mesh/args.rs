@@ -52,7 +52,7 @@ pub(crate) struct MeshArgs {
 
     /// The address of this node, which is not asked; found by itself if it
     /// is not given
-    #[arg(verbatim_doc_comment, long = "self", value_name = "IP")]
+    #[arg(verbatim_doc_comment, long = "self", value_name = "IP", value_parser = address)]
     pub(crate) own_address: Option<IpAddr>,
 
     /// The name of this node
@@ -64,14 +64,12 @@ pub(crate) struct MeshArgs {
     pub(crate) zone: Option<String>,
 
     /// Port of the pages and metrics
-    #[arg(long, short, value_name = "PORT", default_value = "8081",
-          value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, short, value_name = "PORT", default_value = "8081", value_parser = port)]
     pub(crate) port: u16,
 
     /// Port of the other nodes' probers, for the page of the cluster; --port
     /// if it is not given
-    #[arg(verbatim_doc_comment, long, value_name = "PORT",
-          value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(verbatim_doc_comment, long, value_name = "PORT", value_parser = port)]
     pub(crate) peer_port: Option<u16>,
 
     /// Asks this DNS server instead of those in /etc/resolv.conf
@@ -174,6 +172,17 @@ fn name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+fn port(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(port @ 1..) => Ok(port),
+        _ => Err("expected 1 to 65535".to_owned()),
+    }
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "expected an IP address".to_owned())
+}
+
 fn dns_server(text: &str) -> Result<SocketAddr, String> {
     let address = text.parse::<IpAddr>().map(|address| SocketAddr::new(address, DNS_PORT));
     let address = address.or_else(|_| text.parse::<SocketAddr>());
@@ -195,6 +204,7 @@ const INTERVAL_MIN: Duration = Duration::from_millis(100);
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use heartbeat_command_line::Misuse;
 
     use super::*;
 
@@ -275,6 +285,19 @@ mod tests {
         let help = crate::mesh::command().render_help().to_string();
         for line in help.lines() {
             assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_is_allowed() {
+        for (line, refusal) in [
+            ("m --port x", "--port x: not allowed: expected 1 to 65535"),
+            ("m --port 0", "--port 0: not allowed: expected 1 to 65535"),
+            ("m --peer-port 65536", "--peer-port 65536: not allowed: expected 1 to 65535"),
+            ("m --self x", "--self x: not allowed: expected an IP address"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(Misuse::from(&error).to_string(), refusal);
         }
     }
 }
