@@ -8,7 +8,9 @@ use jiff::Timestamp;
 
 use super::outcome::OutcomeArgs;
 use super::schedule::Plan;
-use super::values::{connections, header, moment, rate, size, time, time_or_zero};
+use super::values::{
+    connections, header, method, moment, rate, requests, size, time, time_or_zero,
+};
 use crate::client::{FixedAddress, TlsSettings, url_prefix};
 
 /// Sends requests at a rate, or as fast as possible, and shows how long they took
@@ -42,7 +44,7 @@ pub(crate) struct LoadArgs {
     pub(crate) duration: Option<Duration>,
 
     /// How many requests; with --duration too, what comes first
-    #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, short = 'n', value_name = "N", value_parser = requests)]
     pub(crate) requests: Option<u64>,
 
     /// Time at the beginning that does not count
@@ -55,7 +57,7 @@ pub(crate) struct LoadArgs {
     pub(crate) start_at: Option<Timestamp>,
 
     /// Method of the requests; GET, or POST with --body-size
-    #[arg(long, short, value_name = "NAME", conflicts_with = "files")]
+    #[arg(long, short, value_name = "NAME", conflicts_with = "files", value_parser = method)]
     pub(crate) method: Option<String>,
 
     /// Bytes of the body of each request, of the same pattern as the answers
@@ -161,6 +163,7 @@ const DURATION: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use heartbeat_command_line::Misuse;
 
     use super::*;
 
@@ -252,6 +255,18 @@ mod tests {
         for right in ["http://a --rate 1000000", "http://a -c 20000", "http://a --body-size 1024G"]
         {
             assert!(parse(right).is_ok(), "{right}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_is_allowed() {
+        for (line, refusal) in [
+            ("http://a -n x", "--requests x: not allowed: expected a number from 1"),
+            ("http://a -n 0", "--requests 0: not allowed: expected a number from 1"),
+            ("http://a -m A,B", "--method A,B: not allowed: expected a method, as in GET"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(Misuse::from(&error).to_string(), refusal);
         }
     }
 }

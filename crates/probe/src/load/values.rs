@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hyper::Method;
 use jiff::Timestamp;
 
 /// Ten times what one thread can send; a larger number is a typing error.
@@ -25,6 +26,18 @@ pub(super) fn connections(text: &str) -> Result<usize, String> {
         Ok(number @ 1..=CONNECTIONS_MAX) => Ok(number),
         _ => Err(format!("expected 1 to {CONNECTIONS_MAX}")),
     }
+}
+
+pub(super) fn requests(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(number @ 1..) => Ok(number),
+        _ => Err("expected a number from 1".to_owned()),
+    }
+}
+
+pub(super) fn method(text: &str) -> Result<String, String> {
+    let method = Method::from_bytes(text.as_bytes());
+    method.map(|_| text.to_owned()).map_err(|_| "expected a method, as in GET".to_owned())
 }
 
 pub(crate) fn time(text: &str) -> Result<Duration, String> {

@@ -8,16 +8,20 @@ use clap::Args;
 use super::turns::{Ask, Direction};
 use crate::load::{size, time};
 
-/// Asks the neighbours of this node again and again, and shows what the paths to them are like
+/// Asks the neighbours of this node again and again, and shows what the paths to
+/// them are like
 #[derive(Args, Clone, Debug)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct MeshArgs {
-    /// The headless Service (or any DNS name) whose addresses are the nodes, and the port of their
-    /// servers
-    #[arg(value_name = "NAME[:PORT]", value_parser = service)]
+    /// The headless Service (or any DNS name) whose addresses are the nodes,
+    /// and the port of their servers
+    #[arg(verbatim_doc_comment, value_name = "NAME[:PORT]", value_parser = service)]
     pub(crate) service: Service,
 
-    /// How many nodes this one asks: its successors on a hash ring of the addresses
-    #[arg(long, value_name = "N", default_value = "10", value_parser = neighbors)]
+    /// How many nodes this one asks: its successors on a hash ring of the
+    /// addresses
+    #[arg(verbatim_doc_comment, long, value_name = "N", default_value = "10",
+          value_parser = neighbors)]
     pub(crate) neighbors: usize,
 
     /// Between two requests to one neighbour
@@ -32,11 +36,13 @@ pub(crate) struct MeshArgs {
     #[arg(long, value_name = "LIST", default_value = "17,1K,64K,1M", value_parser = sizes)]
     pub(crate) sizes: Sizes,
 
-    /// Bytes that are uploaded, in turn with the others; `none` for no uploads
-    #[arg(long, value_name = "LIST", default_value = "1K,64K", value_parser = upload_sizes)]
+    /// Bytes that are uploaded, in turn with the others; `none` for no
+    /// uploads
+    #[arg(verbatim_doc_comment, long, value_name = "LIST", default_value = "1K,64K",
+          value_parser = upload_sizes)]
     pub(crate) upload_sizes: Sizes,
 
-    /// Longest time for a request, from connecting to the last byte
+    /// Longest time for a request, a new connection included
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
     pub(crate) timeout: Duration,
 
@@ -44,8 +50,9 @@ pub(crate) struct MeshArgs {
     #[arg(long, value_name = "PATH", default_value = "/heartbeat/", value_parser = uri)]
     pub(crate) uri: String,
 
-    /// The address of this node, which is not asked; found by itself if it is not given
-    #[arg(long = "self", value_name = "IP")]
+    /// The address of this node, which is not asked; found by itself if it
+    /// is not given
+    #[arg(verbatim_doc_comment, long = "self", value_name = "IP", value_parser = address)]
     pub(crate) own_address: Option<IpAddr>,
 
     /// The name of this node
@@ -57,20 +64,21 @@ pub(crate) struct MeshArgs {
     pub(crate) zone: Option<String>,
 
     /// Port of the pages and metrics
-    #[arg(long, short, value_name = "PORT", default_value = "8081",
-          value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, short, value_name = "PORT", default_value = "8081", value_parser = port)]
     pub(crate) port: u16,
 
-    /// Of the other nodes' probers, for the page of the cluster; --port if it is not given
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    /// Port of the other nodes' probers, for the page of the cluster; --port
+    /// if it is not given
+    #[arg(verbatim_doc_comment, long, value_name = "PORT", value_parser = port)]
     pub(crate) peer_port: Option<u16>,
 
     /// Asks this DNS server instead of those in /etc/resolv.conf
     #[arg(long, value_name = "IP[:PORT]", value_parser = dns_server)]
     pub(crate) dns: Option<SocketAddr>,
 
-    /// Ends after this time and prints what the paths are like; exits 1 if one is not well
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    /// Ends after this time and prints what the paths are like; exits 1 if
+    /// one is not well
+    #[arg(verbatim_doc_comment, long, value_name = "TIME", value_parser = time)]
     pub(crate) duration: Option<Duration>,
 
     /// Prints events, and the result, as JSON
@@ -164,6 +172,17 @@ fn name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+fn port(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(port @ 1..) => Ok(port),
+        _ => Err("expected 1 to 65535".to_owned()),
+    }
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "expected an IP address".to_owned())
+}
+
 fn dns_server(text: &str) -> Result<SocketAddr, String> {
     let address = text.parse::<IpAddr>().map(|address| SocketAddr::new(address, DNS_PORT));
     let address = address.or_else(|_| text.parse::<SocketAddr>());
@@ -185,6 +204,7 @@ const INTERVAL_MIN: Duration = Duration::from_millis(100);
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use heartbeat_command_line::Misuse;
 
     use super::*;
 
@@ -257,6 +277,27 @@ mod tests {
             &format!("m --node {}", "n".repeat(253)),
         ] {
             assert!(parse(right).is_ok(), "{right}");
+        }
+    }
+
+    #[test]
+    fn the_help_page_fits_80_columns() {
+        let help = crate::mesh::command().render_help().to_string();
+        for line in help.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_is_allowed() {
+        for (line, refusal) in [
+            ("m --port x", "--port x: not allowed: expected 1 to 65535"),
+            ("m --port 0", "--port 0: not allowed: expected 1 to 65535"),
+            ("m --peer-port 65536", "--peer-port 65536: not allowed: expected 1 to 65535"),
+            ("m --self x", "--self x: not allowed: expected an IP address"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(Misuse::from(&error).to_string(), refusal);
         }
     }
 }

@@ -53,7 +53,8 @@ const NAME: &str = "heartbeat-probe mesh";
 
 /// The command line of `mesh`.
 pub(crate) fn command() -> Command {
-    MeshArgs::augment_args(Command::new("mesh").bin_name("heartbeat-probe mesh"))
+    let command = Command::new("mesh").bin_name("heartbeat-probe mesh");
+    MeshArgs::augment_args(command).next_line_help(true)
 }
 
 /// Watches until a signal comes, or until the duration is over. It needs a runtime with I/O and

@@ -7,10 +7,11 @@ use clap::Args;
 
 use crate::load::{size, time};
 
-/// Measures one path in about ten seconds, and explains what it finds: names, latency, the largest
-/// packet, loss, throughput, latency under load, and what proxies on the way do.
+/// Measures one path in about ten seconds, and explains what it finds: names,
+/// latency, the largest packet, loss, throughput, latency under load, and what
+/// proxies on the way do
 #[derive(Args, Clone, Debug)]
-#[command(after_help = AFTER_HELP)]
+#[command(verbatim_doc_comment, after_help = AFTER_HELP)]
 pub(crate) struct PathArgs {
     /// The server, best a Heartbeat; a path before the size is its prefix
     #[arg(value_name = "URL")]
@@ -24,15 +25,16 @@ pub(crate) struct PathArgs {
     #[arg(long)]
     pub(super) strict: bool,
 
-    /// Leave out throughput, latency under load and large bodies: about two seconds
-    #[arg(long)]
+    /// Leave out throughput, latency under load and large bodies: about two
+    /// seconds
+    #[arg(verbatim_doc_comment, long)]
     pub(super) quick: bool,
 
     /// About how long it takes
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub(super) duration: Duration,
 
-    /// Leave a connection idle for this time, and see whether it is still open
+    /// Leave a connection idle for this time, and see if it is still open
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(super) idle: Option<Duration>,
 
@@ -66,8 +68,8 @@ const DURATION_MAX: Duration = Duration::from_secs(600);
 const MAX_BYTES_MIN: u64 = 1 << 20;
 
 const AFTER_HELP: &str = "\
-The exit code is 0 if nothing is wrong, 1 if something is (with --strict: also for a warning), or if
-nothing answers, and 2 if the command line cannot be used.";
+The exit code is 0 if nothing is wrong, 1 if something is (with --strict: also
+for a warning), or if nothing answers, and 2 if the command line cannot be used.";
 
 #[cfg(test)]
 mod tests {
@@ -108,6 +110,14 @@ mod tests {
         }
         for right in ["a --duration 5s", "a --duration 10m", "a --max-bytes 1M"] {
             assert!(parse(right).is_ok(), "{right}");
+        }
+    }
+
+    #[test]
+    fn the_help_page_fits_80_columns() {
+        let help = crate::path::command().render_help().to_string();
+        for line in help.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
         }
     }
 }

@@ -76,7 +76,8 @@ pub(crate) async fn run(args: PathArgs) -> ExitCode {
 
 /// The command line of `path`.
 pub(crate) fn command() -> Command {
-    PathArgs::augment_args(Command::new("path").bin_name("heartbeat-probe path"))
+    let command = Command::new("path").bin_name("heartbeat-probe path");
+    PathArgs::augment_args(command).next_line_help(true)
 }
 
 fn prepare(args: &PathArgs) -> Result<(Target, Option<Trust>), String> {
