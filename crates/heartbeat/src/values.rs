@@ -13,10 +13,6 @@ use heartbeat_runtime::{Address, THREADS_MAX};
 /// overflow.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The largest number of connections that is accepted: as many descriptors as Linux allows a
-/// process, unless `fs.nr_open` is raised.
-const CONNECTIONS_MAX: usize = 1 << 20;
-
 /// Longest name of a node or a zone, in bytes: that of a DNS name, which Kubernetes allows.
 const NAME_BYTES_MAX: usize = 253;
 
@@ -87,10 +83,9 @@ pub(crate) fn threads(text: &str) -> Parsed<Option<usize>> {
         .ok_or_else(|| format!("expected auto or a number from 1 to {THREADS_MAX}"))
 }
 
-/// A number of connections.
+/// A number of connections. The server lowers it to what the limits of the process allow.
 pub(crate) fn connections(text: &str) -> Parsed<usize> {
-    count(text, CONNECTIONS_MAX)
-        .ok_or_else(|| format!("expected a number from 1 to {CONNECTIONS_MAX}"))
+    count(text, usize::MAX).ok_or_else(|| "expected a number from 1".to_string())
 }
 
 /// The name of a node or a zone. An allowed name needs no escaping in a metric's label or in JSON.
@@ -227,14 +222,16 @@ mod tests {
         assert_eq!((port("0"), port("65535"), port("08080")), (Ok(0), Ok(65_535), Ok(8080)));
         assert_eq!((threads("auto"), threads("1")), (Ok(None), Ok(Some(1))));
         assert_eq!(threads("1024"), Ok(Some(THREADS_MAX)));
-        assert_eq!(connections("1048576"), Ok(CONNECTIONS_MAX));
+        assert_eq!((connections("1"), connections("0").is_err()), (Ok(1), true));
+        assert_eq!(connections("18446744073709551615"), Ok(usize::MAX));
+        assert!(connections("18446744073709551616").is_err());
         for text in ["65536", "99999999999999999999", "http"].into_iter().chain(NEVER) {
             assert!(port(text).is_err(), "{text}");
         }
         for text in ["0", "1025", "AUTO", "all"].into_iter().chain(NEVER) {
             assert!(threads(text).is_err(), "{text}");
         }
-        for text in ["0", "1048577", "auto", "99999999999999999999"].into_iter().chain(NEVER) {
+        for text in ["0", "auto", "99999999999999999999"].into_iter().chain(NEVER) {
             assert!(connections(text).is_err(), "{text}");
         }
     }
