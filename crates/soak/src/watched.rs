@@ -57,6 +57,8 @@ impl Watched {
     pub(crate) fn start(program: &Path, driver: &str, threads: &str) -> Result<Self, String> {
         let mut command = command(program, &["--port", "0", "--address", "127.0.0.1"]);
         command.args(["--io", driver, "--threads", threads, "--drain-delay", "0s"]);
+        // A client that has to wait long for a CPU must not meet this timeout.
+        command.args(["--header-timeout", "10m"]);
         let program = Program::try_start(command).map_err(|error| error.to_string())?;
         let address = program.address();
         Ok(Self { program: Some(program), address, identity: Identity::of(address)? })
