@@ -66,8 +66,8 @@ pub fn give_back() {
     unsafe { libc::madvise(code.0.cast_mut().cast(), whole_pages, libc::MADV_DONTNEED) };
 }
 
-/// The granularity of madvise(2). With larger pages than this, the kernel refuses a length that is
-/// not a multiple of them, or gives back whole pages of the same mapping.
+/// The smallest pages of Linux. With larger ones, madvise(2) rounds the length up to the end of the
+/// last page that has code: the linker puts no other segment into that page.
 const PAGE_BYTES: usize = 4096;
 
 unsafe extern "C" {
