@@ -89,7 +89,7 @@ fn prove_epoll() -> Result<(), Refusal> {
     let mut epoll = sys::Epoll::new(1).map_err(Refusal::of("epoll_create1"))?;
     let _registration = epoll.add(far.as_raw_fd(), 0).map_err(Refusal::of("epoll_ctl"))?;
     sys::send_at_once(near.as_raw_fd(), b"x").map_err(Refusal::of("sendto"))?;
-    epoll.wait(&mut Vec::new()).map_err(Refusal::of("epoll_wait"))?;
+    epoll.wait(&mut Vec::new()).map_err(Refusal::of(sys::WAIT_CALLS))?;
     let mut byte = Vec::with_capacity(1);
     sys::receive(far.as_raw_fd(), &mut byte).map_err(Refusal::of("recvfrom"))?;
     Ok(())

@@ -4,6 +4,8 @@ use std::fmt;
 use std::fs;
 use std::io;
 
+use super::sys::THREAD_CALLS;
+
 /// A system call that was refused. Its text ends with the likely cause and a remedy.
 #[derive(Debug)]
 pub struct Refusal {
@@ -61,9 +63,9 @@ impl Refusal {
             }
             Some(libc::ENFILE) => "the machine has no descriptor left; raise fs.file-max",
             // musl reports every failure to start a thread as EAGAIN.
-            Some(libc::EAGAIN) if call == "clone" => {
-                "likely the limit of threads (ulimit -u, or the cgroup's pids.max) or, in a static \
-                 program, a seccomp profile without clone; raise it, or ask for fewer threads"
+            Some(libc::EAGAIN) if call == THREAD_CALLS => {
+                "likely the limit of threads (ulimit -u, or the cgroup's pids.max); raise it, or \
+                 ask for fewer threads; or else a seccomp profile without clone; allow clone in it"
             }
             Some(libc::ENOMEM) if is_ring => {
                 "likely RLIMIT_MEMLOCK (ulimit -l), which limits registered buffers and, on some \
@@ -100,7 +102,8 @@ mod tests {
         for (call, errno, text) in [
             ("socketpair", libc::EMFILE, "RLIMIT_NOFILE"),
             ("socketpair", libc::EPERM, "a seccomp profile without socketpair"),
-            ("clone", libc::EAGAIN, "pids.max"),
+            (THREAD_CALLS, libc::EAGAIN, "pids.max"),
+            (THREAD_CALLS, libc::EPERM, "without clone3 or clone"),
             ("mmap", libc::ENOMEM, "memory limit"),
             ("io_uring_setup", libc::EINVAL, "Linux 6.1"),
             ("io_uring_register", libc::ENOMEM, "RLIMIT_MEMLOCK"),

@@ -24,6 +24,10 @@ const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 /// or where the kernel does not.
 pub(crate) const THREAD_CALLS: &str = "clone3 or clone";
 
+/// The system calls behind the C function epoll_wait(3): musl tries the second one first, and some architectures have
+/// only that.
+pub(crate) const WAIT_CALLS: &str = "epoll_wait or epoll_pwait";
+
 /// Lends a descriptor, which its owner keeps open for the call, to a function of a library.
 ///
 /// The table of deadlines names sockets by number. A connection leaves the table before its socket
