@@ -94,7 +94,7 @@ fn is_taken_after_a_moment(driver: &str, threads: &str) -> bool {
     let holder = TcpListener::bind((OWN_ADDRESS, 0)).expect("a free port");
     let address = holder.local_addr().expect("an address");
     let begun = Instant::now();
-    let mut launch = Launch::new(serving_at(address, driver, threads)).expect("a program");
+    let mut launch = Launch::new(&mut serving_at(address, driver, threads)).expect("a program");
     thread::sleep(HELD);
     let (has_ended, said) = (launch.ended().is_some(), launch.said());
     drop(holder);

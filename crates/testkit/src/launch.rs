@@ -74,8 +74,8 @@ impl Launch {
     ///
     /// # Errors
     /// As exec(2) reports them.
-    pub fn new(mut command: Command) -> io::Result<Self> {
-        let mut child = spawn(&mut command).map_err(|error| {
+    pub fn new(command: &mut Command) -> io::Result<Self> {
+        let mut child = spawn(command).map_err(|error| {
             let program = command.get_program().display();
             io::Error::new(error.kind(), format!("{program}: {error}"))
         })?;

@@ -32,8 +32,8 @@ impl Program {
     /// # Errors
     /// As exec(2) reports them. If there is no whole banner, the error holds what the
     /// program wrote.
-    pub fn try_start(command: Command) -> io::Result<Self> {
-        let mut launch = Launch::new(command)?;
+    pub fn try_start(mut command: Command) -> io::Result<Self> {
+        let mut launch = Launch::new(&mut command)?;
         comes_true_within(PATIENCE, || launch.said().contains(LAST_LINE) || launch.is_silent());
         let banner = launch.said();
         match address_in(&banner) {
