@@ -52,15 +52,19 @@ fn read_to_reset(peer: &Client) -> usize {
     }
 }
 
-/// Lets peers ask and read nothing, and checks that all end by a reset for this reason.
-fn check(options: &[&str], request: &str, reason: &str) {
+/// Lets peers send `requests`, read nothing, and say that they send no more if `is_half_closed`.
+/// Checks that all end by a reset for this reason.
+fn check(options: &[&str], requests: &str, is_half_closed: bool, reason: &str) {
     for driver in drivers() {
         let program = start(driver, &[&["--threads", "1"], options].concat());
         let mut peers: Vec<_> = (0..PEERS).map(|_| program.connect()).collect();
         // Before they have asked, the deadlines of this test do not apply to them.
         assert!(kept_connections(&program).len() >= PEERS as usize, "the table shows them");
         for peer in &mut peers {
-            peer.send(request);
+            peer.send(requests);
+            if is_half_closed {
+                peer.end_sending();
+            }
         }
         eventually("all are over", || program.metric(&ends(reason)) >= f64::from(PEERS));
         eventually("nothing is kept", || kept_connections(&program).is_empty());
@@ -72,17 +76,64 @@ fn check(options: &[&str], request: &str, reason: &str) {
     }
 }
 
+fn get() -> String {
+    request("GET", &format!("/heartbeat/{BYTES}"))
+}
+
+fn get_and_close() -> String {
+    format!("GET /heartbeat/{BYTES} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+}
+
+const SHORT_IDLE: [&str; 2] = ["--idle-timeout", "1s"];
+const SHORT_STALL: [&str; 2] = ["--stall-timeout", "1s"];
+
 #[test]
 fn peers_that_read_nothing_are_reset_at_the_idle_deadline_and_leave_no_connection_behind() {
-    let request = request("GET", &format!("/heartbeat/{BYTES}"));
-    check(&["--idle-timeout", "1s"], &request, "idle_timeout");
+    check(&SHORT_IDLE, &get(), false, "idle_timeout");
 }
 
 #[test]
 fn peers_that_asked_to_close_and_read_nothing_are_reset_at_the_stall_timeout() {
-    let request =
-        format!("GET /heartbeat/{BYTES} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    check(&["--stall-timeout", "1s"], &request, "stall_timeout");
+    check(&SHORT_STALL, &get_and_close(), false, "stall_timeout");
     // The same with a byte behind the request, which nobody reads.
-    check(&["--stall-timeout", "1s"], &(request + "x"), "stall_timeout");
+    check(&SHORT_STALL, &(get_and_close() + "x"), false, "stall_timeout");
+}
+
+#[test]
+fn peers_that_send_no_more_and_read_nothing_are_reset_at_the_stall_timeout() {
+    check(&SHORT_STALL, &get(), true, "stall_timeout");
+    check(&SHORT_STALL, &get_and_close(), true, "stall_timeout");
+    // The same with a request that never ends.
+    check(&SHORT_STALL, &(get() + "GET /"), true, "stall_timeout");
+}
+
+#[test]
+fn many_short_answers_that_nobody_reads_are_as_one_long_answer() {
+    let short = request("GET", "/heartbeat/1024");
+    check(&SHORT_STALL, &(short.repeat(BYTES / 1024) + &get_and_close()), false, "stall_timeout");
+    check(&SHORT_STALL, &short.repeat(BYTES / 1024), true, "stall_timeout");
+}
+
+/// The connection of a peer that has read everything, or that resets its connection, has no reason
+/// to stay. Only the connection that asks for the metric is open then.
+#[test]
+fn no_place_is_kept_for_a_peer_that_has_read_its_answer_or_is_gone() {
+    for driver in drivers() {
+        let program = start(driver, &["--threads", "1", "--stall-timeout", "1h"]);
+        let mut peers: Vec<_> = (0..PEERS).map(|_| program.connect()).collect();
+        for (number, peer) in peers.iter_mut().enumerate() {
+            peer.send(get_and_close());
+            if number % 2 == 0 {
+                peer.end_sending();
+            }
+        }
+        eventually("their answers wait", || program.metric("heartbeat_connections") > 1.0);
+        // To close with unread bytes is to reset.
+        let mut readers = peers.split_off(PEERS as usize / 2);
+        drop(peers);
+        for peer in &mut readers {
+            assert!(peer.answer().is_payload(BYTES as u64));
+        }
+        eventually("no place is kept", || program.metric("heartbeat_connections") <= 1.0);
+    }
 }

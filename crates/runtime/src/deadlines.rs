@@ -158,6 +158,11 @@ impl Deadlines {
         self.with_entry(id, |entry| sample(entry.socket, &mut entry.counted));
     }
 
+    /// Whether a wait is under way. A deadline or the drain ends it.
+    pub(crate) fn is_armed(&self, id: WatchId) -> bool {
+        self.with_entry(id, |entry| entry.due_ms != NEVER)
+    }
+
     /// The wait that a deadline or the drain has ended, if one has.
     pub(crate) fn expired(&self, id: WatchId) -> Option<Wait> {
         self.with_entry(id, |entry| entry.expired.then_some(entry.wait))

@@ -10,7 +10,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// report the field, or that it has no value for it yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpInfo {
-    /// The state of the connection as `include/net/tcp_states.h` numbers it; 1 is ESTABLISHED.
+    /// The state of the connection as `include/net/tcp_states.h` numbers it: 1 is ESTABLISHED, and
+    /// 7 is CLOSE.
     pub state: u8,
     /// Whether segments carry timestamps, which take 12 bytes of each (RFC 7323).
     pub has_timestamps: bool,
@@ -75,6 +76,12 @@ pub struct TcpInfo {
 }
 
 impl TcpInfo {
+    /// Whether the connection is over in both directions, by a reset for example.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.state == CLOSE
+    }
+
     /// The segments that [`TcpInfo::segments_retransmitted`] is a part of: those with payload,
     /// because only they are retransmitted. Before Linux 4.6: all segments, acknowledgments
     /// included.
@@ -83,6 +90,9 @@ impl TcpInfo {
         self.data_segments_out.or(self.segments_out)
     }
 }
+
+/// TCP_CLOSE of `include/net/tcp_states.h`.
+const CLOSE: u8 = 7;
 
 /// Reads the state of a TCP socket (tcp(7), TCP_INFO).
 ///

@@ -5,6 +5,7 @@
 //! in the lane.
 
 use std::io;
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 use heartbeat_protocol::{CONTINUE, CloseReason, Next};
@@ -32,6 +33,15 @@ const RESTRICTED_LINGER: Duration = Duration::from_secs(1);
 
 /// The most bytes that a peer may still send after the half-close.
 const LINGER_BYTES_MAX: u64 = 256 << 20;
+
+/// If a peer has acknowledged all but this many bytes of its answers, its connection may be closed:
+/// the kernel then keeps no more than that.
+const UNREAD_BYTES_MAX: usize = LARGE_BYTES;
+
+/// The shortest and the longest pause between two looks at what a peer has acknowledged. Each pause
+/// is twice as long as the one before.
+const READER_PAUSE_MIN: Duration = Duration::from_millis(5);
+const READER_PAUSE_MAX: Duration = Duration::from_millis(320);
 
 /// If at least this many bytes of content follow in a row, the kernel discards them, and no buffer
 /// receives them.
@@ -75,8 +85,15 @@ impl<'w, S: Stream> Session<'w, S> {
     /// # Errors
     /// Why the connection is over instead.
     pub(crate) async fn run(&mut self, start: Start) -> Result<(), End> {
+        match self.serve(start).await {
+            Err(end) => Err(self.wait_until_read(end).await),
+            idle => idle,
+        }
+    }
+
+    async fn serve(&mut self, start: Start) -> Result<(), End> {
         if let Some(end) = start.end {
-            return Err(self.close(end).await);
+            return Err(end);
         }
         self.input = start.input;
         self.outbox = start.outbox;
@@ -105,12 +122,6 @@ impl<'w, S: Stream> Session<'w, S> {
         self.dialogue.restrict();
         let _ = self.run(Start::default()).await;
         End::TurnedDown
-    }
-
-    /// Half-closes, drains and closes a connection that is over because of `end`.
-    async fn close(&mut self, end: End) -> End {
-        self.linger().await;
-        end
     }
 
     /// Gives the buffers back, and returns the stream.
@@ -197,10 +208,9 @@ impl<'w, S: Stream> Session<'w, S> {
             None if is_idle => End::Peer,
             // An incomplete message is not answered (RFC 9112 section 8).
             None => End::Aborted,
-            // An idle connection closes without an answer. It is half-closed and drained first,
-            // because bytes that the peer may have sent would turn a plain close into a reset.
-            Some(_) if is_idle && self.worker.is_draining() => self.close(End::Drained).await,
-            Some(wait) if is_idle => self.close(End::TimedOut(wait)).await,
+            // An idle connection closes without an answer.
+            Some(_) if is_idle && self.worker.is_draining() => End::Drained,
+            Some(wait) if is_idle => End::TimedOut(wait),
             Some(wait) => self.deliver_last(Reply::Timeout, End::TimedOut(wait)).await,
         }
     }
@@ -225,7 +235,6 @@ impl<'w, S: Stream> Session<'w, S> {
             .then(|| self.stream.fd().map(tcp_facts::server_timing).unwrap_or_default());
         let outbox = self.outbox.get_or_insert_with(|| self.worker.buffers.outbox());
         let Delivery { large, next } = self.dialogue.answer(reply, timing, outbox);
-        let is_large = large.is_some();
         if let Some(large) = large {
             self.send_large(large).await?;
         }
@@ -236,12 +245,9 @@ impl<'w, S: Stream> Session<'w, S> {
         }
         self.flush().await?;
         let Next::Close(reason) = next else { return Ok(()) };
-        if is_large && reason == CloseReason::Peer {
-            self.wait_until_read().await?;
-        }
         // A plain close is safe if the peer asked for it and everything that it sent has been read.
         // Otherwise it could become a reset, and the answer could be lost.
-        if reason != CloseReason::Peer || !self.input.unused().is_empty() {
+        if reason != CloseReason::Peer || !self.input.unused().is_empty() || self.has_more() {
             self.linger().await;
         }
         Err(ended_by(reason))
@@ -317,7 +323,8 @@ impl<'w, S: Stream> Session<'w, S> {
     }
 
     /// Half-closes, and discards what the peer sends, until it closes too or a limit of time or
-    /// bytes is reached.
+    /// bytes is reached. If a deadline has shut the read side down, this discards only what has
+    /// arrived already: the kernel answers later bytes with a reset.
     async fn linger(&mut self) {
         self.stream.shutdown_send();
         let limit = if self.dialogue.is_restricted { RESTRICTED_LINGER } else { LINGER };
@@ -325,24 +332,38 @@ impl<'w, S: Stream> Session<'w, S> {
         self.discard_rest().await;
     }
 
-    /// Half-closes behind a large answer, and waits until the peer has read it and closes too.
-    /// After a plain close the kernel would keep an answer that nobody reads for minutes, and no
-    /// limit of the server would count it.
-    ///
-    /// # Errors
-    /// The peer has acknowledged nothing for the stall timeout. The close becomes a reset.
-    async fn wait_until_read(&mut self) -> Result<(), End> {
-        let unacknowledged = self.stream.fd().map(sys::unacknowledged_bytes);
-        if !matches!(unacknowledged, Some(Ok(1..))) {
-            return Ok(());
+    /// Waits before the close until the peer has read its answers, except for a short rest. After
+    /// the close the kernel would keep an answer that nobody reads for minutes, and no limit of the
+    /// server would count it. Returns why the connection is over: if the peer acknowledges nothing
+    /// for the stall timeout, that is the reason, and the close becomes a reset.
+    async fn wait_until_read(&mut self, end: End) -> End {
+        // In this case the close is a reset already.
+        if end == End::TimedOut(Wait::Send) || !self.has_unread() {
+            return end;
         }
         self.stream.shutdown_send();
         self.arm(Wait::Send, self.worker.config().stall_timeout);
-        self.discard_rest().await;
-        match self.worker.deadlines.expired(self.watch) {
-            Some(_) => Err(self.failed()),
-            None => Ok(()),
+        let mut pause = READER_PAUSE_MIN;
+        while self.has_unread() {
+            if !self.worker.deadlines.is_armed(self.watch) {
+                return self.failed();
+            }
+            // Boxed, because it is rare.
+            Box::pin(monoio::time::sleep(pause)).await;
+            pause = (pause * 2).min(READER_PAUSE_MAX);
+            self.has_more();
         }
+        end
+    }
+
+    fn has_unread(&self) -> bool {
+        self.stream.fd().is_some_and(has_unread)
+    }
+
+    /// Whether the peer has sent more. It is discarded.
+    fn has_more(&self) -> bool {
+        let discard = |socket| sys::discard_received(socket, LINGER_BYTES_MAX as usize);
+        matches!(self.stream.fd().map(discard), Some(Ok(1..)))
     }
 
     /// Discards what the peer sends until it closes, a deadline has passed, or a limit of bytes is
@@ -373,6 +394,13 @@ impl<'w, S: Stream> Session<'w, S> {
             None => End::Aborted,
         }
     }
+}
+
+/// Whether a close would leave the kernel a long answer that the peer has not read.
+pub(crate) fn has_unread(socket: RawFd) -> bool {
+    sys::unacknowledged_bytes(socket).is_ok_and(|bytes| bytes > UNREAD_BYTES_MAX)
+        // After a reset nothing is kept, but the number stays.
+        && sys::tcp_info(socket).is_ok_and(|info| !info.is_closed())
 }
 
 fn is_interrupted(error: &io::Error) -> bool {

@@ -10,7 +10,7 @@ use crate::connection::buffers::Buffers;
 use crate::connection::dialogue::{Action, Dialogue, Reply};
 use crate::connection::input::Input;
 use crate::connection::outbox::{Mark, Outbox};
-use crate::connection::session::Start;
+use crate::connection::session::{Start, has_unread};
 use crate::deadlines::{Wait, WatchId};
 use crate::handover::Rank;
 use crate::observe::end::End;
@@ -122,16 +122,18 @@ impl Roster {
     pub(super) fn end(&mut self, worker: &Worker, watch: WatchId) -> Option<Departure> {
         let client = self.remove(watch)?;
         let end = match worker.deadlines.expired(watch) {
-            None => {
-                worker.note_end(watch, End::Peer);
-                return None;
-            }
+            None => End::Peer,
             Some(_) if worker.is_draining() => End::Drained,
             Some(wait) => End::TimedOut(wait),
         };
-        // After a plain close, bytes that still arrive would cause a reset. A session half-closes
-        // and drains the connection first.
-        Some(Departure { client, start: Start { end: Some(end), ..Start::default() } })
+        // Before a close, a session waits for a peer that has not read its answers. At the idle
+        // timeout, it has had its time.
+        if !matches!(end, End::TimedOut(_)) && has_unread(client.stream.as_raw_fd()) {
+            let start = Start { end: Some(end), ..Start::default() };
+            return Some(Departure { client, start });
+        }
+        worker.note_end(watch, end);
+        None
     }
 
     /// Closes a connection on which a read has failed.
