@@ -25,12 +25,6 @@ const BACKLOG: i32 = 4096;
 const BACK_OFF_MIN: Duration = Duration::from_millis(10);
 const BACK_OFF_MAX: Duration = Duration::from_millis(100);
 
-/// Once no new handshake may begin, those that have begun are expected to end within this time.
-const SETTLE: Duration = Duration::from_millis(200);
-
-/// The longest that a listener which closes waits for queued connections.
-const SETTLE_MAX: Duration = Duration::from_secs(2);
-
 /// Connections accepted in a row before other tasks run.
 const IN_A_ROW_MAX: usize = 16;
 
@@ -163,28 +157,19 @@ impl Acceptor {
         }
     }
 
-    /// Keeps new handshakes out, and waits until every connection in the queue has been accepted,
-    /// or until [`SETTLE_MAX`] has passed.
-    ///
-    /// Closing a listening socket resets the connections in its queue. So new handshakes are kept
-    /// out first, by a packet filter that drops pure SYNs: a client repeats its SYN after a second,
-    /// and finds the next server, or the port closed. Then the queue empties while
-    /// [`Acceptor::run`] continues.
-    pub(crate) async fn empty_queue(&self) {
+    /// Keeps new handshakes out, by a packet filter that drops pure SYNs: a client repeats its SYN
+    /// after a second, and finds the next server, or the port closed. Closing a listening socket
+    /// resets the connections in its queue; so the queue empties first, while [`Acceptor::run`]
+    /// continues.
+    pub(crate) fn keep_handshakes_out(&self) {
         // On a kernel without socket filters, a connection whose handshake ends after the last
         // accept is reset.
         let _ = SockRef::from(&self.listener).attach_filter(&DROP_SYN);
-        let mut waited = Duration::ZERO;
-        let mut accepted = self.accepted.get();
-        loop {
-            monoio::time::sleep(SETTLE).await;
-            waited += SETTLE;
-            let now = self.accepted.get();
-            if now == accepted || waited >= SETTLE_MAX {
-                return;
-            }
-            accepted = now;
-        }
+    }
+
+    /// How many connections have been accepted.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted.get()
     }
 
     /// Shuts the listener down, and resets the connections in its queue. The wait for the next

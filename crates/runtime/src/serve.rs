@@ -31,6 +31,12 @@ const LOG_TIMEOUT: Duration = Duration::from_millis(300);
 /// How often a drain checks what it waits for.
 const DRAIN_TICK: Duration = Duration::from_millis(10);
 
+/// Once no new handshake may begin, those that have begun are expected to end within this time.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// The longest that a listener which closes waits for queued connections.
+const SETTLE_MAX: Duration = Duration::from_secs(2);
+
 /// Longest and shortest pause between two sweeps over the deadlines.
 const SWEEP_MAX: Duration = Duration::from_millis(500);
 const SWEEP_MIN: Duration = Duration::from_millis(5);
@@ -114,13 +120,11 @@ async fn drain(worker: &Worker, acceptor: &Acceptor, admin: Option<&Acceptor>) {
     let has_quit = || worker.life.has_reached(Stage::Quitting);
     pause(worker.config().drain_delay, has_quit).await;
     let closing = Instant::now();
-    if !has_quit() {
-        acceptor.empty_queue().await;
-    }
+    let acceptors: Vec<&Acceptor> = [Some(acceptor), admin].into_iter().flatten().collect();
+    empty_queues(&acceptors, has_quit).await;
     worker.life.reach(Stage::Closed);
-    acceptor.close();
-    admin.into_iter().for_each(Acceptor::close);
-    // The time in which the queue was emptied counts too, because its connections were in flight.
+    acceptors.into_iter().for_each(Acceptor::close);
+    // The time in which the queues were emptied counts too: their connections were in flight.
     let drain_timeout = worker.config().drain_timeout.saturating_sub(closing.elapsed());
     pause(drain_timeout, || {
         // This repeats, because a connection may have become idle only now.
@@ -130,6 +134,21 @@ async fn drain(worker: &Worker, acceptor: &Acceptor, admin: Option<&Acceptor>) {
     .await;
     worker.life.reach(Stage::Quitting);
     worker.deadlines.end_all();
+}
+
+/// Keeps new handshakes out, and waits until every queued connection has been accepted, until
+/// [`SETTLE_MAX`] has passed, or until `has_quit`.
+async fn empty_queues(acceptors: &[&Acceptor], has_quit: impl Fn() -> bool + Copy) {
+    acceptors.iter().for_each(|acceptor| acceptor.keep_handshakes_out());
+    let accepted = || acceptors.iter().map(|acceptor| acceptor.accepted()).sum::<u64>();
+    let begin = Instant::now();
+    while begin.elapsed() < SETTLE_MAX && !has_quit() {
+        let before = accepted();
+        pause(SETTLE, has_quit).await;
+        if accepted() == before {
+            return;
+        }
+    }
 }
 
 /// Accepts connections at one of the listeners until it is closed.
@@ -195,8 +214,8 @@ async fn write_log(worker: Rc<Worker>) {
     }
 }
 
-/// Sweeps until the worker is over, several times within the shortest time limit. Sleeps while
-/// there is no connection.
+/// Sweeps until the worker is over, several times within the shortest time limit of the
+/// configuration. Sleeps while there is no connection.
 async fn sweep(worker: Rc<Worker>) {
     let (config, deadlines, life) = (worker.config(), &worker.deadlines, &worker.life);
     let shortest = config.header_timeout.min(config.idle_timeout).min(config.stall_timeout);
