@@ -26,6 +26,11 @@ impl Failure {
         Self { line: format!("{subject}: {cause}"), code: FAULT }
     }
 
+    /// The same, but with the exit code of work that failed.
+    pub(crate) fn into_fault(self) -> Self {
+        Self { code: FAULT, ..self }
+    }
+
     /// The exit code of the process.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code)

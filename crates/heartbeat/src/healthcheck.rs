@@ -32,8 +32,13 @@ const URL_FORM: &str = "expected http://IP[:PORT][/PATH] or tcp://IP:PORT[/PATH]
 /// Checks the server at a URL, by default the one on this host.
 ///
 /// # Errors
-/// The URL is not valid, no answer comes in time, or its status is not 200.
+/// The URL is not valid, no answer comes in time, or its status is not 200. The exit code is always
+/// 1: container engines know no other one for a check that has failed.
 pub(crate) fn run(url: Option<&str>, settings: &Settings<'_>) -> Result<(), Failure> {
+    check(url, settings).map_err(Failure::into_fault)
+}
+
+fn check(url: Option<&str>, settings: &Settings<'_>) -> Result<(), Failure> {
     let is_default = url.is_none();
     let url = match url {
         Some(url) => url.to_owned(),

@@ -29,7 +29,12 @@ fn line(output: &Output, code: i32) -> String {
 
 #[track_caller]
 fn assert_refused(arguments: &[&str], variables: &[(&str, &str)], subject: &str) {
-    let line = line(&heartbeat(arguments, variables), 2);
+    assert_refused_with(2, arguments, variables, subject);
+}
+
+#[track_caller]
+fn assert_refused_with(code: i32, arguments: &[&str], variables: &[(&str, &str)], subject: &str) {
+    let line = line(&heartbeat(arguments, variables), code);
     let start = format!("heartbeat: {subject}: not allowed: ");
     assert!(line.starts_with(&start) && line.len() > start.len(), "{line}\nis not about {subject}");
 }
@@ -218,10 +223,10 @@ fn healthcheck_fails_if_nobody_listens() {
 fn healthcheck_refuses_urls_that_it_can_not_ask() {
     for url in ["", "127.0.0.1", "https://127.0.0.1/", "http://example.com/", "http://[::1"] {
         let subject = if url.is_empty() { "\"\"" } else { url };
-        assert_refused(&["healthcheck", url], &[], &format!("healthcheck {subject}"));
+        assert_refused_with(1, &["healthcheck", url], &[], &format!("healthcheck {subject}"));
     }
-    assert_refused(&["healthcheck"], &[("HB_PORT", "x")], "HB_PORT=x");
-    assert_refused(&["healthcheck"], &[("HB_PORT", "0")], "healthcheck with HB_PORT=0");
+    assert_refused_with(1, &["healthcheck"], &[("HB_PORT", "x")], "HB_PORT=x");
+    assert_refused_with(1, &["healthcheck"], &[("HB_PORT", "0")], "healthcheck with HB_PORT=0");
 }
 
 #[test]
