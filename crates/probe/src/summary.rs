@@ -47,7 +47,9 @@ impl Summary {
         self.validation_errors += u64::from(!verdict.failed && !verdict.is_valid());
         if let Some(cases) = &mut self.cases {
             let tag = record.tag.as_ref().map(|tag| format!("{tag}: ")).unwrap_or_default();
-            let failure = verdict.fault.map(|fault| (fault.name(), verdict.errors.join("\n")));
+            let failure = verdict
+                .fault
+                .map(|fault| (fault.name(), verdict.errors.lines().collect::<Vec<_>>().join("\n")));
             let name = format!("{tag}{}: {}", record.verb, record.path);
             let seconds = record.took.duration.as_secs_f64();
             cases.push(Case { class: name.clone(), name, seconds, failure });

@@ -98,7 +98,7 @@ impl Expected {
             }
             (Self::File(case), Sink::File(body)) => {
                 let verdict = validate(case, answer, body, whole_milliseconds(took));
-                verdict.fault.zip(verdict.errors.into_iter().next())
+                verdict.fault.zip(verdict.errors.first().map(str::to_owned))
             }
             // Each expectation creates its own kind of sink.
             _ => None,

@@ -42,7 +42,7 @@ fn full() -> Record {
         verdict: Verdict {
             failed: true,
             fault: Some(Fault::Length),
-            errors: vec!["Length: 17 Expected: 1".to_owned(), "Contains: \"x\"".to_owned()],
+            errors: vec!["Length: 17 Expected: 1".to_owned(), "Contains: \"x\"".to_owned()].into(),
         },
         ..record()
     }
@@ -50,7 +50,7 @@ fn full() -> Record {
 
 fn invalid(error: &str) -> Verdict {
     let fault = Some(Fault::Validation);
-    Verdict { failed: false, fault, errors: vec![error.to_owned()] }
+    Verdict { failed: false, fault, errors: vec![error.to_owned()].into() }
 }
 
 fn log(format: LogFormat, verbose_errors: bool) -> Log {

@@ -26,7 +26,7 @@ fn short_columns(record: &Record) -> Vec<String> {
     vec![
         date,
         record.status_code.to_string(),
-        record.verdict.errors.len().to_string(),
+        record.verdict.errors.count().to_string(),
         record.milliseconds().to_string(),
         record.content_length.to_string(),
         record.verb.clone(),
@@ -44,7 +44,7 @@ fn all_columns(log: &Log, record: &Record) -> Vec<String> {
         record.test_name.clone().unwrap_or_default(),
         record.server.clone(),
         record.status_code.to_string(),
-        record.verdict.errors.len().to_string(),
+        record.verdict.errors.count().to_string(),
         record.milliseconds().to_string(),
         record.content_length.to_string(),
         or_dash(&log.region),
@@ -62,8 +62,8 @@ fn tsv(log: &Log, record: &Record, columns: &[String]) -> String {
     let clean = |text: &String| text.replace(['\t', '\n', '\r'], " ");
     let mut line = columns.iter().map(clean).collect::<Vec<_>>().join("\t");
     if log.verbose_errors {
-        for error in &record.verdict.errors {
-            let _ = write!(line, "\n  {}", shown(error).replace(['\n', '\r'], " "));
+        for error in record.verdict.errors.lines() {
+            let _ = write!(line, "\n  {}", shown(&error).replace(['\n', '\r'], " "));
         }
     }
     line
@@ -91,7 +91,7 @@ fn json(log: &Log, record: &Record, key: fn(&str) -> String) -> String {
     put("TestName", text(&record.test_name));
     put("Failed", record.verdict.failed.into());
     put("Validated", record.verdict.is_valid().into());
-    put("ErrorCount", record.verdict.errors.len().into());
+    put("ErrorCount", record.verdict.errors.count().into());
     put("Duration", record.milliseconds().into());
     put("ContentLength", record.content_length.into());
     put("Category", text(&record.category));
@@ -113,7 +113,7 @@ fn json(log: &Log, record: &Record, key: fn(&str) -> String) -> String {
     put("RetransmittedUp", path.retransmitted_up.into());
     put("RetransmittedDown", path.retransmitted_down.into());
     if log.verbose_errors {
-        let errors = record.verdict.errors.iter().map(|error| shown(error).into_owned());
+        let errors = record.verdict.errors.lines().map(|error| shown(&error).into_owned());
         put("Errors", errors.collect::<Vec<_>>().into());
     }
     Value::Object(fields).to_string()

@@ -173,8 +173,8 @@ impl Series {
             *class = class.saturating_add(1);
         }
         if is_bad {
-            let text = record.verdict.errors.first().cloned().unwrap_or_default();
-            let text = text.strip_prefix("Exception: ").map(str::to_owned).unwrap_or(text);
+            let text = record.verdict.errors.first().unwrap_or_default();
+            let text = text.strip_prefix("Exception: ").unwrap_or(text);
             let text = text.chars().take(ERROR_CHARS_MAX).collect();
             self.last_error = Some(LastError { date: record.date, text });
         }
@@ -270,7 +270,7 @@ mod tests {
     use crate::validation::Verdict;
 
     fn record(path: &str, micros: u64, fault: Option<Fault>) -> Record {
-        let errors = fault.map(|_| "Exception: no answer".to_owned()).into_iter().collect();
+        let errors: Vec<_> = fault.map(|_| "Exception: no answer".to_owned()).into_iter().collect();
         Record {
             address: None,
             date: Timestamp::UNIX_EPOCH,
@@ -284,7 +284,7 @@ mod tests {
             content_length: 17,
             category: None,
             quartile: None,
-            verdict: Verdict { failed: fault.is_some(), fault, errors },
+            verdict: Verdict { failed: fault.is_some(), fault, errors: errors.into() },
             took: Took { duration: Duration::from_micros(micros), ..Took::default() },
             bytes_received: 1000,
             bytes_sent: 100,

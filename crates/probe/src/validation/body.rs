@@ -9,6 +9,7 @@ use hyper::HeaderMap;
 use crate::client::BodySink;
 use crate::pattern::PatternCheck;
 use crate::testfile::{ExactMatch, Validation};
+use crate::validation::errors::Errors;
 use crate::validation::json;
 use crate::validation::search::{Comparison, Search};
 use crate::validation::text::Decoder;
@@ -95,8 +96,8 @@ impl BodyCheck {
     }
 
     /// The errors in the text of the body; `Err` if the text cannot be read at all.
-    pub(super) fn errors(&self) -> Result<Vec<String>, String> {
-        self.text.as_ref().map_or(Ok(Vec::new()), |text| text.errors())
+    pub(super) fn errors(&self) -> Result<Errors, String> {
+        self.text.as_ref().map_or(Ok(Errors::default()), |text| text.errors())
     }
 }
 
@@ -161,12 +162,12 @@ impl TextCheck {
         }
     }
 
-    fn errors(&self) -> Result<Vec<String>, String> {
+    fn errors(&self) -> Result<Errors, String> {
         let rest = self.decoder.as_ref().map_err(Clone::clone)?.rest();
         if !rest.is_empty() {
             return self.with_rest(&rest).errors();
         }
-        let mut errors = Vec::new();
+        let mut errors = Errors::default();
         for (index, text) in self.validation.contains.iter().enumerate() {
             if !self.contains.has_found(index) {
                 errors.push(format!("Contains: {text}"));
@@ -269,7 +270,7 @@ mod tests {
 
     fn refused(check: &BodyCheck) -> Option<String> {
         let errors = check.errors().unwrap();
-        errors.into_iter().find_map(|error| error.strip_prefix("Exception: ").map(str::to_owned))
+        errors.lines().find_map(|error| error.strip_prefix("Exception: ").map(str::to_owned))
     }
 
     #[test]
@@ -315,7 +316,7 @@ mod tests {
             check.take(b"89ABCDEF");
         }
         assert_eq!(check.mismatch(), None);
-        let errors = check.errors().unwrap();
+        let errors: Vec<_> = check.errors().unwrap().lines().collect();
         assert_eq!(errors[..2], ["Contains: xyz", "NotContains: F01"]);
         assert!(errors[2].starts_with("ExactMatch: 0123456789ABCDEF0"), "{errors:?}");
     }

@@ -1,15 +1,41 @@
 //! JSON bodies: fields of objects and elements of arrays, each with its own checks.
 
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
 use serde_json::Value;
 
 use crate::testfile::{ExactMatch, IndexItem, JsonArray, JsonItem, Validation};
+use crate::validation::compact::{Skim, compact, elements, fields, is_same, unquoted};
+use crate::validation::errors::Errors;
 
 /// Checks a whole body that is parsed.
-pub(super) fn parsed(validation: &Validation, text: &str, errors: &mut Vec<String>) {
+pub(super) fn parsed(validation: &Validation, text: &str, errors: &mut Errors) {
+    checked(validation, Text { text, is_compact: false }, errors);
+}
+
+/// The text of one value. What is below a body is cut out of its compact text.
+#[derive(Clone, Copy)]
+struct Text<'a> {
+    text: &'a str,
+    is_compact: bool,
+}
+
+impl<'a> Text<'a> {
+    // Only text that has been parsed without an error may be made compact.
+    fn compact(self) -> Cow<'a, str> {
+        match self.is_compact {
+            true => self.text.into(),
+            false => compact(self.text).into(),
+        }
+    }
+}
+
+fn checked(validation: &Validation, text: Text<'_>, errors: &mut Errors) {
     if let Some(ExactMatch::Json(expected)) = &validation.exact_match
-        && !is_json(text, expected)
+        && !(serde_json::from_str::<Skim>(text.text).is_ok() && is_same(&text.compact(), expected))
     {
-        errors.push(format!("ExactMatch: {text} : Expected: {expected}"));
+        errors.push(format!("ExactMatch: {} : Expected: {expected}", text.text));
     }
     object(&validation.json_object, text, errors);
     if let Some(expected) = &validation.json_array {
@@ -17,8 +43,8 @@ pub(super) fn parsed(validation: &Validation, text: &str, errors: &mut Vec<Strin
     }
 }
 
-/// Checks a part of a body.
-fn content(validation: &Validation, text: &str, errors: &mut Vec<String>) {
+/// Checks a part of a body, which is compact.
+fn content(validation: &Validation, text: &str, errors: &mut Errors) {
     for part in &validation.contains {
         if !text.contains(part.as_str()) {
             errors.push(format!("Contains: {part}"));
@@ -34,57 +60,59 @@ fn content(validation: &Validation, text: &str, errors: &mut Vec<String>) {
     {
         errors.push(format!("ExactMatch: {text} : Expected: {expected}"));
     }
-    parsed(validation, text, errors);
+    checked(validation, Text { text, is_compact: true }, errors);
 }
 
-fn is_json(text: &str, expected: &Value) -> bool {
-    serde_json::from_str(text).is_ok_and(|actual| same(&actual, expected))
-}
-
-fn object(items: &[JsonItem], text: &str, errors: &mut Vec<String>) {
+fn object(items: &[JsonItem], text: Text<'_>, errors: &mut Errors) {
     if items.is_empty() {
         return;
     }
-    let document: Value = match serde_json::from_str(text) {
-        Ok(document) => document,
-        Err(error) => return errors.push(format!("Exception: {error}")),
-    };
-    let Value::Object(map) = document else {
+    if let Err(error) = serde_json::from_str::<Skim>(text.text) {
+        return errors.push(format!("Exception: {error}"));
+    }
+    let whole = text.compact();
+    if !whole.starts_with('{') {
         return errors.push("Exception: the body is no JSON object".to_owned());
-    };
+    }
+    let named: HashSet<&str> = items.iter().map(|item| item.field.as_str()).collect();
+    let found: HashMap<_, _> = fields(&whole).filter(|(name, _)| named.contains(&**name)).collect();
     for item in items {
-        let Some(element) = map.get(&item.field) else {
+        let Some(element) = found.get(item.field.as_str()) else {
             errors.push(format!("json: Field Not Found: {}", item.field));
             continue;
         };
         match &item.validation {
-            Some(_) if element.is_null() => {
+            Some(_) if *element == NULL => {
                 errors.push(format!("json: Field is null: {}", item.field));
             }
-            Some(validation) => content(validation, &element.to_string(), errors),
+            Some(validation) => content(validation, element, errors),
             None => {}
         }
         compare(&item.field, element, item.value.as_ref(), errors);
     }
 }
 
-fn array(expected: &JsonArray, text: &str, errors: &mut Vec<String>) {
-    let elements: Vec<Value> = match serde_json::from_str(text) {
-        Ok(elements) => elements,
+fn array(expected: &JsonArray, text: Text<'_>, errors: &mut Errors) {
+    let actual = match serde_json::from_str::<Vec<Skim>>(text.text) {
+        Ok(elements) => elements.len() as u64,
         Err(error) => return errors.push(format!("Exception: {error}")),
     };
-    count(expected, elements.len() as u64, errors);
-    for element in &elements {
-        for validation in &expected.for_each {
-            content(validation, &element.to_string(), errors);
+    let whole = text.compact();
+    count(expected, actual, errors);
+    if !expected.for_each.is_empty() {
+        for element in elements(&whole) {
+            expected.for_each.iter().for_each(|check| content(check, element, errors));
         }
     }
     for validation in &expected.for_any {
-        any(validation, &elements, errors);
+        any(validation, &whole, errors);
     }
+    let wanted: HashSet<u64> = expected.by_index.iter().map(|item| item.index).collect();
+    let last = wanted.iter().max().map_or(0, |last| last.saturating_add(1));
+    let found: HashMap<u64, &str> =
+        (0..last).zip(elements(&whole)).filter(|(index, _)| wanted.contains(index)).collect();
     for item in &expected.by_index {
-        let index = usize::try_from(item.index).unwrap_or(usize::MAX);
-        let Some(element) = elements.get(index) else {
+        let Some(element) = found.get(&item.index) else {
             // As in WebV, the elements after it are not checked.
             return errors.push(format!("byIndex: Index out of bounds: {}", item.index));
         };
@@ -92,7 +120,7 @@ fn array(expected: &JsonArray, text: &str, errors: &mut Vec<String>) {
     }
 }
 
-fn count(expected: &JsonArray, actual: u64, errors: &mut Vec<String>) {
+fn count(expected: &JsonArray, actual: u64, errors: &mut Errors) {
     let JsonArray { count, min_count, max_count, .. } = *expected;
     if let Some(count) = count.filter(|count| actual != *count) {
         errors.push(format!("JsonArrayCount: {actual} Expected: {count}"));
@@ -106,60 +134,43 @@ fn count(expected: &JsonArray, actual: u64, errors: &mut Vec<String>) {
 }
 
 // Reports the errors of the last element, as WebV does.
-fn any(validation: &Validation, elements: &[Value], errors: &mut Vec<String>) {
-    let mut last = vec!["json: the array is empty".to_owned()];
-    for element in elements {
-        last.clear();
-        content(validation, &element.to_string(), &mut last);
+fn any(validation: &Validation, array: &str, errors: &mut Errors) {
+    let mut last = Errors::from(vec!["json: the array is empty".to_owned()]);
+    for element in elements(array) {
+        last = Errors::default();
+        content(validation, element, &mut last);
         if last.is_empty() {
             return;
         }
     }
-    errors.extend(last.iter().map(|error| {
+    errors.extend(&last, |error| {
         let parts: Vec<_> = error.split(':').map(str::trim).collect();
         match parts.as_slice() {
             [_, field, _, _, expected, ..] => format!("forAny: {field}: Expected: {expected}"),
             _ => error.replace("json:", "forAny:"),
         }
-    }));
+    });
 }
 
-fn by_index(item: &IndexItem, element: &Value, errors: &mut Vec<String>) {
+fn by_index(item: &IndexItem, element: &str, errors: &mut Errors) {
     let field = item.field.as_deref();
     let part = match field {
         None => element,
-        Some(field) => match element.get(field) {
-            Some(part) => part,
+        Some(field) => match fields(element).find(|(name, _)| name == field) {
+            Some((_, part)) => part,
             None => return errors.push(format!("json: Field Not Found: {field}")),
         },
     };
     match &item.validation {
-        Some(validation) => content(validation, &part.to_string(), errors),
+        Some(validation) => content(validation, part, errors),
         None => compare(field.unwrap_or_default(), part, item.value.as_ref(), errors),
     }
 }
 
-/// Whether two values are the same, whatever the order of their fields; 10 equals 10.0.
-fn same(one: &Value, other: &Value) -> bool {
-    match (one, other) {
-        (Value::Number(one), Value::Number(other)) => {
-            one == other || one.as_f64() == other.as_f64()
-        }
-        (Value::Array(one), Value::Array(other)) => {
-            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(one, other))
-        }
-        (Value::Object(one), Value::Object(other)) => {
-            let has = |(name, value)| other.get(name).is_some_and(|found| same(value, found));
-            one.len() == other.len() && one.iter().all(has)
-        }
-        _ => one == other,
-    }
-}
-
 // Compares as text and then as numbers, so that 10 equals 10.0.
-fn compare(field: &str, actual: &Value, expected: Option<&Value>, errors: &mut Vec<String>) {
-    let Some(expected) = expected else { return };
-    let (actual, expected) = (plain(actual), plain(expected));
+fn compare(field: &str, actual: &str, expected: Option<&Value>, errors: &mut Errors) {
+    let Some(expected) = expected.map(Value::to_string) else { return };
+    let (actual, expected) = (plain(actual), plain(&expected));
     let number = |text: &str| text.trim().parse::<f64>().ok();
     let equal = actual == expected
         || number(&actual).zip(number(&expected)).is_some_and(|(one, other)| one == other);
@@ -168,14 +179,16 @@ fn compare(field: &str, actual: &Value, expected: Option<&Value>, errors: &mut V
     }
 }
 
-// A value as .NET prints it: text without quotes, booleans with a capital letter, null as empty
-// text.
-fn plain(value: &Value) -> String {
+// A compact value as .NET prints it: text without quotes, booleans with a capital letter, null as
+// empty text.
+fn plain(value: &str) -> Cow<'_, str> {
     match value {
-        Value::String(text) => text.clone(),
-        Value::Bool(true) => "True".to_owned(),
-        Value::Bool(false) => "False".to_owned(),
-        Value::Null => String::new(),
-        other => other.to_string(),
+        "true" => "True".into(),
+        "false" => "False".into(),
+        NULL => "".into(),
+        text if text.starts_with('"') => unquoted(text),
+        other => other.into(),
     }
 }
+
+const NULL: &str = "null";

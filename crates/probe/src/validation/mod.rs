@@ -1,12 +1,15 @@
 //! Validates answers against the test file, in WebV's order and with its words.
 
 mod body;
+mod compact;
+mod errors;
 mod json;
 mod media_type;
 mod search;
 mod text;
 
 pub(crate) use body::{BODY_MAX, BodyCheck, BodyLimits};
+pub(crate) use errors::Errors;
 
 use hyper::header::CONTENT_TYPE;
 
@@ -23,14 +26,14 @@ pub(crate) struct Verdict {
     /// The kind of the first error; `None` if there is no error.
     pub fault: Option<Fault>,
     /// The errors in the order in which they were found.
-    pub errors: Vec<String>,
+    pub errors: Errors,
 }
 
 impl Verdict {
     /// The result of a request without an answer.
     pub(crate) fn exception(error: &ClientError) -> Self {
         let fault = Some(Fault::from(error));
-        Self { failed: true, fault, errors: vec![format!("Exception: {error}")] }
+        Self { failed: true, fault, errors: vec![format!("Exception: {error}")].into() }
     }
 
     /// Whether nothing is wrong.
@@ -102,7 +105,10 @@ fn response(
     if content_type.is_some() {
         match body.errors() {
             Ok(errors) => {
-                errors.into_iter().for_each(|error| verdict.add(Fault::Validation, error));
+                if !errors.is_empty() {
+                    verdict.fault.get_or_insert(Fault::Validation);
+                }
+                verdict.errors.extend(&errors, str::to_owned);
             }
             Err(why) => verdict.fail(Fault::Validation, format!("Exception: {why}")),
         }
