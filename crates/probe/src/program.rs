@@ -8,6 +8,7 @@ use clap::{Args, Command, FromArgMatches};
 use heartbeat_command_line::Stop;
 
 use crate::args;
+use crate::client::LOOKUPS_MAX;
 use crate::load::{self, LoadArgs};
 use crate::merge::{self, MergeArgs};
 use crate::mesh::{self, MeshArgs};
@@ -22,7 +23,7 @@ pub fn main() -> ExitCode {
     // One thread is enough, because the network is what is measured; a second one costs memory.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(LOOKUP_THREADS_MAX)
+        .max_blocking_threads(LOOKUPS_MAX + PAGE_THREADS)
         .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -80,7 +81,6 @@ const LOAD: &str = "load";
 const MERGE: &str = "merge";
 const MESH: &str = "mesh";
 const PATH: &str = "path";
-// Look-ups of names run on these threads. If the name service is silent, each takes a thread for
-// half a minute; there are as many different names as servers. The rendering of pages and the
-// gathering of the mesh's reports run on them, too.
-const LOOKUP_THREADS_MAX: usize = 16;
+// Look-ups of names never take these threads, on which pages are rendered and the reports of the
+// mesh are gathered: a page does not wait for a silent name service.
+const PAGE_THREADS: usize = 4;

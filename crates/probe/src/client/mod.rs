@@ -23,7 +23,7 @@ pub(crate) use facts::PathFacts;
 pub(crate) use pool::{Client, ClientSettings};
 pub(crate) use proxy::{Proxies, Proxy};
 pub(crate) use request::{Request, RequestBody, RequestError};
-pub(crate) use resolve::{FixedAddress, Resolver};
+pub(crate) use resolve::{FixedAddress, LOOKUPS_MAX, Resolver};
 pub(crate) use target::{Target, url_prefix};
 pub(crate) use tls::{Tls, TlsSettings};
 pub(crate) use tls::{earliest_expiry, trusted};

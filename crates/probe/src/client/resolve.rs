@@ -1,6 +1,6 @@
 //! Looks up names. At most one look-up of a name runs at a time, and everyone who needs it waits
-//! for that one. A look-up takes a thread that cannot be interrupted: without this limit, a name
-//! service that does not answer would block more and more threads.
+//! for that one, and only a few look-ups run at a time. A look-up takes a thread that cannot be
+//! interrupted: without these limits, a name service that does not answer would block every thread.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::client::{ClientError, Target};
 
@@ -23,6 +23,7 @@ pub(crate) struct Resolver {
 struct Shared {
     fixed: Vec<FixedAddress>,
     lookup: Box<Lookup>,
+    permits: Semaphore,
     running: Mutex<HashMap<Name, watch::Receiver<Option<Found>>>>,
 }
 
@@ -45,7 +46,8 @@ impl Resolver {
         lookup: impl Fn(Name) -> LookupFuture + Send + Sync + 'static,
     ) -> Self {
         let (lookup, running) = (Box::new(lookup), Mutex::default());
-        Self { shared: Arc::new(Shared { fixed, lookup, running }) }
+        let permits = Semaphore::new(LOOKUPS_MAX);
+        Self { shared: Arc::new(Shared { fixed, lookup, permits, running }) }
     }
 
     /// Every address of the host of `target` with its port, each once, in the order of the name
@@ -104,7 +106,10 @@ impl Resolver {
         running.insert(name.clone(), answer.clone());
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
+            // It fails only if nobody may look up anything any more, which never happens.
+            let permit = shared.permits.acquire().await;
             let found = (shared.lookup)(name.clone()).await;
+            drop(permit);
             shared.running().remove(&name);
             let found = found.map(distinct).map_err(|error| (error.kind(), error.to_string()));
             let _ = tell.send(Some(found));
@@ -189,6 +194,9 @@ impl fmt::Display for FixedAddressError {
 
 impl std::error::Error for FixedAddressError {}
 
+/// The most look-ups of a resolver that run at a time. If the name service is silent, each takes a
+/// thread for half a minute; the others wait without one, so that threads are left for pages.
+pub(crate) const LOOKUPS_MAX: usize = 12;
 /// As many addresses as Kubernetes keeps in one Endpoints object.
 pub(crate) const ADDRESSES_MAX: usize = 1000;
 
@@ -239,6 +247,40 @@ mod tests {
         GATE.add_permits(1);
         ask("http://a").await.unwrap().unwrap();
         assert_eq!(LOOKUPS.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test]
+    async fn no_more_lookups_run_at_a_time_than_leave_threads_for_pages() {
+        static BEGUN: AtomicUsize = AtomicUsize::new(0);
+        static GATE: Semaphore = Semaphore::const_new(0);
+        let resolver = Resolver::with_lookup(Vec::new(), |_| {
+            BEGUN.fetch_add(1, Ordering::SeqCst);
+            Box::pin(async {
+                GATE.acquire().await.map_err(io::Error::other)?.forget();
+                Ok(vec![address(1)])
+            })
+        });
+        let all = 2 * LOOKUPS_MAX;
+        let ask = |number| {
+            let (resolver, target) = (resolver.clone(), target(&format!("http://a{number}")));
+            tokio::spawn(async move { resolver.addresses(&target).await })
+        };
+        let answers: Vec<_> = (0..all).map(ask).collect();
+        // Only this thread runs tasks: after these turns, each has come as far as it can.
+        let settle = async || {
+            for _ in 0..10 * all {
+                tokio::task::yield_now().await;
+            }
+        };
+        settle().await;
+        assert_eq!(BEGUN.load(Ordering::SeqCst), LOOKUPS_MAX);
+        GATE.add_permits(1);
+        settle().await;
+        assert_eq!(BEGUN.load(Ordering::SeqCst), LOOKUPS_MAX + 1);
+        GATE.add_permits(all);
+        for answer in answers {
+            assert_eq!(answer.await.unwrap().unwrap(), [address(1)]);
+        }
     }
 
     #[tokio::test]
