@@ -62,7 +62,8 @@ pub(crate) struct Phases {
     pub first_byte: Option<Duration>,
     /// From then on until the whole body has arrived.
     pub transfer: Option<Duration>,
-    /// What the answer has shown about the path; set once the whole body has arrived.
+    /// What the answer has shown about the path; set once the whole body has arrived. Of a request
+    /// that failed, only the segments that this end has retransmitted are known.
     pub path: PathFacts,
 }
 
@@ -172,6 +173,11 @@ impl Connection {
         .await
     }
 
+    /// What is left of the connection after it was closed.
+    pub(super) fn remains(&self) -> Remains {
+        Remains { traffic: Arc::clone(&self.traffic), counters: self.counters }
+    }
+
     /// Bytes received since the connection was opened.
     pub(crate) fn bytes_received(&self) -> u64 {
         self.traffic.received()
@@ -216,6 +222,20 @@ impl Connection {
                 self.driver = None;
             }
         }
+    }
+}
+
+/// Counts what a connection has retransmitted for its last request, if that has failed.
+pub(super) struct Remains {
+    traffic: Arc<Traffic>,
+    counters: Counters,
+}
+
+impl Remains {
+    /// Segments that this end has retransmitted for the last request, once the
+    /// connection is closed.
+    pub(super) fn retransmitted_up(mut self) -> u64 {
+        self.counters.facts(None, self.traffic.kernel()).retransmitted_up
     }
 }
 

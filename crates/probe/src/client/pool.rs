@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::client::connection::{Answer, Connection, Phases};
+use crate::client::connection::{Answer, Connection, Phases, Remains};
 use crate::client::cookies::Cookies;
 use crate::client::{BodySink, ClientError, Request, Route, Target};
 
@@ -42,8 +42,9 @@ impl Client {
     }
 
     /// Sends `request`, passes the body of the answer to `sink` as it arrives, and stores in
-    /// `phases` how long each part took that was reached. If an idle connection breaks before any
-    /// byte of an answer, an idempotent request is sent once more, on a new connection.
+    /// `phases` how long each part took that was reached, and what was retransmitted for it. If an
+    /// idle connection breaks before any byte of an answer, an idempotent request is sent once
+    /// more, on a new connection.
     ///
     /// # Errors
     ///
@@ -59,9 +60,13 @@ impl Client {
             Some(request.with_cookie(cookies.field(request.path(), SystemTime::now())?))
         });
         let asked = with_cookies.as_ref().unwrap_or(request);
-        let answer = tokio::time::timeout(limit, self.send_unlimited(asked, sink, phases))
-            .await
-            .unwrap_or(Err(ClientError::Timeout(limit)))?;
+        let mut used = Vec::new();
+        let sent = self.send_unlimited(asked, sink, phases, &mut used);
+        let answer = tokio::time::timeout(limit, sent).await;
+        // By now the connections that have failed are closed.
+        let again = used.into_iter().map(Remains::retransmitted_up).sum::<u64>();
+        phases.path.retransmitted_up += again;
+        let answer = answer.unwrap_or(Err(ClientError::Timeout(limit)))?;
         if let Some(cookies) = &self.cookies {
             cookies.take(request.path(), &answer.headers, SystemTime::now());
         }
@@ -73,12 +78,15 @@ impl Client {
         request: &Request,
         sink: &mut dyn BodySink,
         phases: &mut Phases,
+        used: &mut Vec<Remains>,
     ) -> Result<Answer, ClientError> {
         let start = Instant::now();
         if let Some(mut idle) = self.take_idle().await {
             let before = idle.connection.bytes_received();
+            used.push(idle.connection.remains());
             match idle.connection.request(request, sink, phases).await {
                 Ok(answer) => {
+                    used.pop();
                     self.keep(idle).await;
                     return Ok(answer);
                 }
@@ -93,7 +101,9 @@ impl Client {
         let close = !self.settings.keep_alive;
         let (target, route) = (&self.target, &self.route);
         let mut connection = Connection::dial(target, route, close, &mut phases.opening).await?;
+        used.push(connection.remains());
         let answer = connection.request(request, sink, phases).await?;
+        used.pop();
         self.keep(Idle { connection, opened: start, since: start }).await;
         Ok(answer)
     }
@@ -142,3 +152,46 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 // A name that moves to another address is followed within this time, even if its old connections
 // never fail.
 const AGE_MAX: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests {
+    use socket2::SockRef;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::client::{RequestBody, Resolver};
+    use crate::validation::BodyCheck;
+
+    /// A filter of a socket that drops every packet.
+    const NOTHING: libc::sock_filter = libc::sock_filter { code: 6, jt: 0, jf: 0, k: 0 };
+
+    #[tokio::test]
+    async fn what_was_sent_again_counts_although_the_request_failed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+            SockRef::from(&stream).attach_filter(&[NOTHING]).unwrap();
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let target = Target::parse(&url).unwrap();
+        let (resolver, header_fields_max) = (Resolver::default(), None);
+        let route = Route { resolver, address: None, proxy: None, tls: None, header_fields_max };
+        // A segment is sent again after about a fifth of a second.
+        let timeout = Duration::from_secs(3);
+        let settings = ClientSettings { timeout, keep_alive: true, idle_max: 1, cookies: false };
+        let request = Request::new(&target, "GET", "/", &[], RequestBody::Empty).unwrap();
+        let client = Client::new(target, route, settings);
+        let mut phases = Phases::default();
+        client.send(&request, &mut BodyCheck::new(None), &mut phases).await.unwrap();
+        let mut phases = Phases::default();
+        let lost = client.send(&request, &mut BodyCheck::new(None), &mut phases).await;
+        assert!(matches!(lost, Err(ClientError::Timeout(_))), "{lost:?}");
+        assert!(phases.path.retransmitted_up > 0, "{phases:?}");
+        server.abort();
+    }
+}

@@ -58,7 +58,7 @@ impl Traffic {
     }
 
     /// What the kernel knew about the connection up to [`SAMPLE_PAUSE`] before the last bytes
-    /// arrived.
+    /// arrived, or before it was closed.
     pub(super) fn kernel(&self) -> Option<TcpInfo> {
         self.kernel.lock().unwrap_or_else(PoisonError::into_inner).map(|(_, info)| info)
     }
@@ -68,6 +68,13 @@ impl Traffic {
         if kernel.is_none_or(|(at, _)| at.elapsed() >= SAMPLE_PAUSE) {
             *kernel = tcp_info(tcp.as_fd()).ok().map(|info| (Instant::now(), info));
         }
+    }
+}
+
+// A request that has failed has read nothing for a long time, or never.
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.traffic.sample(self.transport.tcp());
     }
 }
 
