@@ -72,6 +72,22 @@ impl Part {
         let length = self.length / count.max(1) as f64;
         Self { start: self.start + length * number as f64, length }
     }
+
+    // The middle of the largest gap between the starts that are taken, one of which it becomes.
+    // Running schedules keep theirs, so a place in a later list of addresses may be taken. After
+    // the end of the interval its beginning follows.
+    fn free(self, taken: &mut Vec<f64>) -> Self {
+        taken.sort_unstable_by(f64::total_cmp);
+        let next = taken.iter().skip(1).copied();
+        let next = next.chain(taken.first().map(|first| first + self.length));
+        let gaps = taken.iter().zip(next).map(|(one, next)| (next - one, *one));
+        let largest = gaps.max_by(|(one, _), (other, _)| one.total_cmp(other));
+        let start = largest.map_or(self.start, |(gap, one)| one + gap / 2.0);
+        let is_beyond = start >= self.start + self.length;
+        let start = if is_beyond { start - self.length } else { start };
+        taken.push(start);
+        Self { start, length: self.length }
+    }
 }
 
 impl Slot {
@@ -97,7 +113,7 @@ impl Slot {
 async fn every_address(server: ServerProbes, slot: Slot) {
     let mut stop = slot.stop.clone();
     let mut schedules = JoinSet::new();
-    let mut running: HashMap<Option<SocketAddr>, AbortHandle> = HashMap::new();
+    let mut running: HashMap<Option<SocketAddr>, Running> = HashMap::new();
     let over = async |stop: &mut Stop| match slot.end() {
         Some(end) => stop.or_after(end.saturating_duration_since(Instant::now())).await,
         None => stop.asked().await,
@@ -111,15 +127,22 @@ async fn every_address(server: ServerProbes, slot: Slot) {
         running.retain(|address, schedule| {
             let stays = wanted.contains(address);
             if !stays {
-                schedule.abort();
+                schedule.handle.abort();
             }
             stays
         });
+        let mut taken: Vec<_> = running.values().map(|schedule| schedule.start).collect();
+        let is_first = taken.is_empty();
         for (number, address) in wanted.iter().enumerate() {
             if !running.contains_key(address) {
-                let slot = Slot { part: slot.part.split(number, wanted.len()), ..slot.clone() };
+                let part = match is_first {
+                    true => slot.part.split(number, wanted.len()),
+                    false => slot.part.free(&mut taken),
+                };
+                let slot = Slot { part, ..slot.clone() };
                 let probe = Arc::new(server.probe(*address));
-                running.insert(*address, schedules.spawn(schedule(probe, slot)));
+                let handle = schedules.spawn(schedule(probe, slot));
+                running.insert(*address, Running { handle, start: part.start });
             }
         }
         tokio::select! {
@@ -131,11 +154,17 @@ async fn every_address(server: ServerProbes, slot: Slot) {
     while schedules.join_next().await.is_some() {}
 }
 
+/// The schedule of an address, and where in the interval it sends.
+struct Running {
+    handle: AbortHandle,
+    start: f64,
+}
+
 // If a look-up fails, the known addresses stay. If none is known, the name itself is asked, so that
 // the failure is logged and counted.
 fn wanted(
     found: Option<Vec<SocketAddr>>,
-    running: &HashMap<Option<SocketAddr>, AbortHandle>,
+    running: &HashMap<Option<SocketAddr>, Running>,
 ) -> Vec<Option<SocketAddr>> {
     match found {
         Some(found) => found.into_iter().map(Some).collect(),
@@ -285,6 +314,34 @@ mod tests {
         assert_eq!(slot.pace(at(30_000)).next, at(30_150));
     }
 
+    #[test]
+    fn a_newcomer_gets_the_middle_of_the_largest_gap() {
+        let quarter = Part { start: 0.25, length: 0.25 };
+        for (part, taken, expected) in [
+            (Part::of_all(), vec![], 0.0),
+            (Part::of_all(), vec![0.0], 0.5),
+            (Part::of_all(), vec![0.5], 0.0),
+            // The first of three addresses has gone: the second place in a list of three is taken.
+            (Part::of_all(), vec![0.75, 0.25, 0.5], 0.0),
+            (Part::of_all(), vec![0.5, 0.0], 0.75),
+            (Part::of_all(), vec![0.0, 0.375, 0.5], 0.75),
+            (quarter, vec![0.25], 0.375),
+            (quarter, vec![0.375], 0.25),
+        ] {
+            let mut all = taken.clone();
+            let part = part.free(&mut all);
+            assert!((part.start - expected).abs() < 1e-9, "{taken:?}: {part:?}");
+            assert_eq!(all.len(), taken.len() + 1);
+        }
+        let mut taken = vec![0.0, 0.5];
+        for _ in 0..100 {
+            Part::of_all().free(&mut taken);
+        }
+        taken.sort_by(f64::total_cmp);
+        let least = taken.windows(2).map(|two| two[1] - two[0]).fold(1.0, f64::min);
+        assert!(least > 0.007 && taken.iter().all(|start| (0.0..1.0).contains(start)), "{least}");
+    }
+
     #[tokio::test]
     async fn a_failed_lookup_keeps_the_known_addresses() {
         let address = |last| Some(SocketAddr::from(([10, 0, 0, last], 80)));
@@ -292,7 +349,8 @@ mod tests {
         let mut running = HashMap::new();
         assert_eq!(wanted(None, &running), [None]);
         assert_eq!(wanted(Some(found(&[1, 2])), &running), [address(1), address(2)]);
-        running.insert(address(1), tokio::spawn(async {}).abort_handle());
+        let handle = tokio::spawn(async {}).abort_handle();
+        running.insert(address(1), Running { handle, start: 0.0 });
         assert_eq!(wanted(None, &running), [address(1)]);
         assert_eq!(wanted(Some(found(&[3])), &running), [address(3)]);
     }
