@@ -95,7 +95,7 @@ async fn try_run(
             let probes: Vec<_> = probes.iter().map(|server| server.probe(None)).collect();
             stop.or_after(settings.delay_start).await;
             if stop.is_asked() {
-                return Ok(0);
+                return Ok(once::EXIT_STOPPED);
             }
             let code = once::run(&settings, &probes, &output, &mut stop).await;
             output.finish().await;

@@ -23,6 +23,8 @@ pub(crate) struct Summary {
     pub requests: usize,
     /// The number of requests that were sent.
     pub sent: u64,
+    /// Whether a signal ended the run before every request was sent and answered.
+    pub is_stopped: bool,
     /// When the first request was sent.
     pub start: Timestamp,
     /// From the first request to the end.
@@ -85,7 +87,11 @@ impl Summary {
     }
 
     fn status(&self) -> &'static str {
-        if self.is_over() { "Test Failed" } else { "Test Completed" }
+        match self.is_stopped {
+            _ if self.is_over() => "Test Failed",
+            true => "Test Stopped",
+            false => "Test Completed",
+        }
     }
 }
 
