@@ -39,8 +39,9 @@ impl Verifier {
     }
 
     // The library rejects the certificate of an authority (CA:TRUE, as `openssl req -x509` makes
-    // it) as a server's certificate. It does so only after it has checked the validity period, so
-    // the name is all that remains to be checked.
+    // it) as a server's certificate, and does not know the issuer of one that an authority has
+    // signed which the user did not name. It does so only after it has checked the validity period,
+    // so the name is all that remains to be checked.
     fn verify_own(
         &self,
         certificate: &CertificateDer<'_>,
@@ -48,7 +49,11 @@ impl Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         match self.standard.verify_server_cert(certificate, &[], name, &[], now) {
-            Err(Error::InvalidCertificate(CertificateError::Other(_))) => {
+            Err(Error::InvalidCertificate(
+                CertificateError::Other(_)
+                | CertificateError::UnknownIssuer
+                | CertificateError::BadSignature,
+            )) => {
                 verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
                 Ok(ServerCertVerified::assertion())
             }
@@ -196,7 +201,10 @@ fn expiry(certificate: &CertificateDer<'_>) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
+    use rcgen::{
+        BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd,
+    };
+    use tokio_rustls::rustls::crypto;
 
     use super::*;
 
@@ -218,5 +226,53 @@ mod tests {
         assert_eq!(earliest_expiry(&[far, past, ca]), Some(1_577_836_800));
         assert_eq!(earliest_expiry(&[]), None);
         assert_eq!(earliest_expiry(&[CertificateDer::from_slice(b"none")]), None);
+    }
+
+    /// A certificate that an authority has signed which nobody knows.
+    fn signed(name: &str, params: CertificateParams) -> CertificateDer<'static> {
+        let mut authority = CertificateParams::default();
+        authority.distinguished_name.push(DnType::CommonName, name);
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = Issuer::new(authority, KeyPair::generate().unwrap());
+        params.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap().der().clone()
+    }
+
+    #[test]
+    fn a_named_certificate_of_an_authority_is_accepted_for_its_name_while_it_is_valid() {
+        let params = |from, to| {
+            let mut params = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
+            (params.not_before, params.not_after) =
+                (date_time_ymd(from, 1, 1), date_time_ymd(to, 1, 1));
+            params
+        };
+        let good = signed("x", params(2020, 2090));
+        let (expired, early) = (signed("x", params(2019, 2020)), signed("x", params(2089, 2090)));
+        // The user has also named an authority of the same name with another key.
+        let alike = signed("rcgen self signed cert", params(2020, 2090));
+        let own = vec![good.clone(), expired.clone(), early.clone(), alike.clone()];
+        let mut roots = RootCertStore::empty();
+        own.iter().for_each(|own| roots.add(own.clone()).unwrap());
+        let provider = Arc::new(crypto::ring::default_provider());
+        let verifier = Verifier::new(roots, own, provider).unwrap();
+        let verified = |certificate, name: &'static str| {
+            let name = ServerName::try_from(name).unwrap();
+            // 2026-01-01
+            let now = UnixTime::since_unix_epoch(Duration::from_secs(1_767_225_600));
+            match verifier.verify_server_cert(certificate, &[], &name, &[], now) {
+                Ok(_) => Ok(()),
+                Err(Error::InvalidCertificate(why)) => Err(why),
+                Err(other) => panic!("{other}"),
+            }
+        };
+        assert_eq!(verified(&good, "a.test"), Ok(()));
+        assert_eq!(verified(&alike, "a.test"), Ok(()));
+        let other = verified(&good, "b.test");
+        assert!(matches!(other, Err(CertificateError::NotValidForNameContext { .. })), "{other:?}");
+        let old = verified(&expired, "a.test");
+        assert!(matches!(old, Err(CertificateError::ExpiredContext { .. })), "{old:?}");
+        let new = verified(&early, "a.test");
+        assert!(matches!(new, Err(CertificateError::NotValidYetContext { .. })), "{new:?}");
+        let unnamed = signed("x", params(2020, 2090));
+        assert_eq!(verified(&unnamed, "a.test"), Err(CertificateError::UnknownIssuer));
     }
 }
