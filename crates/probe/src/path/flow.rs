@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use super::report::{Direction, Segments};
 use super::site::{SMALL_BYTES, Site};
-use super::wire::{Destination, Wire};
+use super::wire::{Destination, Wire, is_used_up};
 use crate::timing::{FIELD, ServerTiming};
 
 /// What to transfer.
@@ -111,11 +111,16 @@ async fn transfer(plan: &Plan) -> Outcome {
 /// Opens a connection and transfers on it until it is aborted or the bytes are used up. A
 /// connection that cannot be opened ends the stream, and so does the third failed transfer.
 async fn stream(plan: Plan, sockets: Sockets) -> io::Result<()> {
+    let mut to = plan.to.clone();
+    if !plan.site.is_heartbeat() {
+        // Another server may send more than it has sent before, even without an end.
+        to.used_max = plan.used_max;
+    }
     let mut depth = DEPTH;
     let mut failures = 0;
     loop {
         let told = Arc::default();
-        let mut wire = Wire::open(&plan.to).await?;
+        let mut wire = Wire::open(&to).await?;
         // When a transfer ends, its buffers must not go on loading the path.
         wire.reset_on_drop()?;
         let socket = Socket { descriptor: wire.watch()?, told: Arc::clone(&told) };
@@ -125,6 +130,7 @@ async fn stream(plan: Plan, sockets: Sockets) -> io::Result<()> {
         match turns.run().await {
             Ok(End::Used) => return Ok(()),
             Ok(End::Closed) => depth = 1,
+            Err(error) if is_used_up(&error) => return Ok(()),
             Err(error) => {
                 failures += 1;
                 depth = 1;
@@ -206,7 +212,7 @@ impl Turns<'_> {
         if !head.is_success() {
             return Err(io::Error::other(format!("status {}", head.status)));
         }
-        self.wire.body(&head, |_| {}).await?;
+        self.wire.body(&head, u64::MAX, |_| {}).await?;
         self.adapt(sent.elapsed() / self.depth as u32);
         Ok(head.closes())
     }

@@ -57,6 +57,11 @@ impl Head {
         (200..300).contains(&self.status)
     }
 
+    /// The length of the body, if a field says it and is valid for it.
+    pub(super) fn length(&self) -> Option<u64> {
+        if self.is_chunked() { None } else { self.field("content-length")?.parse().ok() }
+    }
+
     pub(super) fn is_chunked(&self) -> bool {
         self.field("transfer-encoding").is_some_and(|coding| {
             coding

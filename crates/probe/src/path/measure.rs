@@ -17,7 +17,7 @@ use super::mtu;
 use super::names;
 use super::progress;
 use super::report::{Address, Direction, Idle, Report, Segments, TlsFacts, microseconds};
-use super::site::Site;
+use super::site::{IDENTITY_BYTES_MAX, Site};
 use super::trust::Trust;
 use super::wire::{Destination, Shape, Wire};
 use crate::client::Target;
@@ -95,6 +95,7 @@ impl<'a> Measure<'a> {
             trust: self.trust.clone(),
             shape: Shape::default(),
             used: Arc::clone(&self.used),
+            used_max: self.args.max_bytes,
         }))
     }
 
@@ -132,8 +133,14 @@ impl<'a> Measure<'a> {
 
     fn introduce(&mut self, site: &Site) {
         self.report.server.clone_from(&site.server);
+        self.report.beside.is_identified = true;
         self.report.beside.is_direct = site.is_direct;
         self.report.beside.rewritten.clone_from(&site.rewritten);
+        if !site.is_heartbeat() && !site.is_whole {
+            let read = IDENTITY_BYTES_MAX >> 10;
+            let why = format!("it is longer than {read} KB, so only its beginning is read");
+            self.report.skip("the rest of the page", why);
+        }
         if site.is_heartbeat() && !site.tells {
             let why = "the server does not answer ?timing: it is older, or its TCP facts are off";
             self.report.skip("the server's account", why);

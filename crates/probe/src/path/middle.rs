@@ -125,9 +125,11 @@ fn lowered(site: &Site) -> Option<String> {
 async fn compresses(to: &Destination, site: &Site) -> io::Result<bool> {
     let mut wire = Wire::open(to).await?;
     let accept = "Accept-Encoding: gzip, deflate, br, zstd\r\n";
-    let answer = wire.ask(&to.get(&site.path(COMPRESSIBLE_BYTES), accept)).await?;
-    let coded = answer.head.field("content-encoding").is_some_and(|coding| coding != "identity");
+    // The head is enough of another server's answer.
     let expected = COMPRESSIBLE_BYTES.clamp(site.sizes.0, site.sizes.1);
+    let request = to.get(&site.path(COMPRESSIBLE_BYTES), accept);
+    let answer = wire.ask_for(&request, expected).await?;
+    let coded = answer.head.field("content-encoding").is_some_and(|coding| coding != "identity");
     let fewer = site.is_heartbeat() && answer.head.status == 200 && answer.body_bytes < expected;
     Ok(coded || fewer)
 }

@@ -308,6 +308,7 @@ mod tests {
             trust: None,
             shape: Shape::default(),
             used: std::sync::Arc::default(),
+            used_max: u64::MAX,
         };
         for is_heartbeat in [true, false] {
             let site = Site::of(is_heartbeat);

@@ -27,8 +27,11 @@ pub(super) struct Site {
     pub(super) tells: bool,
     /// The head of a small answer.
     pub(super) head: Head,
-    /// The body length of a small answer; of another server, of the only answer that is known.
+    /// The body length of a small answer; of another server, of the only answer that is known. If
+    /// that answer does not say its length and is long, this is what was read of it.
     pub(super) body_bytes: u64,
+    /// Whether that answer was read to its end.
+    pub(super) is_whole: bool,
     /// How that head differs from what a Heartbeat sends.
     pub(super) rewritten: Vec<String>,
 }
@@ -80,11 +83,12 @@ impl Site {
         let rewritten = rewritten(&small.head, exact);
         let is_direct = rewritten.is_empty() && to.trust.is_none();
         let server = Some(about.map_or_else(nameless, server));
-        let (head, body_bytes) = (small.head, small.body_bytes);
-        Ok(Self { server, uri, sizes, is_direct, tells, head, body_bytes, rewritten })
+        let Answer { head, body_bytes, is_whole, .. } = small;
+        Ok(Self { server, uri, sizes, is_direct, tells, head, body_bytes, is_whole, rewritten })
     }
 
     fn foreign(path: &str, answer: Answer) -> Self {
+        let length = answer.head.length().unwrap_or_default();
         Self {
             server: None,
             uri: path.to_owned(),
@@ -92,7 +96,8 @@ impl Site {
             is_direct: false,
             tells: false,
             head: answer.head,
-            body_bytes: answer.body_bytes,
+            body_bytes: answer.body_bytes.max(length),
+            is_whole: answer.is_whole,
             rewritten: Vec::new(),
         }
     }
@@ -133,8 +138,9 @@ impl Line<'_> {
                 Some(wire) => wire,
                 None => Wire::open(self.to).await?,
             };
-            let answer = wire.ask(&self.to.get(path, "")).await?;
-            if !answer.head.closes() {
+            let request = self.to.get(path, "");
+            let answer = wire.ask_for(&request, IDENTITY_BYTES_MAX).await?;
+            if answer.is_whole && !answer.head.closes() {
                 self.wire = Some(wire);
             }
             Ok(answer)
@@ -222,6 +228,9 @@ pub(super) const SMALL_BYTES: u64 = 17;
 const SMALL_FOREIGN_BYTES_MAX: u64 = 4 << 10;
 /// Larger than the smallest message, and smaller than the smallest segment.
 const WIRE_BYTES: u64 = 400;
+/// What a Heartbeat says about itself is much shorter. This much of a page shows that it is large
+/// enough for a transfer.
+pub(super) const IDENTITY_BYTES_MAX: u64 = 64 << 10;
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -237,6 +246,7 @@ impl Site {
             tells: false,
             head,
             body_bytes: SMALL_BYTES,
+            is_whole: true,
             rewritten: Vec::new(),
         }
     }

@@ -4,11 +4,14 @@
 //! The client of this crate hides what matters here: interim answers, the case of field names, the
 //! ends of segments, and the socket.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use heartbeat_tcp_info::{TcpInfo, tcp_info};
@@ -31,6 +34,8 @@ pub(super) struct Destination {
     pub(super) shape: Shape,
     /// Bytes sent and received so far, on all connections.
     pub(super) used: Arc<AtomicU64>,
+    /// The limit of `used`. A connection that reaches it fails, see [`is_used_up`].
+    pub(super) used_max: u64,
 }
 
 /// Socket options that limit what a connection may do.
@@ -81,7 +86,8 @@ pub(super) struct Wire {
     stream: Stream,
     input: Vec<u8>,
     used: Arc<AtomicU64>,
-    /// Whether the server closes the connection after the last answer.
+    used_max: u64,
+    /// Whether nothing more can be asked after the last answer.
     closes: bool,
     pub(super) opened: Opened,
 }
@@ -98,13 +104,23 @@ enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// A complete answer.
+/// An answer.
 pub(super) struct Answer {
     pub(super) head: Head,
     /// The beginning of the body.
     pub(super) body: Vec<u8>,
+    /// The length of the body, as far as it was read.
     pub(super) body_bytes: u64,
+    /// Whether the body was read to its end. If not, the connection cannot be used again.
+    pub(super) is_whole: bool,
     pub(super) took: Duration,
+}
+
+/// How much of a body was read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Read {
+    pub(super) bytes: u64,
+    pub(super) is_whole: bool,
 }
 
 impl Wire {
@@ -125,24 +141,31 @@ impl Wire {
             }
         };
         let used = Arc::clone(&to.used);
-        Ok(Self { stream, input: Vec::new(), used, closes: false, opened })
+        let used_max = to.used_max;
+        Ok(Self { stream, input: Vec::new(), used, used_max, closes: false, opened })
     }
 
     /// Sends a request and reads its whole answer.
     pub(super) async fn ask(&mut self, request: &str) -> io::Result<Answer> {
+        self.ask_for(request, u64::MAX).await
+    }
+
+    /// Sends a request and reads its answer, but not more of the body than about `most` bytes.
+    pub(super) async fn ask_for(&mut self, request: &str, most: u64) -> io::Result<Answer> {
         let start = Instant::now();
         self.write(request.as_bytes()).await?;
         let head = self.final_head().await?;
-        let (mut body, mut body_bytes) = (Vec::new(), 0);
+        let (mut body, mut read) = (Vec::new(), Read { bytes: 0, is_whole: true });
         if !request.starts_with("HEAD ") {
             let keep = |bytes: &[u8]| {
                 let room = BODY_KEPT_BYTES_MAX.saturating_sub(body.len());
                 body.extend_from_slice(&bytes[..bytes.len().min(room)]);
             };
-            body_bytes = self.body(&head, keep).await?;
+            read = self.body(&head, most, keep).await?;
         }
-        self.closes = head.closes();
-        Ok(Answer { head, body, body_bytes, took: start.elapsed() })
+        self.closes = head.closes() || !read.is_whole;
+        let Read { bytes: body_bytes, is_whole } = read;
+        Ok(Answer { head, body, body_bytes, is_whole, took: start.elapsed() })
     }
 
     /// Opens the connection again if the server closes it. Returns whether it did.
@@ -155,6 +178,9 @@ impl Wire {
     }
 
     pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() as u64 > self.left() {
+            return Err(used_up());
+        }
         match &mut self.stream {
             Stream::Plain(stream) => stream.write_all(bytes).await?,
             Stream::Tls(stream) => {
@@ -201,13 +227,14 @@ impl Wire {
         }
     }
 
-    /// Reads the body that follows `head`, passes it to `show` piece by piece and returns its
-    /// length.
+    /// Reads the body that follows `head`, and passes it to `show` piece by piece. Stops after about
+    /// `most` bytes.
     pub(super) async fn body(
         &mut self,
         head: &Head,
+        most: u64,
         mut show: impl FnMut(&[u8]),
-    ) -> io::Result<u64> {
+    ) -> io::Result<Read> {
         let mut body = Body::of(head)?;
         let mut length = 0;
         loop {
@@ -217,10 +244,14 @@ impl Wire {
             })?;
             self.input.drain(..taken);
             if body.is_complete() {
-                return Ok(length);
+                return Ok(Read { bytes: length, is_whole: true });
+            }
+            if length >= most {
+                return Ok(Read { bytes: length, is_whole: false });
             }
             if self.fill().await? == 0 {
-                return if body.ends_by_closing() { Ok(length) } else { Err(early_end()) };
+                let whole = Read { bytes: length, is_whole: true };
+                return if body.ends_by_closing() { Ok(whole) } else { Err(early_end()) };
             }
         }
     }
@@ -260,17 +291,32 @@ impl Wire {
 
     async fn fill(&mut self) -> io::Result<usize> {
         self.input.reserve(READ_BYTES);
-        let read = match &mut self.stream {
-            Stream::Plain(stream) => stream.read_buf(&mut self.input).await,
-            Stream::Tls(stream) => stream.read_buf(&mut self.input).await,
-        };
-        let read = match read {
+        let Self { stream, input, used, used_max, .. } = self;
+        // What is left is computed anew at each attempt, because other connections use it as well.
+        let read = poll_fn(|context| {
+            let left = used_max.saturating_sub(used.load(Ordering::Relaxed));
+            if left == 0 {
+                return Poll::Ready(Err(used_up()));
+            }
+            let read = match stream {
+                Stream::Plain(stream) => pin!(stream.take(left).read_buf(input)).poll(context),
+                Stream::Tls(stream) => pin!(stream.take(left).read_buf(input)).poll(context),
+            };
+            if let Poll::Ready(Ok(read)) = read {
+                used.fetch_add(read as u64, Ordering::Relaxed);
+            }
+            read
+        });
+        match read.await {
             // Some servers close TLS without close_notify.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
-            other => other?,
-        };
-        self.used.fetch_add(read as u64, Ordering::Relaxed);
-        Ok(read)
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+            other => other,
+        }
+    }
+
+    /// How many bytes may still be sent and received.
+    fn left(&self) -> u64 {
+        self.used_max.saturating_sub(self.used.load(Ordering::Relaxed))
     }
 
     fn tcp(&self) -> &TcpStream {
@@ -307,6 +353,15 @@ fn socket(to: &Destination) -> io::Result<TcpSocket> {
         socket.set_send_buffer_size(bytes)?;
     }
     Ok(TcpSocket::from_std_stream(socket.into()))
+}
+
+/// Whether a connection has failed because no more bytes may be sent or received.
+pub(super) fn is_used_up(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::QuotaExceeded
+}
+
+fn used_up() -> io::Error {
+    io::Error::new(io::ErrorKind::QuotaExceeded, "the bytes are used up (--max-bytes)")
 }
 
 fn early_end() -> io::Error {

@@ -210,8 +210,10 @@ impl Peer {
         let block = b"0123456789ABCDEF".repeat(4096);
         if self.manners.chunked {
             let head = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n{fields}\r\n");
-            let body = String::from_utf8(block[..usize::try_from(size.min(65536)).unwrap()].into());
-            let text = format!("{head}{size:x}\r\n{}\r\n0\r\n\r\n", body.unwrap());
+            let whole = usize::try_from(size).unwrap();
+            let body: Vec<u8> = block.iter().copied().cycle().take(whole).collect();
+            let body = String::from_utf8(body).unwrap();
+            let text = format!("{head}{size:x}\r\n{body}\r\n0\r\n\r\n");
             return self.stream.write_all(text.as_bytes()).await;
         }
         let mut bytes = head(size, fields).into_bytes();
