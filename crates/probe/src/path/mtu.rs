@@ -187,23 +187,27 @@ async fn trial(
 
 async fn down(wire: &mut Wire, to: &Destination, site: &Site) -> io::Result<Trial> {
     let segment = u64::from(wire.facts()?.advertised_mss);
-    let exact = is_exact(to, site).then(|| segment.min(site.sizes.1));
+    let exact = is_exact(to, site).then_some(segment).filter(|bytes| *bytes <= site.sizes.1);
+    let enough = segment.min(FULL_MAX) * SEGMENTS_ENOUGH;
     let path = match exact {
         Some(bytes) => format!("{}wire/{bytes}", site.uri),
-        None => site.path(segment * 2),
+        None => site.path(enough),
     };
-    let answer = wire.ask(&to.get(&path, "")).await?;
+    // Another server's page may have any length.
+    let answer = wire.ask_for(&to.get(&path, ""), enough).await?;
     let facts = wire.facts()?;
     let received = facts.bytes_received.unwrap_or(answer.body_bytes);
-    let fills = received >= exact.unwrap_or(u64::from(facts.rcv_mss) * 3 / 2);
-    if !fills || facts.rcv_mss <= RCV_MSS_HINT {
+    if !fills(received, exact, &facts) || facts.rcv_mss <= RCV_MSS_HINT {
         let why = format!("an answer of {received} bytes fills no packet");
         return Err(io::Error::new(io::ErrorKind::Unsupported, why));
     }
     let told = ServerTiming::of_values(answer.head.all(FIELD)).filter(|_| site.is_direct);
     // The kernel made the segments of the answer before it had learned all about the path, so the
     // server's facts may be out of date. A second request gets the latest.
-    let asked_again = wire.ask(&site.small_request(to)).await.ok();
+    let asked_again = match answer.is_whole {
+        true => wire.ask(&site.small_request(to)).await.ok(),
+        false => None,
+    };
     let latest = asked_again
         .and_then(|answer| ServerTiming::of_values(answer.head.all(FIELD)))
         .filter(|_| site.is_direct)
@@ -235,6 +239,16 @@ async fn up(wire: &mut Wire, to: &Destination, site: &Site) -> io::Result<Trial>
             });
         }
         tokio::time::sleep(ACKNOWLEDGEMENT_POLL).await;
+    }
+}
+
+/// Whether at least one packet was as large as the server may send it, of those that carried
+/// `received` bytes. If few bytes came in small packets, they were all that there was to send.
+fn fills(received: u64, exact: Option<u64>, facts: &TcpInfo) -> bool {
+    let full = u64::from(facts.advertised_mss).min(FULL_MAX);
+    match exact {
+        Some(bytes) => received >= bytes,
+        None => u64::from(facts.rcv_mss) >= full || received >= full * SEGMENTS_ENOUGH,
     }
 }
 
@@ -278,6 +292,10 @@ async fn within<T>(limit: Duration, future: impl Future<Output = io::Result<T>>)
 const TIMESTAMP_BYTES: u32 = 12;
 /// Linux assumes this segment size until it has received one (TCP_MSS_DEFAULT).
 const RCV_MSS_HINT: u32 = 536;
+/// Larger segments do not fit into half of the first window (Linux's tcp_bound_to_half_wnd).
+const FULL_MAX: u64 = MAXSEG_MAX as u64;
+/// So many segments' worth of bytes contains a full one, even if the first and the last are short.
+const SEGMENTS_ENOUGH: u64 = 3;
 /// RFC 791: every host accepts packets of this size.
 const PACKET_MIN: u32 = 576;
 /// Limits segments to 1,260 bytes, whatever part of the buffer the kernel announces.
@@ -318,6 +336,24 @@ mod tests {
                 assert_eq!(request.starts_with(b"POST"), is_heartbeat);
             }
         }
+    }
+
+    #[test]
+    fn small_packets_say_nothing_unless_they_carry_much() {
+        let of = |received, exact, rcv_mss, advertised_mss| {
+            let facts = TcpInfo { rcv_mss, advertised_mss, ..TcpInfo::default() };
+            fills(received, exact, &facts)
+        };
+        // The answers of a TLS handshake, and a short page.
+        assert!(!of(1300, None, 836, 1448));
+        assert!(!of(4343, None, 836, 1448));
+        // A full segment, or a smaller path MTU that the server knows.
+        assert!(of(1500, None, 1448, 1448));
+        assert!(of(4344, None, 1348, 1448));
+        assert!(of(1448, Some(1448), 1348, 1448));
+        assert!(!of(1000, Some(1448), 1000, 1448));
+        // The first window of the loopback interface limits the segments.
+        assert!(of(100_000, None, 32_768, 65_483));
     }
 
     #[test]
