@@ -26,7 +26,7 @@ pub(crate) use request::{Request, RequestBody, RequestError};
 pub(crate) use resolve::{FixedAddress, LOOKUPS_MAX, Resolver};
 pub(crate) use target::{Target, url_prefix};
 pub(crate) use tls::{Tls, TlsSettings};
-pub(crate) use tls::{earliest_expiry, trusted};
+pub(crate) use tls::{Verifier, earliest_expiry, words};
 
 use hyper::HeaderMap;
 

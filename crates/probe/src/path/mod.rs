@@ -86,11 +86,11 @@ fn prepare(args: &PathArgs) -> Result<(Target, Option<Trust>), String> {
     if !target.is_https() && args.ca_file.is_none() {
         return Ok((target, None));
     }
-    let roots = trusted(args.ca_file.as_deref()).map_err(|error| error.to_string())?;
+    let verifier = trust::verifier(args.ca_file.as_deref())?;
     if !target.is_https() {
         return Ok((target, None));
     }
-    let trust = Trust::new(target.host(), roots)?;
+    let trust = Trust::new(target.host(), verifier)?;
     Ok((target, Some(trust)))
 }
 

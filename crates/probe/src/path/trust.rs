@@ -3,29 +3,28 @@
 //! A path is measured even if its certificate is wrong, because nothing secret is sent on it.
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
-use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{
-    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-};
+use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
-use crate::client::earliest_expiry;
+use crate::client::{Verifier, earliest_expiry, words};
 
 /// Opens TLS connections to one server.
 #[derive(Clone)]
 pub(super) struct Trust {
     connector: TlsConnector,
     name: ServerName<'static>,
-    verifier: Arc<Verifier>,
+    witness: Arc<Witness>,
 }
 
 /// What is known about the server's certificate.
@@ -37,44 +36,52 @@ pub(super) struct Certificate {
     pub(super) refusal: Option<String>,
 }
 
+/// Decides whether a certificate is trusted: by the system, or by `ca_file`.
+///
+/// # Errors
+///
+/// A file that cannot be used, or a system without any root certificate.
+pub(super) fn verifier(ca_file: Option<&Path>) -> Result<Verifier, String> {
+    let provider = Arc::new(ring::default_provider());
+    Verifier::of_file(ca_file, provider).map_err(|error| error.to_string())
+}
+
 impl Trust {
-    pub(super) fn new(host: &str, roots: RootCertStore) -> Result<Self, String> {
+    pub(super) fn new(host: &str, verifier: Verifier) -> Result<Self, String> {
         let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
         let provider = Arc::new(ring::default_provider());
-        let verifier =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-                .build()
-                .map_err(|error| error.to_string())?;
-        let verifier = Arc::new(Verifier { verifier, seen: Mutex::default() });
+        let witness = Arc::new(Witness { verifier, seen: Mutex::default() });
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::clone(&verifier) as Arc<_>)
+            .with_custom_certificate_verifier(Arc::clone(&witness) as Arc<_>)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // Every handshake is a full one, so that they can be compared.
         config.resumption = Resumption::disabled();
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, verifier })
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, witness })
     }
 
     pub(super) async fn connect(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        self.connector.connect(self.name.clone(), tcp).await
+        let connected = self.connector.connect(self.name.clone(), tcp).await;
+        connected.map_err(|error| io::Error::new(error.kind(), words(&error)))
     }
 
     /// The certificate of the last handshake.
     pub(super) fn certificate(&self) -> Certificate {
-        self.verifier.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.witness.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
+/// Accepts every certificate, and remembers what the loop would have said about it.
 #[derive(Debug)]
-struct Verifier {
-    verifier: Arc<WebPkiServerVerifier>,
+struct Witness {
+    verifier: Verifier,
     seen: Mutex<Certificate>,
 }
 
-impl ServerCertVerifier for Verifier {
+impl ServerCertVerifier for Witness {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -86,7 +93,7 @@ impl ServerCertVerifier for Verifier {
         let verdict = self.verifier.verify_server_cert(end_entity, intermediates, name, ocsp, now);
         let expires = earliest_expiry(std::slice::from_ref(end_entity));
         let expires = expires.and_then(|seconds| i64::try_from(seconds).ok());
-        let refusal = verdict.err().map(|error| error.to_string());
+        let refusal = verdict.err().map(|error| words(&io::Error::other(error)));
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) =
             Certificate { expires, refusal };
         Ok(ServerCertVerified::assertion())

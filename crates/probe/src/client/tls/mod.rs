@@ -9,15 +9,15 @@ use std::sync::Arc;
 
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::{Resumption, WantsClientCert};
-use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
 use crate::client::Target;
 
-pub(crate) use verify::earliest_expiry;
-pub(super) use words::words;
+pub(crate) use verify::{Verifier, earliest_expiry};
+pub(crate) use words::words;
 
 /// The settings of every TLS connection.
 #[derive(Clone)]
@@ -72,13 +72,7 @@ impl Tls {
         let builder = if settings.insecure {
             builder.with_custom_certificate_verifier(Arc::new(verify::Unverified::new(provider)))
         } else {
-            let own = match &settings.ca_file {
-                Some(path) => certificates("--ca-file", path)?,
-                None => Vec::new(),
-            };
-            let roots = roots(&own, settings.ca_file.as_deref())?;
-            let verifier = verify::Verifier::new(roots, own, provider)
-                .map_err(|error| TlsError::Provider(error.to_string()))?;
+            let verifier = Verifier::of_file(settings.ca_file.as_deref(), provider)?;
             builder.with_custom_certificate_verifier(Arc::new(verifier))
         };
         let mut config = with_identity(builder, settings)?;
@@ -137,15 +131,22 @@ fn refused(option: &'static str, path: &Path, why: impl fmt::Display) -> TlsErro
     TlsError::File { option, path: path.display().to_string(), why: why.to_string() }
 }
 
-/// The certificates to trust: the system's and those of `ca_file`.
-///
-/// # Errors
-///
-/// A file that cannot be read or contains no certificate; a system without any root, unless there
-/// is a file.
-pub(crate) fn trusted(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
-    let own = ca_file.map(|path| certificates("--ca-file", path)).transpose()?;
-    roots(&own.unwrap_or_default(), ca_file)
+impl Verifier {
+    /// Trusts the system's certificates and those of `ca_file`.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read or contains no certificate; a system without any root, unless
+    /// there is a file.
+    pub(crate) fn of_file(
+        ca_file: Option<&Path>,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, TlsError> {
+        let own = ca_file.map(|path| certificates("--ca-file", path)).transpose()?;
+        let own = own.unwrap_or_default();
+        let roots = roots(&own, ca_file)?;
+        Self::new(roots, own, provider).map_err(|error| TlsError::Provider(error.to_string()))
+    }
 }
 
 fn roots(

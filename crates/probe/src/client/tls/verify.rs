@@ -22,7 +22,7 @@ use tokio_rustls::rustls::{
 
 /// Verifies as the library does, and also accepts a server's own certificate if the user named it.
 #[derive(Debug)]
-pub(super) struct Verifier {
+pub(crate) struct Verifier {
     standard: Arc<WebPkiServerVerifier>,
     // The certificates of the user's file.
     own: Vec<CertificateDer<'static>>,

@@ -9,7 +9,7 @@ use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
 use crate::client::tls::verify::SelfSigned;
 
 /// The meaning of `error`, which ended a handshake.
-pub(in crate::client) fn words(error: &io::Error) -> String {
+pub(crate) fn words(error: &io::Error) -> String {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
     match cause {
         Some(Error::InvalidCertificate(why)) => certificate(why),
