@@ -30,9 +30,10 @@ use clap::{Args, Command};
 
 pub(crate) use args::PathArgs;
 
-use crate::client::{Target, trusted};
+use crate::client::{Proxies, Target};
 use crate::load::EXIT_USAGE;
 use crate::output::{complain, print};
+use crate::paragraph::is_control;
 use measure::Measure;
 use report::{Level, Report};
 use trust::Trust;
@@ -72,6 +73,20 @@ pub(crate) async fn run(args: PathArgs) -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Escapes also the characters that JSON may contain as they are, but that control a terminal.
+fn json(report: &Report) -> String {
+    let mut escaped = String::new();
+    // Keys are text and numbers are finite, so JSON can represent them all.
+    for letter in serde_json::to_string(report).unwrap_or_default().chars() {
+        // Only text contains such characters, and all of them have four digits.
+        match is_control(letter) {
+            true => escaped.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            false => escaped.push(letter),
+        }
+    }
+    escaped + "\n"
 }
 
 /// The command line of `path`.
