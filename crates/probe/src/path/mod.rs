@@ -97,6 +97,10 @@ pub(crate) fn command() -> Command {
 
 fn prepare(args: &PathArgs) -> Result<(Target, Option<Trust>), String> {
     let target = Target::parse(&args.url).map_err(|error| error.to_string())?;
+    if let Some(proxy) = Proxies::of_process().for_target(&target) {
+        let warning = format!("warning: {target} is asked directly, not by the proxy {proxy}");
+        complain(NAME, warning);
+    }
     // A file that is named is read and checked anyway.
     if !target.is_https() && args.ca_file.is_none() {
         return Ok((target, None));
