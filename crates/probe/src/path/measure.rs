@@ -42,7 +42,11 @@ impl<'a> Measure<'a> {
         if let Err(error) = self.phases().await {
             self.report.skip("the rest", error);
         }
-        self.report.bytes_used = self.used.load(Ordering::Relaxed);
+    }
+
+    /// What is known so far, even if the measurement was interrupted.
+    pub(super) fn into_report(self) -> Report {
+        Report { bytes_used: self.used.load(Ordering::Relaxed), ..self.report }
     }
 
     async fn phases(&mut self) -> io::Result<()> {

@@ -60,11 +60,10 @@ pub(crate) async fn run(args: PathArgs) -> ExitCode {
     if interrupted {
         measure.report.skip("the rest", "interrupted");
     }
-    let mut report = measure.report;
+    let mut report = measure.into_report();
     report.findings = verdict::findings(&report);
     let text = match args.json {
-        // Keys are text and numbers are finite, so JSON can represent them all.
-        true => serde_json::to_string(&report).unwrap_or_default() + "\n",
+        true => json(&report),
         false => text::render(&report),
     };
     print(&text);
