@@ -205,6 +205,8 @@ pub(super) struct Beside {
     pub(super) requests: usize,
     /// The medians of new connections.
     pub(super) opening: Option<Opening>,
+    /// Whether answers have shown what the server is.
+    pub(super) is_identified: bool,
     /// Whether answers come from a Heartbeat itself, as far as can be seen.
     pub(super) is_direct: bool,
     /// How the head differs from that of a Heartbeat.

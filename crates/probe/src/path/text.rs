@@ -78,7 +78,7 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
 
 fn server(report: &Report) -> Option<String> {
     let Some(server) = &report.server else {
-        return report.beside.chosen.is_some().then(|| "not a Heartbeat".to_owned());
+        return report.beside.is_identified.then(|| "not a Heartbeat".to_owned());
     };
     let mut text = server.product.clone().unwrap_or_default();
     if let Some(version) = &server.version {

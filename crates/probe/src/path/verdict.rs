@@ -66,7 +66,7 @@ fn names(report: &Report, add: &mut impl FnMut(Level, &'static str, String, &str
             );
         }
     }
-    if !report.is_heartbeat() && report.beside.chosen.is_some() {
+    if !report.is_heartbeat() && report.beside.is_identified {
         add(
             Level::Note,
             "not-heartbeat",
@@ -317,7 +317,7 @@ mod tests {
 
     fn codes(change: impl Fn(&mut Report)) -> Vec<(Level, &'static str)> {
         let mut report = Report { server: Some(Server::default()), ..Report::default() };
-        report.beside.chosen = Some("127.0.0.1:80".to_owned());
+        report.beside.is_identified = true;
         change(&mut report);
         let findings = findings(&report);
         findings.iter().map(|finding| (finding.level, finding.code)).collect()
@@ -464,6 +464,15 @@ mod tests {
         assert_eq!(tls(None, 13), [(Level::Warning, "tls-expires-soon")]);
         let both = [(Level::Fault, "tls-untrusted"), (Level::Warning, "tls-expires-soon")];
         assert_eq!(tls(Some("expired"), -1), both);
+    }
+
+    #[test]
+    fn a_server_is_another_one_only_if_it_has_answered() {
         assert_eq!(codes(|r| r.server = None), [(Level::Note, "not-heartbeat")]);
+        let silent = |report: &mut Report| {
+            report.server = None;
+            report.beside.is_identified = false;
+        };
+        assert_eq!(codes(silent), []);
     }
 }
