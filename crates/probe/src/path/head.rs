@@ -3,6 +3,8 @@
 
 use std::io;
 
+use crate::client::HEADER_FIELDS_MAX;
+
 /// The head of an answer, with its field names as they were written.
 #[derive(Clone, Debug)]
 pub(super) struct Head {
@@ -17,16 +19,34 @@ pub(super) struct Head {
 impl Head {
     /// The head at the start of `input` and its length; `None` if it is not complete yet.
     pub(super) fn parse(input: &[u8]) -> io::Result<Option<(Self, usize)>> {
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-        let mut response = httparse::Response::new(&mut fields);
-        let length = match response.parse(input).map_err(no_http)? {
-            httparse::Status::Complete(length) => length,
-            httparse::Status::Partial if input.len() > HEAD_BYTES_MAX => {
-                return Err(no_http("the head is too long"));
+        let parsed = match Self::parse_into(&mut [httparse::EMPTY_HEADER; FIELDS_USUAL], input) {
+            Err(httparse::Error::TooManyHeaders) => {
+                Self::parse_into(&mut vec![httparse::EMPTY_HEADER; HEADER_FIELDS_MAX], input)
             }
-            httparse::Status::Partial => return Ok(None),
+            other => other,
         };
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        match parsed.map_err(no_http)? {
+            Some(head) => {
+                let length = head.bytes;
+                Ok(Some((head, length)))
+            }
+            None if input.len() > HEAD_BYTES_MAX => Err(no_http("the head is too long")),
+            None => Ok(None),
+        }
+    }
+
+    fn parse_into<'a>(
+        fields: &mut [httparse::Header<'a>],
+        input: &'a [u8],
+    ) -> Result<Option<Self>, httparse::Error> {
+        let mut response = httparse::Response::new(fields);
+        let mut parser = httparse::ParserConfig::default();
+        // The loop accepts such lines as well.
+        parser.allow_obsolete_multiline_headers_in_responses(true);
+        let httparse::Status::Complete(length) = parser.parse_response(&mut response, input)?
+        else {
+            return Ok(None);
+        };
         let head = Self {
             minor_version: response.version.unwrap_or(1),
             status: response.code.unwrap_or(0),
@@ -37,7 +57,7 @@ impl Head {
                 .collect(),
             bytes: length,
         };
-        Ok(Some((head, length)))
+        Ok(Some(head))
     }
 
     pub(super) fn field(&self, name: &'static str) -> Option<&str> {
@@ -195,11 +215,19 @@ fn chunk_size(line: &[u8]) -> io::Result<u64> {
     u64::from_str_radix(digits, 16).map_err(no_http)
 }
 
+/// The value of a field, which may be folded into several lines (RFC 9112 section 5.2).
+fn text(value: &[u8]) -> String {
+    let value = String::from_utf8_lossy(value);
+    let lines: Vec<_> = value.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines.join(" ")
+}
+
 fn no_http(why: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the answer is not HTTP/1.1: {why}"))
 }
 
-const FIELDS_MAX: usize = 100;
+/// More fields than this are rare, so room for them is made only then.
+const FIELDS_USUAL: usize = 100;
 /// Twice as much as the largest head that servers commonly send.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// The line of a chunk size with its extensions.
@@ -235,6 +263,17 @@ mod tests {
         assert_eq!((head.status, head.minor_version, length), (200, 1, end));
         assert_eq!((head.field("via"), head.fields[1].0.as_str()), (Some("1.0 a"), "VIA"));
         assert!(Head::parse(b"SSH-2.0-x\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn a_head_may_have_as_many_fields_as_the_loop_accepts_and_folded_ones() {
+        let many = |fields| format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(fields));
+        for fields in [150, HEADER_FIELDS_MAX] {
+            assert_eq!(head(&many(fields)).fields.len(), fields);
+        }
+        assert!(Head::parse(many(HEADER_FIELDS_MAX + 1).as_bytes()).is_err());
+        let folded = head("HTTP/1.1 200 OK\r\nVia: 1.0 a,\r\n\t 1.1 b\r\nA: c\r\n\r\n");
+        assert_eq!((folded.field("via"), folded.field("a")), (Some("1.0 a, 1.1 b"), Some("c")));
     }
 
     #[test]
