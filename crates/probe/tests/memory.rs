@@ -19,6 +19,11 @@ const BUDGET_KILOBYTES_MAX: u64 = 40 * 1024;
 /// Far more than the prober needs, and far less than the body.
 const KILOBYTES_MAX: u64 = 32 * 1024;
 
+/// The memory that the pod of the prober may use.
+const POD_KILOBYTES: u64 = 64 * 1024;
+/// As many elements of two bytes as a body may have that is kept.
+const ELEMENTS: usize = 2 * 1024 * 1024 - 2;
+
 fn peak_kilobytes(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -31,6 +36,19 @@ fn watched(big: &str, after: &str) -> (u64, String) {
 }
 
 fn watched_of(size: u64, big: &str, after: &str) -> (u64, String) {
+    watched_reply(big, after, move || {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {size}\r\n\r\n"
+        );
+        Reply::Stream(head.into_bytes(), size)
+    })
+}
+
+fn watched_reply(
+    big: &str,
+    after: &str,
+    reply: impl Fn() -> Reply + Send + Sync + 'static,
+) -> (u64, String) {
     let peak = Arc::new(AtomicU64::new(0));
     let prober = Arc::new(AtomicU32::new(0));
     let (peak_seen, prober_seen) = (Arc::clone(&peak), Arc::clone(&prober));
@@ -43,10 +61,7 @@ fn watched_of(size: u64, big: &str, after: &str) -> (u64, String) {
         if seen.path != "/big" || seen.method == "POST" {
             return Reply::Raw(answer(200, "text/plain", "0123"));
         }
-        let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {size}\r\n\r\n"
-        );
-        Reply::Stream(head.into_bytes(), size)
+        reply()
     });
     let folder = Folder::new();
     let file = folder.file("t.json", &format!(r#"{{"requests": [{big}, {after}]}}"#));
@@ -92,6 +107,39 @@ fn a_large_answer_is_searched_and_compared_in_little_memory() {
     assert!(peak > 0 && peak < KILOBYTES_MAX, "{peak} KB");
     // Two errors: the second text of `contains`, and the exact match.
     assert!(out.contains("\t2\t") && out.contains("\tGET\t/big"), "{out}");
+}
+
+#[test]
+fn a_large_body_of_json_is_checked_in_little_memory() {
+    let ones = format!("[1{}]", ",1".repeat(ELEMENTS - 1));
+    let objects = format!(r#"{{"items":[{{"a":1}}{}]}}"#, r#", {"a":1}"#.repeat(ELEMENTS / 5));
+    let fields: Vec<_> = (0..ELEMENTS / 6).map(|number| format!(r#""{number:05}":1"#)).collect();
+    let fields = format!("{{{}}}", fields.join(","));
+    let cases = [
+        (&ones, r#""jsonArray": {"count": 2097150}"#, 0),
+        (&ones, r#""jsonArray": {"forEach": [{"jsonObject": [{"field": "a"}]}]}"#, ELEMENTS),
+        (
+            &ones,
+            r#""jsonArray": {"forAny": [{"contains": ["2"]}], "byIndex": [{"index": 9, "value": 1}]}"#,
+            1,
+        ),
+        (&ones, r#""exactMatch": [1, 1, 1]"#, 1),
+        (
+            &objects,
+            r#""jsonObject": [{"field": "items", "validation": {"jsonArray":
+                {"minCount": 9, "forEach": [{"jsonObject": [{"field": "a", "value": 1}]}]}}}]"#,
+            0,
+        ),
+        (&fields, r#""jsonObject": [{"field": "00007", "value": 1}, {"field": "b"}]"#, 1),
+    ];
+    for (body, checks, errors) in cases {
+        let big = format!(r#"{{"path": "/big", "validation": {{{checks}}}}}"#);
+        let whole = answer(200, "application/json", body);
+        let (peak, out) = watched_reply(&big, AFTER, move || Reply::Raw(whole.clone()));
+        assert!(peak > 0 && peak < POD_KILOBYTES, "{peak} KB: {checks}");
+        let columns: Vec<_> = out.lines().next().unwrap().split('\t').collect();
+        assert_eq!(columns[2], errors.to_string(), "{checks}: {out}");
+    }
 }
 
 #[test]

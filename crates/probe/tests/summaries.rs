@@ -4,8 +4,11 @@ mod junit;
 mod process;
 mod stub;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use heartbeat_testkit::{Signal, eventually};
 use process::{Background, Folder, ask, program, run};
 use stub::{Reply, Stub, answer};
 
@@ -203,4 +206,43 @@ fn a_single_run_waits_for_a_slow_reader_and_loses_no_line() {
 #[test]
 fn without_a_summary_nothing_is_added() {
     assert_eq!(ask(&documents().url(), &file(1, 0, 0), &[]).out, "");
+}
+
+/// Sends a signal while the first of `count` requests is under way, which is then answered with
+/// `status`; returns the exit code and the summary.
+fn signalled(count: usize, status: u16) -> (i32, serde_json::Value) {
+    let gate = Arc::new(AtomicBool::new(false));
+    let answers = Arc::clone(&gate);
+    let stub = Stub::start(move |_| {
+        eventually("the signal is sent", || answers.load(Ordering::SeqCst));
+        Reply::Raw(answer(status, "application/json", "{}"))
+    });
+    let folder = Folder::new();
+    let file = folder.file("t.json", &file(count, 0, 0));
+    let mut command = program(&folder);
+    // The pause after the first request is so long that only the signal ends it.
+    command.args(["-s", &stub.url(), "-f", &file, "-l", "600000", "-g", "None"]);
+    let background = Background::start(command.args(["--summary", "Json"]));
+    eventually("the first request", || !stub.seen().is_empty());
+    background.signal(Signal::Terminate);
+    gate.store(true, Ordering::SeqCst);
+    let (code, out) = background.end();
+    assert_eq!(stub.seen().len(), 1);
+    (code, serde_json::from_str(&out).expect("JSON"))
+}
+
+#[test]
+fn a_signal_waits_for_the_request_under_way_and_tells_that_others_were_not_sent() {
+    for (count, status, expected, state, errors) in [
+        (2, 200, 1, "Test Stopped", 0),
+        (2, 500, 1, "Test Stopped", 1),
+        (1, 200, 0, "Test Completed", 0),
+        (1, 500, 1, "Test Completed", 1),
+    ] {
+        let (code, summary) = signalled(count, status);
+        assert_eq!(code, expected, "{count} {status}: {summary}");
+        assert_eq!(summary["Status"], state, "{count} {status}: {summary}");
+        assert_eq!(summary["RequestCount"], 1, "{summary}");
+        assert_eq!(summary["ErrorCount"], errors, "{summary}");
+    }
 }

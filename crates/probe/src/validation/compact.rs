@@ -251,7 +251,9 @@ pub(super) fn is_same(actual: &str, expected: &Value) -> bool {
             _ => false,
         },
         Value::String(expected) => actual.starts_with('"') && unquoted(actual) == *expected,
-        Value::Bool(_) | Value::Null => actual == expected.to_string(),
+        Value::Bool(true) => actual == "true",
+        Value::Bool(false) => actual == "false",
+        Value::Null => actual == "null",
     }
 }
 
