@@ -141,7 +141,7 @@ mod tests {
         let Asked::Probe(arguments) = asked_for else { panic!("these are options of the prober") };
         let settings = Settings::new(&arguments).unwrap();
         let case = Case { path: "/".to_owned(), verb: "GET".to_owned(), ..Case::default() };
-        let cases = vec![Arc::new(case); count];
+        let cases = std::iter::repeat_n(Arc::new(case), count).collect();
         let output = Output::start(settings.log_format, Full::Wait(stop.clone())).unwrap();
         let target = settings.servers[0].clone();
         let (settings_of_run, output_of_run) = (settings.clone(), output.clone());
