@@ -247,7 +247,8 @@ impl<'w, S: Stream> Session<'w, S> {
         let Next::Close(reason) = next else { return Ok(()) };
         // A plain close is safe if the peer asked for it and everything that it sent has been read.
         // Otherwise it could become a reset, and the answer could be lost.
-        if reason != CloseReason::Peer || !self.input.unused().is_empty() || self.has_more() {
+        if reason != CloseReason::Peer || !self.input.unused().is_empty() || self.discard_arrived()
+        {
             self.linger().await;
         }
         Err(ended_by(reason))
@@ -351,7 +352,7 @@ impl<'w, S: Stream> Session<'w, S> {
             // Boxed, because it is rare.
             Box::pin(monoio::time::sleep(pause)).await;
             pause = (pause * 2).min(READER_PAUSE_MAX);
-            self.has_more();
+            self.discard_arrived();
         }
         end
     }
@@ -360,8 +361,8 @@ impl<'w, S: Stream> Session<'w, S> {
         self.stream.fd().is_some_and(has_unread)
     }
 
-    /// Whether the peer has sent more. It is discarded.
-    fn has_more(&self) -> bool {
+    /// Discards what has arrived, without waiting. Returns whether there was something.
+    fn discard_arrived(&self) -> bool {
         let discard = |socket| sys::discard_received(socket, LINGER_BYTES_MAX as usize);
         matches!(self.stream.fd().map(discard), Some(Ok(1..)))
     }
@@ -396,7 +397,8 @@ impl<'w, S: Stream> Session<'w, S> {
     }
 }
 
-/// Whether a close would leave the kernel a long answer that the peer has not read.
+/// Whether the peer has not read a long part of its answers yet, so that the kernel would keep that
+/// part after a close.
 pub(crate) fn has_unread(socket: RawFd) -> bool {
     sys::unacknowledged_bytes(socket).is_ok_and(|bytes| bytes > UNREAD_BYTES_MAX)
         // After a reset nothing is kept, but the number stays.

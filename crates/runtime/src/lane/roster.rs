@@ -126,8 +126,8 @@ impl Roster {
             Some(_) if worker.is_draining() => End::Drained,
             Some(wait) => End::TimedOut(wait),
         };
-        // Before a close, a session waits for a peer that has not read its answers. At the idle
-        // timeout, it has had its time.
+        // If the peer has not read its answers, a session waits for that before the close. After
+        // the idle timeout nobody waits any longer.
         if !matches!(end, End::TimedOut(_)) && has_unread(client.stream.as_raw_fd()) {
             let start = Start { end: Some(end), ..Start::default() };
             return Some(Departure { client, start });
