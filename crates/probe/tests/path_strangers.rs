@@ -8,7 +8,6 @@ mod process;
 mod stub;
 
 use std::net::TcpListener;
-use std::sync::Arc;
 
 use heartbeat_testkit::{Signal, eventually};
 use process::{Background, Folder, Outcome, finish, program, run};
@@ -16,9 +15,6 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::Value;
 use stub::{Reply, Seen, Stub, answer};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 fn path(url: &str, more: &[&str]) -> Outcome {
     let outcome = run(&Folder::new(), &[&["path", url], more].concat());
@@ -88,14 +84,7 @@ fn self_signed() -> (TlsAcceptor, String) {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
-    (TlsAcceptor::from(Arc::new(config)), certificate.pem())
+    (authority::acceptor_of(&certificate, &key), certificate.pem())
 }
 
 #[test]

@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{self, ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
+use tokio_rustls::rustls::{ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
 
 /// An authority, and a server for `name` whose certificate it has signed.
 struct Site {
@@ -29,8 +29,7 @@ struct Site {
 fn self_signed(params: CertificateParams) -> Site {
     let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap();
-    let builder = server().with_no_client_auth();
-    let stub = serving_with(builder.with_single_cert(vec![certificate.der().clone()], der(&key)));
+    let stub = serving(authority::acceptor_of(&certificate, &key));
     Site { authority: certificate.pem(), stub }
 }
 
@@ -49,10 +48,6 @@ fn server() -> ConfigBuilder<ServerConfig, WantsVerifier> {
 
 fn der(key: &KeyPair) -> PrivateKeyDer<'static> {
     PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()))
-}
-
-fn serving_with(config: Result<ServerConfig, rustls::Error>) -> Stub {
-    serving(TlsAcceptor::from(Arc::new(config.unwrap())))
 }
 
 fn serving(acceptor: TlsAcceptor) -> Stub {
@@ -200,7 +195,8 @@ fn a_server_that_demands_a_certificate_gets_that_of_cert_and_key() {
     let key = KeyPair::generate().unwrap();
     let own = authority_for("localhost").self_signed(&key).unwrap();
     let builder = server().with_client_cert_verifier(verifier.build().unwrap());
-    let stub = serving_with(builder.with_single_cert(vec![own.der().clone()], der(&key)));
+    let config = builder.with_single_cert(vec![own.der().clone()], der(&key)).unwrap();
+    let stub = serving(TlsAcceptor::from(Arc::new(config)));
     let site = Site { authority: own.pem(), stub };
     let folder = Folder::new();
     let (cert, key) = (certificate.pem(), client.serialize_pem());

@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair,
+};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
@@ -20,6 +22,11 @@ pub(crate) fn acceptor(name: &str, params: &CertificateParams) -> (TlsAcceptor, 
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, &authority).unwrap();
+    (acceptor_of(&certificate, &key), authority.pem())
+}
+
+/// Accepts TLS with this certificate.
+pub(crate) fn acceptor_of(certificate: &Certificate, key: &KeyPair) -> TlsAcceptor {
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -27,5 +34,5 @@ pub(crate) fn acceptor(name: &str, params: &CertificateParams) -> (TlsAcceptor, 
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key)
         .unwrap();
-    (TlsAcceptor::from(Arc::new(config)), authority.pem())
+    TlsAcceptor::from(Arc::new(config))
 }
