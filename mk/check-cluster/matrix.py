@@ -280,7 +280,7 @@ def are_established(cluster):
     resources = cluster.request("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions")["items"]
     wanted = ("Established", "True")
     return all(
-        wanted in [(each["type"], each["status"]) for each in resource.get("status", {}).get("conditions", [])]
+        wanted in [(each["type"], each["status"]) for each in resource.get("status", {}).get("conditions") or []]
         for resource in resources
     )
 
