@@ -203,21 +203,21 @@ pub(crate) const OPTIONS: &[Opt] = &[
     opt("files", Some('f'), Kind::List("FILE"), "Test files (required)"),
     opt("url-prefix", Some('u'), Kind::Value("PATH"), "Prefix of every path"),
     opt("run-loop", Some('r'), Kind::Flag, "Run until stopped, and serve metrics"),
-    opt("port", Some('p'), Kind::Value("PORT"), "Port of /metrics and /healthz [default: 8080]"),
+    opt("port", Some('p'), Kind::Value("PORT"), "Port of /metrics, /healthz [default: 8080]"),
     opt("duration", None, Kind::Value("SECONDS"), "End --run-loop after this time [default: 0]"),
     opt(
         "sleep",
         Some('l'),
         Kind::Value("MS"),
-        "Between the starts of requests [default: 0, 1000 with --run-loop]",
+        "Between the starts of requests\n[default: 0, 1000 with --run-loop]",
     ),
-    opt("rate", None, Kind::Value("N"), "Requests a second and server, instead of --sleep"),
+    opt("rate", None, Kind::Value("N"), "Requests a second to each server"),
     opt("random", None, Kind::Flag, "Pick requests of --run-loop at random"),
     opt(
         "max-concurrent",
         None,
         Kind::Value("N"),
-        "Most unanswered requests per server [default: 100]",
+        "Most unanswered requests per server\n[default: 100]",
     ),
     opt("resolve-all", None, Kind::Flag, "Ask every address of a server, with a label"),
     opt("metrics", None, Kind::Value("WHICH"), "webv or all [default: all]"),
@@ -225,16 +225,16 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "buckets",
         None,
         Kind::List("SECONDS"),
-        "Bounds of the finer histogram [default: 1 2 3 5 a decade, 10 us to 10 s]",
+        "Bounds of the finer histogram\n[default: 1 2 3 5 a decade, 10 us to 10 s]",
     ),
     opt("delay-start", None, Kind::Value("SECONDS"), "Wait before starting [default: 0]"),
     opt("timeout", Some('t'), Kind::Value("SECONDS"), "Timeout of a whole request [default: 30]"),
-    opt("max-errors", None, Kind::Value("N"), "End a single run after so many [default: 10]"),
+    opt("max-errors", None, Kind::Value("N"), "Errors that end a single run [default: 10]"),
     opt(
         "log-format",
         Some('g'),
         Kind::Value("FORMAT"),
-        "TsvMin, Tsv, Json, JsonCamel or None [default: TsvMin]",
+        "TsvMin, Tsv, Json, JsonCamel or None\n[default: TsvMin]",
     ),
     opt("verbose", Some('v'), Kind::Flag, "Log what succeeds, too"),
     opt("verbose-errors", None, Kind::Flag, "Log what the errors are"),
@@ -242,7 +242,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "summary",
         None,
         Kind::Value("FORMAT"),
-        "None, Tsv, Json, JsonCamel or Xml after a single run [default: None]",
+        "None, Tsv, Json, JsonCamel or Xml\nafter a single run [default: None]",
     ),
     opt("tag", None, Kind::Value("TEXT"), "For the log"),
     opt("region", None, Kind::Value("TEXT"), "For the log and the metrics"),
@@ -250,20 +250,26 @@ pub(crate) const OPTIONS: &[Opt] = &[
     opt("ca-file", None, Kind::Value("FILE"), "Trust these certificates, too (PEM)"),
     opt("insecure", None, Kind::Flag, "Accept every certificate of a server"),
     opt("cert", None, Kind::Value("FILE"), "Certificate of this client (PEM)"),
-    opt("key", None, Kind::Value("FILE"), "Its key (PEM) [default: in the file of --cert]"),
+    opt("key", None, Kind::Value("FILE"), "Its key [default: in the file of --cert]"),
     opt("resolve", None, Kind::List("HOST:PORT:ADDR"), "Use this address instead of the name's"),
     opt(
         "max-body",
         None,
         Kind::Value("BYTES"),
-        "Most bytes kept of a JSON body [default: 4194304]",
+        "Most bytes kept of a JSON body\n[default: 4194304]",
     ),
     opt("cookies", None, Kind::Flag, "Keep cookies and send them back"),
     opt(
         "timing",
         None,
         Kind::Flag,
-        "Ask for the server's own time, by ?timing [default: if it is a Heartbeat]",
+        "Ask for the server's own time (?timing)\n[default: if it is a Heartbeat]",
+    ),
+    opt(
+        "http",
+        None,
+        Kind::Value("VERSION"),
+        "Version: 1.1, 2, or auto, which lets a\nserver with TLS choose [default: 1.1]",
     ),
     opt("no-keep-alive", None, Kind::Flag, "A new connection for each request"),
     opt("compat", None, Kind::Value("VERSION"), "Defaults of WebV 7 or 8 [default: 7]"),
@@ -292,10 +298,10 @@ const OF_WEBV: &[&str] = &[
 ];
 
 const AFTER_HELP: &str = "\
-Options are also read from the environment (SERVER, FILES, RUN_LOOP ...; those that WebV has not
-as PROBE_RATE, PROBE_CA_FILE ...); the command line wins.
-Commands, each with --help: `load` generates load, `merge` adds its results up, `path` measures and
-explains one path, `mesh` watches the paths between nodes.";
+Options are also read from the environment (SERVER, FILES, RUN_LOOP ...; those
+that WebV does not have as PROBE_RATE, PROBE_HTTP ...). The command line wins.
+Commands, each with --help: `load` generates load, `merge` combines its results,
+`path` measures and explains one path, `mesh` watches the paths between nodes.";
 
 /// Options of older releases of WebV, and what became of them.
 const REMOVED: &[(&[&str], &str)] = &[

@@ -35,6 +35,7 @@ pub(crate) fn page(settings: &Settings) -> String {
         ("Timeout", settings.timeout.as_secs().to_string()),
         ("Timing", timing(settings.timing).to_owned()),
         ("Keep Alive", word(settings.keep_alive).to_owned()),
+        ("HTTP", settings.http.name().to_owned()),
         ("Max Body", settings.max_body.to_string()),
         ("Cookies", word(settings.cookies).to_owned()),
         ("Log Format", settings.log_format.to_string()),

@@ -80,6 +80,7 @@ impl From<&ClientError> for Fault {
             ClientError::Tls { .. } => Self::Tls,
             ClientError::Timeout(_) => Self::Timeout,
             ClientError::Truncated { .. } => Self::Truncated,
+            ClientError::NoHttp2(_) => Self::Protocol,
             ClientError::Http(error) if error.is_parse() => Self::Protocol,
             ClientError::Http(_) => Self::Broken,
         }

@@ -114,7 +114,7 @@ mod tests {
 
     use super::*;
     use crate::args::{self, Asked};
-    use crate::client::{Resolver, Route};
+    use crate::client::Route;
     use crate::output::Full;
     use crate::probe::{Equipment, ServerProbes};
     use crate::testfile::Case;
@@ -146,8 +146,7 @@ mod tests {
         let target = settings.servers[0].clone();
         let (settings_of_run, output_of_run) = (settings.clone(), output.clone());
         let equipment = Equipment { settings, cases, output, metrics: None };
-        let (resolver, header_fields_max) = (Resolver::default(), None);
-        let route = Route { resolver, address: None, proxy: None, tls: None, header_fields_max };
+        let route = Route::default();
         let probes = ServerProbes::new(Arc::new(equipment), &target, route).unwrap();
         let probe = probes.probe(None);
         let mut again = stop.clone();

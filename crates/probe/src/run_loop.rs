@@ -387,8 +387,7 @@ mod tests {
         let output = Output::start(settings.log_format, full).unwrap();
         let target = settings.servers[0].clone();
         let equipment = Equipment { settings, cases, output, metrics: Some(metrics.clone()) };
-        let route =
-            Route { resolver, address: None, proxy: None, tls: None, header_fields_max: None };
+        let route = Route { resolver, ..Route::default() };
         (ServerProbes::new(Arc::new(equipment), &target, route).unwrap(), run_loop, metrics)
     }
 

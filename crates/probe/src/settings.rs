@@ -8,7 +8,7 @@ use std::time::Duration;
 use heartbeat_command_line::Misuse;
 
 use crate::args::{Arguments, Given, Origin};
-use crate::client::{FixedAddress, Target, TlsSettings, url_prefix};
+use crate::client::{FixedAddress, HttpVersion, Target, TlsSettings, url_prefix};
 use crate::validation::BODY_MAX;
 
 /// Everything a run needs to know, checked.
@@ -56,6 +56,8 @@ pub(crate) struct Settings {
     pub timing: Timing,
     /// Whether connections are reused.
     pub keep_alive: bool,
+    /// The versions of HTTP that are accepted.
+    pub http: HttpVersion,
     /// Whether WebV 8 decides the defaults in which it and WebV 7 differ.
     pub is_compat_8: bool,
     /// Whether the program only prints the settings.
@@ -216,6 +218,7 @@ impl Reader<'_> {
             cookies: self.flag("cookies"),
             timing: self.timing(),
             keep_alive: !self.flag("no-keep-alive"),
+            http: self.http(is_compat_8),
             dry_run: self.flag("dry-run"),
         };
         self.check(&settings);
@@ -363,6 +366,15 @@ impl Reader<'_> {
             }
         }
         fixed
+    }
+
+    fn http(&mut self, is_compat_8: bool) -> HttpVersion {
+        let default = if is_compat_8 { HttpVersion::Negotiated } else { HttpVersion::One };
+        let Some(given) = self.given("http") else { return default };
+        HttpVersion::parse(&given.words[0]).unwrap_or_else(|expected| {
+            self.refuse(&given, expected);
+            default
+        })
     }
 
     fn url_prefix(&mut self) -> String {

@@ -172,6 +172,15 @@ fn every_option_has_its_short_form_and_variable() {
 }
 
 #[test]
+fn the_help_page_fits_80_columns() {
+    let outcome = run(&Folder::new(), &["--help"]);
+    assert_eq!(outcome.code, 0);
+    for line in outcome.out.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
+#[test]
 fn the_command_line_overrides_the_environment() {
     let environment = [("SERVER", "a b"), ("TIMEOUT", "9"), ("VERBOSE", "true")];
     let page = dry(&["-s", "c", "-f", "f", "-t", "8", "-v", "false"], &environment);
@@ -273,6 +282,7 @@ fn options_that_webv_lacks_have_variables_with_a_prefix() {
     assert_eq!(row(&dry(&GOOD, &environment), "Run Loop"), "False");
     let looping = [&GOOD[..], &["-r"]].concat();
     assert_eq!(row(&dry(&looping, &[("PROBE_RATE", "5")]), "Sleep"), "200");
+    assert_eq!(row(&dry(&GOOD, &[("PROBE_HTTP", "2")]), "HTTP"), "2");
 }
 
 #[test]

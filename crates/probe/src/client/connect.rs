@@ -10,7 +10,8 @@ use tokio::task::JoinSet;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::client::stream::{Stream, Traffic, Transport};
-use crate::client::{ClientError, Proxy, Resolver, Target, Tls, tls};
+use crate::client::version::HTTP2;
+use crate::client::{ClientError, HttpVersion, Proxy, Resolver, Target, Tls, tls};
 
 /// How long the steps to an open connection took; `None` for a step that was not needed or did not
 /// finish.
@@ -31,7 +32,7 @@ pub(crate) struct Opening {
 }
 
 /// The way to a server: how its name becomes an address, through which proxy, and with which TLS.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Route {
     /// Finds the addresses of the server's name.
     pub resolver: Resolver,
@@ -43,6 +44,8 @@ pub(crate) struct Route {
     pub tls: Option<Tls>,
     /// The most header fields of an answer; `None` is hyper's limit, which needs no allocation.
     pub header_fields_max: Option<usize>,
+    /// The versions of HTTP that are accepted.
+    pub http: HttpVersion,
 }
 
 impl Route {
@@ -76,13 +79,17 @@ pub(super) async fn open(
     // Heads are small and written at once: waiting to fill a segment would only add delay.
     let _ = tcp.set_nodelay(true);
     opening.peer = tcp.peer_addr().ok();
-    if let Some(proxy) = proxy.filter(|_| target.is_https()) {
+    if let Some(proxy) = proxy {
         let failed = |why| ClientError::Proxy { proxy: proxy.to_string(), why };
-        proxy.tunnel(&mut tcp, target).await.map_err(failed)?;
+        if target.is_https() {
+            proxy.tunnel(&mut tcp, target).await.map_err(failed)?;
+        } else if route.http == HttpVersion::Two {
+            return Err(failed("it is asked in HTTP/1.1, and --http 2 accepts only HTTP/2".into()));
+        }
     }
     opening.connect = Some(start.elapsed());
     let transport = match target.is_https() {
-        true => secured(target, route.tls.as_ref(), tcp, opening).await?,
+        true => secured(target, route, tcp, opening).await?,
         false => Transport::Plain(tcp),
     };
     opening.ready = Some(begin.elapsed());
@@ -91,16 +98,23 @@ pub(super) async fn open(
 
 async fn secured(
     target: &Target,
-    tls: Option<&Tls>,
+    route: &Route,
     tcp: TcpStream,
     opening: &mut Opening,
 ) -> Result<Transport, ClientError> {
     let start = Instant::now();
     let failed = |source| ClientError::Tls { host: target.host().to_owned(), source };
-    let settings = tls.ok_or_else(|| failed(io::Error::other("TLS is not set up")))?;
+    let settings =
+        route.tls.as_ref().ok_or_else(|| failed(io::Error::other("TLS is not set up")))?;
     let name = ServerName::try_from(target.host().to_owned())
         .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
-    let stream = settings.connector().connect(name, tcp).await.map_err(failed)?;
+    let connector = settings.connector().with_alpn(route.http.offered());
+    let stream = connector.connect(name, tcp).await.map_err(failed)?;
+    // A server that knows nothing of ALPN accepts any offer (RFC 7301 section 3.2).
+    let agreed = stream.get_ref().1.alpn_protocol();
+    if route.http == HttpVersion::Two && agreed != Some(HTTP2) {
+        return Err(failed(io::Error::other(tls::NO_HTTP2)));
+    }
     opening.tls = Some(start.elapsed());
     opening.expiry = stream.get_ref().1.peer_certificates().and_then(tls::earliest_expiry);
     Ok(Transport::Tls(Box::new(stream)))

@@ -7,30 +7,30 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::body::{Body, Incoming};
-use hyper::client::conn::http1;
 use hyper::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use hyper::{HeaderMap, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::client::connect::{self, Opening};
 use crate::client::facts::{Counters, PathFacts};
-use crate::client::request::{ProxiedForm, RequestForm};
+use crate::client::protocol::{self, Driver, Sender};
+use crate::client::request::RequestForm;
 use crate::client::stream::{Stream, Traffic, Transport};
-use crate::client::{BodySink, ClientError, Request, RequestBody, Route, Target};
+use crate::client::{BodySink, ClientError, Request, Route, Target};
 use crate::timing::ServerTiming;
 
-type Driver = http1::Connection<TokioIo<Stream>, RequestBody>;
-
-/// An open HTTP/1.1 connection. It has no time limits of its own.
+/// An open connection, which carries one request at a time, in HTTP/2 as well. It has no time limits
+/// of its own.
 pub(crate) struct Connection {
-    sender: http1::SendRequest<RequestBody>,
-    // `None` once it has ended. The task that sends a request polls it, so nothing is spawned and
-    // dropping the connection closes the socket.
+    sender: Sender,
+    // `None` once it has ended. The task that sends a request polls it. In HTTP/1.1 nothing is
+    // spawned, and dropping the connection closes the socket.
     driver: Option<Driver>,
     traffic: Arc<Traffic>,
     form: RequestForm,
     counters: Counters,
+    // Whether an answer has arrived.
+    has_answered: bool,
 }
 
 /// An answer without its body.
@@ -83,14 +83,15 @@ impl Connection {
     ) -> Result<Self, ClientError> {
         let traffic = Arc::new(Traffic::default());
         let stream = connect::open(target, route, Arc::clone(&traffic), opening).await?;
-        let form = RequestForm {
-            close,
-            proxied: route.proxy().filter(|_| !target.is_https()).map(|proxy| ProxiedForm {
-                authority: target.authority().clone(),
-                authorization: proxy.authorization(),
-            }),
+        let opened = match stream.speaks_http2(route.http) {
+            true => protocol::open_two(stream).await,
+            false => protocol::open_one(stream, route.header_fields_max).await,
         };
-        Self::on(stream, traffic, form, route.header_fields_max).await
+        let form = match &opened {
+            Ok((Sender::Two(_), _)) => RequestForm::of_http2(target),
+            _ => RequestForm::of_http1(target, route, close),
+        };
+        Self::with(opened, traffic, form)
     }
 
     /// Does the same over a TCP connection that the caller has opened, so that the caller can ask
@@ -102,29 +103,18 @@ impl Connection {
     pub(crate) async fn over(tcp: TcpStream, close: bool) -> Result<Self, ClientError> {
         let traffic = Arc::new(Traffic::default());
         let stream = Stream::new(Transport::Plain(tcp), Arc::clone(&traffic));
-        let form = RequestForm { close, proxied: None };
-        Self::on(stream, traffic, form, Some(HEADER_FIELDS_MAX)).await
+        let opened = protocol::open_one(stream, Some(HEADER_FIELDS_MAX)).await;
+        Self::with(opened, traffic, RequestForm::Direct { close })
     }
 
-    async fn on(
-        stream: Stream,
+    fn with(
+        opened: hyper::Result<(Sender, Driver)>,
         traffic: Arc<Traffic>,
         form: RequestForm,
-        header_fields_max: Option<usize>,
     ) -> Result<Self, ClientError> {
-        let mut builder = http1::Builder::new();
-        builder
-            .max_buf_size(READ_BUFFER_MAX)
-            // Most clients write header names like this and accept such lines.
-            .title_case_headers(true)
-            .allow_obsolete_multiline_headers_in_responses(true);
-        if let Some(most) = header_fields_max {
-            builder.max_headers(most);
-        }
-        let connected = builder.handshake(TokioIo::new(stream)).await;
-        let (sender, driver) = connected.map_err(ClientError::Http)?;
+        let (sender, driver) = opened.map_err(ClientError::Http)?;
         let counters = Counters::default();
-        Ok(Self { sender, driver: Some(driver), traffic, form, counters })
+        Ok(Self { sender, driver: Some(driver), traffic, form, counters, has_answered: false })
     }
 
     /// Sends `request`, passes the body of the answer to `sink` as it arrives, and stores in
@@ -133,7 +123,8 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// A connection that breaks or closes too early; an answer that is not HTTP/1.1.
+    /// A connection that breaks or closes too early; an answer that is not HTTP of the version of the
+    /// connection.
     pub(crate) async fn request(
         &mut self,
         request: &Request,
@@ -142,8 +133,13 @@ impl Connection {
     ) -> Result<Answer, ClientError> {
         let start = Instant::now();
         let (received, sent) = (self.traffic.received(), self.traffic.sent());
-        let asked = self.sender.send_request(request.message(&self.form));
-        let response = self.drive(asked).await.map_err(|error| ClientError::of_http(error, 0))?;
+        let asked = self.sender.send(request.message(&self.form));
+        let response = drive(&mut self.driver, asked).await;
+        let response = response.map_err(|error| match self.form.expects_http2() {
+            true if !self.has_answered => ClientError::NoHttp2(error),
+            _ => ClientError::of_http(error, 0),
+        })?;
+        self.has_answered = true;
         phases.first_byte = Some(start.elapsed());
         let start = Instant::now();
         let (head, body) = Response::into_parts(response);
@@ -166,9 +162,8 @@ impl Connection {
     /// Whether another request may be sent on it; reads a close that has arrived meanwhile.
     pub(crate) async fn is_reusable(&mut self) -> bool {
         std::future::poll_fn(|cx| {
-            self.poll_driver(cx);
-            let open = self.driver.is_some() && self.sender.poll_ready(cx).is_ready();
-            Poll::Ready(open && self.sender.is_ready())
+            poll_driver(&mut self.driver, cx);
+            Poll::Ready(self.driver.is_some() && self.sender.poll_ready(cx))
         })
         .await
     }
@@ -190,7 +185,7 @@ impl Connection {
     ) -> Result<u64, ClientError> {
         let mut body = body;
         let mut received = 0;
-        while let Some(frame) = self.drive(next_frame(&mut body)).await {
+        while let Some(frame) = drive(&mut self.driver, next_frame(&mut body)).await {
             let frame = frame.map_err(|error| ClientError::of_http(error, received))?;
             if let Some(bytes) = frame.data_ref() {
                 received += bytes.len() as u64;
@@ -199,29 +194,25 @@ impl Connection {
         }
         Ok(received)
     }
+}
 
-    // Polls the connection while something that depends on it is awaited. That is polled first: its
-    // result may have arrived already, and the connection reads a body only when someone waits for
-    // it.
-    async fn drive<F: Future>(&mut self, wanted: F) -> F::Output {
-        let mut wanted = std::pin::pin!(wanted);
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(output) = wanted.as_mut().poll(cx) {
-                return Poll::Ready(output);
-            }
-            self.poll_driver(cx);
-            wanted.as_mut().poll(cx)
-        })
-        .await
-    }
-
-    fn poll_driver(&mut self, cx: &mut Context<'_>) {
-        if let Some(driver) = &mut self.driver {
-            // If it ends with an error, the request that is affected returns that error.
-            if Pin::new(driver).poll(cx).is_ready() {
-                self.driver = None;
-            }
+// Polls the connection while something that depends on it is awaited. That is polled first: its
+// result may have arrived already, and the connection reads a body only when someone waits for it.
+async fn drive<F: Future>(driver: &mut Option<Driver>, wanted: F) -> F::Output {
+    let mut wanted = std::pin::pin!(wanted);
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(output) = wanted.as_mut().poll(cx) {
+            return Poll::Ready(output);
         }
+        poll_driver(driver, cx);
+        wanted.as_mut().poll(cx)
+    })
+    .await
+}
+
+fn poll_driver(driver: &mut Option<Driver>, cx: &mut Context<'_>) {
+    if driver.as_mut().is_some_and(|driver| driver.poll(cx).is_ready()) {
+        *driver = None;
     }
 }
 
@@ -253,9 +244,6 @@ async fn next_frame(
     std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
 }
 
-// hyper reads into a buffer that grows up to this size: large enough to empty a socket with few
-// system calls, small enough that a hundred connections stay within a few megabytes.
-pub(super) const READ_BUFFER_MAX: usize = 64 * 1024;
 /// The most header fields of an answer to a probe. WebV limits only their bytes, and some gateways
 /// add more than hyper's [`FIELDS_DEFAULT`].
 pub(crate) const HEADER_FIELDS_MAX: usize = 1000;

@@ -1,10 +1,11 @@
 //! Why there is no answer.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::io;
 use std::time::Duration;
 
-use crate::client::connection::{FIELDS_DEFAULT, HEADER_FIELDS_MAX, READ_BUFFER_MAX};
+use crate::client::connection::{FIELDS_DEFAULT, HEADER_FIELDS_MAX};
+use crate::client::protocol::READ_BUFFER_MAX;
 use crate::client::tls;
 
 /// What ended a request without a complete answer.
@@ -45,8 +46,10 @@ pub enum ClientError {
         /// Bytes of the body that had arrived.
         received: u64,
     },
-    /// The connection broke, or the answer is not HTTP/1.1.
+    /// The connection broke, or the answer is not HTTP of the expected version.
     Http(hyper::Error),
+    /// A server without TLS was asked in HTTP/2 and has never answered in it.
+    NoHttp2(hyper::Error),
 }
 
 impl ClientError {
@@ -80,20 +83,25 @@ impl fmt::Display for ClientError {
                      ({FIELDS_DEFAULT} in a load)"
                 )
             }
-            Self::Http(error) => {
-                write!(f, "{error}")?;
-                let mut cause = std::error::Error::source(error);
-                while let Some(error) = cause {
-                    write!(f, ": {error}")?;
-                    cause = error.source();
-                }
-                Ok(())
+            Self::Http(error) => f.write_str(&chain(error)),
+            Self::NoHttp2(error) => {
+                write!(f, "the server does not answer in HTTP/2 without TLS: {}", chain(error))
             }
         }
     }
 }
 
 impl std::error::Error for ClientError {}
+
+fn chain(error: &hyper::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}
 
 // A body that ends early is a read error; so is a peer that closes TLS without close_notify.
 fn is_early_end(error: &hyper::Error) -> bool {

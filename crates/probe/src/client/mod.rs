@@ -1,4 +1,4 @@
-//! An HTTP/1.1 client that measures each part of a request and keeps no body.
+//! An HTTP client that measures each part of a request and keeps no body.
 //!
 //! [`Client`] keeps a pool of connections to one server; [`Connection`] is a single one, for
 //! callers that need an exact number of connections. Neither follows redirects.
@@ -9,12 +9,14 @@ mod cookies;
 mod error;
 mod facts;
 mod pool;
+mod protocol;
 mod proxy;
 mod request;
 mod resolve;
 mod stream;
 mod target;
 mod tls;
+mod version;
 
 pub(crate) use connect::{Opening, Route};
 pub(crate) use connection::{Answer, Connection, HEADER_FIELDS_MAX, Phases};
@@ -27,6 +29,7 @@ pub(crate) use resolve::{FixedAddress, LOOKUPS_MAX, Resolver};
 pub(crate) use target::{Target, url_prefix};
 pub(crate) use tls::{Tls, TlsSettings};
 pub(crate) use tls::{Verifier, earliest_expiry, words};
+pub(crate) use version::HttpVersion;
 
 use hyper::HeaderMap;
 

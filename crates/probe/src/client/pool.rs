@@ -160,7 +160,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::client::{RequestBody, Resolver};
+    use crate::client::RequestBody;
     use crate::validation::BodyCheck;
 
     /// A filter of a socket that drops every packet.
@@ -179,8 +179,7 @@ mod tests {
             std::future::pending::<()>().await;
         });
         let target = Target::parse(&url).unwrap();
-        let (resolver, header_fields_max) = (Resolver::default(), None);
-        let route = Route { resolver, address: None, proxy: None, tls: None, header_fields_max };
+        let route = Route::default();
         // A segment is sent again after about a fifth of a second.
         let timeout = Duration::from_secs(3);
         let settings = ClientSettings { timeout, keep_alive: true, idle_max: 1, cookies: false };

@@ -13,7 +13,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{Method, Uri};
 
-use crate::client::Target;
+use crate::client::{Route, Target};
 use crate::pattern;
 
 /// A checked request: building it may fail, but a request that was built is valid HTTP.
@@ -96,46 +96,95 @@ impl Request {
         *message.method_mut() = self.method.clone();
         *message.uri_mut() = self.target.clone();
         *message.headers_mut() = self.headers.clone();
-        if let Some(proxied) = &form.proxied {
-            proxied.apply(&mut message);
-        }
-        if form.close {
-            message.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
+        form.apply(&mut message);
         message
     }
 }
 
 /// How a connection changes the head of a request.
-#[derive(Clone, Debug, Default)]
-pub(super) struct RequestForm {
-    /// Whether the server is asked to close.
-    pub(super) close: bool,
-    /// Set if a proxy reads the request.
-    pub(super) proxied: Option<ProxiedForm>,
-}
-
-/// A request to a proxy contains the authority of its server (RFC 9112 section 3.2.2).
 #[derive(Clone, Debug)]
-pub(super) struct ProxiedForm {
-    pub(super) authority: Authority,
-    /// The value of `Proxy-Authorization`.
-    pub(super) authorization: Option<String>,
+pub(super) enum RequestForm {
+    /// HTTP/1.1 to the server itself.
+    Direct {
+        /// Whether the server is asked to close.
+        close: bool,
+    },
+    /// HTTP/1.1 to a proxy, which needs the whole URL (RFC 9112 section 3.2.2).
+    Proxied {
+        /// Whether the proxy is asked to close.
+        close: bool,
+        /// The authority of the server.
+        authority: Authority,
+        /// The value of `Proxy-Authorization`.
+        authorization: Option<String>,
+    },
+    /// HTTP/2, which has the whole URL in fields of its own (RFC 9113 section 8.3.1).
+    Two {
+        /// http or https.
+        scheme: Scheme,
+        /// The authority of the server.
+        authority: Authority,
+    },
 }
 
-impl ProxiedForm {
+impl RequestForm {
+    /// The form of requests to `target` by `route` in HTTP/1.1.
+    pub(super) fn of_http1(target: &Target, route: &Route, close: bool) -> Self {
+        match route.proxy() {
+            Some(proxy) if !target.is_https() => Self::Proxied {
+                close,
+                authority: target.authority().clone(),
+                authorization: proxy.authorization(),
+            },
+            _ => Self::Direct { close },
+        }
+    }
+
+    /// The form of requests to `target` in HTTP/2.
+    pub(super) fn of_http2(target: &Target) -> Self {
+        let scheme = if target.is_https() { Scheme::HTTPS } else { Scheme::HTTP };
+        Self::Two { scheme, authority: target.authority().clone() }
+    }
+
+    /// Whether a server without TLS must speak HTTP/2 although nothing says that it does.
+    pub(super) fn expects_http2(&self) -> bool {
+        matches!(self, Self::Two { scheme, .. } if *scheme == Scheme::HTTP)
+    }
+
     fn apply(&self, message: &mut hyper::Request<RequestBody>) {
-        let mut parts = message.uri().clone().into_parts();
-        parts.scheme = Some(Scheme::HTTP);
-        parts.authority = Some(self.authority.clone());
-        // A path with a scheme and an authority is always a complete URI.
-        if let Ok(uri) = Uri::from_parts(parts) {
-            *message.uri_mut() = uri;
+        match self {
+            Self::Direct { close } => ask_to_close(message, *close),
+            Self::Proxied { close, authority, authorization } => {
+                complete(message, &Scheme::HTTP, authority.clone());
+                let value = authorization.as_deref().map(HeaderValue::from_str);
+                if let Some(Ok(value)) = value {
+                    message.headers_mut().insert(PROXY_AUTHORIZATION, value);
+                }
+                ask_to_close(message, *close);
+            }
+            // A `Host` that a user has set becomes the authority.
+            Self::Two { scheme, authority } => {
+                let host = message.headers_mut().remove(HOST);
+                let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+                complete(message, scheme, host.unwrap_or_else(|| authority.clone()));
+            }
         }
-        let value = self.authorization.as_deref().map(HeaderValue::from_str);
-        if let Some(Ok(value)) = value {
-            message.headers_mut().insert(PROXY_AUTHORIZATION, value);
-        }
+    }
+}
+
+fn ask_to_close(message: &mut hyper::Request<RequestBody>, close: bool) {
+    if close {
+        message.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+fn complete(message: &mut hyper::Request<RequestBody>, scheme: &Scheme, authority: Authority) {
+    let mut parts = message.uri().clone().into_parts();
+    parts.scheme = Some(scheme.clone());
+    parts.authority = Some(authority);
+    // A path with a scheme and an authority is always a complete URI.
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *message.uri_mut() = uri;
     }
 }
 

@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use crate::client::version::{self, HttpVersion};
+
 /// A connection's transport.
 pub(super) struct Stream {
     transport: Transport,
@@ -45,6 +47,14 @@ impl Transport {
 impl Stream {
     pub(super) fn new(transport: Transport, traffic: Arc<Traffic>) -> Self {
         Self { transport, traffic }
+    }
+
+    /// Whether HTTP/2 is spoken on it: as the TLS handshake has agreed, or else as `wanted`.
+    pub(super) fn speaks_http2(&self, wanted: HttpVersion) -> bool {
+        match &self.transport {
+            Transport::Plain(_) => wanted == HttpVersion::Two,
+            Transport::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(version::HTTP2),
+        }
     }
 }
 

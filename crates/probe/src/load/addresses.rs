@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::tally::ADDRESSES_MAX;
-use crate::client::{Resolver, Route, Target, Tls};
+use crate::client::{Resolver, Route, Target};
 
 /// The time in which an address of a name with both IPv4 and IPv6 must accept a connection.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
@@ -25,32 +25,24 @@ pub(crate) struct Endpoint {
     pub(crate) route: Route,
 }
 
-/// The addresses of all servers, in the order of the servers. Names are looked up once; a name
+/// The addresses of all servers, in the order of the servers, each with `route` to it. Names are looked up once; a name
 /// without an address is kept, and is looked up for every new connection.
 pub(crate) async fn endpoints(
     servers: &[Target],
-    resolver: &Resolver,
-    tls: Option<&Tls>,
+    route: &Route,
     warnings: &mut Vec<String>,
 ) -> Vec<Endpoint> {
-    let route = |address| Route {
-        resolver: resolver.clone(),
-        address,
-        proxy: None,
-        tls: tls.cloned(),
-        header_fields_max: None,
-    };
     let mut endpoints = Vec::new();
     for (server, target) in servers.iter().enumerate() {
-        let found = addresses(target, resolver, warnings).await;
+        let found = addresses(target, &route.resolver, warnings).await;
         if found.is_empty() {
             let address = target.host().to_owned();
-            endpoints.push(Endpoint { server, address, route: route(None) });
+            endpoints.push(Endpoint { server, address, route: route.clone() });
         }
         endpoints.extend(found.into_iter().map(|address| Endpoint {
             server,
             address: address.to_string(),
-            route: route(Some(address)),
+            route: Route { address: Some(address), ..route.clone() },
         }));
     }
     endpoints
@@ -143,7 +135,7 @@ mod tests {
         let servers = ["http://127.0.0.9:8080", "http://[::1]:1", "http://nowhere.invalid"];
         let servers = servers.map(|server| Target::parse(server).unwrap());
         let mut warnings = Vec::new();
-        let found = endpoints(&servers, &Resolver::default(), None, &mut warnings).await;
+        let found = endpoints(&servers, &Route::default(), &mut warnings).await;
         let read: Vec<_> = found.iter().map(|one| (one.server, one.address.as_str())).collect();
         let expected = [(0, "127.0.0.9:8080"), (1, "[::1]:1"), (2, "nowhere.invalid")];
         assert_eq!(read, expected);
@@ -173,9 +165,9 @@ mod tests {
                 (0..count).map(|at| format!("10.0.{}.{}", at / 256, at % 256)).collect();
             let fixed = FixedAddress::parse(&format!("a:80:{}", list.join(","))).unwrap();
             let servers = [Target::parse("http://a").unwrap()];
-            let resolver = Resolver::new(vec![fixed]);
+            let route = Route { resolver: Resolver::new(vec![fixed]), ..Route::default() };
             let mut warnings = Vec::new();
-            let found = endpoints(&servers, &resolver, None, &mut warnings).await;
+            let found = endpoints(&servers, &route, &mut warnings).await;
             assert_eq!(found.len(), ADDRESSES_MAX);
             assert_eq!(found[1].route.address, Some("10.0.0.1:80".parse().unwrap()));
             let warning = warnings.first().map(String::as_str);

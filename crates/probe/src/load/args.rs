@@ -11,7 +11,7 @@ use super::schedule::Plan;
 use super::values::{
     connections, header, method, moment, rate, requests, size, time, time_or_zero,
 };
-use crate::client::{FixedAddress, TlsSettings, url_prefix};
+use crate::client::{FixedAddress, HttpVersion, TlsSettings, url_prefix};
 
 /// Sends requests at a rate, or as fast as possible, and shows how long they took
 #[derive(Args, Clone, Debug)]
@@ -80,6 +80,12 @@ pub(crate) struct LoadArgs {
     /// costs it some time, and makes each answer some 200 bytes longer
     #[arg(verbatim_doc_comment, long)]
     pub(crate) timing: bool,
+
+    /// Version of HTTP: 1.1, 2, or auto, which lets a server with TLS
+    /// choose
+    #[arg(verbatim_doc_comment, long, value_name = "VERSION", default_value = "1.1",
+        value_parser = HttpVersion::parse)]
+    pub(crate) http: HttpVersion,
 
     /// A new connection for each request
     #[arg(long, visible_alias = "disable-keepalive")]

@@ -50,7 +50,7 @@ use tokio::task::JoinSet;
 pub(crate) use args::LoadArgs;
 pub(crate) use values::{size, time};
 
-use crate::client::{Proxies, Resolver, Tls};
+use crate::client::{Proxies, Resolver, Route, Tls};
 use crate::output::complain;
 use crate::stop::Stop;
 use alarm::Alarm;
@@ -115,11 +115,12 @@ async fn prepare(args: &LoadArgs) -> Result<Drive, String> {
     let tls = Tls::for_targets(&servers, &args.tls()).map_err(|error| error.to_string())?;
     let proxies = Proxies::of_process();
     let resolver = Resolver::new(args.resolve.clone());
+    let route = Route { resolver, tls, http: args.http, ..Route::default() };
     let proxied = servers.iter().filter_map(|server| Some((server, proxies.for_target(server)?)));
     let mut warnings: Vec<_> = proxied
         .map(|(server, proxy)| format!("{server} is asked directly, not by the proxy {proxy}"))
         .collect();
-    let endpoints = addresses::endpoints(&servers, &resolver, tls.as_ref(), &mut warnings).await;
+    let endpoints = addresses::endpoints(&servers, &route, &mut warnings).await;
     for warning in warnings {
         complain(NAME, format!("warning: {warning}"));
     }

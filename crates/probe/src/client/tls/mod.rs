@@ -17,6 +17,7 @@ use tokio_rustls::rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use crate::client::Target;
 
 pub(crate) use verify::{Verifier, earliest_expiry};
+pub(super) use words::NO_HTTP2;
 pub(crate) use words::words;
 
 /// The settings of every TLS connection.
@@ -76,7 +77,6 @@ impl Tls {
             builder.with_custom_certificate_verifier(Arc::new(verifier))
         };
         let mut config = with_identity(builder, settings)?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // A resumed session is not verified again, and could be used after its certificate has
         // expired.
         config.resumption = Resumption::disabled();

@@ -62,9 +62,13 @@ fn alerted(alert: AlertDescription) -> String {
         AlertDescription::CertificateRequired => {
             "the server demands a client certificate: use --cert".to_owned()
         }
+        AlertDescription::NoApplicationProtocol => NO_HTTP2.to_owned(),
         other => format!("the server refused it: {other:?}"),
     }
 }
+
+/// HTTP/1.1 needs no agreement, so only HTTP/2 can be missing.
+pub(in crate::client) const NO_HTTP2: &str = "the server does not offer HTTP/2";
 
 fn date(time: UnixTime) -> String {
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
