@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use binary::{drivers, serving, start_with};
 use heartbeat_testkit::{
-    Client, Deadline, PATIENCE, Program, Signal, comes_true_within, eventually, free_port, request,
-    send_signal,
+    Client, Deadline, PATIENCE, Program, Sandbox, Signal, comes_true_within, eventually, free_port,
+    request, send_signal,
 };
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
@@ -281,12 +281,15 @@ fn ask(program: &Program, count: usize) {
 
 /// Reads lines until they account for this many requests, answered or dropped. Returns how many
 /// lines were dropped, as the log itself reports it. Counts in `told` the lines that it has read.
+/// The lines have the columns of `--log-tcp`.
 fn read_until_told(stdout: ChildStdout, requests: u64, told: &AtomicUsize) -> u64 {
     let (mut answered, mut dropped) = (0, 0);
     let mut lines = BufReader::new(stdout).lines();
     while answered + dropped < requests {
         let text = lines.next().expect("more lines").expect("UTF-8");
-        let line = parse_tsv(&text);
+        let (text, _retransmits) = text.rsplit_once('\t').expect("columns of --log-tcp");
+        let (text, _rtt) = text.rsplit_once('\t').expect("columns of --log-tcp");
+        let line = parse_tsv(text);
         if line.verb == "DROPPED" {
             assert_eq!((line.status, line.remote.as_str()), (0, "-"), "{text}");
             dropped += number(&line.path);
@@ -302,7 +305,7 @@ fn read_until_told(stdout: ChildStdout, requests: u64, told: &AtomicUsize) -> u6
 #[test]
 fn a_stalled_pipe_delays_no_client_and_its_log_reports_how_many_lines_were_dropped() {
     for driver in drivers() {
-        let options = ["--threads", "1", "--log"];
+        let options = ["--threads", "1", "--log", "--log-tcp"];
         let mut program = start_with(driver, &options, Stdio::piped());
         let stdout = program.take_stdout();
         ask(&program, UNREAD);
@@ -436,5 +439,21 @@ fn a_full_disk_loses_lines_of_the_log_and_nothing_else() {
         ask(&program, REQUESTS);
         program.signal(Signal::Terminate);
         assert_eq!(program.expect_exit(), Some(0));
+    }
+}
+
+#[test]
+fn a_log_file_that_may_not_grow_loses_lines_and_ends_nothing() {
+    for driver in drivers() {
+        let scratch = Scratch::new(&format!("{driver}-limited"));
+        let options = ["--threads", "1", "--log", "--io", driver];
+        let mut command = serving(&options).limit(libc::RLIMIT_FSIZE, 1000);
+        command.stdout(scratch.create());
+        let mut program = Program::start(command);
+        ask(&program, 100);
+        eventually("lines are dropped", || program.metric(DROPPED) > 0.0);
+        ask(&program, 100);
+        program.assert_is_running();
+        assert_eq!(fs::read(&scratch.0).expect("the log").len(), 1000);
     }
 }

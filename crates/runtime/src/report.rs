@@ -93,12 +93,14 @@ impl fmt::Display for StartError {
             }
             Self::Uring(refusal) => write!(formatter, "io_uring is required, but {refusal}"),
             Self::Descriptors { limit, needed, threads } => {
-                let threads =
-                    if *threads == 1 { "this thread needs" } else { "these threads need" };
+                let (threads, remedy) = match threads {
+                    1 => ("this thread needs", "raise it"),
+                    _ => ("these threads need", "raise it, or ask for fewer threads"),
+                };
                 write!(
                     formatter,
                     "RLIMIT_NOFILE (ulimit -n) is {limit}, but {threads} at least {needed} \
-                     descriptors; raise it, or ask for fewer threads"
+                     descriptors; {remedy}"
                 )
             }
             Self::System(refusal) => write!(formatter, "{refusal}"),

@@ -113,14 +113,15 @@ pub struct Signals(BlockedSignals);
 impl Signals {
     /// Blocks SIGTERM and SIGINT, so that [`Signals::wait`] receives them. Their default action is
     /// to kill the process, and the kernel does not apply it to PID 1. SIGHUP, SIGUSR1 and SIGUSR2
-    /// are ignored: there is no configuration to read again. Call this before any thread is
+    /// are ignored: there is no configuration to read again. So is SIGXFSZ: a log file that has
+    /// reached RLIMIT_FSIZE loses lines, and ends no process. Call this before any thread is
     /// started.
     ///
     /// # Errors
     /// Those of pthread_sigmask(3) and sigtimedwait(2): a seccomp profile may refuse them.
     pub fn take_over() -> io::Result<Self> {
         let signals = Self(BlockedSignals::new()?);
-        sys::ignore_signals(&[libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2]);
+        sys::ignore_signals(&[libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2, libc::SIGXFSZ]);
         // Proves that the process can wait for signals. Otherwise `wait` would return at once.
         signals.0.prove()?;
         Ok(signals)

@@ -69,7 +69,8 @@ impl Worker {
         turns: Turns,
     ) -> Self {
         let log = shared.config.log.zip(shared.log_sink.as_ref());
-        let log = log.map(|(format, sink)| AccessLog::new(format, Arc::clone(sink)));
+        let has_tcp = shared.config.log_tcp;
+        let log = log.map(|(format, sink)| AccessLog::new(format, has_tcp, Arc::clone(sink)));
         Self {
             shared,
             index,

@@ -43,6 +43,8 @@ pub(crate) struct Tcp {
 #[derive(Debug)]
 pub(crate) struct AccessLog {
     format: LogFormat,
+    /// Whether lines have the columns of [`Tcp`].
+    has_tcp: bool,
     sink: Arc<LogSink>,
     waiting: RefCell<Vec<u8>>,
     /// Lines dropped since the last line that reported it.
@@ -60,9 +62,10 @@ struct Stamp {
 }
 
 impl AccessLog {
-    pub(crate) fn new(format: LogFormat, sink: Arc<LogSink>) -> Self {
+    pub(crate) fn new(format: LogFormat, has_tcp: bool, sink: Arc<LogSink>) -> Self {
         Self {
             format,
+            has_tcp,
             sink,
             waiting: RefCell::default(),
             dropped: Cell::new(0),
@@ -104,6 +107,9 @@ impl AccessLog {
                 push_all(line.out, &["\t0\t0\t0\t0\t-\tDROPPED"]);
             }
             line.number("dropped", dropped);
+            if self.format == LogFormat::Tsv && self.has_tcp {
+                push_all(line.out, &["\t0\t0"]);
+            }
             line.end();
         });
         false
