@@ -5,6 +5,8 @@ mod binary;
 
 use std::fs;
 use std::io::{ErrorKind, Read};
+use std::thread;
+use std::time::Duration;
 
 use binary::{drivers, start};
 use heartbeat_testkit::{Client, Program, eventually, request};
@@ -135,5 +137,25 @@ fn no_place_is_kept_for_a_peer_that_has_read_its_answer_or_is_gone() {
             assert!(peer.answer().is_payload(BYTES as u64));
         }
         eventually("no place is kept", || program.metric("heartbeat_connections") <= 1.0);
+    }
+}
+
+#[test]
+fn a_peer_that_reads_slower_than_the_idle_timeout_gets_its_whole_answer() {
+    for driver in drivers() {
+        let program = start(driver, &["--threads", "1", "--idle-timeout", "2s"]);
+        for requests in [get(), request("GET", "/heartbeat/1024").repeat(BYTES / 1024)] {
+            let mut peer = program.connect();
+            peer.send(&requests);
+            let (mut part, mut bytes) = (vec![0; BYTES / 32], 0);
+            while bytes < BYTES {
+                // This is the pace of the peer, and not a wait for anything.
+                thread::sleep(Duration::from_millis(100));
+                let read = peer.stream().read(&mut part).expect("the rest of the answer");
+                assert_ne!(read, 0, "the connection ended after {bytes} bytes");
+                bytes += read;
+            }
+            drop(peer);
+        }
     }
 }

@@ -10,6 +10,8 @@ use std::os::fd::RawFd;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use heartbeat_protocol::Port;
+
 use crate::os::sys;
 
 /// What a connection waits for.
@@ -35,10 +37,11 @@ struct Watched {
     limit_ms: u32,
     /// [`NEVER`] while the connection waits for nothing.
     due_ms: u64,
-    /// The number of unacknowledged bytes when a [`Wait::Send`] was last swept.
+    /// The number of unacknowledged bytes when a [`Wait::Send`] was last swept, or in the middle of
+    /// a [`Wait::Idle`].
     unacknowledged: Option<usize>,
-    /// Whether the wait may be cut short: see [`Deadlines::hurry`].
-    may_be_hurried: bool,
+    /// The port for whose sake the wait may be cut short: see [`Deadlines::hurry`].
+    hurried_for: Option<Port>,
     /// What the counters already include of this connection.
     counted: Counted,
 }
@@ -76,7 +79,7 @@ impl Deadlines {
             limit_ms: 0,
             due_ms: NEVER,
             unacknowledged: None,
-            may_be_hurried: false,
+            hurried_for: None,
             counted: Counted::default(),
         });
         let mut entries = self.entries.borrow_mut();
@@ -96,15 +99,15 @@ impl Deadlines {
         id
     }
 
-    /// Allows [`Deadlines::hurry`] to cut the waits of a connection short.
-    pub(crate) fn may_hurry(&self, id: WatchId) {
-        self.with_entry(id, |entry| entry.may_be_hurried = true);
+    /// Allows [`Deadlines::hurry`] to cut the waits of a connection short for the sake of a port.
+    pub(crate) fn may_hurry(&self, id: WatchId, port: Port) {
+        self.with_entry(id, |entry| entry.hurried_for = Some(port));
     }
 
-    /// Ends the waits that may be cut short and have lasted for `grace`.
-    pub(crate) fn hurry(&self, grace: Duration, now_ms: u64) {
+    /// Ends the waits that may be cut short for the sake of `port` and have lasted for `grace`.
+    pub(crate) fn hurry(&self, port: Port, grace: Duration, now_ms: u64) {
         for entry in self.entries.borrow_mut().iter_mut().flatten() {
-            if entry.may_be_hurried && entry.has_waited_for(grace, now_ms) {
+            if entry.hurried_for == Some(port) && entry.has_waited_for(grace, now_ms) {
                 entry.end();
             }
         }
@@ -186,8 +189,10 @@ impl Deadlines {
     pub(crate) fn expire(&self, now_ms: u64) {
         let mut entries = self.entries.borrow_mut();
         for entry in entries.iter_mut().flatten().filter(|entry| entry.due_ms != NEVER) {
-            if entry.wait == Wait::Send {
-                entry.note_progress(now_ms);
+            match entry.wait {
+                Wait::Send => entry.note_progress(now_ms),
+                Wait::Idle => entry.note_reading(now_ms),
+                _ => {}
             }
             if entry.due_ms <= now_ms {
                 entry.end();
@@ -230,6 +235,26 @@ impl Watched {
         let before = std::mem::replace(&mut self.unacknowledged, unacknowledged);
         if before.is_some() && before != unacknowledged {
             self.due_ms = now_ms.saturating_add(self.limit_ms.into());
+        }
+    }
+
+    /// A peer that still reads its last answer is not idle. Its unacknowledged bytes are counted in
+    /// the middle of the wait and at its end. If the peer has acknowledged any of them meanwhile,
+    /// half of the wait begins anew.
+    fn note_reading(&mut self, now_ms: u64) {
+        let half_ms = u64::from(self.limit_ms / 2);
+        let is_due = self.due_ms <= now_ms;
+        if !is_due && (self.unacknowledged.is_some() || now_ms + half_ms < self.due_ms) {
+            return;
+        }
+        let bytes = sys::unacknowledged_bytes(self.socket).unwrap_or(0);
+        let is_reading = match self.unacknowledged.replace(bytes) {
+            Some(before) => before > 0 && before != bytes,
+            // The wait is so short that nobody has looked before.
+            None => bytes > 0,
+        };
+        if is_due && is_reading {
+            self.due_ms = now_ms + half_ms.max(1);
         }
     }
 
@@ -348,20 +373,23 @@ mod tests {
     fn only_waits_that_may_be_cut_short_are_hurried_and_not_before_their_grace() {
         let (_peer, socket) = tcp_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
-        let ids = [0, 1].map(|_| deadlines.add(socket.as_raw_fd()));
-        deadlines.may_hurry(ids[0]);
+        let ids = [0, 1, 2].map(|_| deadlines.add(socket.as_raw_fd()));
+        deadlines.may_hurry(ids[0], Port::Main);
+        deadlines.may_hurry(ids[2], Port::Admin);
         let grace = Duration::from_secs(5);
-        deadlines.hurry(grace, u64::MAX - 1);
+        deadlines.hurry(Port::Main, grace, u64::MAX - 1);
         assert_eq!(deadlines.expired(ids[0]), None, "it waits for nothing");
         let begun_ms = clock.now_ms();
         for id in ids {
             deadlines.arm(id, Wait::Head, Duration::from_secs(60), begun_ms);
         }
-        deadlines.hurry(grace, begun_ms + 4999);
+        deadlines.hurry(Port::Main, grace, begun_ms + 4999);
         assert_eq!(deadlines.expired(ids[0]), None);
-        deadlines.hurry(grace, begun_ms + 5000);
-        assert_eq!(deadlines.expired(ids[0]), Some(Wait::Head));
-        assert_eq!(deadlines.expired(ids[1]), None);
+        deadlines.hurry(Port::Main, grace, begun_ms + 5000);
+        let expired = || ids.map(|id| deadlines.expired(id));
+        assert_eq!(expired(), [Some(Wait::Head), None, None]);
+        deadlines.hurry(Port::Admin, grace, begun_ms + 5000);
+        assert_eq!(expired(), [Some(Wait::Head), None, Some(Wait::Head)]);
     }
 
     #[test]
@@ -411,8 +439,13 @@ mod tests {
         while socket.write(&[0; 65_536]).is_ok() {}
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
         let id = deadlines.add(socket.as_raw_fd());
-        deadlines.arm(id, Wait::Idle, Duration::ZERO, clock.now_ms());
-        deadlines.expire(clock.now_ms());
+        let start_ms = clock.now_ms();
+        deadlines.arm(id, Wait::Idle, Duration::from_secs(10), start_ms);
+        deadlines.expire(start_ms + 5000);
+        deadlines.expire(start_ms + 9999);
+        assert_eq!(deadlines.expired(id), None);
+        deadlines.expire(start_ms + 10_000);
+        assert_eq!(deadlines.expired(id), Some(Wait::Idle));
         drop(socket);
         let ended = loop {
             match peer.read(&mut [0; 65_536]) {
@@ -422,5 +455,33 @@ mod tests {
             }
         };
         assert_eq!(ended, Some(std::io::ErrorKind::ConnectionReset));
+    }
+
+    #[test]
+    fn a_peer_that_still_reads_its_answer_is_not_idle() {
+        let (mut peer, mut socket) = tcp_pair();
+        socket.set_nonblocking(true).unwrap();
+        while socket.write(&[0; 65_536]).is_ok() {}
+        let (deadlines, clock) = (Deadlines::default(), Clock::new());
+        let id = deadlines.add(socket.as_raw_fd());
+        let start_ms = clock.now_ms();
+        deadlines.arm(id, Wait::Idle, Duration::from_secs(10), start_ms);
+        // It takes some between the middle and the end of the wait, and the rest after that.
+        deadlines.expire(start_ms + 5000);
+        let unacknowledged = || sys::unacknowledged_bytes(socket.as_raw_fd()).unwrap();
+        let before = unacknowledged();
+        while unacknowledged() == before {
+            peer.read_exact(&mut [0; 65_536]).unwrap();
+        }
+        deadlines.expire(start_ms + 10_000);
+        while unacknowledged() > 0 {
+            peer.read_exact(&mut [0; 65_536]).unwrap();
+        }
+        deadlines.expire(start_ms + 15_000);
+        deadlines.expire(start_ms + 19_999);
+        assert_eq!(deadlines.expired(id), None);
+        deadlines.expire(start_ms + 20_000);
+        assert_eq!(deadlines.expired(id), Some(Wait::Idle));
+        socket.write_all(b"still").unwrap();
     }
 }

@@ -11,8 +11,9 @@ use crate::deadlines::WatchId;
 use crate::handover::Rank;
 use crate::worker::Worker;
 
-/// How long a peer above the limit may take to send its request, and then to close, once other
-/// peers wait for its place. A request follows its handshake within a round trip.
+/// How long a peer above the limit, or a peer of the admin port, may take to send its request, and
+/// then to close, once other peers wait for its place. A request follows its handshake within a
+/// round trip.
 const GRACE: Duration = Duration::from_millis(20);
 
 /// Counts a connection among those of its server and its worker, until it is dropped.
@@ -28,8 +29,10 @@ impl Place {
     /// stays open as long as the place is kept.
     pub(crate) fn new(worker: &Rc<Worker>, rank: Rank, socket: RawFd) -> Self {
         let watch = worker.deadlines.add(socket);
-        if rank == Rank::Above {
-            worker.deadlines.may_hurry(watch);
+        match rank {
+            Rank::Within => {}
+            Rank::Above => worker.deadlines.may_hurry(watch, Port::Main),
+            Rank::Operator => worker.deadlines.may_hurry(watch, Port::Admin),
         }
         Self { worker: Rc::clone(worker), rank, watch }
     }
@@ -52,9 +55,9 @@ pub(crate) fn rank(worker: &Worker, port: Port) -> Rank {
     Rank::Above
 }
 
-/// Whether another connection can be answered at a port even if it is above the limit. If not at
-/// the main port, the connections that are being turned down get no more time than [`GRACE`],
-/// because the queue of the listener may hold a health check.
+/// Whether another connection can be answered at a port even if it is above the limit. If not, the
+/// connections that are being turned down, or those of the admin port, may wait no longer than
+/// [`GRACE`], because the queue of the listener may hold a health check.
 pub(crate) fn can_answer_another(worker: &Worker, port: Port) -> bool {
     let shared = &worker.shared;
     let counter = match port {
@@ -62,8 +65,8 @@ pub(crate) fn can_answer_another(worker: &Worker, port: Port) -> bool {
         Port::Admin => &shared.operators,
     };
     let can = counter.load(Ordering::Relaxed) < shared.limits.above_limit_max;
-    if !can && port == Port::Main {
-        worker.deadlines.hurry(GRACE, worker.clock.now_ms());
+    if !can {
+        worker.deadlines.hurry(port, GRACE, worker.clock.now_ms());
     }
     can
 }
