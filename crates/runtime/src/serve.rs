@@ -46,9 +46,8 @@ const SAMPLE_PERIOD: Duration = Duration::from_secs(15);
 
 /// The sockets that a worker starts with.
 pub(crate) struct Sockets {
-    pub(crate) listener: TcpListener,
-    /// The listener of the admin port, which only the first worker has.
-    pub(crate) admin: Option<TcpListener>,
+    /// That of the main port, and for the first worker that of the admin port, if there is one.
+    pub(crate) listeners: Vec<(TcpListener, Port)>,
     /// The socket on which the worker receives its orders.
     pub(crate) control: UnixStream,
     /// The far end of `control`. Other workers announce on it that they have handed connections
@@ -69,19 +68,19 @@ pub(crate) async fn serve(
     sockets: Sockets,
     started: impl FnOnce(),
 ) -> Result<bool, Refusal> {
-    let Sockets { listener, admin, control, near } = sockets;
-    let acceptor = Rc::new(Acceptor::new(listener)?);
-    let admin = admin.map(Acceptor::new).transpose()?.map(Rc::new);
+    let Sockets { listeners, control, near } = sockets;
+    let acceptor = |(listener, port)| Ok((Rc::new(Acceptor::new(listener)?), port));
+    let acceptors = listeners.into_iter().map(acceptor).collect::<Result<Vec<_>, Refusal>>()?;
     let mut control =
         monoio::net::UnixStream::from_std(control).map_err(Refusal::of("epoll_ctl"))?;
     let ready = event_loop::watch(admission.lane_descriptor())?;
     let lane = monoio::spawn(Rc::clone(&admission).run_lane(ready));
-    let accept_at = |acceptor: &Rc<Acceptor>, port| {
+    let accept_at = |(acceptor, port): &(Rc<Acceptor>, Port)| {
         let (worker, admission) = (Rc::clone(&worker), Rc::clone(&admission));
-        monoio::spawn(accept(worker, admission, Rc::clone(acceptor), port))
+        monoio::spawn(accept(worker, admission, Rc::clone(acceptor), *port))
     };
-    let accepting = accept_at(&acceptor, Port::Main);
-    let admin_accepting = admin.as_ref().map(|acceptor| accept_at(acceptor, Port::Admin));
+    let accepting: Vec<_> = acceptors.iter().map(accept_at).collect();
+    let acceptors: Vec<_> = acceptors.into_iter().map(|(acceptor, _)| acceptor).collect();
     let sweeping = monoio::spawn(sweep(Rc::clone(&worker)));
     let logging = monoio::spawn(write_log(Rc::clone(&worker)));
     worker.inbox().open(Arc::clone(&near));
@@ -95,12 +94,11 @@ pub(crate) async fn serve(
         worker.life.reach(Stage::Quitting);
     }
     let orders = monoio::spawn(obey(control, Rc::clone(&worker), Rc::clone(&admission)));
-    drain(&worker, &acceptor, admin.as_deref()).await;
-    accepting.await;
-    if let Some(accepting) = admin_accepting {
+    drain(&worker, &acceptors).await;
+    for accepting in accepting {
         accepting.await;
     }
-    drop((acceptor, admin));
+    drop(acceptors);
     pause(QUIT_TIMEOUT, || worker.is_done()).await;
     pause(LOG_TIMEOUT, || worker.log().is_none_or(AccessLog::flush)).await;
     // This ends the read of the next order, which must not outlive its buffer.
@@ -116,14 +114,13 @@ pub(crate) async fn serve(
 
 /// Serves new connections for the drain delay, closes the listeners, and lets work in flight finish
 /// within the drain timeout.
-async fn drain(worker: &Worker, acceptor: &Acceptor, admin: Option<&Acceptor>) {
+async fn drain(worker: &Worker, acceptors: &[Rc<Acceptor>]) {
     let has_quit = || worker.life.has_reached(Stage::Quitting);
     pause(worker.config().drain_delay, has_quit).await;
     let closing = Instant::now();
-    let acceptors: Vec<&Acceptor> = [Some(acceptor), admin].into_iter().flatten().collect();
-    empty_queues(&acceptors, has_quit).await;
+    empty_queues(acceptors, has_quit).await;
     worker.life.reach(Stage::Closed);
-    acceptors.into_iter().for_each(Acceptor::close);
+    acceptors.iter().for_each(|acceptor| acceptor.close());
     // The time in which the queues were emptied counts too: their connections were in flight.
     let drain_timeout = worker.config().drain_timeout.saturating_sub(closing.elapsed());
     pause(drain_timeout, || {
@@ -138,7 +135,7 @@ async fn drain(worker: &Worker, acceptor: &Acceptor, admin: Option<&Acceptor>) {
 
 /// Keeps new handshakes out, and waits until every queued connection has been accepted, until
 /// [`SETTLE_MAX`] has passed, or until `has_quit`.
-async fn empty_queues(acceptors: &[&Acceptor], has_quit: impl Fn() -> bool + Copy) {
+async fn empty_queues(acceptors: &[Rc<Acceptor>], has_quit: impl Fn() -> bool + Copy) {
     acceptors.iter().for_each(|acceptor| acceptor.keep_handshakes_out());
     let accepted = || acceptors.iter().map(|acceptor| acceptor.accepted()).sum::<u64>();
     let begin = Instant::now();

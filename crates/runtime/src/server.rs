@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use heartbeat_protocol::Port;
+
 use crate::config::{Config, THREADS_MAX};
 use crate::listener;
 use crate::os::cgroup::MemoryGauge;
@@ -44,8 +46,11 @@ impl Server {
             listener::bind(address, admin.port, 1)
         });
         let (admin, admin_address) = admin.transpose()?.unzip();
-        let admin = admin.and_then(|listeners| listeners.into_iter().next());
-        let (shared, threads) = start::start(&config, limits, &cpus, &listeners, admin.as_ref())?;
+        let mut listeners: Vec<_> =
+            listeners.into_iter().map(|listener| vec![(listener, Port::Main)]).collect();
+        let admin = admin.into_iter().flatten().map(|listener| (listener, Port::Admin));
+        listeners[0].extend(admin);
+        let (shared, threads) = start::start(&config, limits, &cpus, &listeners)?;
         Ok(Self { address, admin_address, shared, threads })
     }
 

@@ -12,6 +12,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use heartbeat_protocol::Port;
+
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::lane::Lane;
@@ -83,16 +85,14 @@ pub(crate) fn limits(
     Ok(Limits { descriptors, connections_max, above_limit_max })
 }
 
-/// Starts a worker on each of `cpus`, and returns once all of them serve.
+/// Starts a worker on each of `cpus`, with its listeners, and returns once all of them serve.
 pub(crate) fn start(
     config: &Config,
     limits: Limits,
     cpus: &[usize],
-    listeners: &[TcpListener],
-    admin: Option<&TcpListener>,
+    listeners: &[Vec<(TcpListener, Port)>],
 ) -> Result<(Arc<Shared>, Threads), StartError> {
-    let listeners = Listeners { workers: listeners, admin };
-    let attempt = |driver, refusal| attempt(driver, refusal, config, limits, cpus, &listeners);
+    let attempt = |driver, refusal| attempt(driver, refusal, config, limits, cpus, listeners);
     if let Some(driver) = config.io {
         return attempt(driver, None);
     }
@@ -153,12 +153,6 @@ impl Drop for Threads {
     }
 }
 
-/// The listeners of a server: one per worker, and that of the admin port for the first worker.
-struct Listeners<'a> {
-    workers: &'a [TcpListener],
-    admin: Option<&'a TcpListener>,
-}
-
 /// Worker threads that do not serve yet.
 #[derive(Default)]
 struct Attempt {
@@ -169,15 +163,9 @@ struct Attempt {
     threads: Threads,
 }
 
-/// What a worker reports after a step.
-enum Progress {
-    /// The event loop and the lane have been built.
-    Built,
-    /// What sends large answers has been built.
-    Equipped(Choice),
-    Serving,
-    Failed(StartError),
-}
+/// What a worker reports after each of its steps: the event loop and the lane have been built; what
+/// sends large answers has been built, and was chosen so; it serves.
+type Progress = Result<Option<Choice>, StartError>;
 
 /// Starts all workers on `driver`. `refusal` is why io_uring was refused, if it was tried before.
 fn attempt(
@@ -186,13 +174,12 @@ fn attempt(
     config: &Config,
     limits: Limits,
     cpus: &[usize],
-    listeners: &Listeners<'_>,
+    listeners: &[Vec<(TcpListener, Port)>],
 ) -> Result<(Arc<Shared>, Threads), StartError> {
     let (progress, reports) = channel();
     let mut attempt = Attempt::default();
-    for (index, (cpu, listener)) in cpus.iter().copied().zip(listeners.workers).enumerate() {
-        let admin = if index == 0 { listeners.admin } else { None };
-        let sockets = sockets(driver, listener, admin)?;
+    for (index, (cpu, listeners)) in cpus.iter().copied().zip(listeners).enumerate() {
+        let sockets = sockets(driver, listeners)?;
         attempt.threads.controls.push(Arc::clone(&sockets.near));
         let (step, steps) = channel();
         attempt.steps.push(step);
@@ -204,7 +191,7 @@ fn attempt(
                 if let Err(error) =
                     run_worker(driver, cpu, index, &config, sockets, &steps, &progress)
                 {
-                    let _ = progress.send(Progress::Failed(error));
+                    let _ = progress.send(Err(error));
                 }
             })
             .map_err(Refusal::of(sys::THREAD_CALLS))?;
@@ -218,13 +205,8 @@ fn attempt(
         next(&reports)?;
     }
     attempt.step(None);
-    let mut choice: Option<Choice> = None;
-    for _ in cpus {
-        if let Progress::Equipped(other) = next(&reports)? {
-            choice = Some(choice.map_or(other.clone(), |choice| choice.weaker(other)));
-        }
-    }
-    let Some(choice) = choice else { return Err(StartError::Worker) };
+    let choices = cpus.iter().map(|_| next(&reports)).collect::<Result<Vec<_>, _>>()?;
+    let choice = choices.into_iter().flatten().reduce(Choice::weaker).ok_or(StartError::Worker)?;
     let asked = config.max_connections;
     let report = Report {
         threads: cpus.len(),
@@ -258,31 +240,23 @@ impl Attempt {
 }
 
 /// The next report of any worker: all workers take the same step.
-fn next(reports: &Receiver<Progress>) -> Result<Progress, StartError> {
-    match reports.recv() {
-        Ok(Progress::Failed(error)) => Err(error),
-        Ok(progress) => Ok(progress),
-        Err(_) => Err(StartError::Worker),
-    }
+fn next(reports: &Receiver<Progress>) -> Progress {
+    reports.recv().unwrap_or(Err(StartError::Worker))
 }
 
 /// The sockets of a worker.
-fn sockets(
-    driver: Driver,
-    listener: &TcpListener,
-    admin: Option<&TcpListener>,
-) -> Result<Sockets, Refusal> {
+fn sockets(driver: Driver, listeners: &[(TcpListener, Port)]) -> Result<Sockets, Refusal> {
     let (near, control) = UnixStream::pair().map_err(Refusal::of("socketpair"))?;
-    let duplicate = |listener: &TcpListener| {
+    let duplicate = |(listener, port): &(TcpListener, Port)| {
         let listener = listener.try_clone().map_err(Refusal::of("fcntl"))?;
         // The accept loop waits for readiness, whatever the driver.
         listener.set_nonblocking(true).map_err(Refusal::of("ioctl"))?;
-        Ok(listener)
+        Ok((listener, *port))
     };
-    let (listener, admin) = (duplicate(listener)?, admin.map(duplicate).transpose()?);
+    let listeners = listeners.iter().map(duplicate).collect::<Result<_, Refusal>>()?;
     // epoll needs a non-blocking socket. With one, io_uring would report EAGAIN instead of waiting.
     control.set_nonblocking(driver == Driver::Epoll).map_err(Refusal::of("ioctl"))?;
-    Ok(Sockets { listener, admin, control, near: Arc::new(near) })
+    Ok(Sockets { listeners, control, near: Arc::new(near) })
 }
 
 /// Runs in the thread of a worker.
@@ -301,18 +275,18 @@ fn run_worker(
         Driver::IoUring => StartError::Uring(refusal),
         Driver::Epoll => StartError::System(refusal),
     })?;
-    let _ = progress.send(Progress::Built);
+    let _ = progress.send(Ok(None));
     let Ok(None) = steps.recv() else { return Ok(()) };
 
     let arena = Arena::new().map_err(Refusal::of("mmap"))?;
     let (means, choice) = tier::build(config.send, &arena, driver);
-    let _ = progress.send(Progress::Equipped(choice));
+    let _ = progress.send(Ok(Some(choice)));
     let Ok(Some(shared)) = steps.recv() else { return Ok(()) };
 
     let turns = Turns::new(Some(Arc::clone(&sockets.near)));
     let worker = Rc::new(Worker::new(shared, index, arena, means, turns));
     let admission = Rc::new(Admission::new(Rc::clone(&worker), lane));
-    let started = || drop(progress.send(Progress::Serving));
+    let started = || drop(progress.send(Ok(None)));
     let serving = serve::serve(worker, Rc::clone(&admission), sockets, started);
     let is_done = event_loop.block_on(serving)?;
     if !is_done {
