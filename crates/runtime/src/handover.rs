@@ -57,6 +57,11 @@ pub(crate) enum Rank {
     Operator,
 }
 
+impl Rank {
+    /// The number of ranks.
+    pub(crate) const COUNT: usize = 3;
+}
+
 /// A connection that one worker has accepted for another, registered with no event loop.
 #[derive(Debug)]
 pub(crate) struct Accepted {

@@ -43,15 +43,16 @@ impl Place {
 pub(crate) fn rank(worker: &Worker, port: Port) -> Rank {
     let shared = &worker.shared;
     if port == Port::Admin {
-        shared.operators.fetch_add(1, Ordering::Relaxed);
+        shared.connections(Rank::Operator).fetch_add(1, Ordering::Relaxed);
         return Rank::Operator;
     }
-    let before = shared.connections.fetch_add(1, Ordering::Relaxed);
+    let within = shared.connections(Rank::Within);
+    let before = within.fetch_add(1, Ordering::Relaxed);
     if before < shared.limits.connections_max && worker.has_memory() {
         return Rank::Within;
     }
-    shared.connections.fetch_sub(1, Ordering::Relaxed);
-    shared.above_limit.fetch_add(1, Ordering::Relaxed);
+    within.fetch_sub(1, Ordering::Relaxed);
+    shared.connections(Rank::Above).fetch_add(1, Ordering::Relaxed);
     Rank::Above
 }
 
@@ -60,11 +61,8 @@ pub(crate) fn rank(worker: &Worker, port: Port) -> Rank {
 /// [`GRACE`], because the queue of the listener may hold a health check.
 pub(crate) fn can_answer_another(worker: &Worker, port: Port) -> bool {
     let shared = &worker.shared;
-    let counter = match port {
-        Port::Main => &shared.above_limit,
-        Port::Admin => &shared.operators,
-    };
-    let can = counter.load(Ordering::Relaxed) < shared.limits.above_limit_max;
+    let rank = if port == Port::Admin { Rank::Operator } else { Rank::Above };
+    let can = shared.connections(rank).load(Ordering::Relaxed) < shared.limits.above_limit_max;
     if !can {
         worker.deadlines.hurry(port, GRACE, worker.clock.now_ms());
     }
@@ -74,13 +72,7 @@ pub(crate) fn can_answer_another(worker: &Worker, port: Port) -> bool {
 impl Drop for Place {
     fn drop(&mut self) {
         self.worker.deadlines.remove(self.watch);
-        let shared = &self.worker.shared;
-        let counter = match self.rank {
-            Rank::Within => &shared.connections,
-            Rank::Above => &shared.above_limit,
-            Rank::Operator => &shared.operators,
-        };
-        counter.fetch_sub(1, Ordering::Relaxed);
+        self.worker.shared.connections(self.rank).fetch_sub(1, Ordering::Relaxed);
         self.worker.inbox().note_close();
     }
 }

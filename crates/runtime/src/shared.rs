@@ -6,11 +6,11 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::Config;
-use crate::handover::Inbox;
+use crate::handover::{Inbox, Rank};
 use crate::observe::log_sink::LogSink;
 use crate::observe::metrics::Counters;
 use crate::os::cgroup::MemoryGauge;
@@ -29,12 +29,8 @@ pub(crate) struct Shared {
     pub(crate) version_json: String,
     /// False once a drain has begun.
     pub(crate) is_ready: AtomicBool,
-    /// Connections within the limit at the moment.
-    pub(crate) connections: AtomicUsize,
-    /// Connections above the limit at the moment.
-    pub(crate) above_limit: AtomicUsize,
-    /// Connections of the admin port at the moment, which neither of the above counts.
-    pub(crate) operators: AtomicUsize,
+    /// Open connections, by [`Rank`].
+    pub(crate) connections: [AtomicUsize; Rank::COUNT],
     /// One for each worker, through which the others hand connections over.
     pub(crate) inboxes: Box<[Inbox]>,
     /// One set for each worker; other workers only read it, for a scrape.
@@ -118,9 +114,7 @@ impl Shared {
             version: format!("{}\n", config.version),
             version_json,
             is_ready: AtomicBool::new(true),
-            connections: AtomicUsize::new(0),
-            above_limit: AtomicUsize::new(0),
-            operators: AtomicUsize::new(0),
+            connections: Default::default(),
             inboxes: (0..report.threads).map(|_| Inbox::default()).collect(),
             counters: (0..report.threads).map(|_| Counters::default()).collect(),
             started: Started::now(),
@@ -129,6 +123,16 @@ impl Shared {
             report,
             config,
         })
+    }
+
+    /// The number of open connections of a rank.
+    pub(crate) fn connections(&self, rank: Rank) -> &AtomicUsize {
+        &self.connections[rank as usize]
+    }
+
+    /// The number of all open connections.
+    pub(crate) fn all_connections(&self) -> usize {
+        self.connections.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
     /// Why the server has its driver, in one word.

@@ -67,9 +67,7 @@ fn sum(workers: &[Counters], of: impl Fn(&Counters) -> &Counter) -> u64 {
 
 /// The gauges of the state at the moment.
 fn state(text: &mut String, shared: &Shared) {
-    let connections = [&shared.connections, &shared.above_limit, &shared.operators];
-    let connections: usize = connections.iter().map(|count| count.load(Ordering::Relaxed)).sum();
-    gauge(text, "heartbeat_connections", "Open connections.", connections);
+    gauge(text, "heartbeat_connections", "Open connections.", shared.all_connections());
     let is_draining = !shared.is_ready.load(Ordering::Relaxed);
     let (name, help) = ("heartbeat_draining", "1 from the moment a drain begins.");
     gauge(text, name, help, u8::from(is_draining));
