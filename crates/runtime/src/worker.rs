@@ -7,18 +7,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use heartbeat_protocol::Facts;
+use heartbeat_tcp_info::TcpInfo;
 
 use crate::config::Config;
 use crate::connection::buffers::Buffers;
 use crate::deadlines::{Deadlines, WatchId};
 use crate::handover::{Balance, Inbox};
-use crate::observe::access_log::{AccessLog, Tcp};
+use crate::observe::access_log::AccessLog;
 use crate::observe::end::End;
 use crate::observe::metrics::Counters;
 use crate::observe::tcp_facts;
 use crate::os::cgroup::Memory;
 use crate::os::clock::Clock;
 use crate::os::event_loop::Driver;
+use crate::os::sys;
 use crate::send::arena::Arena;
 use crate::send::tier::Means;
 use crate::shared::Shared;
@@ -178,9 +180,9 @@ impl Worker {
 
     /// The TCP figures that the access log adds to the line of an answer on `socket`, if they are
     /// configured.
-    pub(crate) fn tcp_for_log(&self, socket: RawFd) -> Option<Tcp> {
+    pub(crate) fn tcp_for_log(&self, socket: RawFd) -> Option<TcpInfo> {
         let is_asked = self.config().log_tcp && self.log.is_some();
-        is_asked.then(|| tcp_facts::for_log(socket))
+        is_asked.then(|| sys::tcp_info(socket).unwrap_or_default())
     }
 
     /// Adds what is new about the next connections to the counters, which are a `share` of all.

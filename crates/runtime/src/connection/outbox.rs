@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use crate::observe::access_log::{AccessLog, Record, Tcp};
+use heartbeat_tcp_info::TcpInfo;
+
+use crate::observe::access_log::{AccessLog, Record};
 use crate::observe::exchange::Exchange;
 use crate::observe::metrics::Counters;
 use crate::observe::name::Name;
@@ -80,7 +82,7 @@ impl Outbox {
         now: Instant,
         counters: &Counters,
         log: Option<&AccessLog>,
-        tcp: Option<Tcp>,
+        tcp: Option<TcpInfo>,
     ) {
         let mut names = &self.names[from.names..until.names];
         for exchange in &self.exchanges[from.exchanges..until.exchanges] {
@@ -100,7 +102,7 @@ impl Outbox {
         &mut self,
         counters: &Counters,
         log: Option<&AccessLog>,
-        tcp: impl FnOnce() -> Option<Tcp>,
+        tcp: impl FnOnce() -> Option<TcpInfo>,
     ) {
         if !self.exchanges.is_empty() {
             self.settle(Mark::START, self.mark(), Instant::now(), counters, log, tcp());

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use heartbeat_protocol::{push_decimal, rfc3339_seconds};
+use heartbeat_tcp_info::TcpInfo;
 
 use crate::config::LogFormat;
 use crate::observe::exchange::Exchange;
@@ -26,24 +27,15 @@ pub(crate) struct Record<'a> {
     /// Method and path as they were sent, escaped by `name`.
     pub(crate) verb: &'a str,
     pub(crate) path: &'a str,
-    /// The last columns, if they are asked for.
-    pub(crate) tcp: Option<Tcp>,
-}
-
-/// What the kernel knows of a connection (tcp(7), TCP_INFO).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tcp {
-    /// The smoothed round-trip time.
-    pub(crate) rtt_us: u32,
-    /// Segments sent again on the connection so far.
-    pub(crate) retransmits: u32,
+    /// What the kernel knows of the connection, if the last columns are asked for.
+    pub(crate) tcp: Option<TcpInfo>,
 }
 
 /// The waiting lines of one worker.
 #[derive(Debug)]
 pub(crate) struct AccessLog {
     format: LogFormat,
-    /// Whether lines have the columns of [`Tcp`].
+    /// Whether lines have the columns of [`Record::tcp`].
     has_tcp: bool,
     sink: Arc<LogSink>,
     waiting: RefCell<Vec<u8>>,
@@ -158,7 +150,7 @@ fn write_record(format: LogFormat, stamp: &str, record: &Record<'_>, out: &mut V
     line.text("path", |out| push_escaped(out, path, format));
     if let Some(tcp) = tcp {
         line.number("rtt_us", tcp.rtt_us.into());
-        line.number("retransmits", tcp.retransmits.into());
+        line.number("retransmits", tcp.segments_retransmitted.into());
     }
     line.end();
 }
@@ -249,7 +241,7 @@ mod tests {
     use crate::observe::exchange::NameBytes;
     use crate::observe::name::escape;
 
-    fn line(format: LogFormat, verb: &str, path: &[u8], tcp: Option<Tcp>) -> String {
+    fn line(format: LogFormat, verb: &str, path: &[u8], tcp: Option<TcpInfo>) -> String {
         let mut escaped = String::new();
         escape(path, &mut escaped);
         let exchange = Exchange {
@@ -289,7 +281,7 @@ mod tests {
 
     #[test]
     fn tcp_figures_are_the_last_columns_and_keys() {
-        let tcp = Some(Tcp { rtt_us: 251, retransmits: 3 });
+        let tcp = Some(TcpInfo { rtt_us: 251, segments_retransmitted: 3, ..TcpInfo::default() });
         assert!(line(LogFormat::Tsv, "GET", b"/", tcp).ends_with("\tGET\t/\t251\t3\n"));
         let json = line(LogFormat::Json, "GET", b"/", tcp);
         assert!(json.ends_with(",\"path\":\"/\",\"rtt_us\":251,\"retransmits\":3}\n"), "{json}");

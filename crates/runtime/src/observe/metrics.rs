@@ -77,7 +77,7 @@ impl<const BOUNDS: usize> Default for Histogram<BOUNDS> {
 
 impl<const BOUNDS: usize> Histogram<BOUNDS> {
     /// Counts a value that belongs to the first bucket for which `is_within` holds.
-    fn note(&self, value: u64, is_within: impl Fn(usize) -> bool) {
+    pub(crate) fn note(&self, value: u64, is_within: impl Fn(usize) -> bool) {
         let bucket = (0..BOUNDS - 1).find(|bucket| is_within(*bucket));
         self.buckets[bucket.unwrap_or(BOUNDS - 1)].add(1);
         self.sum.add(value);
@@ -113,20 +113,6 @@ impl Counters {
         let class = SIZE_CLASSES.iter().position(|(bound, _)| bytes <= *bound);
         let histogram = &self.durations[class.unwrap_or(SIZE_CLASSES.len() - 1)];
         histogram.note(duration.as_nanos() as u64, |bucket| duration <= BUCKETS[bucket].0);
-    }
-
-    /// Adds what is new about the path of a connection.
-    pub(crate) fn note_path(
-        &self,
-        segments: u32,
-        retransmitted: u32,
-        rtt: Duration,
-        path_mtu: u32,
-    ) {
-        self.tcp_segments_sent.add(segments.into());
-        self.tcp_segments_retransmitted.add(retransmitted.into());
-        self.tcp_rtt.note(rtt.as_nanos() as u64, |bucket| rtt <= RTT_BUCKETS[bucket].0);
-        self.tcp_path_mtu.note(path_mtu.into(), |bucket| path_mtu <= MTU_BUCKETS[bucket]);
     }
 
     pub(crate) fn note_end(&self, end: End) {

@@ -8,8 +8,7 @@ use heartbeat_protocol::ServerTiming;
 use heartbeat_tcp_info::TcpInfo;
 
 use crate::deadlines::Counted;
-use crate::observe::access_log::Tcp;
-use crate::observe::metrics::Counters;
+use crate::observe::metrics::{Counters, MTU_BUCKETS, RTT_BUCKETS};
 use crate::os::sys;
 
 /// Adds what is new about a connection to the counters. A connection on which nothing has been sent
@@ -29,13 +28,10 @@ fn add(info: &TcpInfo, counted: &mut Counted, counters: &Counters) {
     let new_retransmitted = info.segments_retransmitted.wrapping_sub(counted.retransmitted);
     *counted = Counted { segments, retransmitted: info.segments_retransmitted };
     let rtt = Duration::from_micros(info.rtt_us.into());
-    counters.note_path(new_segments, new_retransmitted, rtt, info.path_mtu);
-}
-
-/// The figures of an access log line.
-pub(crate) fn for_log(socket: RawFd) -> Tcp {
-    let Ok(info) = sys::tcp_info(socket) else { return Tcp::default() };
-    Tcp { rtt_us: info.rtt_us, retransmits: info.segments_retransmitted }
+    counters.tcp_segments_sent.add(new_segments.into());
+    counters.tcp_segments_retransmitted.add(new_retransmitted.into());
+    counters.tcp_rtt.note(rtt.as_nanos() as u64, |bucket| rtt <= RTT_BUCKETS[bucket].0);
+    counters.tcp_path_mtu.note(info.path_mtu.into(), |bucket| info.path_mtu <= MTU_BUCKETS[bucket]);
 }
 
 /// The fields of Server-Timing for an answer, apart from the times of the server itself.
