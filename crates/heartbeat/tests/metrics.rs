@@ -296,6 +296,33 @@ fn check_sums(program: &Program) {
     assert!(sent.is_some_and(|sent| sent >= requests * 17.0 + clients * 65536.0), "{sent:?}");
 }
 
+#[test]
+fn what_was_moved_of_messages_that_do_not_end_is_counted() {
+    const SENT: &str = "heartbeat_http_response_body_bytes_total";
+    const RECEIVED: &str = "heartbeat_http_request_body_bytes_total";
+    const PART: usize = 10_000_000;
+    for driver in drivers() {
+        let program = start(driver, &["--threads", "1", "--max", "1G"]);
+        let mut peer = program.connect();
+        let head = format!(
+            "POST /heartbeat/1 HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+            2 * PART
+        );
+        peer.send(&head);
+        peer.try_send_pattern(PART).expect("half of a body");
+        drop(peer);
+        eventually("bytes of an aborted upload count", || program.metric(RECEIVED) > 0.0);
+        let mut peer = program.connect();
+        peer.send(request("GET", "/heartbeat/1000000000"));
+        assert_eq!(peer.head().status, 200);
+        peer.payload(PART as u64);
+        drop(peer);
+        eventually("bytes of an aborted answer count", || program.metric(SENT) >= PART as f64);
+        assert!(program.metric(SENT) < 1e9);
+        assert!((program.metric(RECEIVED) - PART as f64).abs() < f64::EPSILON);
+    }
+}
+
 /// `promtool` is in Debian's package prometheus.
 #[test]
 fn promtool_finds_no_problem() {

@@ -321,6 +321,12 @@ impl<'w> Dialogue<'w> {
         Delivery { large: None, next: self.connection.finish() }
     }
 
+    /// Counts what has arrived of a body that does not end. No exchange counts it.
+    pub(crate) fn note_unfinished(&self) {
+        let bytes = self.request.as_ref().map_or(0, |open| open.bytes_in);
+        self.worker.counters().request_body_bytes.add(bytes);
+    }
+
     fn note_received(&mut self, bytes: usize) {
         if let Some(request) = &mut self.request {
             request.bytes_in += bytes as u64;

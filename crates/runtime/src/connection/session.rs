@@ -124,8 +124,9 @@ impl<'w, S: Stream> Session<'w, S> {
         End::TurnedDown
     }
 
-    /// Gives the buffers back, and returns the stream.
+    /// Gives the buffers back, and returns the stream. The session is over.
     pub(crate) fn into_stream(mut self) -> S {
+        self.dialogue.note_unfinished();
         let buffers = &self.worker.buffers;
         self.input.release(buffers);
         if let Some(outbox) = self.outbox.take() {
@@ -259,19 +260,29 @@ impl<'w, S: Stream> Session<'w, S> {
         let slot = self.take_slot(large.head_start);
         let mut outbound = Outbound::new(slot, large.payload);
         self.flush().await?;
+        if let Err(end) = self.send_outbound(&mut outbound).await {
+            // No exchange counts what was sent of an answer that did not end.
+            let (sent, _) = outbound.payload_rest();
+            self.worker.counters().response_body_bytes.add(sent);
+            return Err(end);
+        }
+        self.worker.deadlines.disarm(self.watch);
+        let outbox = self.outbox.get_or_insert_with(|| self.worker.buffers.outbox());
+        self.dialogue.remember(large.exchange, outbox);
+        self.settle();
+        Ok(())
+    }
+
+    async fn send_outbound(&mut self, outbound: &mut Outbound) -> Result<(), End> {
         while !outbound.is_done() {
             self.arm(Wait::Send, self.worker.config().stall_timeout);
-            match self.stream.send_outbound(&outbound).await {
+            match self.stream.send_outbound(outbound).await {
                 Ok(0) => return Err(End::Aborted),
                 Ok(sent) => outbound.advance(sent),
                 Err(error) if is_interrupted(&error) => {}
                 Err(_) => return Err(self.failed()),
             }
         }
-        self.worker.deadlines.disarm(self.watch);
-        let outbox = self.outbox.get_or_insert_with(|| self.worker.buffers.outbox());
-        self.dialogue.remember(large.exchange, outbox);
-        self.settle();
         Ok(())
     }
 
