@@ -288,11 +288,27 @@ impl Watched {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
+    use std::net::TcpStream;
     use std::os::fd::AsRawFd;
 
     use super::*;
     use crate::os::clock::Clock;
     use crate::os::sys::tcp_pair;
+
+    /// Both ends of a connection. The second one has sent as much as the first accepts unread.
+    fn full_pair() -> (TcpStream, TcpStream) {
+        let (peer, mut socket) = tcp_pair();
+        socket.set_nonblocking(true).unwrap();
+        while socket.write(&[0; 65_536]).is_ok() {}
+        (peer, socket)
+    }
+
+    /// Reads at the peer until the number of unacknowledged bytes of `socket` is `wanted`.
+    fn read_until(peer: &mut TcpStream, socket: &TcpStream, wanted: impl Fn(usize) -> bool) {
+        while !wanted(sys::unacknowledged_bytes(socket.as_raw_fd()).unwrap()) {
+            peer.read_exact(&mut [0; 65_536]).unwrap();
+        }
+    }
 
     #[test]
     fn a_wait_ends_when_it_is_due_and_not_before() {
@@ -332,18 +348,14 @@ mod tests {
 
     #[test]
     fn a_peer_that_takes_some_is_slow_and_one_that_takes_nothing_has_stalled() {
-        let (mut peer, mut socket) = tcp_pair();
-        socket.set_nonblocking(true).unwrap();
-        while socket.write(&[0; 65_536]).is_ok() {}
+        let (mut peer, socket) = full_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
         let id = deadlines.add(socket.as_raw_fd());
         let start_ms = clock.now_ms();
         deadlines.arm(id, Wait::Send, Duration::from_secs(5), start_ms);
         deadlines.expire(start_ms + 4000);
         let before = sys::unacknowledged_bytes(socket.as_raw_fd()).unwrap();
-        while sys::unacknowledged_bytes(socket.as_raw_fd()).unwrap() == before {
-            peer.read_exact(&mut [0; 65_536]).unwrap();
-        }
+        read_until(&mut peer, &socket, |bytes| bytes != before);
         deadlines.expire(start_ms + 4900);
         deadlines.expire(start_ms + 6000);
         assert_eq!(deadlines.expired(id), None);
@@ -434,9 +446,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_has_not_read_its_answer_is_reset_at_the_idle_deadline() {
-        let (mut peer, mut socket) = tcp_pair();
-        socket.set_nonblocking(true).unwrap();
-        while socket.write(&[0; 65_536]).is_ok() {}
+        let (mut peer, socket) = full_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
         let id = deadlines.add(socket.as_raw_fd());
         let start_ms = clock.now_ms();
@@ -459,24 +469,17 @@ mod tests {
 
     #[test]
     fn a_peer_that_still_reads_its_answer_is_not_idle() {
-        let (mut peer, mut socket) = tcp_pair();
-        socket.set_nonblocking(true).unwrap();
-        while socket.write(&[0; 65_536]).is_ok() {}
+        let (mut peer, mut socket) = full_pair();
         let (deadlines, clock) = (Deadlines::default(), Clock::new());
         let id = deadlines.add(socket.as_raw_fd());
         let start_ms = clock.now_ms();
         deadlines.arm(id, Wait::Idle, Duration::from_secs(10), start_ms);
         // It takes some between the middle and the end of the wait, and the rest after that.
         deadlines.expire(start_ms + 5000);
-        let unacknowledged = || sys::unacknowledged_bytes(socket.as_raw_fd()).unwrap();
-        let before = unacknowledged();
-        while unacknowledged() == before {
-            peer.read_exact(&mut [0; 65_536]).unwrap();
-        }
+        let before = sys::unacknowledged_bytes(socket.as_raw_fd()).unwrap();
+        read_until(&mut peer, &socket, |bytes| bytes != before);
         deadlines.expire(start_ms + 10_000);
-        while unacknowledged() > 0 {
-            peer.read_exact(&mut [0; 65_536]).unwrap();
-        }
+        read_until(&mut peer, &socket, |bytes| bytes == 0);
         deadlines.expire(start_ms + 15_000);
         deadlines.expire(start_ms + 19_999);
         assert_eq!(deadlines.expired(id), None);
