@@ -1,63 +1,34 @@
 //! Owns the single-dash long options of Go's flag package, which manifests in production use:
 //! `-log`, `-min 1`, `-max=1024`.
 
-use clap::{Arg, Command};
+use clap::Command;
 
-/// Adds the second dash to every long option that was typed with one.
+/// Adds the second dash to every argument that is a long option typed with one.
 ///
-/// Values of options stay as they are, and so does everything after a bare `--`. `command` must
-/// have been built, so that it has the options that clap adds.
+/// Everything after a bare `--` stays as it is. The value of an option gets a second dash too if it
+/// spells a long option: clap still takes it as the value, and only `--node` and `--zone` allow
+/// such a value. `command` must have been built, so that it has the options that clap adds.
 pub(crate) fn double_dashes(
     command: &Command,
     arguments: impl Iterator<Item = String>,
 ) -> Vec<String> {
-    let mut doubled = Vec::new();
-    let mut is_value = false;
     let mut is_past_options = false;
-    for argument in arguments {
-        let argument = if is_value || is_past_options || !is_single_dash_long(command, &argument) {
+    let double = |argument: String| {
+        is_past_options |= argument == "--";
+        if is_past_options || !is_single_dash_long(command, &argument) {
             argument
         } else {
             format!("-{argument}")
-        };
-        is_past_options |= !is_value && argument == "--";
-        is_value = !is_value && !is_past_options && wants_value(command, &argument);
-        doubled.push(argument);
-    }
-    doubled
+        }
+    };
+    arguments.map(double).collect()
 }
 
 fn is_single_dash_long(command: &Command, argument: &str) -> bool {
     argument.strip_prefix('-').is_some_and(|name| {
         let name = name.split_once('=').map_or(name, |(name, _)| name);
-        name.len() > 1 && long(command, name).is_some()
+        name.len() > 1 && command.get_arguments().any(|option| option.get_long() == Some(name))
     })
-}
-
-/// Whether the argument after this one is the value of an option.
-fn wants_value(command: &Command, argument: &str) -> bool {
-    if let Some(name) = argument.strip_prefix("--") {
-        return long(command, name).is_some_and(takes_next);
-    }
-    let Some(cluster) = argument.strip_prefix('-') else { return false };
-    // In a cluster such as `-lp`, what follows the first option with a value is that value.
-    for (index, letter) in cluster.char_indices() {
-        let is_last = index + letter.len_utf8() == cluster.len();
-        match command.get_arguments().find(|option| option.get_short() == Some(letter)) {
-            Some(option) if takes_next(option) => return is_last,
-            Some(_) => {}
-            None => return false,
-        }
-    }
-    false
-}
-
-fn long<'c>(command: &'c Command, name: &str) -> Option<&'c Arg> {
-    command.get_arguments().find(|option| option.get_long() == Some(name))
-}
-
-fn takes_next(option: &Arg) -> bool {
-    option.get_action().takes_values() && !option.is_require_equals_set()
 }
 
 #[cfg(test)]
@@ -104,16 +75,14 @@ mod tests {
     }
 
     #[test]
-    fn leaves_the_value_of_an_option_alone() {
+    fn takes_no_account_of_which_argument_is_a_value() {
         let cases = [
-            ("-uri -log -log", "--uri -log --log"),
-            ("--uri -log", "--uri -log"),
-            ("-u -log", "-u -log"),
-            ("-lu -log -min", "-lu -log --min"),
+            ("-uri -log -log", "--uri --log --log"),
+            ("-u -log", "-u --log"),
+            ("-lu /a -min", "-lu /a --min"),
             ("-u/a -log", "-u/a --log"),
-            ("--uri=/a -log", "--uri=/a --log"),
-            ("-log -min", "--log --min"),
-            ("-uri -- -log", "--uri -- --log"),
+            ("--uri=-log -log", "--uri=-log --log"),
+            ("-uri -- -log", "--uri -- -log"),
         ];
         for (typed, expected) in cases {
             assert_eq!(doubled(typed), expected);

@@ -201,6 +201,7 @@ fn overlap(one: Option<Address>, other: Option<Address>) -> bool {
 mod tests {
     use std::time::Duration;
 
+    use clap::Arg;
     use heartbeat_command_line::Stop;
 
     use super::*;
@@ -312,6 +313,28 @@ mod tests {
         let config = config("-lp 80 -a ::1 -t2 -uri /x -min 1 -max=1024 -p 90", &[]).unwrap();
         assert_eq!((config.port, config.threads, config.log), (90, Some(2), Some(LogFormat::Tsv)));
         assert_eq!(config.site, Site::new("/x", 1, 1024).unwrap());
+    }
+
+    #[test]
+    fn an_option_in_the_place_of_a_value_is_that_value_and_only_names_allow_it() {
+        let mut command = args::command();
+        command.build();
+        let takes_next =
+            |option: &&Arg| option.get_action().takes_values() && !option.is_require_equals_set();
+        let names = command.get_arguments().filter(takes_next).filter_map(Arg::get_long);
+        for name in names.filter(|name| !["node", "zone"].contains(name)) {
+            for line in [format!("-{name} -log"), format!("--{name} -max=1 -log")] {
+                let refused = config(&line, &[]).unwrap_err();
+                assert!(refused.starts_with(&format!("--{name} --")), "{line}: {refused}");
+            }
+        }
+        for line in ["-node -log -zone -min=1", "--node -log --zone -min=1"] {
+            let config = config(line, &[]).unwrap();
+            assert_eq!((config.node.as_str(), config.zone.as_str()), ("--log", "--min=1"));
+            assert!(config.log.is_none() && config.site.min() == 1, "{line}");
+        }
+        // An escape in the place of a value leaves what follows to be refused.
+        assert!(config("--node -- -log", &[]).unwrap_err().starts_with("-o: "));
     }
 
     #[test]
