@@ -17,6 +17,11 @@ pub(crate) fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(trim).filter(|member| !member.is_empty())
 }
 
+/// Whether `name` is a member of the list, in any case.
+pub(crate) fn has_member(value: &[u8], name: &str) -> bool {
+    list_members(value).any(|member| member.eq_ignore_ascii_case(name.as_bytes()))
+}
+
 /// `value` without the optional whitespace around it (RFC 9110 section 5.6.3).
 pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = value {
@@ -49,23 +54,6 @@ pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
         number.checked_mul(10)?.checked_add(digit)
     })
-}
-
-/// What the Connection field lines of one message ask for (RFC 9110 section 7.6.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ConnectionOptions {
-    pub(crate) close: bool,
-    pub(crate) keep_alive: bool,
-}
-
-impl ConnectionOptions {
-    /// Adds one field line. Unknown options are ignored.
-    pub(crate) fn add(&mut self, value: &[u8]) {
-        for option in list_members(value) {
-            self.close |= option.eq_ignore_ascii_case(b"close");
-            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-        }
-    }
 }
 
 /// The Transfer-Encoding field lines of one message, read as one list.
@@ -107,24 +95,6 @@ impl TransferCodings {
             return Err(Rejection::TransferEncoding);
         }
         if self.unknown { Err(Rejection::TransferCodingUnknown) } else { Ok(()) }
-    }
-}
-
-/// What the Expect field lines of one message ask for (RFC 9110 section 10.1.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Expectations {
-    pub(crate) continue_100: bool,
-    pub(crate) unknown: bool,
-}
-
-impl Expectations {
-    /// Adds one field line.
-    pub(crate) fn add(&mut self, value: &[u8]) {
-        for expectation in list_members(value) {
-            let known = expectation.eq_ignore_ascii_case(b"100-continue");
-            self.continue_100 |= known;
-            self.unknown |= !known;
-        }
     }
 }
 
@@ -300,14 +270,13 @@ mod tests {
     }
 
     #[test]
-    fn connection_options_are_a_list_in_any_case() {
-        let mut options = ConnectionOptions::default();
-        options.add(b"Upgrade, CLOSE ,,");
-        options.add(b"\tKeep-Alive");
-        assert_eq!(options, ConnectionOptions { close: true, keep_alive: true });
-        let mut none = ConnectionOptions::default();
-        none.add(b"closed, x-close, keepalive");
-        assert_eq!(none, ConnectionOptions::default());
+    fn a_member_of_a_list_is_found_in_any_case_and_only_whole() {
+        for value in ["close", "Upgrade, CLOSE ,,", "\tClose", ",close,close"] {
+            assert!(has_member(value.as_bytes(), "close"), "{value:?}");
+        }
+        for value in ["", ",", "closed, x-close, clos", "clo se", "close;q=1", "\"close\""] {
+            assert!(!has_member(value.as_bytes(), "close"), "{value:?}");
+        }
     }
 
     #[test]
@@ -338,14 +307,5 @@ mod tests {
             lines.iter().for_each(|line| codings.add(line.as_bytes()));
             assert_eq!(codings.check(), expected, "{lines:?}");
         }
-    }
-
-    #[test]
-    fn expectations_other_than_continue_are_unknown() {
-        let mut expectations = Expectations::default();
-        expectations.add(b"100-Continue");
-        assert_eq!(expectations, Expectations { continue_100: true, unknown: false });
-        expectations.add(b"100-continue=yes");
-        assert_eq!(expectations, Expectations { continue_100: true, unknown: true });
     }
 }

@@ -5,7 +5,7 @@
 //! order. A complete line is judged at once, and so is a bare CR: a peer that sends garbage gets
 //! its answer without waiting for a timeout.
 
-use crate::fields::{ConnectionOptions, Expectations, is_host, trim};
+use crate::fields::{has_member, is_host, list_members, trim};
 use crate::framing::{self, FramingFields};
 use crate::limits::{FIELD_LINES_MAX, HEAD_BYTES_MAX, LEADING_EMPTY_LINES_MAX};
 use crate::request_line::{RequestLine, authority};
@@ -146,16 +146,29 @@ impl HeadReader {
         let mut host_repeated = false;
         let mut is_forwarded_https = None;
         let mut framing_fields = FramingFields::default();
-        let mut connection = ConnectionOptions::default();
-        let mut expectations = Expectations::default();
+        // HTTP/1.1 keeps a connection unless asked to close it, and HTTP/1.0 only if asked to keep
+        // it (RFC 9112 section 9.3).
+        let mut keep_alive = version == Version::Http11;
+        let mut close = false;
+        let mut asks_for_continue = false;
+        let mut unknown_expectation = false;
         for field in fields {
             let value = trim(field.value);
             match field.name.len() {
                 4 if field.name.eq_ignore_ascii_case("host") => {
                     host_repeated |= host.replace(value).is_some();
                 }
-                6 if field.name.eq_ignore_ascii_case("expect") => expectations.add(value),
-                10 if field.name.eq_ignore_ascii_case("connection") => connection.add(value),
+                6 if field.name.eq_ignore_ascii_case("expect") => {
+                    for expectation in list_members(value) {
+                        let is_continue = expectation.eq_ignore_ascii_case(b"100-continue");
+                        asks_for_continue |= is_continue;
+                        unknown_expectation |= !is_continue;
+                    }
+                }
+                10 if field.name.eq_ignore_ascii_case("connection") => {
+                    close |= has_member(value, "close");
+                    keep_alive = keep_alive || has_member(value, "keep-alive");
+                }
                 14 if field.name.eq_ignore_ascii_case("content-length") => {
                     let repeated = framing_fields.content_length.replace(value).is_some();
                     framing_fields.content_length_repeated |= repeated;
@@ -187,18 +200,16 @@ impl HeadReader {
             is_forwarded_https: is_forwarded_https.unwrap_or(false),
             version,
             framing,
-            unknown_expectation: expectations.unknown,
+            unknown_expectation,
         };
-        let persistent = !connection.close && (version == Version::Http11 || connection.keep_alive);
         // An HTTP/1.0 peer does not understand an interim response, and must not get one. For a
         // message without content a server may leave 100 out or send it (RFC 9110 section 10.1.1).
         // This one leaves it out only if no field announces content: Java 17's client announces 0
         // bytes and then waits for 100.
         let announces_content =
             framing == Framing::Chunked || framing_fields.content_length.is_some();
-        let expects_continue =
-            expectations.continue_100 && version == Version::Http11 && announces_content;
-        Ok(Head { request, persistent, expects_continue })
+        let expects_continue = asks_for_continue && version == Version::Http11 && announces_content;
+        Ok(Head { request, persistent: keep_alive && !close, expects_continue })
     }
 }
 
@@ -363,6 +374,41 @@ mod tests {
         let max = LEADING_EMPTY_LINES_MAX as usize;
         assert!(matches!(read(head(max).as_bytes()), Ok(Some(_))));
         assert_eq!(rejection(head(max + 1).as_bytes()), Some(Rejection::EmptyLines));
+    }
+
+    #[test]
+    fn connection_options_of_all_lines_decide_whether_the_connection_persists() {
+        for (version, lines, persistent) in [
+            ("1.1", "", true),
+            ("1.1", "Connection: Upgrade, CLOSE ,,\r\nConnection: keep-alive\r\n", false),
+            ("1.1", "Connection:\tkeep-alive\r\nConnection: close\r\n", false),
+            ("1.1", "Connection: closed, x-close\r\n", true),
+            ("1.0", "", false),
+            ("1.0", "Connection: Upgrade\r\nConnection: ,\tKeep-Alive\r\n", true),
+            ("1.0", "Connection: keepalive\r\n", false),
+            ("1.0", "Connection: keep-alive, close\r\n", false),
+        ] {
+            let head = format!("GET / HTTP/{version}\r\nHost: a\r\n{lines}\r\n");
+            let found = read(head.as_bytes()).unwrap().unwrap().persistent;
+            assert_eq!(found, persistent, "{version} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn expectations_other_than_continue_are_unknown() {
+        for (lines, continues, unknown) in [
+            ("", false, false),
+            ("Expect: ,\r\n", false, false),
+            ("Expect: 100-Continue\r\n", true, false),
+            ("Expect: 100-continue=yes\r\n", false, true),
+            ("Expect: 100-continue, ,100-continue=yes\r\n", true, true),
+            ("Expect: 100-continue\r\nExpect: x\r\nExpect:\r\n", true, true),
+        ] {
+            let head = format!("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n{lines}\r\n");
+            let head = read(head.as_bytes()).unwrap().unwrap();
+            let found = (head.expects_continue, head.request.unknown_expectation);
+            assert_eq!(found, (continues, unknown), "{lines:?}");
+        }
     }
 
     #[test]
