@@ -12,25 +12,14 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
 }
 
 /// The members of a comma-separated list, trimmed; empty ones are skipped (RFC 9110 section
-/// 5.6.1.2).
+/// 5.6.1.2). A field value has no whitespace but spaces and tabs.
 pub(crate) fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| *byte == b',').map(trim).filter(|member| !member.is_empty())
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
 /// Whether `name` is a member of the list, in any case.
 pub(crate) fn has_member(value: &[u8], name: &str) -> bool {
     list_members(value).any(|member| member.eq_ignore_ascii_case(name.as_bytes()))
-}
-
-/// `value` without the optional whitespace around it (RFC 9110 section 5.6.3).
-pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] = value {
-        value = rest;
-    }
-    while let [rest @ .., b' ' | b'\t'] = value {
-        value = rest;
-    }
-    value
 }
 
 /// A Content-Length value: decimal digits of a 64-bit number and nothing else.

@@ -5,7 +5,7 @@
 //! order. A complete line is judged at once, and so is a bare CR: a peer that sends garbage gets
 //! its answer without waiting for a timeout.
 
-use crate::fields::{has_member, is_host, list_members, trim};
+use crate::fields::{has_member, is_host, list_members};
 use crate::framing::{self, FramingFields};
 use crate::limits::{FIELD_LINES_MAX, HEAD_BYTES_MAX, LEADING_EMPTY_LINES_MAX};
 use crate::request_line::{RequestLine, authority};
@@ -153,7 +153,7 @@ impl HeadReader {
         let mut asks_for_continue = false;
         let mut unknown_expectation = false;
         for field in fields {
-            let value = trim(field.value);
+            let value = field.value.trim_ascii();
             match field.name.len() {
                 4 if field.name.eq_ignore_ascii_case("host") => {
                     host_repeated |= host.replace(value).is_some();
@@ -374,6 +374,27 @@ mod tests {
         let max = LEADING_EMPTY_LINES_MAX as usize;
         assert!(matches!(read(head(max).as_bytes()), Ok(Some(_))));
         assert_eq!(rejection(head(max + 1).as_bytes()), Some(Rejection::EmptyLines));
+    }
+
+    #[test]
+    fn a_field_value_has_no_control_byte_but_tabs() {
+        let long = "x".repeat(80);
+        let fields = ["Host", "Expect", "Connection", "Content-Length", "Transfer-Encoding", "X"];
+        for (field, byte) in fields.into_iter().flat_map(|field| (0..=255).map(move |b| (field, b)))
+        {
+            let expected = match byte {
+                b'\r' | b'\n' => Some(Rejection::LineEnding),
+                b'\t' | b' '..=b'~' | 0x80.. => None,
+                _ => Some(Rejection::FieldLine),
+            };
+            for (before, after) in [("", ""), ("a", ""), ("", "a"), ("a,", ",a"), (&long, &long)] {
+                let start = format!("GET / HTTP/1.1\r\n{field}: {before}");
+                let head = [start.as_bytes(), &[byte], after.as_bytes(), b"\r\n\r\n"].concat();
+                let found = rejection(&head)
+                    .filter(|found| matches!(found, Rejection::FieldLine | Rejection::LineEnding));
+                assert_eq!(found, expected, "{field}: {before}{byte:#x}{after}");
+            }
+        }
     }
 
     #[test]
