@@ -36,9 +36,12 @@ pub(crate) struct MemoryGauge {
     version: &'static Version,
 }
 
-/// Where a version of cgroups reports the memory of a group.
+/// Where a version of cgroups reports the limits of a group and its use of memory.
 #[derive(Debug)]
 struct Version {
+    /// The files that hold the CPU time for each period, and the length of a period, both in
+    /// microseconds. The time is `max` or -1 if there is no quota.
+    quota: &'static [&'static str],
     limit: &'static str,
     current: &'static str,
     /// The names of the page cache in `memory.stat`, that of child groups included.
@@ -46,12 +49,14 @@ struct Version {
 }
 
 static VERSION_1: Version = Version {
+    quota: &["cpu.cfs_quota_us", "cpu.cfs_period_us"],
     limit: "memory.limit_in_bytes",
     current: "memory.usage_in_bytes",
     file_pages: ["total_inactive_file", "total_active_file"],
 };
 
 static VERSION_2: Version = Version {
+    quota: &["cpu.max"],
     limit: "memory.max",
     current: "memory.current",
     file_pages: ["inactive_file", "active_file"],
@@ -64,9 +69,7 @@ impl MemoryGauge {
     /// None if nothing limits memory.
     pub(crate) fn find(root: &Path) -> Option<Self> {
         let groups = groups_with(root, "memory").into_iter();
-        let gauges = groups.filter_map(|(is_version_2, directory)| {
-            Self::open(&directory, if is_version_2 { &VERSION_2 } else { &VERSION_1 })
-        });
+        let gauges = groups.filter_map(|(version, directory)| Self::open(&directory, version));
         gauges.min_by_key(|gauge| gauge.limit_bytes)
     }
 
@@ -124,49 +127,37 @@ fn read_text<'t>(file: &File, text: &'t mut [u8]) -> Option<&'t str> {
 /// Whole CPUs that the cgroup's quota pays for, rounded up; None if there is no quota. `root` is
 /// the file system's root, another one in tests.
 pub(crate) fn cpu_quota(root: &Path) -> Option<usize> {
-    let quotas = groups_with(root, "cpu").into_iter().filter_map(|(is_version_2, directory)| {
-        if is_version_2 { quota_v2(&directory) } else { quota_v1(&directory) }
-    });
-    quotas.min()
+    let groups = groups_with(root, "cpu").into_iter();
+    groups.filter_map(|(version, directory)| quota(&directory, version)).min()
 }
 
-/// The groups around this process that may limit what `controller` controls (cgroups(7)): whether
-/// each is of version 2, and its directory. Inside a container some may be named that are not
-/// visible, if the mount point is the container's own group.
-fn groups_with(root: &Path, controller: &str) -> Vec<(bool, PathBuf)> {
+/// The groups around this process that may limit what `controller` controls (cgroups(7)): the
+/// version of each, and its directory. Inside a container some may be named that are not visible,
+/// if the mount point is the container's own group.
+fn groups_with(root: &Path, controller: &str) -> Vec<(&'static Version, PathBuf)> {
     let text = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let own = text.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
     let mut groups = Vec::new();
     for (controllers, path) in own {
-        let is_version_2 = controllers.is_empty();
-        let mount = root.join("sys/fs/cgroup").join(if is_version_2 { "" } else { controller });
-        if is_version_2 || controllers.split(',').any(|name| name == controller) {
+        let (version, mount) =
+            if controllers.is_empty() { (&VERSION_2, "") } else { (&VERSION_1, controller) };
+        let mount = root.join("sys/fs/cgroup").join(mount);
+        if controllers.is_empty() || controllers.split(',').any(|name| name == controller) {
             let group = mount.join(path.trim_start_matches('/'));
             let around = group.ancestors().take_while(|directory| directory.starts_with(&mount));
-            groups.extend(around.map(|directory| (is_version_2, directory.to_path_buf())));
+            groups.extend(around.map(|directory| (version, directory.to_path_buf())));
         }
     }
     groups
 }
 
-/// cgroup v2: `cpu.max` holds `$MAX $PERIOD` in microseconds, or `max $PERIOD`.
-fn quota_v2(directory: &Path) -> Option<usize> {
-    let text = fs::read_to_string(directory.join("cpu.max")).ok()?;
-    let mut words = text.split_whitespace();
-    whole_cpus(words.next()?.parse().ok()?, words.next()?.parse().ok()?)
-}
-
-/// cgroup v1: `cpu.cfs_quota_us` is -1 if there is no quota.
-fn quota_v1(directory: &Path) -> Option<usize> {
-    let read = |name| fs::read_to_string(directory.join(name)).ok()?.trim().parse().ok();
-    whole_cpus(read("cpu.cfs_quota_us")?, read("cpu.cfs_period_us")?)
-}
-
-fn whole_cpus(quota_us: i64, period_us: i64) -> Option<usize> {
-    if quota_us <= 0 || period_us <= 0 {
-        return None;
-    }
-    usize::try_from(quota_us.div_euclid(period_us) + i64::from(quota_us % period_us != 0)).ok()
+/// The whole CPUs that the quota of one group pays for.
+fn quota(directory: &Path, version: &Version) -> Option<usize> {
+    let files = version.quota.iter().map(|name| fs::read_to_string(directory.join(name)).ok());
+    let text = files.collect::<Option<Vec<_>>>()?.join(" ");
+    let mut numbers = text.split_whitespace().map(|word| word.parse().ok());
+    let (time_us, period_us): (usize, usize) = (numbers.next()??, numbers.next()??);
+    (time_us > 0 && period_us > 0).then(|| time_us.div_ceil(period_us))
 }
 
 /// A file tree in a directory of its own, as a root for the functions above.
@@ -212,6 +203,13 @@ mod tests {
         assert_eq!(quota_of("v1", &[group, quota, period]), Some(3));
         let none = ("sys/fs/cgroup/cpu/a/cpu.cfs_quota_us", "-1\n");
         assert_eq!(quota_of("v1-none", &[group, none, period]), None);
+        assert_eq!(quota_of("v1-half", &[group, quota]), None);
+        for (name, quota_us, period_us) in [("v1-0", "0\n", "100000\n"), ("v1-by-0", "1\n", "0\n")]
+        {
+            let quota = ("sys/fs/cgroup/cpu/a/cpu.cfs_quota_us", quota_us);
+            let period = ("sys/fs/cgroup/cpu/a/cpu.cfs_period_us", period_us);
+            assert_eq!(quota_of(name, &[group, quota, period]), None, "{name}");
+        }
     }
 
     #[test]
