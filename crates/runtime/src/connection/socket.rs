@@ -148,7 +148,7 @@ impl Socket {
     }
 
     /// Performs one operation of a large answer, without waiting.
-    fn write(&self, way: Way<'_>, outbound: &Outbound) -> Result<Written, WriteError> {
+    fn write(&self, way: &Way, outbound: &Outbound) -> Result<Written, WriteError> {
         match way {
             Way::Splice(pipe) => self.write_spliced(pipe, outbound),
             Way::Ring(ring) => self.write_vectors(Some(ring), outbound),

@@ -38,19 +38,12 @@ pub(crate) struct SendRing {
     // Declared before the arena, so that it is dropped first: this ends the registration.
     ring: RefCell<IoUring>,
     arena: Arena,
-    operation: Operation,
+    /// Whether it writes by SENDMSG_ZC with fixed buffers, and not by WRITEV_FIXED. Both need Linux
+    /// 6.15.
+    is_zerocopy: bool,
     /// Zero-copy sends that the kernel has reported on, by whether it copied them after all.
     pub(crate) copied: Cell<u64>,
     pub(crate) not_copied: Cell<u64>,
-}
-
-/// How a ring writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
-    /// WRITEV_FIXED (Linux 6.15).
-    WritevFixed,
-    /// SENDMSG_ZC with fixed buffers (Linux 6.15).
-    SendmsgZc,
 }
 
 impl SendRing {
@@ -60,7 +53,7 @@ impl SendRing {
     /// # Errors
     /// What refused it: EPERM or ENOSYS from a seccomp profile, ENOMEM if RLIMIT_MEMLOCK is too low
     /// for the arena, EINVAL from kernels before 6.15.
-    pub(crate) fn new(arena: &Arena, operation: Operation) -> io::Result<Self> {
+    pub(crate) fn new(arena: &Arena, is_zerocopy: bool) -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -74,12 +67,12 @@ impl SendRing {
         let ring = Self {
             ring: RefCell::new(ring),
             arena: arena.clone(),
-            operation: Operation::WritevFixed,
+            is_zerocopy: false,
             copied: Cell::new(0),
             not_copied: Cell::new(0),
         };
         ring.prove()?;
-        Ok(Self { operation, ..ring })
+        Ok(Self { is_zerocopy, ..ring })
     }
 
     /// Sends one byte of the block through a socket pair.
@@ -111,17 +104,15 @@ impl SendRing {
         message.msg_iov = vectors.cast_mut();
         message.msg_iovlen = slices.len() as _;
         let tag = head.map_or(0, |slot| slot.index() as u64 + 1);
-        let entry = match self.operation {
-            Operation::WritevFixed => {
-                let count = slices.len() as u32;
-                opcode::WritevFixed::new(types::Fd(socket), vectors, count, 0)
-                    .rw_flags(RWF_NOWAIT)
-                    .build()
-            }
-            Operation::SendmsgZc => opcode::SendMsgZc::new(types::Fd(socket), &raw mut message)
+        let entry = if self.is_zerocopy {
+            opcode::SendMsgZc::new(types::Fd(socket), &raw mut message)
                 .ioprio(FIXED_BUFFER | REPORT_USAGE)
                 .flags((libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32)
-                .build(),
+                .build()
+        } else {
+            opcode::WritevFixed::new(types::Fd(socket), vectors, slices.len() as u32, 0)
+                .rw_flags(RWF_NOWAIT)
+                .build()
         };
         let result = self.perform(&entry.user_data(tag)).map_err(WriteError::Broken)?;
         usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result).into())
@@ -184,9 +175,9 @@ mod tests {
     use crate::os::sys::tcp_pair;
     use crate::send::arena::SLOTS;
 
-    /// A ring for `operation`, if this kernel has it.
-    fn ring(arena: &Arena, operation: Operation) -> Option<SendRing> {
-        let ring = SendRing::new(arena, operation);
+    /// A ring, if this kernel allows it.
+    fn ring(arena: &Arena, is_zerocopy: bool) -> Option<SendRing> {
+        let ring = SendRing::new(arena, is_zerocopy);
         if let Err(error) = &ring {
             eprintln!("left out: {error}");
         }
@@ -195,9 +186,9 @@ mod tests {
 
     #[test]
     fn writes_head_and_block_and_reports_a_full_socket() {
-        for operation in [Operation::WritevFixed, Operation::SendmsgZc] {
+        for is_zerocopy in [false, true] {
             let arena = Arena::new().unwrap();
-            let Some(ring) = ring(&arena, operation) else { continue };
+            let Some(ring) = ring(&arena, is_zerocopy) else { continue };
             let (near, mut far) = tcp_pair();
             let slot = arena.take_slot(b"head").unwrap();
             let block = IoSlice::new(&arena.block()[..16]);
@@ -220,14 +211,14 @@ mod tests {
                     _ => None,
                 }
             });
-            assert!(ended.is_some(), "{operation:?}");
+            assert!(ended.is_some(), "zerocopy: {is_zerocopy}");
         }
     }
 
     #[test]
     fn zero_copy_slots_come_back_and_loopback_is_reported_as_copied() {
         let arena = Arena::new().unwrap();
-        let Some(ring) = ring(&arena, Operation::SendmsgZc) else { return };
+        let Some(ring) = ring(&arena, true) else { return };
         let (near, mut far) = tcp_pair();
         for _ in 0..10 * SLOTS {
             let Some(slot) = arena.take_slot(b"head") else { panic!("a slot was lost") };
@@ -244,7 +235,7 @@ mod tests {
     #[test]
     fn a_write_outside_the_arena_breaks_the_ring_and_nothing_else() {
         let arena = Arena::new().unwrap();
-        let Some(ring) = ring(&arena, Operation::WritevFixed) else { return };
+        let Some(ring) = ring(&arena, false) else { return };
         let (near, _far) = tcp_pair();
         let elsewhere = [0_u8; 16];
         let refused = ring.write(near.as_raw_fd(), &[IoSlice::new(&elsewhere)], None);

@@ -8,7 +8,7 @@ use crate::os::event_loop::Driver;
 use crate::os::refusal::Refusal;
 use crate::send::arena::{ARENA_BYTES, Arena};
 use crate::send::pipe::PayloadPipe;
-use crate::send::ring::{Operation, SendRing};
+use crate::send::ring::SendRing;
 
 /// Payloads from this many bytes on go through the ring with the registered buffers.
 ///
@@ -27,20 +27,22 @@ const RING_BYTES_MIN: u64 = 256 * 1024;
 /// costs 0.7 of a copy from 256 KiB on, and 0.9 at 64 KiB; shorter ones were not measured there.
 const SPLICE_BYTES_MIN: u64 = 64 * 1024;
 
-/// The way that one operation of an answer takes, with what it needs.
-#[derive(Clone, Copy)]
-pub(crate) enum Way<'m> {
+/// A way that bytes of an answer take, with what it needs.
+// A worker has only one, so the size of a ring does not matter.
+#[expect(clippy::large_enum_variant)]
+#[derive(Default)]
+pub(crate) enum Way {
+    #[default]
     Copy,
-    Splice(&'m PayloadPipe),
-    Ring(&'m SendRing),
+    Splice(PayloadPipe),
+    Ring(SendRing),
 }
 
-/// What a worker sends large payloads with, besides ordinary writes.
+/// What a worker sends large payloads with.
 #[derive(Default)]
 pub(crate) struct Means {
-    ring: Option<SendRing>,
-    pipe: Option<PayloadPipe>,
-    /// Whether the kernel has refused the ring or the pipe after the start.
+    way: Way,
+    /// Whether the kernel has refused this way after the start.
     is_refused: Cell<bool>,
 }
 
@@ -53,13 +55,14 @@ pub(crate) struct Choice {
 
 impl Means {
     /// How the next bytes of an answer with a payload of this length are sent.
-    pub(crate) fn way(&self, payload_bytes: u64) -> Way<'_> {
-        match (&self.pipe, &self.ring) {
-            _ if self.is_refused.get() => Way::Copy,
-            (Some(pipe), _) if payload_bytes >= SPLICE_BYTES_MIN => Way::Splice(pipe),
-            (_, Some(ring)) if payload_bytes >= RING_BYTES_MIN => Way::Ring(ring),
-            _ => Way::Copy,
-        }
+    pub(crate) fn way(&self, payload_bytes: u64) -> &Way {
+        let bytes_min = match self.way {
+            Way::Copy => 0,
+            Way::Splice(_) => SPLICE_BYTES_MIN,
+            Way::Ring(_) => RING_BYTES_MIN,
+        };
+        let is_usable = payload_bytes >= bytes_min && !self.is_refused.get();
+        if is_usable { &self.way } else { &Way::Copy }
     }
 
     /// Makes [`Means::way`] return ordinary writes from now on: the kernel refuses the other way.
@@ -71,47 +74,33 @@ impl Means {
 /// Builds the wanted tier as far as the kernel allows it. A refusal is never fatal: ordinary writes
 /// are always possible.
 pub(crate) fn build(asked: Option<Tier>, arena: &Arena, driver: Driver) -> (Means, Choice) {
-    let built = match asked {
-        None => with_pipe(arena, "sends without a copy"),
-        Some(Tier::Splice) => with_pipe(arena, "as configured"),
-        Some(Tier::Registered) => {
-            with_ring(arena, driver, Operation::WritevFixed, Tier::Registered)
+    let tier = asked.unwrap_or(Tier::Splice);
+    let built = match tier {
+        Tier::Copy => Ok((Way::Copy, "as configured".to_string())),
+        Tier::Splice => {
+            let reason = if asked.is_none() { "sends without a copy" } else { "as configured" };
+            PayloadPipe::new(arena)
+                .map(|pipe| (Way::Splice(pipe), reason.to_string()))
+                .map_err(|error| format!("splice refused: {error}"))
         }
-        Some(Tier::Zerocopy) => with_ring(arena, driver, Operation::SendmsgZc, Tier::Zerocopy),
-        Some(Tier::Copy) => Err("as configured".to_string()),
+        Tier::Registered | Tier::Zerocopy if driver != Driver::IoUring => {
+            Err("registered buffers need io_uring".to_string())
+        }
+        Tier::Registered | Tier::Zerocopy => {
+            let reason = format!("{} KiB registered per worker", ARENA_BYTES / 1024);
+            SendRing::new(arena, tier == Tier::Zerocopy)
+                .map(|ring| (Way::Ring(ring), reason))
+                .map_err(|error| Refusal::of("io_uring_register")(error).to_string())
+        }
     };
-    built.unwrap_or_else(|reason| (Means::default(), Choice::new(Tier::Copy, reason)))
-}
-
-/// # Errors
-/// Why there is no pipe, in words.
-fn with_pipe(arena: &Arena, reason: &str) -> Result<(Means, Choice), String> {
-    let pipe = PayloadPipe::new(arena).map_err(|error| format!("splice refused: {error}"))?;
-    Ok((Means { pipe: Some(pipe), ..Means::default() }, Choice::new(Tier::Splice, reason)))
-}
-
-/// # Errors
-/// Why there is no ring, in words.
-fn with_ring(
-    arena: &Arena,
-    driver: Driver,
-    operation: Operation,
-    tier: Tier,
-) -> Result<(Means, Choice), String> {
-    if driver != Driver::IoUring {
-        return Err("registered buffers need io_uring".to_string());
-    }
-    let ring = SendRing::new(arena, operation)
-        .map_err(|error| Refusal::of("io_uring_register")(error).to_string())?;
-    let reason = format!("{} KiB registered per worker", ARENA_BYTES / 1024);
-    Ok((Means { ring: Some(ring), ..Means::default() }, Choice::new(tier, reason)))
+    let (way, choice) = match built {
+        Ok((way, reason)) => (way, Choice { tier, reason }),
+        Err(reason) => (Way::Copy, Choice { tier: Tier::Copy, reason }),
+    };
+    (Means { way, ..Means::default() }, choice)
 }
 
 impl Choice {
-    fn new(tier: Tier, reason: impl Into<String>) -> Self {
-        Self { tier, reason: reason.into() }
-    }
-
     /// The weaker of two workers' choices, because the banner must hold for every worker.
     pub(crate) fn weaker(self, other: Self) -> Self {
         if self.tier != Tier::Copy && other.tier == Tier::Copy { other } else { self }
@@ -126,8 +115,8 @@ mod tests {
     fn copy_needs_nothing() {
         let arena = Arena::new().unwrap();
         let (means, choice) = build(Some(Tier::Copy), &arena, Driver::IoUring);
-        assert!(means.ring.is_none() && means.pipe.is_none());
-        assert_eq!(choice, Choice::new(Tier::Copy, "as configured"));
+        assert!(matches!(means.way, Way::Copy));
+        assert_eq!(choice, Choice { tier: Tier::Copy, reason: "as configured".to_string() });
         assert!(matches!(means.way(1 << 30), Way::Copy));
     }
 
@@ -156,13 +145,14 @@ mod tests {
             assert!(matches!(means.way(RING_BYTES_MIN), Way::Ring(_)));
             assert!(matches!(means.way(RING_BYTES_MIN - 1), Way::Copy));
         }
-        assert!(means.pipe.is_none(), "nothing but what was asked for");
+        assert!(!matches!(means.way, Way::Splice(_)), "nothing but what was asked for");
     }
 
     #[test]
     fn the_weakest_choice_of_the_workers_is_reported() {
-        let splice = Choice::new(Tier::Splice, "sends without a copy");
-        let copy = Choice::new(Tier::Copy, "refused");
+        let choice = |tier, reason: &str| Choice { tier, reason: reason.to_string() };
+        let splice = choice(Tier::Splice, "sends without a copy");
+        let copy = choice(Tier::Copy, "refused");
         assert_eq!(splice.clone().weaker(copy.clone()), copy);
         assert_eq!(copy.clone().weaker(splice.clone()), copy);
         assert_eq!(splice.clone().weaker(splice.clone()), splice);
