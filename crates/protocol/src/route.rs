@@ -8,8 +8,8 @@ use crate::responsiveness;
 use crate::timing::TimingRequest;
 use crate::{Content, Method, Payload, Request, Response, Site, Status, Target};
 
-const GET: &str = "GET, HEAD, OPTIONS";
-const GET_AND_UPLOAD: &str = "GET, HEAD, POST, PUT, OPTIONS";
+const GET: Option<&str> = Some("GET, HEAD, OPTIONS");
+const GET_AND_UPLOAD: Option<&str> = Some("GET, HEAD, POST, PUT, OPTIONS");
 
 /// The size to which `/` redirects. If the site does not allow it, `/` redirects to the nearest
 /// allowed size.
@@ -138,106 +138,91 @@ pub fn route<'a>(
     site: &'a Site,
     facts: &Facts<'a>,
 ) -> Routed<'a> {
+    let other = |response| Routed { route: Route::Other, response, json: None };
     if request.method == Method::Unknown {
-        return refusal(Status::NotImplemented);
+        return other(Response::new(Status::NotImplemented));
     }
     if request.unknown_expectation {
-        return refusal(Status::ExpectationFailed);
+        return other(Response::new(Status::ExpectationFailed));
     }
     let Target::Path { path, query } = request.target else {
-        return options(Route::Other, GET_AND_UPLOAD, false);
+        return other(Response { allow: GET_AND_UPLOAD, ..Response::new(Status::NoContent) });
     };
     let resource = match port {
         Port::Main => at_main_port(path, site),
         Port::Admin => at_admin_port(path),
     };
-    let is_upload = matches!(request.method, Method::Post | Method::Put);
-    let (route, allow) = match resource {
-        Resource::Payload(_) if is_upload => (Route::Upload, GET_AND_UPLOAD),
-        Resource::Payload(_) => (Route::Heartbeat, GET_AND_UPLOAD),
-        Resource::Wire(_) => (Route::Wire, GET),
-        Resource::Health | Resource::Ready => (Route::Health, GET),
-        Resource::Version => (Route::Version, GET),
-        Resource::Metrics => (Route::Metrics, GET),
-        Resource::Home | Resource::Prefix => (Route::Redirect, GET),
-        Resource::Responsiveness => (Route::Responsiveness, GET),
-        Resource::Alias(_) => (Route::Alias, GET_AND_UPLOAD),
-        Resource::BadSize => return refusal(Status::BadRequest),
-        Resource::Missing => return refusal(Status::NotFound),
-    };
+    let (allow, routed) = answer(resource, request, path, query, site, facts);
     match request.method {
-        Method::Get | Method::Head => {}
-        Method::Post | Method::Put if allow == GET_AND_UPLOAD => {}
+        Method::Get | Method::Head => routed,
+        _ if allow.is_none() => routed,
+        Method::Post | Method::Put if allow == GET_AND_UPLOAD => routed,
         Method::Options => {
             let cross_origin = matches!(resource, Resource::Alias(alias) if alias.cross_origin);
-            return options(route, allow, cross_origin);
+            let response = Response { allow, cross_origin, ..Response::new(Status::NoContent) };
+            Routed { response, json: None, ..routed }
         }
-        _ => {
-            let response =
-                Response { allow: Some(allow), ..Response::new(Status::MethodNotAllowed) };
-            return Routed { route: Route::Other, response, json: None };
-        }
+        _ => other(Response { allow, ..Response::new(Status::MethodNotAllowed) }),
     }
-    if resource == Resource::Responsiveness {
-        return responsiveness_answer(request, site);
-    }
-    Routed { route, response: answer(resource, path, query, site, facts), json: None }
 }
 
-fn responsiveness_answer(request: &Request<'_>, site: &Site) -> Routed<'static> {
-    let json = responsiveness::configuration(request, site);
-    let status = if json.is_some() { Status::Ok } else { Status::BadRequest };
-    Routed { route: Route::Responsiveness, response: Response::new(status), json }
-}
-
+/// The methods that a resource has, none if it does not exist, and its answer to one of them.
 fn answer<'a>(
     resource: Resource,
+    request: &Request<'_>,
     path: &[u8],
     query: &[u8],
     site: &'a Site,
     facts: &Facts<'a>,
-) -> Response<'a> {
+) -> (Option<&'static str>, Routed<'a>) {
     let redirect = |size| Response {
         location: Some(Location { prefix: site.uri(), size }),
         ..Response::new(Status::MovedPermanently)
     };
-    match resource {
-        Resource::Payload(bytes) => payload(bytes, timing_request(query, None)),
+    let mut configuration = None;
+    let (allow, route, response) = match resource {
+        Resource::Payload(bytes) => {
+            let is_upload = matches!(request.method, Method::Post | Method::Put);
+            let route = if is_upload { Route::Upload } else { Route::Heartbeat };
+            (GET_AND_UPLOAD, route, payload(bytes, timing_request(query, None)))
+        }
         Resource::Wire(message_bytes) => {
             let content = Content::Wire { message_bytes, payload_bytes_max: site.max() };
             let timing_request = timing_request(query, None);
-            Response { timing_request, ..Response::with_content(content) }
+            (GET, Route::Wire, Response { timing_request, ..Response::with_content(content) })
         }
-        Resource::Prefix => redirect(None),
-        Resource::Home => redirect(Some(HOME_BYTES.clamp(site.min(), site.max()))),
-        Resource::Health => text("Pass\n"),
-        Resource::Ready if facts.ready => text("Ready\n"),
-        Resource::Ready => Response::new(Status::ServiceUnavailable),
+        Resource::Prefix => (GET, Route::Redirect, redirect(None)),
+        Resource::Home => {
+            let bytes = HOME_BYTES.clamp(site.min(), site.max());
+            (GET, Route::Redirect, redirect(Some(bytes)))
+        }
+        Resource::Health => (GET, Route::Health, text("Pass\n")),
+        Resource::Ready if facts.ready => (GET, Route::Health, text("Ready\n")),
+        Resource::Ready => (GET, Route::Health, Response::new(Status::ServiceUnavailable)),
         Resource::Version if parameter(query, b"format") == Some(b"json") => {
-            Response::with_content(json(facts.version_json))
+            (GET, Route::Version, Response::with_content(json(facts.version_json)))
         }
-        Resource::Version => text(facts.version),
-        Resource::Metrics => Response::new(Status::Ok),
-        Resource::BadSize => Response::new(Status::BadRequest),
-        Resource::Alias(alias) => match alias.payload_bytes(path, query, site) {
-            Some(bytes) => Response {
-                cross_origin: alias.cross_origin,
-                ..payload(bytes, timing_request(query, alias.app_name))
-            },
-            None => Response::new(Status::BadRequest),
-        },
-        Resource::Missing | Resource::Responsiveness => Response::new(Status::NotFound),
-    }
-}
-
-fn refusal(status: Status) -> Routed<'static> {
-    Routed { route: Route::Other, response: Response::new(status), json: None }
-}
-
-fn options(route: Route, allow: &'static str, cross_origin: bool) -> Routed<'static> {
-    let response =
-        Response { allow: Some(allow), cross_origin, ..Response::new(Status::NoContent) };
-    Routed { route, response, json: None }
+        Resource::Version => (GET, Route::Version, text(facts.version)),
+        Resource::Metrics => (GET, Route::Metrics, Response::new(Status::Ok)),
+        Resource::Responsiveness => {
+            configuration = responsiveness::configuration(request, site);
+            let status = if configuration.is_some() { Status::Ok } else { Status::BadRequest };
+            (GET, Route::Responsiveness, Response::new(status))
+        }
+        Resource::Alias(alias) => {
+            let response = match alias.payload_bytes(path, query, site) {
+                Some(bytes) => Response {
+                    cross_origin: alias.cross_origin,
+                    ..payload(bytes, timing_request(query, alias.app_name))
+                },
+                None => Response::new(Status::BadRequest),
+            };
+            (GET_AND_UPLOAD, Route::Alias, response)
+        }
+        Resource::BadSize => (None, Route::Other, Response::new(Status::BadRequest)),
+        Resource::Missing => (None, Route::Other, Response::new(Status::NotFound)),
+    };
+    (allow, Routed { route, response, json: configuration })
 }
 
 fn payload(bytes: u64, timing_request: Option<TimingRequest>) -> Response<'static> {
@@ -413,12 +398,12 @@ mod tests {
             ("POST", "/heartbeat", GET),
         ] {
             let response = route(&request(method, path), Port::Main, &site, &FACTS).response;
-            assert_eq!((response.status.code(), response.allow), (405, Some(allow)), "{path}");
+            assert_eq!((response.status.code(), response.allow), (405, allow), "{path}");
             let response = route(&request("OPTIONS", path), Port::Main, &site, &FACTS).response;
-            assert_eq!((response.status.code(), response.allow), (204, Some(allow)), "{path}");
+            assert_eq!((response.status.code(), response.allow), (204, allow), "{path}");
         }
         let response = route(&request("OPTIONS", "*"), Port::Main, &site, &FACTS).response;
-        assert_eq!((response.status.code(), response.allow), (204, Some(GET_AND_UPLOAD)));
+        assert_eq!((response.status.code(), response.allow), (204, GET_AND_UPLOAD));
     }
 
     #[test]
