@@ -31,7 +31,8 @@ pub(crate) struct Dialogue<'w> {
     worker: &'w Worker,
     remote: IpAddr,
     port: Port,
-    connection: Connection,
+    /// The state of the protocol. The session asks it, and only this file changes it.
+    pub(crate) connection: Connection,
     /// The request that is being read.
     request: Option<Open<'w>>,
     /// Its method and path, if there is an access log.
@@ -177,21 +178,6 @@ impl<'w> Dialogue<'w> {
             }
         };
         (received.consumed, action)
-    }
-
-    /// Whether no part of a request has arrived, so that the connection may close without loss.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.connection.is_idle()
-    }
-
-    /// Whether a request's body is being read.
-    pub(crate) fn is_in_body(&self) -> bool {
-        self.connection.is_in_body()
-    }
-
-    /// The number of content bytes that follow in a row.
-    pub(crate) fn content_ahead(&self) -> u64 {
-        self.connection.content_ahead()
     }
 
     /// Notes that content has been discarded without being read.

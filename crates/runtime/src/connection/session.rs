@@ -142,7 +142,7 @@ impl<'w, S: Stream> Session<'w, S> {
 
     /// Whether no part of a next request has arrived.
     fn is_idle(&self) -> bool {
-        self.dialogue.is_idle() && self.input.unused().is_empty()
+        self.dialogue.connection.is_idle() && self.input.unused().is_empty()
     }
 
     /// Whether this connection would keep a long part of a head while no memory is left. If many
@@ -158,7 +158,7 @@ impl<'w, S: Stream> Session<'w, S> {
         }
         let (wait, limit) = self.receive_wait();
         self.arm(wait, limit);
-        let ahead = self.dialogue.content_ahead();
+        let ahead = self.dialogue.connection.content_ahead();
         let result = if ahead >= DISCARD_BYTES_MIN && self.input.unused().is_empty() {
             let result = self.stream.discard(ahead).await;
             if let Ok(bytes) = result {
@@ -194,7 +194,7 @@ impl<'w, S: Stream> Session<'w, S> {
         if self.dialogue.is_restricted {
             // One limit for the whole request: a body that trickles in does not prolong it.
             (Wait::Head, config.header_timeout.min(RESTRICTED_TIMEOUT))
-        } else if self.dialogue.is_in_body() {
+        } else if self.dialogue.connection.is_in_body() {
             (Wait::Receive, config.stall_timeout)
         } else {
             (Wait::Head, config.header_timeout)
