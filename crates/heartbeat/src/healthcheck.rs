@@ -3,9 +3,11 @@
 //!
 //! Names are not resolved: the resolver of the C library would be two thirds of the binary.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use crate::failure::{Failure, quoted};
 use crate::settings::Settings;
@@ -16,7 +18,7 @@ use crate::values;
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// Most bytes of an answer that are read. The status line of any server is far shorter.
-const ANSWER_BYTES_MAX: usize = 1024;
+const ANSWER_BYTES_MAX: u64 = 1024;
 
 /// The port of a URL that names none.
 const HTTP_PORT: u16 = 80;
@@ -50,12 +52,16 @@ fn check(url: Option<&str>, settings: &Settings<'_>) -> Result<(), Failure> {
     if is_default {
         target.try_ipv6_too();
     }
-    match target.ask(Instant::now() + LIMIT) {
-        Ok(200) => Ok(()),
-        Ok(status) => Err(format!("answered {status}, not 200")),
-        Err(error) => Err(cause(&error)),
-    }
-    .map_err(|cause| Failure::fault(format_args!("healthcheck {url}"), cause))
+    let (sender, receiver) = mpsc::channel();
+    let asking = thread::Builder::new().spawn(move || sender.send(target.ask()));
+    let cause = match asking.map(|_| receiver.recv_timeout(LIMIT)) {
+        Ok(Ok(Ok(200))) => return Ok(()),
+        Ok(Ok(Ok(status))) => format!("answered {status}, not 200"),
+        Ok(Ok(Err(error))) | Err(error) => error.to_string(),
+        // The thread may still wait. It ends with the program.
+        Ok(Err(_)) => format!("no answer within {LIMIT:?}"),
+    };
+    Err(Failure::fault(format_args!("healthcheck {url}"), cause))
 }
 
 fn default_url(port: u16) -> Result<String, Failure> {
@@ -65,28 +71,18 @@ fn default_url(port: u16) -> Result<String, Failure> {
     Ok(format!("http://{}:{port}{HEALTH_PATH}", Ipv4Addr::LOCALHOST))
 }
 
-fn cause(error: &io::Error) -> String {
-    match error.kind() {
-        // Linux reports EAGAIN if a socket's timeout has passed.
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
-            format!("no answer within {LIMIT:?}")
-        }
-        _ => error.to_string(),
-    }
-}
-
 /// Which addresses are asked, and for which path.
 #[derive(Debug, PartialEq, Eq)]
-struct Target<'u> {
-    authority: &'u str,
+struct Target {
+    authority: String,
     /// They are tried in this order until one accepts the connection.
     addresses: Vec<SocketAddr>,
     /// With the query; without a first slash if the URL has none.
-    path: &'u str,
+    path: String,
 }
 
-impl<'u> Target<'u> {
-    fn parse(url: &'u str) -> Option<Self> {
+impl Target {
+    fn parse(url: &str) -> Option<Self> {
         // Other bytes would need an encoding, and a line feed would add fields to the request.
         if !url.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
             return None;
@@ -110,7 +106,7 @@ impl<'u> Target<'u> {
             return None;
         }
         let addresses = hosts(host)?.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
-        Some(Self { authority, addresses, path })
+        Some(Self { authority: authority.to_owned(), addresses, path: path.to_owned() })
     }
 
     /// Adds ::1 after 127.0.0.1, because a host may have no IPv4.
@@ -119,30 +115,23 @@ impl<'u> Target<'u> {
         self.addresses.extend(port.map(|port| SocketAddr::from((Ipv6Addr::LOCALHOST, port))));
     }
 
-    /// Sends the request, and returns the status of the answer if it comes before `deadline`.
-    fn ask(&self, deadline: Instant) -> io::Result<u16> {
-        let mut stream = self.connect(deadline)?;
+    /// Sends the request, and returns the status of the answer.
+    fn ask(&self) -> io::Result<u16> {
+        // The error of the first address is reported, because servers usually listen there.
+        let mut stream = TcpStream::connect(&self.addresses[..1])
+            .or_else(|error| TcpStream::connect(&self.addresses[1..]).map_err(|_| error))?;
         let slash = if self.path.starts_with('/') { "" } else { "/" };
         let request = format!(
             "GET {slash}{path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n",
             path = self.path,
             authority = self.authority,
         );
-        stream.set_write_timeout(Some(left(deadline)?))?;
         stream.write_all(request.as_bytes())?;
-        read_status(&mut stream, deadline)
-    }
-
-    fn connect(&self, deadline: Instant) -> io::Result<TcpStream> {
-        let mut refusal = None;
-        for address in &self.addresses {
-            match TcpStream::connect_timeout(address, left(deadline)?) {
-                Ok(stream) => return Ok(stream),
-                // The error of the first address is reported, because servers usually listen there.
-                Err(error) => refusal = refusal.or(Some(error)),
-            }
-        }
-        Err(refusal.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
+        let mut line = Vec::new();
+        BufReader::new(stream.take(ANSWER_BYTES_MAX)).read_until(b'\n', &mut line)?;
+        status(&line).ok_or_else(|| {
+            io::Error::other(format!("{} bytes without an HTTP status line", line.len()))
+        })
     }
 }
 
@@ -157,35 +146,9 @@ fn hosts(host: &str) -> Option<Vec<IpAddr>> {
     Some(vec![ip])
 }
 
-/// The time that is left for the next read or write. A peer that sends slowly cannot extend it.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    match deadline.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
-        left => Ok(left),
-    }
-}
-
-fn read_status(stream: &mut TcpStream, deadline: Instant) -> io::Result<u16> {
-    let mut answer = [0; ANSWER_BYTES_MAX];
-    let mut filled = 0;
-    while filled < answer.len() && !answer[..filled].contains(&b'\n') {
-        stream.set_read_timeout(Some(left(deadline)?))?;
-        match stream.read(&mut answer[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    status(&answer[..filled])
-        .ok_or_else(|| io::Error::other(format!("{} bytes without an HTTP status line", filled)))
-}
-
-/// The status code of an answer that begins with a whole status line (RFC 9112 section 4).
-fn status(answer: &[u8]) -> Option<u16> {
-    let line =
-        answer.split(|byte| *byte == b'\n').next().filter(|line| line.len() < answer.len())?;
-    let rest = line.strip_prefix(b"HTTP/1.")?;
+/// The status code of a whole status line (RFC 9112 section 4).
+fn status(line: &[u8]) -> Option<u16> {
+    let rest = line.strip_suffix(b"\n")?.strip_prefix(b"HTTP/1.")?;
     let [b'0'..=b'9', b' ', code @ ..] = rest else { return None };
     let (code, reason) = code.split_at_checked(3)?;
     if !matches!(reason, [] | [b' ' | b'\r', ..]) || !code.iter().all(u8::is_ascii_digit) {
@@ -271,7 +234,7 @@ mod tests {
 
     #[test]
     fn reads_the_code_of_a_whole_status_line_only() {
-        for line in ["HTTP/1.1 200 OK\r\n", "HTTP/1.0 200\r\n", "HTTP/1.1 200 \nrest"] {
+        for line in ["HTTP/1.1 200 OK\r\n", "HTTP/1.0 200\r\n", "HTTP/1.1 200 \n"] {
             assert_eq!(status(line.as_bytes()), Some(200), "{line}");
         }
         assert_eq!(status(b"HTTP/1.1 503 Service Unavailable\r\n"), Some(503));

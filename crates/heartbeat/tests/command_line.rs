@@ -150,7 +150,13 @@ fn prints_version_and_help_whatever_the_environment() {
 
 /// A server that reads a whole head on its first connection, and then passes both to `answer`.
 fn stub(answer: impl FnOnce(TcpStream, String) + Send + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    stub_on(TcpListener::bind("127.0.0.1:0").expect("a port"), answer)
+}
+
+fn stub_on(
+    listener: TcpListener,
+    answer: impl FnOnce(TcpStream, String) + Send + 'static,
+) -> SocketAddr {
     let address = listener.local_addr().expect("an address");
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("a connection");
@@ -204,6 +210,18 @@ fn healthcheck_asks_the_port_of_the_environment() {
     let port = address.port().to_string();
     let variables = [("HB_PORT", port.as_str()), ("HB_MAX", "of no concern here")];
     assert_eq!(heartbeat(&["healthcheck"], &variables).status.code(), Some(0));
+}
+
+#[test]
+fn healthcheck_asks_the_ipv6_loopback_if_that_of_ipv4_refuses() {
+    let Ok(listener) = TcpListener::bind("[::1]:0") else { return };
+    let address = stub_on(listener, |mut stream, head| {
+        let port = stream.local_addr().unwrap().port();
+        assert!(head.contains(&format!("\r\nHost: 127.0.0.1:{port}\r\n")), "{head}");
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+    });
+    let port = address.port().to_string();
+    assert_eq!(heartbeat(&["healthcheck"], &[("HB_PORT", &port)]).status.code(), Some(0));
 }
 
 #[test]
