@@ -88,8 +88,8 @@ pub(crate) fn command() -> Command {
         )
         .after_help(
             "Without a URL it asks http://127.0.0.1:$HB_PORT/healthz, port 8080 if that is unset, \
-             and then [::1].\ntcp:// is for the addresses of Kubernetes services, and asks for \
-             /healthz unless it has a path.\nIt waits up to 2 seconds for an answer. Names other than \
+             and then [::1].\nA URL without a path asks for /healthz. tcp:// is for the addresses of \
+             Kubernetes services.\nIt waits up to 2 seconds for an answer. Names other than \
              localhost are not resolved.",
         );
     let version = Arg::new("version")

@@ -26,6 +26,7 @@ const HTTP_PORT: u16 = 80;
 /// The scheme in which Kubernetes writes the addresses of services, as in `tcp://10.0.0.1:8080`.
 const SERVICE_SCHEME: &str = "tcp";
 
+/// The path of a URL that has none.
 const HEALTH_PATH: &str = "/healthz";
 
 const URL_FORM: &str = "expected http://IP[:PORT][/PATH] or tcp://IP:PORT[/PATH], with localhost \
@@ -77,7 +78,7 @@ struct Target {
     authority: String,
     /// They are tried in this order until one accepts the connection.
     addresses: Vec<SocketAddr>,
-    /// With the query; without a first slash if the URL has none.
+    /// With the query; without a first slash if the URL has only a query.
     path: String,
 }
 
@@ -88,15 +89,11 @@ impl Target {
             return None;
         }
         let (scheme, rest) = url.split_once("://")?;
-        let is_service = scheme.eq_ignore_ascii_case(SERVICE_SCHEME);
-        if !is_service && !scheme.eq_ignore_ascii_case("http") {
+        if !["http", SERVICE_SCHEME].iter().any(|allowed| scheme.eq_ignore_ascii_case(allowed)) {
             return None;
         }
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        let path = match (is_service, path) {
-            (true, "") => HEALTH_PATH,
-            (_, path) => path,
-        };
+        let path = if path.is_empty() { HEALTH_PATH } else { path };
         // The last colon may be inside an IPv6 address, which then ends with a bracket.
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => (host, values::port(port).ok()?),
@@ -165,7 +162,8 @@ mod tests {
     fn reads_urls_of_addresses() {
         let cases = [
             ("http://127.0.0.1:8080/healthz", "127.0.0.1:8080", "/healthz"),
-            ("HTTP://10.0.0.1", "10.0.0.1:80", ""),
+            ("HTTP://10.0.0.1", "10.0.0.1:80", "/healthz"),
+            ("http://[::1]:8080", "[::1]:8080", "/healthz"),
             ("http://10.0.0.1/a:b?c=d", "10.0.0.1:80", "/a:b?c=d"),
             ("http://10.0.0.1:1?c", "10.0.0.1:1", "?c"),
             ("http://[::1]/", "[::1]:80", "/"),

@@ -225,6 +225,18 @@ fn healthcheck_asks_the_ipv6_loopback_if_that_of_ipv4_refuses() {
 }
 
 #[test]
+fn healthcheck_asks_for_healthz_at_a_url_without_a_path() {
+    for scheme in ["http", "tcp"] {
+        let address = stub(|mut stream, head| {
+            assert!(head.starts_with("GET /healthz HTTP/1.1\r\n"), "{head}");
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        });
+        let url = format!("{scheme}://{address}");
+        assert_eq!(heartbeat(&["healthcheck", &url], &[]).status.code(), Some(0), "{url}");
+    }
+}
+
+#[test]
 fn healthcheck_tries_both_addresses_of_localhost() {
     let address = stub_of("HTTP/1.1 200 OK\r\n\r\n");
     let url = format!("http://localhost:{}/", address.port());
