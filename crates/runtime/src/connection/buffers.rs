@@ -4,7 +4,6 @@
 use std::cell::RefCell;
 
 use crate::connection::outbox::{OUTBOX_BYTES, Outbox};
-use crate::observe::name::Name;
 use crate::send::outbound::VECTORS_MAX;
 
 /// Capacity of the first read buffer of a session: enough for the head of a prober or a load
@@ -25,9 +24,7 @@ pub(crate) struct Buffers {
     // Boxed, because a connection without answers holds none.
     #[expect(clippy::vec_box)]
     outboxes: RefCell<Vec<Box<Outbox>>>,
-    // Boxed, because a connection has a name only if there is an access log.
-    #[expect(clippy::vec_box)]
-    names: RefCell<Vec<Box<Name>>>,
+    names: RefCell<Vec<String>>,
     vectors: RefCell<Vec<Vec<libc::iovec>>>,
 }
 
@@ -66,13 +63,13 @@ impl Buffers {
         }
     }
 
-    /// A name, which may still hold an old one.
-    pub(crate) fn name(&self) -> Box<Name> {
+    /// A text for the name of a request, which may still hold that of another one.
+    pub(crate) fn name(&self) -> String {
         take(&self.names).unwrap_or_default()
     }
 
-    /// Takes a name back.
-    pub(crate) fn give_name(&self, name: Box<Name>) {
+    /// Takes such a text back.
+    pub(crate) fn give_name(&self, name: String) {
         give(&self.names, name);
     }
 

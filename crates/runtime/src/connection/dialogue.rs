@@ -10,9 +10,8 @@ use heartbeat_protocol::{
 };
 
 use crate::connection::outbox::{OUTBOX_BYTES, Outbox};
-use crate::observe::exchange::{Exchange, NameBytes};
-use crate::observe::name::Name;
-use crate::observe::scrape;
+use crate::observe::exchange::Exchange;
+use crate::observe::{name, scrape};
 use crate::worker::Worker;
 
 /// Longest payload that is copied behind its head into one contiguous write. `send` decides how a
@@ -36,7 +35,7 @@ pub(crate) struct Dialogue<'w> {
     /// The request that is being read.
     request: Option<Open<'w>>,
     /// Its method and path, if there is an access log.
-    name: Option<Box<Name>>,
+    name: Option<String>,
     /// Whether no request has come yet.
     pub(crate) is_fresh: bool,
     /// Whether the connection is above the limit: only one more request is answered, and with 503
@@ -163,7 +162,7 @@ impl<'w> Dialogue<'w> {
             Event::Request(request) => {
                 self.is_fresh = false;
                 if let Some(name) = &mut self.name {
-                    name.set(request.method_token, request.target_bytes);
+                    name::set(name, request.method_token, request.target_bytes);
                 }
                 let routed =
                     route(&request, self.port, &self.worker.config().site, &self.worker.facts());
@@ -224,7 +223,6 @@ impl<'w> Dialogue<'w> {
             payload_bytes: None,
             bytes_out: 0,
             bytes_in: open.as_ref().map_or(0, |open| open.bytes_in),
-            name: NameBytes::default(),
         };
         if route == Route::Metrics && response.status == Status::Ok {
             let text = scrape::render(&self.worker.shared);
@@ -271,7 +269,7 @@ impl<'w> Dialogue<'w> {
     pub(crate) fn guess_name(&mut self, input: &[u8]) {
         // If the head of the request has been read, the name is known.
         if let (None, Some(name)) = (&self.request, &mut self.name) {
-            name.guess(input);
+            name::guess(name, input);
         }
     }
 

@@ -7,7 +7,6 @@ use heartbeat_tcp_info::TcpInfo;
 use crate::observe::access_log::{AccessLog, Record};
 use crate::observe::exchange::Exchange;
 use crate::observe::metrics::Counters;
-use crate::observe::name::Name;
 
 /// Capacity of an outbox, in bytes of gathered answers.
 pub(crate) const OUTBOX_BYTES: usize = 8 * 1024;
@@ -18,7 +17,7 @@ pub(crate) struct Outbox {
     /// Heads and short contents, as they will be sent.
     pub(crate) bytes: Vec<u8>,
     exchanges: Vec<Exchange>,
-    /// Method and path of each exchange, one after the other; empty without an access log.
+    /// The name of each exchange (`observe::name`) in a line; empty without an access log.
     names: String,
 }
 
@@ -66,10 +65,10 @@ impl Outbox {
     }
 
     /// Adds an exchange, which is complete once the bytes so far have been sent.
-    pub(crate) fn push(&mut self, mut exchange: Exchange, name: Option<&Name>) {
+    pub(crate) fn push(&mut self, exchange: Exchange, name: Option<&str>) {
         if let Some(name) = name {
-            exchange.name = name.bytes();
-            self.names.push_str(name.text());
+            self.names.push_str(name);
+            self.names.push('\n');
         }
         self.exchanges.push(exchange);
     }
@@ -84,14 +83,13 @@ impl Outbox {
         log: Option<&AccessLog>,
         tcp: Option<TcpInfo>,
     ) {
-        let mut names = &self.names[from.names..until.names];
+        let mut names = self.names[from.names..until.names].lines();
         for exchange in &self.exchanges[from.exchanges..until.exchanges] {
             let duration = now.saturating_duration_since(exchange.started);
             counters.note_answer(exchange, duration);
             if let Some(log) = log {
-                let (verb, rest) = names.split_at(exchange.name.verb);
-                let (path, rest) = rest.split_at(exchange.name.path);
-                names = rest;
+                let name = names.next().and_then(|name| name.split_once('\t'));
+                let (verb, path) = name.unwrap_or_default();
                 log.write(&Record { exchange, duration, verb, path, tcp });
             }
         }

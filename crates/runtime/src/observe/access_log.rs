@@ -238,7 +238,6 @@ mod tests {
     use heartbeat_protocol::{Route, Status};
 
     use super::*;
-    use crate::observe::exchange::NameBytes;
     use crate::observe::name::escape;
 
     fn line(format: LogFormat, verb: &str, path: &[u8], tcp: Option<TcpInfo>) -> String {
@@ -252,7 +251,6 @@ mod tests {
             payload_bytes: Some(17),
             bytes_out: 17,
             bytes_in: 0,
-            name: NameBytes::default(),
         };
         let mut out = Vec::new();
         let duration = Duration::from_micros(12);

@@ -18,12 +18,4 @@ pub(crate) struct Exchange {
     /// Content sent and received, in bytes.
     pub(crate) bytes_out: u64,
     pub(crate) bytes_in: u64,
-    pub(crate) name: NameBytes,
-}
-
-/// The lengths of the method and the path of a request in the access log, in bytes after escaping.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct NameBytes {
-    pub(crate) verb: usize,
-    pub(crate) path: usize,
 }

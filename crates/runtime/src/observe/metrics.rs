@@ -133,7 +133,6 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::observe::exchange::NameBytes;
 
     #[test]
     fn the_label_of_every_bucket_is_its_bound() {
@@ -154,7 +153,6 @@ mod tests {
                 payload_bytes: Some(payload_bytes),
                 bytes_out: payload_bytes,
                 bytes_in: 0,
-                name: NameBytes::default(),
             };
             counters.note_answer(&exchange, Duration::from_nanos(nanoseconds));
         };

@@ -1,51 +1,31 @@
-//! Owns how the method and the path of a request are written into the access log.
+//! Owns how the method and the path of a request are written into the access log: as one text, with
+//! a tab between them. Neither has a tab or a line feed of its own, because both are escaped.
 
 use std::fmt::Write;
-
-use crate::observe::exchange::NameBytes;
 
 /// Longest method or path in a line, in bytes before escaping; the rest is cut off.
 pub(crate) const PATH_BYTES_MAX: usize = 256;
 
-/// Method and path of a request, escaped for the access log.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Name {
-    text: String,
-    verb_bytes: usize,
+/// Sets `name` to that of a request that was understood.
+pub(crate) fn set(name: &mut String, method: &[u8], target: &[u8]) {
+    name.clear();
+    escape(method, name);
+    name.push('\t');
+    escape(target, name);
 }
 
-impl Name {
-    /// Sets the name of a request that was understood.
-    pub(crate) fn set(&mut self, method: &[u8], target: &[u8]) {
-        self.text.clear();
-        escape(method, &mut self.text);
-        self.verb_bytes = self.text.len();
-        escape(target, &mut self.text);
-    }
-
-    /// Sets the name of a request that was not understood: the words of its first line.
-    pub(crate) fn guess(&mut self, input: &[u8]) {
-        let line_end = input.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
-        let line = &input[..line_end.unwrap_or(input.len())];
-        let (method, rest) = match line.iter().position(|byte| *byte == b' ') {
-            Some(space) => (&line[..space], &line[space + 1..]),
-            None => (&line[..0], line),
-        };
-        let is_word = !method.is_empty() && method.iter().all(u8::is_ascii_alphanumeric);
-        let (method, rest) = if is_word { (method, rest) } else { (&line[..0], line) };
-        let target_end = rest.windows(6).rposition(|window| window == b" HTTP/");
-        self.set(method, &rest[..target_end.unwrap_or(rest.len())]);
-    }
-
-    /// The method, and the path right behind it.
-    pub(crate) fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// The lengths of the method and of the path in [`Name::text`].
-    pub(crate) fn bytes(&self) -> NameBytes {
-        NameBytes { verb: self.verb_bytes, path: self.text.len() - self.verb_bytes }
-    }
+/// Sets `name` to that of a request that was not understood: the words of its first line.
+pub(crate) fn guess(name: &mut String, input: &[u8]) {
+    let line_end = input.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+    let line = &input[..line_end.unwrap_or(input.len())];
+    let (method, rest) = match line.iter().position(|byte| *byte == b' ') {
+        Some(space) => (&line[..space], &line[space + 1..]),
+        None => (&line[..0], line),
+    };
+    let is_word = !method.is_empty() && method.iter().all(u8::is_ascii_alphanumeric);
+    let (method, rest) = if is_word { (method, rest) } else { (&line[..0], line) };
+    let target_end = rest.windows(6).rposition(|window| window == b" HTTP/");
+    set(name, method, &rest[..target_end.unwrap_or(rest.len())]);
 }
 
 /// Appends `bytes`, cut at [`PATH_BYTES_MAX`], so that they fit a column and a JSON string:
@@ -110,10 +90,20 @@ mod tests {
             (b"\r\n\r\n\r\n", "-", "-"),
             (b"hello", "-", "hello"),
         ] {
-            let mut name = Name::default();
-            name.guess(input);
-            assert_eq!(name.text().split_at(name.bytes().verb), (verb, path), "{input:?}");
+            let mut name = "of another request".to_string();
+            guess(&mut name, input);
+            assert_eq!(name.split_once('\t'), Some((verb, path)), "{input:?}");
         }
+    }
+
+    #[test]
+    fn a_name_has_no_line_feed_and_no_tab_but_the_one_behind_the_method() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        let mut name = String::new();
+        set(&mut name, &bytes, &bytes);
+        let (verb, path) = name.split_once('\t').unwrap();
+        assert!(verb == path && !verb.contains(['\t', '\n', '\r']), "{name}");
+        assert_eq!(verb, escaped(&bytes));
     }
 
     #[test]

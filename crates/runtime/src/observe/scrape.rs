@@ -243,7 +243,7 @@ mod tests {
     use heartbeat_protocol::{Route, Status};
 
     use super::*;
-    use crate::observe::exchange::{Exchange, NameBytes};
+    use crate::observe::exchange::Exchange;
 
     #[test]
     fn only_size_classes_that_were_answered_are_written() {
@@ -257,7 +257,6 @@ mod tests {
                 payload_bytes: Some(bytes),
                 bytes_out: bytes,
                 bytes_in: 0,
-                name: NameBytes::default(),
             };
             counters.note_answer(&exchange, Duration::from_nanos(duration_ns));
         }
