@@ -324,3 +324,28 @@ fn fields_of_a_connection_are_not_sent_in_http_2() {
     let outcome = ask(&server.url(), &file, &["--http", "2", "--no-keep-alive"]);
     assert_eq!((outcome.code, server.seen().len()), (0, 1), "{outcome:?}");
 }
+
+/// A peer that takes a connection and reads nothing.
+#[test]
+fn a_request_that_is_given_up_leaves_no_connection_behind() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = Folder::new();
+    let file = folder.file(
+        "t.json",
+        r#"{"requests": [{"path": "/1", "verb": "POST", "bodyLength": 100000000}]}"#,
+    );
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let mut command = process::program(&folder);
+    command
+        .args(["-s", &url, "-f", &file, "-r", "-l", "100", "-t", "1", "--http", "2", "-g", "None"]);
+    let port = process::free_port().to_string();
+    let prober = process::Background::start(command.args(["-p", &port]));
+    let sockets = || {
+        let descriptors = std::fs::read_dir(format!("/proc/{}/fd", prober.id())).unwrap();
+        let links = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+    };
+    // In three seconds it gives thirty requests up, and ten are under way at a time.
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    assert!((3..25).contains(&sockets()), "{} sockets", sockets());
+}

@@ -23,8 +23,8 @@ use crate::timing::ServerTiming;
 /// of its own.
 pub(crate) struct Connection {
     sender: Sender,
-    // `None` once it has ended. The task that sends a request polls it. In HTTP/1.1 nothing is
-    // spawned, and dropping the connection closes the socket.
+    // `None` once it has ended. The task that sends a request polls it. Dropping the connection
+    // closes the socket.
     driver: Option<Driver>,
     traffic: Arc<Traffic>,
     form: RequestForm,

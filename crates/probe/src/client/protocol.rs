@@ -2,12 +2,14 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
+use tokio::task::JoinSet;
 
 use crate::client::RequestBody;
 use crate::client::stream::Stream;
@@ -21,8 +23,29 @@ pub(super) enum Sender {
 /// Must be polled while something is wanted of the connection.
 pub(super) enum Driver {
     One(Box<http1::Connection<TokioIo<Stream>, RequestBody>>),
-    // Tasks of the runtime do its input and output, until this and the sender are dropped.
-    Two(Box<http2::Connection<TokioIo<Stream>, RequestBody, TokioExecutor>>),
+    Two {
+        connection: Box<http2::Connection<TokioIo<Stream>, RequestBody, Executor>>,
+        /// They do its input and output.
+        _tasks: Arc<Mutex<Tasks>>,
+    },
+}
+
+/// Tasks that end when this is dropped. So a connection whose peer accepts nothing is closed with
+/// its last request, as in HTTP/1.1, and does not wait until the peer has been told.
+type Tasks = JoinSet<()>;
+
+/// Starts the tasks of a connection. It does not own them, because they may own it.
+#[derive(Clone)]
+pub(super) struct Executor(Weak<Mutex<Tasks>>);
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Executor {
+    fn execute(&self, task: F) {
+        if let Some(tasks) = self.0.upgrade() {
+            let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            while tasks.try_join_next().is_some() {}
+            tasks.spawn(task);
+        }
+    }
 }
 
 impl Sender {
@@ -52,7 +75,7 @@ impl Driver {
         // If it ends with an error, the request that is affected returns that error.
         match self {
             Self::One(driver) => Pin::new(driver).poll(cx).map(drop),
-            Self::Two(driver) => Pin::new(driver).poll(cx).map(drop),
+            Self::Two { connection, .. } => Pin::new(connection).poll(cx).map(drop),
         }
     }
 }
@@ -77,13 +100,14 @@ pub(super) async fn open_one(
 
 /// Opens an HTTP/2 connection.
 pub(super) async fn open_two(stream: Stream) -> hyper::Result<(Sender, Driver)> {
-    let (sender, driver) = http2::Builder::new(TokioExecutor::new())
+    let tasks = Arc::default();
+    let (sender, connection) = http2::Builder::new(Executor(Arc::downgrade(&tasks)))
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_header_list_size(HEAD_MAX)
         .handshake(TokioIo::new(stream))
         .await?;
-    Ok((Sender::Two(sender), Driver::Two(Box::new(driver))))
+    Ok((Sender::Two(sender), Driver::Two { connection: Box::new(connection), _tasks: tasks }))
 }
 
 // hyper reads into a buffer that grows up to this size: large enough to empty a socket with few
