@@ -6,6 +6,7 @@
 mod authority;
 mod process;
 
+use std::io::Write;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +15,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use process::{Folder, Outcome, ask, run, unless_starved};
+use process::{Background, Folder, Outcome, ask, finish, free_port, program, run, unless_starved};
 use rcgen::CertificateParams;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -298,7 +299,7 @@ fn plain_http_2_does_not_go_through_a_proxy() {
     let server = Server::known();
     let folder = Folder::new();
     let file = folder.file("t.json", THREE);
-    let mut command = process::program(&folder);
+    let mut command = program(&folder);
     command.args([
         "-s",
         "http://name.invalid",
@@ -309,7 +310,7 @@ fn plain_http_2_does_not_go_through_a_proxy() {
         "-v",
         "--verbose-errors",
     ]);
-    let outcome = process::finish(command.env("http_proxy", server.url()));
+    let outcome = finish(command.env("http_proxy", server.url()));
     assert_eq!((outcome.code, server.seen()), (3, vec![]), "{outcome:?}");
     let why = "it is asked in HTTP/1.1, and --http 2 accepts only HTTP/2";
     assert!(outcome.out.contains(why), "{outcome:?}");
@@ -325,27 +326,42 @@ fn fields_of_a_connection_are_not_sent_in_http_2() {
     assert_eq!((outcome.code, server.seen().len()), (0, 1), "{outcome:?}");
 }
 
-/// A peer that takes a connection and reads nothing.
+/// A server that allows any number of bytes and reads none of them. Returns its URL.
+fn stalls() -> String {
+    // A SETTINGS frame with SETTINGS_INITIAL_WINDOW_SIZE, and a WINDOW_UPDATE frame (RFC 9113
+    // sections 6.5 and 6.9).
+    const WINDOWS: [u8; 28] = [
+        0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff, //
+        0, 0, 4, 8, 0, 0, 0, 0, 0, 0x7f, 0xff, 0, 0,
+    ];
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            stream.write_all(&WINDOWS).unwrap();
+            open.push(stream);
+        }
+    });
+    url
+}
+
 #[test]
 fn a_request_that_is_given_up_leaves_no_connection_behind() {
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let folder = Folder::new();
-    let file = folder.file(
-        "t.json",
-        r#"{"requests": [{"path": "/1", "verb": "POST", "bodyLength": 100000000}]}"#,
-    );
-    let url = format!("http://{}", silent.local_addr().unwrap());
-    let mut command = process::program(&folder);
-    command
-        .args(["-s", &url, "-f", &file, "-r", "-l", "100", "-t", "1", "--http", "2", "-g", "None"]);
-    let port = process::free_port().to_string();
-    let prober = process::Background::start(command.args(["-p", &port]));
+    let (folder, url, port) = (Folder::new(), stalls(), free_port().to_string());
+    let upload = r#"{"requests": [{"path": "/1", "verb": "POST", "bodyLength": 100000000}]}"#;
+    let file = folder.file("t.json", upload);
+    let mut command = program(&folder);
+    command.args(["-s", &url, "-f", &file, "-r", "-l", "100", "-t", "1", "--http", "2"]);
+    let prober = Background::start(command.args(["-g", "None", "-p", &port]));
     let sockets = || {
         let descriptors = std::fs::read_dir(format!("/proc/{}/fd", prober.id())).unwrap();
         let links = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
         links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
     };
-    // In three seconds it gives thirty requests up, and ten are under way at a time.
+    // Ten requests are under way at a time; after this time, thirty more have been given up.
     std::thread::sleep(std::time::Duration::from_secs(4));
-    assert!((3..25).contains(&sockets()), "{} sockets", sockets());
+    let sockets = sockets();
+    assert!((3..25).contains(&sockets), "{sockets} sockets");
 }
