@@ -159,11 +159,9 @@ impl HeadReader {
                     host_repeated |= host.replace(value).is_some();
                 }
                 6 if field.name.eq_ignore_ascii_case("expect") => {
-                    for expectation in list_members(value) {
-                        let is_continue = expectation.eq_ignore_ascii_case(b"100-continue");
-                        asks_for_continue |= is_continue;
-                        unknown_expectation |= !is_continue;
-                    }
+                    let is_continue = |member: &[u8]| member.eq_ignore_ascii_case(b"100-continue");
+                    asks_for_continue |= list_members(value).any(is_continue);
+                    unknown_expectation |= !list_members(value).all(is_continue);
                 }
                 10 if field.name.eq_ignore_ascii_case("connection") => {
                     close |= has_member(value, "close");
