@@ -254,8 +254,9 @@ fn a_connection_that_the_server_ends_between_two_requests_is_replaced() {
     let ways = Ways { knows_http2: true, requests_max: Some(2), ..Ways::default() };
     let server = Server::start(ways);
     let folder = Folder::new();
-    let url = format!("{}/heartbeat/17", server.url());
-    let more = ["load", &url, "--http", "2", "-n", "40", "-c", "1", "--rate", "200", "--json"];
+    // The server says so while a long answer is on its way.
+    let url = format!("{}/heartbeat/1048576", server.url());
+    let more = ["load", &url, "--http", "2", "-n", "40", "-c", "1", "--rate", "50", "--json"];
     let outcome = unless_starved(|| run(&folder, &more));
     let result: Value = serde_json::from_str(&outcome.out).unwrap();
     assert_eq!((outcome.code, &result["failed"]), (0, &Value::from(0)), "{outcome:?}");

@@ -88,7 +88,7 @@ impl Connection {
             false => protocol::open_one(stream, route.header_fields_max).await,
         };
         let form = match &opened {
-            Ok((Sender::Two(_), _)) => RequestForm::of_http2(target),
+            Ok((Sender::Two { .. }, _)) => RequestForm::of_http2(target),
             _ => RequestForm::of_http1(target, route, close),
         };
         Self::with(opened, traffic, form)

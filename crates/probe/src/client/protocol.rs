@@ -17,17 +17,18 @@ use crate::client::stream::Stream;
 /// Passes requests to the connection.
 pub(super) enum Sender {
     One(http1::SendRequest<RequestBody>),
-    Two(http2::SendRequest<RequestBody>),
+    Two {
+        sender: http2::SendRequest<RequestBody>,
+        /// They do the input and output. The driver may end before them: an answer that is on its
+        /// way when the server says that the connection ends still arrives.
+        _tasks: Arc<Mutex<Tasks>>,
+    },
 }
 
 /// Must be polled while something is wanted of the connection.
 pub(super) enum Driver {
     One(Box<http1::Connection<TokioIo<Stream>, RequestBody>>),
-    Two {
-        connection: Box<http2::Connection<TokioIo<Stream>, RequestBody, Executor>>,
-        /// They do its input and output.
-        _tasks: Arc<Mutex<Tasks>>,
-    },
+    Two(Box<http2::Connection<TokioIo<Stream>, RequestBody, Executor>>),
 }
 
 /// Tasks that end when this is dropped. So a connection whose peer accepts nothing is closed with
@@ -56,7 +57,7 @@ impl Sender {
     ) -> hyper::Result<Response<Incoming>> {
         match self {
             Self::One(sender) => sender.send_request(message).await,
-            Self::Two(sender) => sender.send_request(message).await,
+            Self::Two { sender, .. } => sender.send_request(message).await,
         }
     }
 
@@ -64,7 +65,7 @@ impl Sender {
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> bool {
         match self {
             Self::One(sender) => sender.poll_ready(cx).is_ready() && sender.is_ready(),
-            Self::Two(sender) => sender.poll_ready(cx).is_ready() && sender.is_ready(),
+            Self::Two { sender, .. } => sender.poll_ready(cx).is_ready() && sender.is_ready(),
         }
     }
 }
@@ -75,7 +76,7 @@ impl Driver {
         // If it ends with an error, the request that is affected returns that error.
         match self {
             Self::One(driver) => Pin::new(driver).poll(cx).map(drop),
-            Self::Two { connection, .. } => Pin::new(connection).poll(cx).map(drop),
+            Self::Two(driver) => Pin::new(driver).poll(cx).map(drop),
         }
     }
 }
@@ -101,13 +102,13 @@ pub(super) async fn open_one(
 /// Opens an HTTP/2 connection.
 pub(super) async fn open_two(stream: Stream) -> hyper::Result<(Sender, Driver)> {
     let tasks = Arc::default();
-    let (sender, connection) = http2::Builder::new(Executor(Arc::downgrade(&tasks)))
+    let (sender, driver) = http2::Builder::new(Executor(Arc::downgrade(&tasks)))
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_header_list_size(HEAD_MAX)
         .handshake(TokioIo::new(stream))
         .await?;
-    Ok((Sender::Two(sender), Driver::Two { connection: Box::new(connection), _tasks: tasks }))
+    Ok((Sender::Two { sender, _tasks: tasks }, Driver::Two(Box::new(driver))))
 }
 
 // hyper reads into a buffer that grows up to this size: large enough to empty a socket with few
