@@ -112,8 +112,8 @@ impl PayloadPipe {
     }
 }
 
-/// Makes a pipe that holds the block as often as it fits, and returns how many bytes that is: 16
-/// times the block if the kernel found whole runs of pages.
+/// Makes a pipe that holds the block as often as it fits, and returns how many bytes that is: 512
+/// KiB if the pipe has 16 places, and each has a run of 32 KiB.
 fn fill(arena: &Arena) -> io::Result<(PipeReader, usize)> {
     let (mut near, far) = UnixStream::pair()?;
     near.set_nonblocking(true)?;
