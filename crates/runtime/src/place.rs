@@ -11,10 +11,13 @@ use crate::deadlines::WatchId;
 use crate::handover::Rank;
 use crate::worker::Worker;
 
-/// How long a peer above the limit, or a peer of the admin port, may take to send its request, and
-/// then to close, once other peers wait for its place. A request follows its handshake within a
-/// round trip.
+/// How long a peer above the limit may take to send its request, and then to close, once all such
+/// places are taken. A request follows its handshake within a round trip.
 const GRACE: Duration = Duration::from_millis(20);
+
+/// How long a peer of the admin port may wait once all its places are taken: long enough for a
+/// scrape over a slow path.
+const OPERATOR_GRACE: Duration = Duration::from_millis(500);
 
 /// Counts a connection among those of its server and its worker, until it is dropped.
 pub(crate) struct Place {
@@ -57,14 +60,17 @@ pub(crate) fn rank(worker: &Worker, port: Port) -> Rank {
 }
 
 /// Whether another connection can be answered at a port even if it is above the limit. If not, the
-/// connections that are being turned down, or those of the admin port, may wait no longer than
-/// [`GRACE`], because the queue of the listener may hold a health check.
+/// connections that are being turned down, or those of the admin port, have to end soon, because
+/// the queue of the listener may hold a health check.
 pub(crate) fn can_answer_another(worker: &Worker, port: Port) -> bool {
     let shared = &worker.shared;
-    let rank = if port == Port::Admin { Rank::Operator } else { Rank::Above };
+    let (rank, grace) = match port {
+        Port::Main => (Rank::Above, GRACE),
+        Port::Admin => (Rank::Operator, OPERATOR_GRACE),
+    };
     let can = shared.connections(rank).load(Ordering::Relaxed) < shared.limits.above_limit_max;
     if !can {
-        worker.deadlines.hurry(port, GRACE, worker.clock.now_ms());
+        worker.deadlines.hurry(port, grace, worker.clock.now_ms());
     }
     can
 }

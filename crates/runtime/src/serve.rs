@@ -46,7 +46,7 @@ const SAMPLE_PERIOD: Duration = Duration::from_secs(15);
 
 /// The sockets that a worker starts with.
 pub(crate) struct Sockets {
-    /// That of the main port, and for the first worker that of the admin port, if there is one.
+    /// The listener of the main port; the first worker also has that of the admin port, if any.
     pub(crate) listeners: Vec<(TcpListener, Port)>,
     /// The socket on which the worker receives its orders.
     pub(crate) control: UnixStream,

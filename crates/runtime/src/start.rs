@@ -163,8 +163,8 @@ struct Attempt {
     threads: Threads,
 }
 
-/// What a worker reports after each of its steps: the event loop and the lane have been built; what
-/// sends large answers has been built, and was chosen so; it serves.
+/// What a worker reports after each of its three steps: the event loop and the lane have been built;
+/// how it will send large answers; it serves. Only the second report has a choice.
 type Progress = Result<Option<Choice>, StartError>;
 
 /// Starts all workers on `driver`. `refusal` is why io_uring was refused, if it was tried before.

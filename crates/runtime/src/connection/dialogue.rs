@@ -305,10 +305,11 @@ impl<'w> Dialogue<'w> {
         Delivery { large: None, next: self.connection.finish() }
     }
 
-    /// Counts what has arrived of a body that does not end. No exchange counts it.
-    pub(crate) fn note_unfinished(&self) {
+    /// Counts what has arrived of a body that does not end, and the `unanswered_bytes` of bodies
+    /// whose answers could not be sent. No exchange counts them.
+    pub(crate) fn note_unfinished(&self, unanswered_bytes: u64) {
         let bytes = self.request.as_ref().map_or(0, |open| open.bytes_in);
-        self.worker.counters().request_body_bytes.add(bytes);
+        self.worker.counters().request_body_bytes.add(bytes + unanswered_bytes);
     }
 
     fn note_received(&mut self, bytes: usize) {

@@ -73,6 +73,11 @@ impl Outbox {
         self.exchanges.push(exchange);
     }
 
+    /// Bytes of the requests that have not been settled.
+    pub(crate) fn bytes_in(&self) -> u64 {
+        self.exchanges.iter().map(|exchange| exchange.bytes_in).sum()
+    }
+
     /// Counts and logs the exchanges between two marks: their answers have been sent at `now`.
     pub(crate) fn settle(
         &self,

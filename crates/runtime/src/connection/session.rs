@@ -126,7 +126,8 @@ impl<'w, S: Stream> Session<'w, S> {
 
     /// Gives the buffers back, and returns the stream. The session is over.
     pub(crate) fn into_stream(mut self) -> S {
-        self.dialogue.note_unfinished();
+        let unsent = self.outbox.as_ref().map_or(0, |outbox| outbox.bytes_in());
+        self.dialogue.note_unfinished(unsent);
         let buffers = &self.worker.buffers;
         self.input.release(buffers);
         if let Some(outbox) = self.outbox.take() {
@@ -259,11 +260,15 @@ impl<'w, S: Stream> Session<'w, S> {
     async fn send_large(&mut self, large: Large) -> Result<(), End> {
         let slot = self.take_slot(large.head_start);
         let mut outbound = Outbound::new(slot, large.payload);
-        self.flush().await?;
-        if let Err(end) = self.send_outbound(&mut outbound).await {
-            // No exchange counts what was sent of an answer that did not end.
+        let sent = match self.flush().await {
+            Ok(()) => self.send_outbound(&mut outbound).await,
+            Err(end) => Err(end),
+        };
+        if let Err(end) = sent {
+            // No exchange counts what was moved for an answer that did not end.
             let (sent, _) = outbound.payload_rest();
             self.worker.counters().response_body_bytes.add(sent);
+            self.worker.counters().request_body_bytes.add(large.exchange.bytes_in);
             return Err(end);
         }
         self.worker.deadlines.disarm(self.watch);

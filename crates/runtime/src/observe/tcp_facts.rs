@@ -1,5 +1,5 @@
 //! Owns what is made of the kernel's figures about a connection (TCP_INFO, tcp(7)): additions to
-//! the counters, columns of the access log, and fields of Server-Timing.
+//! the counters, and fields of Server-Timing.
 
 use std::os::fd::RawFd;
 use std::time::Duration;

@@ -59,13 +59,15 @@ impl Refusal {
                 return format!("likely a seccomp profile without {call}; allow {call} in it");
             }
             Some(libc::EMFILE) => {
-                "RLIMIT_NOFILE (ulimit -n) is used up; raise it, or ask for fewer threads, if there are several"
+                "RLIMIT_NOFILE (ulimit -n) is used up; raise it, or ask for fewer threads, if there \
+                 are several"
             }
             Some(libc::ENFILE) => "the machine has no descriptor left; raise fs.file-max",
             // musl reports every failure to start a thread as EAGAIN.
             Some(libc::EAGAIN) if call == THREAD_CALLS => {
                 "likely the limit of threads (ulimit -u, or the cgroup's pids.max); raise it, or \
-                 ask for fewer threads, if there are several; or else a seccomp profile without clone; allow clone in it"
+                 ask for fewer threads, if there are several; or else a seccomp profile without \
+                 clone; allow clone in it"
             }
             Some(libc::ENOMEM) if is_ring => {
                 "likely RLIMIT_MEMLOCK (ulimit -l), which limits registered buffers and, on some \
