@@ -1,5 +1,5 @@
-//! The allocator of both programs: which pages it gets from the kernel, and when it gives them back.
-//! It is a crate of its own, because its settings need unsafe code, which the programs forbid.
+//! The allocator of both programs: which pages it gets from the kernel, and when it gives them
+//! back. It is a crate of its own, because its settings need unsafe code, which the programs forbid.
 
 use std::ffi::c_long;
 

@@ -70,7 +70,7 @@ async fn try_run(
     let tls = Tls::for_targets(&settings.servers, &settings.tls).map_err(Failure::of)?;
     let resolver = Resolver::new(settings.resolve.clone());
     let (header_fields_max, http) = (Some(HEADER_FIELDS_MAX), settings.http);
-    let route = Route { resolver, address: None, proxy: None, tls, header_fields_max, http };
+    let route = Route { resolver, tls, header_fields_max, http, ..Route::default() };
     let mut stop = Stop::on_signals().map_err(Failure::of)?;
     let mut again = stop.clone();
     tokio::spawn(async move {

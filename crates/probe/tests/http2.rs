@@ -6,7 +6,7 @@
 mod authority;
 mod process;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 
@@ -169,7 +169,8 @@ async fn answer(
 const THREE: &str = r#"{"requests": [
     {"path": "/heartbeat/17", "validation": {"contentType": "text/plain", "length": 17}},
     {"path": "/heartbeat/1048576", "validation": {"contentType": "text/plain", "length": 1048576}},
-    {"path": "/heartbeat/1", "verb": "POST", "body": "four", "validation": {"contentType": "text/plain", "exactMatch": "0"}}
+    {"path": "/heartbeat/1", "verb": "POST", "body": "four",
+        "validation": {"contentType": "text/plain", "exactMatch": "0"}}
 ]}"#;
 
 #[test]
@@ -320,11 +321,90 @@ fn plain_http_2_does_not_go_through_a_proxy() {
 #[test]
 fn fields_of_a_connection_are_not_sent_in_http_2() {
     let server = Server::known();
-    let request = r#"{"path": "/heartbeat/1", "headers": {"Connection": "keep-alive", "Keep-Alive": "5"},
-        "validation": {"contentType": "text/plain", "length": 1}}"#;
+    let request = r#"{"path": "/heartbeat/1",
+        "headers": {"Connection": "keep-alive", "Keep-Alive": "5"}, "validation": {"contentType": "text/plain", "length": 1}}"#;
     let file = format!("{{\"requests\": [{request}]}}");
     let outcome = ask(&server.url(), &file, &["--http", "2", "--no-keep-alive"]);
     assert_eq!((outcome.code, server.seen().len()), (0, 1), "{outcome:?}");
+}
+
+/// A frame (RFC 9113 section 4.1).
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+/// A server that writes `answer(connection, stream)` to each request, and closes the connection
+/// behind an answer that contains a GOAWAY frame. Returns its URL.
+fn framed(answer: fn(usize, u8) -> Vec<u8>) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for (connection, stream) in listener.incoming().enumerate() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                stream.write_all(&frame(SETTINGS, 0, 0, &[]))?;
+                stream.read_exact(&mut [0; PREFACE_BYTES])?;
+                loop {
+                    let mut head = [0; 9];
+                    stream.read_exact(&mut head)?;
+                    let length = usize::from(head[1]) * 256 + usize::from(head[2]);
+                    stream.read_exact(&mut vec![0; length])?;
+                    if head[3] == HEADERS {
+                        let bytes = answer(connection, head[8]);
+                        stream.write_all(&bytes)?;
+                        if bytes.get(3) == Some(&GOAWAY) {
+                            return std::io::Result::Ok(());
+                        }
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
+const PREFACE_BYTES: usize = 24;
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+/// `:status: 200`, `content-type: text/plain` (RFC 7541 appendix A).
+const OK: &[u8] = b"\x88\x0f\x10\x0atext/plain";
+
+#[test]
+fn a_body_that_the_server_breaks_off_is_no_complete_answer() {
+    let url = framed(|_, stream| {
+        let head = [OK, b"\x0f\x0d\x0248".as_slice()].concat();
+        let head = frame(HEADERS, END_HEADERS, stream, &head);
+        let part = frame(DATA, 0, stream, b"0123456789ABCDEF");
+        // With NO_ERROR.
+        [head, part, frame(RST_STREAM, 0, stream, &[0; 4])].concat()
+    });
+    let file = r#"{"requests": [{"path": "/heartbeat/48",
+        "validation": {"contentType": "text/plain", "length": 48, "pattern": true}}]}"#;
+    let outcome = ask(&url, file, &["--http", "2", "-v", "--verbose-errors"]);
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    let why = "the connection closed after 16 bytes of the body";
+    assert!(outcome.out.contains(why), "{outcome:?}");
+}
+
+#[test]
+fn a_request_that_meets_the_end_of_an_idle_connection_is_sent_once_more() {
+    let url = framed(|connection, stream| match (connection, stream) {
+        // The first request is the last one that is answered on its connection.
+        (0, 3) => frame(GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]),
+        _ => frame(HEADERS, END_HEADERS | END_STREAM, stream, OK),
+    });
+    let file = r#"{"requests": [
+        {"path": "/1", "validation": {"contentType": "text/plain"}},
+        {"path": "/2", "validation": {"contentType": "text/plain"}}
+    ]}"#;
+    let outcome = ask(&url, file, &["--http", "2", "-v", "--verbose-errors"]);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
 }
 
 /// A server that allows any number of bytes and reads none of them. Returns its URL.

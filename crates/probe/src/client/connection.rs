@@ -19,12 +19,12 @@ use crate::client::stream::{Stream, Traffic, Transport};
 use crate::client::{BodySink, ClientError, Request, Route, Target};
 use crate::timing::ServerTiming;
 
-/// An open connection, which carries one request at a time, in HTTP/2 as well. It has no time limits
-/// of its own.
+/// An open connection, which carries one request at a time, in HTTP/2 as well. It has no time
+/// limits of its own.
 pub(crate) struct Connection {
     sender: Sender,
     // `None` once it has ended. The task that sends a request polls it. Dropping the connection
-    // closes the socket.
+    // closes the socket, in HTTP/2 once the runtime has ended its tasks.
     driver: Option<Driver>,
     traffic: Arc<Traffic>,
     form: RequestForm,
@@ -123,8 +123,8 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// A connection that breaks or closes too early; an answer that is not HTTP of the version of the
-    /// connection.
+    /// A connection that breaks or closes too early; an answer that is not HTTP of the version
+    /// that the connection has.
     pub(crate) async fn request(
         &mut self,
         request: &Request,
@@ -168,6 +168,11 @@ impl Connection {
         .await
     }
 
+    /// Whether it is a connection of HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
+        matches!(self.sender, Sender::Two { .. })
+    }
+
     /// What is left of the connection after it was closed.
     pub(super) fn remains(&self) -> Remains {
         Remains { traffic: Arc::clone(&self.traffic), counters: self.counters }
@@ -191,6 +196,10 @@ impl Connection {
                 received += bytes.len() as u64;
                 sink.take(bytes);
             }
+        }
+        // hyper ends a body that the server has reset with NO_ERROR as if it were complete.
+        if self.is_http2() && !body.is_end_stream() {
+            return Err(ClientError::Truncated { received });
         }
         Ok(received)
     }

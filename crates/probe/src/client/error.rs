@@ -103,9 +103,12 @@ fn chain(error: &hyper::Error) -> String {
     text
 }
 
-// A body that ends early is a read error; so is a peer that closes TLS without close_notify.
+// A body that ends early is a read error; so is a peer that closes TLS without close_notify. In
+// HTTP/2 both are reported as a broken pipe.
 fn is_early_end(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error);
-    let read = source.and_then(|source| source.downcast_ref::<io::Error>());
-    read.is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)
+    let Some(source) = std::error::Error::source(error) else { return false };
+    let read = source.downcast_ref::<h2::Error>().and_then(h2::Error::get_io);
+    let read = read.or_else(|| source.downcast_ref::<io::Error>());
+    let early = [io::ErrorKind::UnexpectedEof, io::ErrorKind::BrokenPipe];
+    read.is_some_and(|error| early.contains(&error.kind()))
 }

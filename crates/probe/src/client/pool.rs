@@ -91,7 +91,11 @@ impl Client {
                     return Ok(answer);
                 }
                 Err(error) => {
-                    let silent = idle.connection.bytes_received() == before;
+                    // In HTTP/2 a server sends bytes when it ends a connection.
+                    let silent = match idle.connection.is_http2() {
+                        true => phases.first_byte.is_none() && !idle.connection.is_reusable().await,
+                        false => idle.connection.bytes_received() == before,
+                    };
                     if !(silent && request.is_idempotent()) {
                         return Err(error);
                     }

@@ -146,7 +146,7 @@ impl RequestForm {
         Self::Two { scheme, authority: target.authority().clone() }
     }
 
-    /// Whether a server without TLS must speak HTTP/2 although nothing says that it does.
+    /// Whether HTTP/2 is used without an agreement in a TLS handshake.
     pub(super) fn expects_http2(&self) -> bool {
         matches!(self, Self::Two { scheme, .. } if *scheme == Scheme::HTTP)
     }

@@ -25,8 +25,8 @@ pub(crate) struct Endpoint {
     pub(crate) route: Route,
 }
 
-/// The addresses of all servers, in the order of the servers, each with `route` to it. Names are looked up once; a name
-/// without an address is kept, and is looked up for every new connection.
+/// The addresses of all servers, in the order of the servers, each with `route` to it. Names are
+/// looked up once; a name without an address is kept, and is looked up for every new connection.
 pub(crate) async fn endpoints(
     servers: &[Target],
     route: &Route,
