@@ -104,11 +104,13 @@ fn chain(error: &hyper::Error) -> String {
 }
 
 // A body that ends early is a read error; so is a peer that closes TLS without close_notify. In
-// HTTP/2 both are reported as a broken pipe.
+// HTTP/2 the first of them is reported as a broken pipe.
 fn is_early_end(error: &hyper::Error) -> bool {
     let Some(source) = std::error::Error::source(error) else { return false };
-    let read = source.downcast_ref::<h2::Error>().and_then(h2::Error::get_io);
-    let read = read.or_else(|| source.downcast_ref::<io::Error>());
-    let early = [io::ErrorKind::UnexpectedEof, io::ErrorKind::BrokenPipe];
-    read.is_some_and(|error| early.contains(&error.kind()))
+    let in_http1 = source.downcast_ref::<io::Error>();
+    let in_http2 = source.downcast_ref::<h2::Error>().and_then(h2::Error::get_io);
+    in_http1.is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)
+        || in_http2.is_some_and(|error| {
+            matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe)
+        })
 }

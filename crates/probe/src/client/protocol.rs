@@ -116,6 +116,6 @@ pub(super) async fn open_two(stream: Stream) -> hyper::Result<(Sender, Driver)> 
 pub(super) const READ_BUFFER_MAX: usize = 64 * 1024;
 // As many bytes of header fields as HTTP/1.1 accepts.
 const HEAD_MAX: u32 = READ_BUFFER_MAX as u32;
-// Bytes that a server may send before it must wait for a WINDOW_UPDATE frame: more than a path of 100
-// ms and 500 Mbit/s holds.
+// Bytes that a server may send before it must wait for a WINDOW_UPDATE frame: more than a path of
+// 100 ms and 500 Mbit/s holds.
 const WINDOW: u32 = 8 << 20;
