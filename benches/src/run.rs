@@ -107,6 +107,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), String> {
 /// The command that measures one of the scenarios again.
 fn repeating(options: &RunOptions, scenario: &Scenario) -> String {
     let mut words = vec!["heartbeat-bench run".to_owned()];
+    words.extend(options.program.iter().map(|path| format!("--program {}", path.display())));
     words.push(format!("--rounds {} --seconds {}", options.rounds, options.seconds));
     words.extend(options.congestion.iter().map(|name| format!("--congestion {name}")));
     words.extend(options.server.iter().map(|word| format!("--server {word}")));
