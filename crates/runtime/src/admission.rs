@@ -89,10 +89,17 @@ impl Admission {
             let mut is_readable = false;
             while !is_readable && !self.is_over() {
                 if lane.turn(&self.worker, &mut turn, &mut |departure| self.start(departure)) {
+                    let mut has_waited = false;
                     is_readable = poll_fn(|context| {
                         if lane.poll_dirty(context.waker()).is_ready() || self.is_over() {
                             return Poll::Ready(false);
                         }
+                        // A wake-up is enough, because the next turn asks the lane itself. On
+                        // epoll, monoio would ask the kernel once more, by a poll(2).
+                        if has_waited {
+                            return Poll::Ready(true);
+                        }
+                        has_waited = true;
                         let polled = readable.as_mut().poll(context).map(|_| true);
                         if polled.is_pending() {
                             turn.restart();
