@@ -4,8 +4,8 @@
 use std::process::Command;
 
 use heartbeat_protocol::{
-    ChunkedDecoder, Connection, Content, DateLine, Event, Facts, Next, Payload, Port, Site, Step,
-    route,
+    BodyDecoder, Connection, Content, DateLine, Event, Facts, Framing, Next, Payload, Port, Site,
+    Step, route,
 };
 
 /// Length of the block that the payload repeats, in bytes. The server's own block has 32 KiB.
@@ -88,7 +88,7 @@ pub fn chunked_body(chunks: usize, chunk_bytes: usize) -> Vec<u8> {
 
 /// Decodes a whole body. Returns how many bytes of content it has.
 pub fn decode_chunked(mut body: &[u8]) -> u64 {
-    let mut decoder = ChunkedDecoder::new();
+    let mut decoder = BodyDecoder::new(Framing::Chunked);
     let mut content = 0;
     loop {
         match decoder.decode(body) {

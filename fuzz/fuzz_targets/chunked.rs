@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use heartbeat_protocol::{ChunkedDecoder, Rejection, Step};
+use heartbeat_protocol::{BodyDecoder, Framing, Rejection, Step};
 use libfuzzer_sys::fuzz_target;
 
 /// A body shorter than this can not exceed a limit of extensions or trailers.
@@ -28,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn decode(data: &[u8], step: usize, skipping: bool) -> Verdict {
-    let mut decoder = ChunkedDecoder::new();
+    let mut decoder = BodyDecoder::new(Framing::Chunked);
     let mut content = Vec::new();
     let mut position = 0;
     for piece in data.chunks(step) {

@@ -9,7 +9,7 @@
 //!                                                      └── close ────▶ Closed
 //! ```
 
-use crate::chunked::{ChunkedDecoder, Step};
+use crate::body::{BodyDecoder, Step};
 use crate::head::HeadReader;
 use crate::limits::REFUSED_BODY_BYTES_MAX;
 use crate::{
@@ -38,15 +38,9 @@ pub struct Connection {
 enum State {
     #[default]
     Head,
-    Body(Body),
+    Body(BodyDecoder),
     Answer,
     Closed,
-}
-
-#[derive(Clone, Debug)]
-enum Body {
-    Length(u64),
-    Chunked(ChunkedDecoder),
 }
 
 /// What [`Connection::receive`] found at the front of its input.
@@ -150,10 +144,9 @@ impl Connection {
     /// Call this after [`Event::Request`] and before the next event.
     pub fn refuse(&mut self) {
         let State::Body(body) = &self.state else { return };
-        let is_long = matches!(body, Body::Length(bytes) if *bytes > REFUSED_BODY_BYTES_MAX);
-        if matches!(body, Body::Length(0)) {
+        if body.is_complete() {
             self.state = State::Answer;
-        } else if self.expects_continue || is_long {
+        } else if self.expects_continue || body.content_ahead() > REFUSED_BODY_BYTES_MAX {
             // After a refusal, a peer that waits for 100 may send the body or leave it out, and the
             // server cannot know which (RFC 9110 section 10.1.1).
             self.leave_body_unread();
@@ -167,12 +160,8 @@ impl Connection {
     /// content and report its length to [`Connection::skip`].
     #[must_use]
     pub fn content_ahead(&self) -> u64 {
-        let bytes = match &self.state {
-            State::Body(Body::Length(bytes)) => *bytes,
-            State::Body(Body::Chunked(decoder)) => decoder.content_ahead(),
-            _ => 0,
-        };
-        bytes.min(self.refused_bytes_left.unwrap_or(u64::MAX))
+        let State::Body(body) = &self.state else { return 0 };
+        body.content_ahead().min(self.refused_bytes_left.unwrap_or(u64::MAX))
     }
 
     /// Counts `bytes` bytes of content that the caller discarded; at most
@@ -183,10 +172,8 @@ impl Connection {
         if let Some(left) = &mut self.refused_bytes_left {
             *left -= bytes;
         }
-        match &mut self.state {
-            State::Body(Body::Length(left)) => *left -= bytes,
-            State::Body(Body::Chunked(decoder)) => decoder.skip(bytes),
-            _ => {}
+        if let State::Body(body) = &mut self.state {
+            body.skip(bytes);
         }
     }
 
@@ -254,8 +241,7 @@ impl Connection {
                 }
                 self.state = match head.request.framing {
                     Framing::Length(0) if !head.expects_continue => State::Answer,
-                    Framing::Length(bytes) => State::Body(Body::Length(bytes)),
-                    Framing::Chunked => State::Body(Body::Chunked(ChunkedDecoder::new())),
+                    framing => State::Body(BodyDecoder::new(framing)),
                 };
                 Event::Request(head.request)
             }
@@ -264,28 +250,11 @@ impl Connection {
     }
 
     fn receive_body<'i>(&mut self, input: &'i [u8]) -> Received<'i> {
-        if input.is_empty() {
-            let expects_continue = std::mem::take(&mut self.expects_continue);
-            let is_complete = matches!(self.state, State::Body(Body::Length(0)));
-            let event = match (expects_continue, is_complete) {
-                (true, _) => Event::ExpectsContinue,
-                (false, true) => self.end_message(),
-                (false, false) => Event::NeedData,
-            };
-            return Received { consumed: 0, event };
+        if std::mem::take(&mut self.expects_continue) && input.is_empty() {
+            return Received { consumed: 0, event: Event::ExpectsContinue };
         }
-        self.expects_continue = false;
         let State::Body(body) = &mut self.state else { unreachable!("receive checked the state") };
-        let result = match body {
-            Body::Length(0) => Ok((0, Step::End)),
-            Body::Length(left) => {
-                let here = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
-                *left -= here as u64;
-                Ok((here, Step::Data(&input[..here])))
-            }
-            Body::Chunked(decoder) => decoder.decode(input),
-        };
-        let (consumed, event) = match result {
+        let (consumed, event) = match body.decode(input) {
             Err(rejection) => (0, self.reject(rejection)),
             Ok((consumed, Step::NeedData)) => (consumed, Event::NeedData),
             Ok((consumed, Step::End)) => (consumed, self.end_message()),

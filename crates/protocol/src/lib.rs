@@ -1,9 +1,8 @@
 //! The HTTP/1.1 of Heartbeat: bytes in, events out; responses in, bytes out.
 //!
 //! This crate holds no socket, clock, thread or file descriptor. [`Connection`] is the state
-//! machine of a connection; its readers of a head and of a chunked body ([`ChunkedDecoder`])
-//! remember how far they have read. Everything else is a pure function. A caller drives a
-//! connection like this:
+//! machine of a connection; its readers of a head and of a body ([`BodyDecoder`]) remember how far
+//! they have read. Everything else is a pure function. A caller drives a connection like this:
 //!
 //! ```
 //! use heartbeat_protocol::{Connection, DateLine, Port, Event, Facts, Next, Site, route};
@@ -41,7 +40,7 @@
 extern crate self as heartbeat_protocol;
 
 mod alias;
-mod chunked;
+mod body;
 mod connection;
 mod date;
 mod decimal;
@@ -68,7 +67,7 @@ mod timing;
 #[path = "../tests/rig/mod.rs"]
 mod rig;
 
-pub use chunked::{ChunkedDecoder, Step};
+pub use body::{BodyDecoder, Step};
 pub use connection::{CloseReason, Connection, Event, Next, Received};
 pub use date::{DateLine, rfc3339_seconds};
 pub use decimal::push_decimal;

@@ -1,20 +1,22 @@
-//! Owns the chunked transfer coding (RFC 9112 section 7.1). Reads the framing byte by byte and
-//! accepts only what the grammar allows, so that no other parser can disagree about where the body
-//! ends.
+//! Owns the reading of a body, and above all the chunked transfer coding (RFC 9112 section 7.1).
+//! Reads its framing byte by byte and accepts only what the grammar allows, so that no other parser
+//! can disagree about where the body ends.
 
-use crate::Rejection;
 use crate::grammar::{TOKEN, is_field_byte, is_of};
 use crate::limits::{
     BODY_BYTES_MAX, CHUNK_EXTENSION_BYTES_MAX, CHUNK_SIZE_DIGITS_MAX, FIELD_LINES_MAX,
     TRAILER_BYTES_MAX,
 };
+use crate::{Framing, Rejection};
 
-/// Removes the chunked framing from a body.
+/// Finds the content and the end of a body.
 #[derive(Clone, Debug, Default)]
-pub struct ChunkedDecoder {
+pub struct BodyDecoder {
     state: State,
+    is_chunked: bool,
     /// The chunk-size that is being read; after that, the bytes of data that are left in the chunk,
-    /// so that it is 0 again when the next size begins.
+    /// so that it is 0 again when the next size begins. A body that is not chunked is read as the
+    /// data of one chunk.
     chunk_bytes: u64,
     size_digits: u8,
     body_bytes: u64,
@@ -23,12 +25,12 @@ pub struct ChunkedDecoder {
     trailer_lines: usize,
 }
 
-/// What [`ChunkedDecoder::decode`] found at the front of its input.
+/// What [`BodyDecoder::decode`] found at the front of its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step<'i> {
     /// There was only framing. All of the input was read, and more is needed.
     NeedData,
-    /// Content of a chunk; never empty.
+    /// Content; never empty.
     Data(&'i [u8]),
     /// The end of the body, its trailer section included.
     End,
@@ -66,11 +68,17 @@ enum State {
     Done,
 }
 
-impl ChunkedDecoder {
+impl BodyDecoder {
     /// A decoder at the start of a body.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(framing: Framing) -> Self {
+        let (state, chunk_bytes) = match framing {
+            Framing::Length(0) => (State::Done, 0),
+            Framing::Length(bytes) => (State::Data, bytes),
+            Framing::Chunked => (State::Size, 0),
+        };
+        let is_chunked = framing == Framing::Chunked;
+        Self { state, is_chunked, chunk_bytes, ..Self::default() }
     }
 
     /// Reads from the front of `input` up to the end of one run of content, of the body, or of the
@@ -81,7 +89,7 @@ impl ChunkedDecoder {
     /// not be used again.
     pub fn decode<'i>(&mut self, input: &'i [u8]) -> Result<(usize, Step<'i>), Rejection> {
         let mut position = 0;
-        while self.state != State::Done {
+        while !self.is_complete() {
             if self.state == State::Data && position < input.len() {
                 let left = usize::try_from(self.chunk_bytes).unwrap_or(usize::MAX);
                 let data = &input[position..];
@@ -110,8 +118,13 @@ impl ChunkedDecoder {
         assert!(bytes <= self.content_ahead());
         self.chunk_bytes -= bytes;
         if self.chunk_bytes == 0 {
-            self.state = State::DataCarriageReturn;
+            self.state = if self.is_chunked { State::DataCarriageReturn } else { State::Done };
         }
+    }
+
+    /// Whether the end of the body has been read.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.state == State::Done
     }
 
     fn next(&mut self, byte: u8) -> Result<State, Rejection> {
@@ -234,7 +247,7 @@ mod tests {
 
     /// The content of a body and how many bytes of `input` it took.
     fn decode(input: &[u8]) -> Result<(Vec<u8>, usize), Rejection> {
-        let mut decoder = ChunkedDecoder::new();
+        let mut decoder = BodyDecoder::new(Framing::Chunked);
         let mut content = Vec::new();
         let mut position = 0;
         loop {
@@ -309,7 +322,7 @@ mod tests {
             "0\r\nA: b\r\n\n",
         ] {
             let verdict = {
-                let mut decoder = ChunkedDecoder::new();
+                let mut decoder = BodyDecoder::new(Framing::Chunked);
                 let mut position = 0;
                 loop {
                     match decoder.decode(&input.as_bytes()[position..]) {
@@ -339,13 +352,13 @@ mod tests {
     fn body_limit_holds_on_both_sides() {
         let first_line = |bytes: u64| {
             let line = format!("{bytes:x}\r\n");
-            let mut decoder = ChunkedDecoder::new();
+            let mut decoder = BodyDecoder::new(Framing::Chunked);
             decoder.decode(line.as_bytes()).map(|_| decoder.content_ahead())
         };
         assert_eq!(first_line(BODY_BYTES_MAX), Ok(BODY_BYTES_MAX));
         assert_eq!(first_line(BODY_BYTES_MAX + 1), Err(Rejection::BodyTooLarge));
         assert_eq!(first_line(u64::MAX), Err(Rejection::BodyTooLarge));
-        let mut decoder = ChunkedDecoder::new();
+        let mut decoder = BodyDecoder::new(Framing::Chunked);
         decoder.decode(b"1\r\nx\r\n").unwrap();
         decoder.decode(b"\r\n").unwrap();
         let line = format!("{BODY_BYTES_MAX:x}\r\n");
@@ -376,7 +389,7 @@ mod tests {
 
     #[test]
     fn content_may_be_skipped() {
-        let mut decoder = ChunkedDecoder::new();
+        let mut decoder = BodyDecoder::new(Framing::Chunked);
         assert_eq!(decoder.decode(b"64\r\n"), Ok((4, Step::NeedData)));
         assert_eq!(decoder.content_ahead(), 100);
         decoder.skip(60);
