@@ -60,6 +60,7 @@ mod responsiveness;
 mod route;
 mod site;
 mod status;
+mod table;
 mod timing;
 
 #[cfg(test)]

@@ -1,45 +1,38 @@
 //! Owns the request as the head describes it. It borrows its bytes and copies none.
 
 use crate::Framing;
+use crate::table::table;
 
-/// The methods of RFC 9110 section 9 and RFC 5789; anything else is [`Method::Unknown`].
-///
-/// CONNECT is missing because a head with this method is rejected ([`crate::Rejection::Tunnel`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// GET
-    Get,
-    /// HEAD
-    Head,
-    /// POST
-    Post,
-    /// PUT
-    Put,
-    /// DELETE
-    Delete,
-    /// OPTIONS
-    Options,
-    /// TRACE
-    Trace,
-    /// PATCH
-    Patch,
-    /// Any other token. Methods are case-sensitive.
-    Unknown,
+table! {
+    /// The methods of RFC 9110 section 9 and RFC 5789; anything else is [`Method::Unknown`].
+    ///
+    /// CONNECT is missing because a head with this method is rejected
+    /// ([`crate::Rejection::Tunnel`]).
+    pub enum Method: &'static [u8] {
+        /// GET
+        Get = b"GET",
+        /// HEAD
+        Head = b"HEAD",
+        /// POST
+        Post = b"POST",
+        /// PUT
+        Put = b"PUT",
+        /// DELETE
+        Delete = b"DELETE",
+        /// OPTIONS
+        Options = b"OPTIONS",
+        /// TRACE
+        Trace = b"TRACE",
+        /// PATCH
+        Patch = b"PATCH",
+        /// Any other token. Methods are case-sensitive.
+        Unknown = b"",
+    }
 }
 
 impl Method {
     pub(crate) fn from_token(token: &[u8]) -> Self {
-        match token {
-            b"GET" => Self::Get,
-            b"HEAD" => Self::Head,
-            b"POST" => Self::Post,
-            b"PUT" => Self::Put,
-            b"DELETE" => Self::Delete,
-            b"OPTIONS" => Self::Options,
-            b"TRACE" => Self::Trace,
-            b"PATCH" => Self::Patch,
-            _ => Self::Unknown,
-        }
+        Self::all().find(|method| method.row() == token).unwrap_or(Self::Unknown)
     }
 }
 

@@ -5,6 +5,7 @@ use crate::query::parameter;
 use crate::resource::{Resource, at_admin_port, at_main_port};
 use crate::response::Location;
 use crate::responsiveness;
+use crate::table::table;
 use crate::timing::TimingRequest;
 use crate::{Content, Method, Payload, Request, Response, Site, Status, Target};
 
@@ -36,64 +37,37 @@ pub struct Facts<'a> {
     pub version_json: &'a str,
 }
 
-/// The kind of resource that an answer belongs to. It is a label for metrics, not a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
-    /// A payload of n bytes, requested by GET or HEAD.
-    Heartbeat,
-    /// A payload of n bytes, after an upload.
-    Upload,
-    /// A message of n bytes on the wire.
-    Wire,
-    /// `/healthz` and `/readyz`.
-    Health,
-    /// `/version`.
-    Version,
-    /// `/metrics`. Its 200 has no content here; the caller adds it.
-    Metrics,
-    /// A redirect.
-    Redirect,
-    /// A payload or an upload under the path of another tool.
-    Alias,
-    /// `/.well-known/nq`.
-    Responsiveness,
-    /// Anything else, and every message that is refused or rejected.
-    Other,
+table! {
+    /// The kind of resource that an answer belongs to. It is a label for metrics, not a path.
+    pub enum Route: &'static str {
+        /// A payload of n bytes, requested by GET or HEAD.
+        Heartbeat = "heartbeat",
+        /// A payload of n bytes, after an upload.
+        Upload = "upload",
+        /// A message of n bytes on the wire.
+        Wire = "wire",
+        /// `/healthz` and `/readyz`.
+        Health = "health",
+        /// `/version`.
+        Version = "version",
+        /// `/metrics`. Its 200 has no content here; the caller adds it.
+        Metrics = "metrics",
+        /// A redirect.
+        Redirect = "redirect",
+        /// A payload or an upload under the path of another tool.
+        Alias = "alias",
+        /// `/.well-known/nq`.
+        Responsiveness = "responsiveness",
+        /// Anything else, and every message that is refused or rejected.
+        Other = "other",
+    }
 }
 
-/// Every route once, in the order of the enum, with the name that metrics give it.
-const ROUTES: [(Route, &str); 10] = [
-    (Route::Heartbeat, "heartbeat"),
-    (Route::Upload, "upload"),
-    (Route::Wire, "wire"),
-    (Route::Health, "health"),
-    (Route::Version, "version"),
-    (Route::Metrics, "metrics"),
-    (Route::Redirect, "redirect"),
-    (Route::Alias, "alias"),
-    (Route::Responsiveness, "responsiveness"),
-    (Route::Other, "other"),
-];
-
 impl Route {
-    /// The number of routes.
-    pub const COUNT: usize = ROUTES.len();
-
-    /// Every route, in the order of [`Route::index`].
-    pub fn all() -> impl Iterator<Item = Self> {
-        ROUTES.into_iter().map(|row| row.0)
-    }
-
-    /// The position of this route in [`Route::all`].
-    #[must_use]
-    pub fn index(self) -> usize {
-        self as usize
-    }
-
     /// The value of the `route` label in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
-        ROUTES[self.index()].1
+        self.row()
     }
 }
 
@@ -285,13 +259,6 @@ mod tests {
             location.prefix.to_string() + &size.unwrap_or_default()
         });
         (response.status.code(), response.content.bytes(), location)
-    }
-
-    #[test]
-    fn the_table_of_routes_is_in_the_order_of_the_indexes() {
-        for (index, route) in Route::all().enumerate() {
-            assert_eq!(route.index(), index, "{route:?}");
-        }
     }
 
     #[test]
