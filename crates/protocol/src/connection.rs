@@ -232,18 +232,18 @@ impl Connection {
         let event = match result {
             Ok(None) => Event::NeedData,
             Err(rejection) => self.reject(rejection),
-            Ok(Some(head)) => {
-                self.version = head.request.version;
-                self.head_only = head.request.method == Method::Head;
-                self.expects_continue = head.expects_continue;
-                if !head.persistent {
+            Ok(Some(request)) => {
+                self.version = request.version;
+                self.head_only = request.method == Method::Head;
+                self.expects_continue = request.expects_continue;
+                if !request.is_persistent {
                     self.closing.get_or_insert(CloseReason::Peer);
                 }
-                self.state = match head.request.framing {
-                    Framing::Length(0) if !head.expects_continue => State::Answer,
+                self.state = match request.framing {
+                    Framing::Length(0) if !request.expects_continue => State::Answer,
                     framing => State::Body(BodyDecoder::new(framing)),
                 };
-                Event::Request(head.request)
+                Event::Request(request)
             }
         };
         Received { consumed, event }

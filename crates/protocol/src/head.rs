@@ -1,5 +1,5 @@
-//! Owns the parsing of a request head: from bytes to a head, or to the reason why it is rejected.
-//! The only file that uses httparse, which splits the field lines.
+//! Owns the parsing of a request head: from bytes to a request, or to the reason why it is
+//! rejected. The only file that uses httparse, which splits the field lines.
 //!
 //! The verdict depends on the bytes alone, and not on how they arrive. Lines are judged in their
 //! order. A complete line is judged at once, and so is a bare CR: a peer that sends garbage gets
@@ -16,16 +16,6 @@ use crate::{Framing, Method, Rejection, Request, Version};
 const USUAL_FIELD_LINES: usize = 16;
 
 type Fields<'i> = [httparse::Header<'i>];
-
-/// A complete head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Head<'i> {
-    pub(crate) request: Request<'i>,
-    /// The peer allows another request after this one.
-    pub(crate) persistent: bool,
-    /// The peer waits for `100 Continue` before it sends the body.
-    pub(crate) expects_continue: bool,
-}
 
 /// How far one head has been read. However small the pieces in which it arrives, every byte is
 /// searched for LF once, judged at most once while the head is incomplete, and judged once more
@@ -51,7 +41,7 @@ impl HeadReader {
     pub(crate) fn read<'i>(
         &mut self,
         input: &'i [u8],
-    ) -> (usize, Result<Option<Head<'i>>, Rejection>) {
+    ) -> (usize, Result<Option<Request<'i>>, Rejection>) {
         let mut skipped = 0;
         while !self.has_begun() && input[skipped..].starts_with(b"\r\n") {
             if self.empty_lines == LEADING_EMPTY_LINES_MAX {
@@ -70,7 +60,7 @@ impl HeadReader {
         self.request_line.bytes() > 0
     }
 
-    fn read_lines<'i>(&mut self, input: &'i [u8]) -> Result<Option<Head<'i>>, Rejection> {
+    fn read_lines<'i>(&mut self, input: &'i [u8]) -> Result<Option<Request<'i>>, Rejection> {
         // A CR alone may be the first half of an empty line.
         if input == b"\r" && !self.has_begun() {
             return Ok(None);
@@ -123,7 +113,7 @@ impl HeadReader {
     }
 
     /// Judges a head that has arrived whole.
-    fn complete<'i>(&self, head: &'i [u8]) -> Result<Head<'i>, Rejection> {
+    fn complete<'i>(&self, head: &'i [u8]) -> Result<Request<'i>, Rejection> {
         let lines = &head[self.request_line.bytes()..];
         let mut usual = [httparse::EMPTY_HEADER; USUAL_FIELD_LINES];
         let mut storage;
@@ -139,7 +129,7 @@ impl HeadReader {
     }
 
     /// Judges the field lines together, and decides what the head asks for.
-    fn interpret<'i>(&self, head: &'i [u8], fields: &Fields<'i>) -> Result<Head<'i>, Rejection> {
+    fn interpret<'i>(&self, head: &'i [u8], fields: &Fields<'i>) -> Result<Request<'i>, Rejection> {
         let line = &self.request_line;
         let version = line.version(head);
         let mut host = None;
@@ -189,7 +179,13 @@ impl HeadReader {
         let framing = framing::decide(version, &framing_fields)?;
         let method_token = line.method(head);
         let target_bytes = line.target_bytes(head);
-        let request = Request {
+        // An HTTP/1.0 peer does not understand an interim response, and must not get one. For a
+        // message without content a server may leave 100 out or send it (RFC 9110 section 10.1.1).
+        // This one leaves it out only if no field announces content: Java 17's client announces 0
+        // bytes and then waits for 100.
+        let announces_content =
+            framing == Framing::Chunked || framing_fields.content_length.is_some();
+        Ok(Request {
             method: Method::from_token(method_token),
             method_token,
             target: line.target(head).ok_or(Rejection::Target)?,
@@ -199,15 +195,9 @@ impl HeadReader {
             version,
             framing,
             unknown_expectation,
-        };
-        // An HTTP/1.0 peer does not understand an interim response, and must not get one. For a
-        // message without content a server may leave 100 out or send it (RFC 9110 section 10.1.1).
-        // This one leaves it out only if no field announces content: Java 17's client announces 0
-        // bytes and then waits for 100.
-        let announces_content =
-            framing == Framing::Chunked || framing_fields.content_length.is_some();
-        let expects_continue = asks_for_continue && version == Version::Http11 && announces_content;
-        Ok(Head { request, persistent: keep_alive && !close, expects_continue })
+            expects_continue: asks_for_continue && version == Version::Http11 && announces_content,
+            is_persistent: keep_alive && !close,
+        })
     }
 }
 
@@ -271,7 +261,7 @@ mod tests {
     use super::*;
     use crate::limits::{METHOD_BYTES_MAX, TARGET_BYTES_MAX};
 
-    fn read(input: &[u8]) -> Result<Option<Head<'_>>, Rejection> {
+    fn read(input: &[u8]) -> Result<Option<Request<'_>>, Rejection> {
         HeadReader::default().read(input).1
     }
 
@@ -408,7 +398,7 @@ mod tests {
             ("1.0", "Connection: keep-alive, close\r\n", false),
         ] {
             let head = format!("GET / HTTP/{version}\r\nHost: a\r\n{lines}\r\n");
-            let found = read(head.as_bytes()).unwrap().unwrap().persistent;
+            let found = read(head.as_bytes()).unwrap().unwrap().is_persistent;
             assert_eq!(found, persistent, "{version} {lines:?}");
         }
     }
@@ -425,7 +415,7 @@ mod tests {
         ] {
             let head = format!("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n{lines}\r\n");
             let head = read(head.as_bytes()).unwrap().unwrap();
-            let found = (head.expects_continue, head.request.unknown_expectation);
+            let found = (head.expects_continue, head.unknown_expectation);
             assert_eq!(found, (continues, unknown), "{lines:?}");
         }
     }

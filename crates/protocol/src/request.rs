@@ -83,4 +83,8 @@ pub struct Request<'i> {
     pub framing: Framing,
     /// Whether there is an expectation other than `100-continue` (RFC 9110 section 10.1.1).
     pub unknown_expectation: bool,
+    /// Whether the peer waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+    /// Whether the peer allows another request after this one.
+    pub is_persistent: bool,
 }

@@ -247,6 +247,8 @@ mod tests {
             version: Version::Http11,
             framing: Framing::Length(0),
             unknown_expectation: false,
+            expects_continue: false,
+            is_persistent: true,
         }
     }
 
