@@ -10,9 +10,10 @@ use crate::{DateLine, Payload, Rejection, ServerTiming, Status};
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// What follows a head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Content<'a> {
     /// Nothing.
+    #[default]
     None,
     /// The repeated pattern.
     Payload(Payload),
@@ -45,8 +46,8 @@ impl Content<'_> {
     }
 }
 
-/// An answer, before the connection adds Date and Connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An answer, before the connection adds Date and Connection. By default it is an empty 200.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Response<'a> {
     /// The status code.
     pub status: Status,
@@ -94,23 +95,13 @@ impl<'a> Response<'a> {
     /// An answer without content.
     #[must_use]
     pub fn new(status: Status) -> Self {
-        Self {
-            status,
-            content: Content::None,
-            location: None,
-            allow: None,
-            wire_bytes_min: None,
-            padded: false,
-            cross_origin: false,
-            timing_request: None,
-            timing: None,
-        }
+        Self { status, ..Self::default() }
     }
 
     /// A 200 with content.
     #[must_use]
     pub fn with_content(content: Content<'a>) -> Self {
-        Self { content, ..Self::new(Status::Ok) }
+        Self { content, ..Self::default() }
     }
 
     /// Adds the measurements of this answer. They are left out if the request did not ask for them.

@@ -4,8 +4,10 @@ use crate::table::table;
 
 table! {
     /// The status codes that this server uses (RFC 9110 section 15, RFC 6585).
+    #[derive(Default)]
     pub enum Status: (u16, &'static str) {
         /// 200
+        #[default]
         Ok = (200, "HTTP/1.1 200 OK\r\n"),
         /// 204
         NoContent = (204, "HTTP/1.1 204 No Content\r\n"),
