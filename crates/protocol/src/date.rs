@@ -1,19 +1,17 @@
 //! Owns the two formats of dates: IMF-fixdate for the Date field line (RFC 9110 section 5.6.7) and
 //! RFC 3339. Both are made from seconds since the epoch. Must not read a clock: the caller has it.
 
-/// Bytes of an IMF-fixdate.
-const IMF_FIXDATE_BYTES: usize = 29;
+use std::io::Write;
 
 /// Bytes of the whole field line: `Date: `, the date, CRLF.
-const LINE_BYTES: usize = 6 + IMF_FIXDATE_BYTES + 2;
+const LINE_BYTES: usize = 6 + 29 + 2;
 
 /// The last second of the year 9999: IMF-fixdate has four digits for the year.
 const SECONDS_MAX: u64 = 253_402_300_799;
 
-const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
-const MONTHS: [&[u8; 3]; 12] = [
-    b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
-];
+const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// A complete `Date` field line. It is made once a second and copied into every head.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,23 +21,21 @@ pub struct DateLine {
 }
 
 impl DateLine {
+    /// As long as every other line: it is there to measure heads.
+    pub(crate) const BLANK: Self = Self { bytes: [b' '; LINE_BYTES], unix_seconds: 0 };
+
     /// The line for `unix_seconds` since 1970-01-01 UTC. A time after the year 9999 becomes the
     /// last second of that year.
     #[must_use]
     pub fn new(unix_seconds: u64) -> Self {
-        let mut bytes = *b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
-        let seconds = unix_seconds.min(SECONDS_MAX);
-        let days = seconds / 86_400;
-        let of_day = seconds % 86_400;
-        let (year, month, day) = civil_from_days(days);
-        bytes[6..9].copy_from_slice(DAYS[(days % 7) as usize]);
-        put_two(&mut bytes[11..13], day);
-        bytes[14..17].copy_from_slice(MONTHS[(month - 1) as usize]);
-        put_two(&mut bytes[18..20], year / 100);
-        put_two(&mut bytes[20..22], year % 100);
-        put_two(&mut bytes[23..25], of_day / 3600);
-        put_two(&mut bytes[26..28], of_day / 60 % 60);
-        put_two(&mut bytes[29..31], of_day % 60);
+        let [weekday, year, month, day, hour, minute, second] = parts(unix_seconds);
+        let (weekday, month) = (DAYS[weekday as usize], MONTHS[month as usize - 1]);
+        let mut bytes = [0; LINE_BYTES];
+        write!(
+            &mut bytes[..],
+            "Date: {weekday}, {day:02} {month} {year} {hour:02}:{minute:02}:{second:02} GMT\r\n"
+        )
+        .expect("every line has this length");
         Self { bytes, unix_seconds }
     }
 
@@ -60,16 +56,16 @@ impl DateLine {
 /// and without an offset: `2026-11-22T10:00:00`. Its last second is that of the year 9999.
 #[must_use]
 pub fn rfc3339_seconds(unix_seconds: u64) -> String {
-    let seconds = unix_seconds.min(SECONDS_MAX);
-    let (year, month, day) = civil_from_days(seconds / 86_400);
-    let of_day = seconds % 86_400;
-    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    let [_, year, month, day, hour, minute, second] = parts(unix_seconds);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
 }
 
-fn put_two(out: &mut [u8], value: u64) {
-    out[0] = b'0' + (value / 10 % 10) as u8;
-    out[1] = b'0' + (value % 10) as u8;
+/// Day of the week, counted from Thursday, then year, month, day, hour, minute and second.
+fn parts(unix_seconds: u64) -> [u64; 7] {
+    let seconds = unix_seconds.min(SECONDS_MAX);
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil_from_days(days);
+    [days % 7, year, month, day, of_day / 3600, of_day / 60 % 60, of_day % 60]
 }
 
 /// Year, month (1..=12) and day (1..=31) of a day counted from 1970-01-01, in the Gregorian

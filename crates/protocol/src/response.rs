@@ -130,7 +130,7 @@ impl<'a> Response<'a> {
         let Content::Wire { message_bytes, payload_bytes_max } = self.content else { return self };
         let mut response = Self { content: Content::Payload(Payload { bytes: 0 }), ..self };
         let start = scratch.len();
-        response.encode(&DateLine::new(0), persistence, scratch);
+        response.encode(&DateLine::BLANK, persistence, scratch);
         let head_bytes_min = (scratch.len() - start) as u64;
         scratch.truncate(start);
         if message_bytes < head_bytes_min {
