@@ -70,7 +70,6 @@ enum State {
 
 impl BodyDecoder {
     /// A decoder at the start of a body.
-    #[must_use]
     pub fn new(framing: Framing) -> Self {
         let (state, chunk_bytes) = match framing {
             Framing::Length(0) => (State::Done, 0),
@@ -106,7 +105,6 @@ impl BodyDecoder {
 
     /// Length of the content that comes next without framing in between, in bytes; 0 if framing
     /// comes next.
-    #[must_use]
     pub fn content_ahead(&self) -> u64 {
         if self.state == State::Data { self.chunk_bytes } else { 0 }
     }

@@ -76,6 +76,7 @@ pub enum Event<'i> {
 
 /// What comes after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
 pub enum Next {
     /// The next request.
     KeepAlive,
@@ -98,7 +99,6 @@ pub enum CloseReason {
 
 impl Connection {
     /// A connection on which nothing has been received.
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
@@ -120,20 +120,17 @@ impl Connection {
     ///
     /// Empty lines before a request do not begin one. A connection that is idle before and after
     /// [`Connection::receive`] has made no progress, and its idle timer must not be restarted.
-    #[must_use]
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Head | State::Closed) && !self.head.has_begun()
     }
 
     /// Whether the body of a refused request is being read. If the peer stalls here, the answer is
     /// the refusal and not 408, because the refusal was decided first.
-    #[must_use]
     pub fn is_refused(&self) -> bool {
         self.is_in_body() && self.refused_bytes_left.is_some()
     }
 
     /// Whether a request's body is being read.
-    #[must_use]
     pub fn is_in_body(&self) -> bool {
         matches!(self.state, State::Body(_))
     }
@@ -158,7 +155,6 @@ impl Connection {
     /// Length of the content that comes next without framing in between, in bytes; 0 if anything
     /// else may come. Instead of calling [`Connection::receive`], the caller may discard this
     /// content and report its length to [`Connection::skip`].
-    #[must_use]
     pub fn content_ahead(&self) -> u64 {
         let State::Body(body) = &self.state else { return 0 };
         body.content_ahead().min(self.refused_bytes_left.unwrap_or(u64::MAX))
@@ -183,7 +179,6 @@ impl Connection {
     }
 
     /// What the Connection field of the answer says.
-    #[must_use]
     pub fn persistence(&self) -> Persistence {
         match (self.closing, self.version) {
             (Some(_), _) => Persistence::Close,

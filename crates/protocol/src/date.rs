@@ -26,7 +26,6 @@ impl DateLine {
 
     /// The line for `unix_seconds` since 1970-01-01 UTC. A time after the year 9999 becomes the
     /// last second of that year.
-    #[must_use]
     pub fn new(unix_seconds: u64) -> Self {
         let [weekday, year, month, day, hour, minute, second] = parts(unix_seconds);
         let (weekday, month) = (DAYS[weekday as usize], MONTHS[month as usize - 1]);
@@ -40,13 +39,11 @@ impl DateLine {
     }
 
     /// The second this line was made for.
-    #[must_use]
     pub fn unix_seconds(&self) -> u64 {
         self.unix_seconds
     }
 
     /// The line with its CRLF.
-    #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -54,7 +51,6 @@ impl DateLine {
 
 /// `unix_seconds` since 1970-01-01 UTC in the format of RFC 3339, without a fraction of a second
 /// and without an offset: `2026-11-22T10:00:00`. Its last second is that of the year 9999.
-#[must_use]
 pub fn rfc3339_seconds(unix_seconds: u64) -> String {
     let [_, year, month, day, hour, minute, second] = parts(unix_seconds);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")

@@ -52,7 +52,6 @@ table! {
 
 impl Rejection {
     /// The status of the answer.
-    #[must_use]
     pub fn status(self) -> Status {
         self.row()
     }

@@ -36,7 +36,6 @@ pub enum Content<'a> {
 
 impl Content<'_> {
     /// Length in bytes; 0 for [`Content::Wire`], whose length is not known yet.
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         match self {
             Self::None | Self::Wire { .. } => 0,
@@ -48,6 +47,7 @@ impl Content<'_> {
 
 /// An answer, before the connection adds Date and Connection. By default it is an empty 200.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
 pub struct Response<'a> {
     /// The status code.
     pub status: Status,
@@ -93,25 +93,21 @@ pub enum Persistence {
 
 impl<'a> Response<'a> {
     /// An answer without content.
-    #[must_use]
     pub fn new(status: Status) -> Self {
         Self { status, ..Self::default() }
     }
 
     /// A 200 with content.
-    #[must_use]
     pub fn with_content(content: Content<'a>) -> Self {
         Self { content, ..Self::default() }
     }
 
     /// Adds the measurements of this answer. They are left out if the request did not ask for them.
-    #[must_use]
     pub fn with_timing(self, timing: &'a ServerTiming) -> Self {
         Self { timing: Some(timing), ..self }
     }
 
     /// The answer to a rejected message.
-    #[must_use]
     pub fn rejection(rejection: Rejection) -> Self {
         Self::new(rejection.status())
     }
@@ -125,7 +121,6 @@ impl<'a> Response<'a> {
     /// not part of the value (RFC 9110 section 5.5).
     ///
     /// To measure the shortest head, it is appended to `scratch` and removed again.
-    #[must_use]
     pub(crate) fn resolve(self, persistence: Persistence, scratch: &mut Vec<u8>) -> Self {
         let Content::Wire { message_bytes, payload_bytes_max } = self.content else { return self };
         let mut response = Self { content: Content::Payload(Payload { bytes: 0 }), ..self };

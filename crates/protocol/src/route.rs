@@ -65,7 +65,6 @@ table! {
 
 impl Route {
     /// The value of the `route` label in metrics.
-    #[must_use]
     pub fn name(self) -> &'static str {
         self.row()
     }
@@ -73,6 +72,7 @@ impl Route {
 
 /// An answer and the kind of resource it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
 pub struct Routed<'a> {
     /// The kind of resource.
     pub route: Route,
@@ -83,7 +83,6 @@ pub struct Routed<'a> {
 
 impl Routed<'_> {
     /// The answer.
-    #[must_use]
     pub fn response(&self) -> Response<'_> {
         match &self.json {
             Some(text) => Response { content: json(text), ..self.response },
@@ -93,7 +92,6 @@ impl Routed<'_> {
 
     /// Whether the answer reports measurements: the caller adds them with
     /// [`Response::with_timing`] when it sends the answer.
-    #[must_use]
     pub fn wants_timing(&self) -> bool {
         self.response.timing_request.is_some()
     }
@@ -105,7 +103,6 @@ impl Routed<'_> {
 /// expectation that is not supported (417), a path that names nothing (400 below the prefix; 404
 /// elsewhere, and for what only the admin listener serves), a method that the resource does not
 /// have (405), a size in the query that is not allowed (400).
-#[must_use]
 pub fn route<'a>(
     request: &Request<'_>,
     port: Port,

@@ -112,25 +112,21 @@ impl Site {
     }
 
     /// The prefix, with a slash at both ends.
-    #[must_use]
     pub fn uri(&self) -> &str {
         &self.uri
     }
 
     /// Smallest payload, in bytes.
-    #[must_use]
     pub fn min(&self) -> u64 {
         self.min
     }
 
     /// Largest payload, in bytes.
-    #[must_use]
     pub fn max(&self) -> u64 {
         self.max
     }
 
     /// The optional resources.
-    #[must_use]
     pub fn options(&self) -> SiteOptions {
         self.options
     }

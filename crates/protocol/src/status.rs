@@ -40,13 +40,11 @@ table! {
 
 impl Status {
     /// The three-digit status code.
-    #[must_use]
     pub fn code(self) -> u16 {
         self.row().0
     }
 
     /// Whether this is an error status (4xx or 5xx).
-    #[must_use]
     pub fn is_refusal(self) -> bool {
         self.code() >= 400
     }
