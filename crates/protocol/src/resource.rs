@@ -1,9 +1,9 @@
 //! Owns what each path names at each port. Must not know what the answers are.
 
-use crate::Site;
 use crate::alias::Alias;
 use crate::responsiveness;
 use crate::site::size;
+use crate::{Site, Status};
 
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,8 +12,6 @@ pub(crate) enum Resource {
     Payload(u64),
     /// A message of this length on the wire, in bytes.
     Wire(u64),
-    /// A path below the prefix that is not served.
-    BadSize,
     /// The prefix without its last slash.
     Prefix,
     /// A path that redirects to a payload.
@@ -24,63 +22,53 @@ pub(crate) enum Resource {
     Metrics,
     Responsiveness,
     Alias(&'static Alias),
-    /// The path names nothing.
-    Missing,
 }
 
-/// What `path` names at the main listener. Paths are compared byte by byte and not decoded, so that
-/// each has only one spelling.
-pub(crate) fn at_main_port(path: &[u8], site: &Site) -> Resource {
-    let uri = site.uri().as_bytes();
-    if let Some(rest) = path.strip_prefix(uri) {
-        if let Some(bytes) = size(rest) {
-            return if site.allows(bytes) { Resource::Payload(bytes) } else { Resource::BadSize };
-        }
-        if let Some(bytes) = rest.strip_prefix(b"wire/").and_then(size) {
-            return Resource::Wire(bytes);
-        }
-        let resource = service_resource(rest).unwrap_or(Resource::BadSize);
-        return without_admin_resources(resource, site);
-    }
-    if uri.strip_suffix(b"/") == Some(path) {
-        return Resource::Prefix;
-    }
-    let options = site.options();
-    if options.responsiveness && path == responsiveness::PATH.as_bytes() {
-        return Resource::Responsiveness;
-    }
-    if options.aliases
-        && let Some(alias) = Alias::find(path)
-    {
-        return Resource::Alias(alias);
-    }
-    without_admin_resources(fixed_resource(path), site)
-}
-
-/// What `path` names at the admin listener.
-pub(crate) fn at_admin_port(path: &[u8]) -> Resource {
-    path.strip_prefix(b"/").and_then(service_resource).unwrap_or(Resource::Missing)
-}
-
-/// `resource`, or [`Resource::Missing`] if only the admin listener serves it.
-fn without_admin_resources(resource: Resource, site: &Site) -> Resource {
+/// What `path` names at the main listener, or the status of a path that names nothing: 400 below
+/// the prefix, 404 elsewhere and for what only the admin listener serves. Paths are compared byte
+/// by byte and not decoded, so that each has only one spelling.
+pub(crate) fn at_main_port(path: &[u8], site: &Site) -> Result<Resource, Status> {
+    let resource = match path.strip_prefix(site.uri().as_bytes()) {
+        Some(rest) => below_prefix(rest, site).ok_or(Status::BadRequest)?,
+        None => beside_prefix(path, site).ok_or(Status::NotFound)?,
+    };
     match resource {
-        Resource::Version | Resource::Metrics if site.options().admin_port => Resource::Missing,
-        _ => resource,
+        Resource::Version | Resource::Metrics if site.options.admin_port => Err(Status::NotFound),
+        _ => Ok(resource),
     }
 }
 
-/// Whether `path` is served outside the prefix on every site. A prefix must not hide such a path.
-pub(crate) fn is_fixed_route(path: &[u8]) -> bool {
-    fixed_resource(path) != Resource::Missing
+/// What `path` names at the admin listener, or the status if it names nothing.
+pub(crate) fn at_admin_port(path: &[u8]) -> Result<Resource, Status> {
+    path.strip_prefix(b"/").and_then(service_resource).ok_or(Status::NotFound)
 }
 
-fn fixed_resource(path: &[u8]) -> Resource {
-    let Some(rest) = path.strip_prefix(b"/") else { return Resource::Missing };
+fn below_prefix(rest: &[u8], site: &Site) -> Option<Resource> {
+    if let Some(bytes) = size(rest) {
+        return site.allows(bytes).then_some(Resource::Payload(bytes));
+    }
+    let wire = rest.strip_prefix(b"wire/").and_then(size).map(Resource::Wire);
+    wire.or_else(|| service_resource(rest))
+}
+
+fn beside_prefix(path: &[u8], site: &Site) -> Option<Resource> {
+    if site.uri().as_bytes().strip_suffix(b"/") == Some(path) {
+        return Some(Resource::Prefix);
+    }
+    if site.options.responsiveness && path == responsiveness::PATH.as_bytes() {
+        return Some(Resource::Responsiveness);
+    }
+    let alias = if site.options.aliases { Alias::find(path) } else { None };
+    alias.map(Resource::Alias).or_else(|| fixed_resource(path))
+}
+
+/// What `path` names outside the prefix on every site. A prefix must not hide such a path.
+pub(crate) fn fixed_resource(path: &[u8]) -> Option<Resource> {
+    let rest = path.strip_prefix(b"/")?;
     if rest.is_empty() || rest.starts_with(b"index.") || rest.starts_with(b"default.") {
-        return Resource::Home;
+        return Some(Resource::Home);
     }
-    service_resource(rest).unwrap_or(Resource::Missing)
+    service_resource(rest)
 }
 
 fn service_resource(name: &[u8]) -> Option<Resource> {

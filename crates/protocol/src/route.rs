@@ -9,8 +9,8 @@ use crate::table::table;
 use crate::timing::TimingRequest;
 use crate::{Content, Method, Payload, Request, Response, Site, Status, Target};
 
-const GET: Option<&str> = Some("GET, HEAD, OPTIONS");
-const GET_AND_UPLOAD: Option<&str> = Some("GET, HEAD, POST, PUT, OPTIONS");
+const GET: &str = "GET, HEAD, OPTIONS";
+const GET_AND_UPLOAD: &str = "GET, HEAD, POST, PUT, OPTIONS";
 
 /// The size to which `/` redirects. If the site does not allow it, `/` redirects to the nearest
 /// allowed size.
@@ -117,27 +117,31 @@ pub fn route<'a>(
         return other(Response::new(Status::ExpectationFailed));
     }
     let Target::Path { path, query } = request.target else {
-        return other(Response { allow: GET_AND_UPLOAD, ..Response::new(Status::NoContent) });
+        return other(Response { allow: Some(GET_AND_UPLOAD), ..Response::new(Status::NoContent) });
     };
     let resource = match port {
         Port::Main => at_main_port(path, site),
         Port::Admin => at_admin_port(path),
     };
+    let resource = match resource {
+        Ok(resource) => resource,
+        Err(status) => return other(Response::new(status)),
+    };
     let (allow, routed) = answer(resource, request, path, query, site, facts);
     match request.method {
         Method::Get | Method::Head => routed,
-        _ if allow.is_none() => routed,
         Method::Post | Method::Put if allow == GET_AND_UPLOAD => routed,
         Method::Options => {
             let cross_origin = matches!(resource, Resource::Alias(alias) if alias.cross_origin);
+            let allow = Some(allow);
             let response = Response { allow, cross_origin, ..Response::new(Status::NoContent) };
             Routed { response, json: None, ..routed }
         }
-        _ => other(Response { allow, ..Response::new(Status::MethodNotAllowed) }),
+        _ => other(Response { allow: Some(allow), ..Response::new(Status::MethodNotAllowed) }),
     }
 }
 
-/// The methods that a resource has, none if it does not exist, and its answer to one of them.
+/// The methods that a resource has, and its answer to one of them.
 fn answer<'a>(
     resource: Resource,
     request: &Request<'_>,
@@ -145,22 +149,28 @@ fn answer<'a>(
     query: &[u8],
     site: &'a Site,
     facts: &Facts<'a>,
-) -> (Option<&'static str>, Routed<'a>) {
+) -> (&'static str, Routed<'a>) {
     let redirect = |size| Response {
         location: Some(Location { prefix: site.uri(), size }),
         ..Response::new(Status::MovedPermanently)
+    };
+    // With what the query asks for, or what another tool expects in every answer.
+    let measured = |content, app_name: Option<&'static str>| {
+        let with_path = !query.is_empty() && parameter(query, b"timing").is_some();
+        let timing_request = (with_path || app_name.is_some())
+            .then(|| TimingRequest { app_name: app_name.unwrap_or("app"), with_path });
+        Response { timing_request, ..Response::with_content(content) }
     };
     let mut configuration = None;
     let (allow, route, response) = match resource {
         Resource::Payload(bytes) => {
             let is_upload = matches!(request.method, Method::Post | Method::Put);
             let route = if is_upload { Route::Upload } else { Route::Heartbeat };
-            (GET_AND_UPLOAD, route, payload(bytes, timing_request(query, None)))
+            (GET_AND_UPLOAD, route, measured(Content::Payload(Payload { bytes }), None))
         }
         Resource::Wire(message_bytes) => {
             let content = Content::Wire { message_bytes, payload_bytes_max: site.max() };
-            let timing_request = timing_request(query, None);
-            (GET, Route::Wire, Response { timing_request, ..Response::with_content(content) })
+            (GET, Route::Wire, measured(content, None))
         }
         Resource::Prefix => (GET, Route::Redirect, redirect(None)),
         Resource::Home => {
@@ -181,23 +191,14 @@ fn answer<'a>(
             (GET, Route::Responsiveness, Response::new(status))
         }
         Resource::Alias(alias) => {
-            let response = match alias.payload_bytes(path, query, site) {
-                Some(bytes) => Response {
-                    cross_origin: alias.cross_origin,
-                    ..payload(bytes, timing_request(query, alias.app_name))
-                },
-                None => Response::new(Status::BadRequest),
-            };
-            (GET_AND_UPLOAD, Route::Alias, response)
+            let payload = alias.payload_bytes(path, query, site).map(|bytes| Response {
+                cross_origin: alias.cross_origin,
+                ..measured(Content::Payload(Payload { bytes }), alias.app_name)
+            });
+            (GET_AND_UPLOAD, Route::Alias, payload.unwrap_or(Response::new(Status::BadRequest)))
         }
-        Resource::BadSize => (None, Route::Other, Response::new(Status::BadRequest)),
-        Resource::Missing => (None, Route::Other, Response::new(Status::NotFound)),
     };
     (allow, Routed { route, response, json: configuration })
-}
-
-fn payload(bytes: u64, timing_request: Option<TimingRequest>) -> Response<'static> {
-    Response { timing_request, ..Response::with_content(Content::Payload(Payload { bytes })) }
 }
 
 fn text(text: &str) -> Response<'_> {
@@ -206,15 +207,6 @@ fn text(text: &str) -> Response<'_> {
 
 fn json(text: &str) -> Content<'_> {
     Content::Text { media_type: "application/json", text }
-}
-
-/// The measurements that the query asks for, or that another tool expects in every answer.
-fn timing_request(query: &[u8], app_name: Option<&'static str>) -> Option<TimingRequest> {
-    let with_path = !query.is_empty() && parameter(query, b"timing").is_some();
-    match app_name {
-        Some(app_name) => Some(TimingRequest { app_name, with_path }),
-        None => with_path.then_some(TimingRequest::ALL),
-    }
 }
 
 #[cfg(test)]
@@ -364,12 +356,12 @@ mod tests {
             ("POST", "/heartbeat", GET),
         ] {
             let response = route(&request(method, path), Port::Main, &site, &FACTS).response;
-            assert_eq!((response.status.code(), response.allow), (405, allow), "{path}");
+            assert_eq!((response.status.code(), response.allow), (405, Some(allow)), "{path}");
             let response = route(&request("OPTIONS", path), Port::Main, &site, &FACTS).response;
-            assert_eq!((response.status.code(), response.allow), (204, allow), "{path}");
+            assert_eq!((response.status.code(), response.allow), (204, Some(allow)), "{path}");
         }
         let response = route(&request("OPTIONS", "*"), Port::Main, &site, &FACTS).response;
-        assert_eq!((response.status.code(), response.allow), (204, GET_AND_UPLOAD));
+        assert_eq!((response.status.code(), response.allow), (204, Some(GET_AND_UPLOAD)));
     }
 
     #[test]

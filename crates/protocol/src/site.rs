@@ -6,7 +6,7 @@ use crate::alias::ALIASES;
 use crate::fields::decimal;
 use crate::grammar::{PATH, is_of};
 use crate::limits::{PAYLOAD_BYTES_MAX, SIZE_DIGITS_MAX, URI_BYTES_MAX};
-use crate::resource::is_fixed_route;
+use crate::resource::fixed_resource;
 use crate::responsiveness;
 
 /// What is served: the prefix, the sizes that are allowed below it, and the optional resources.
@@ -15,7 +15,7 @@ pub struct Site {
     uri: String,
     min: u64,
     max: u64,
-    options: SiteOptions,
+    pub(crate) options: SiteOptions,
 }
 
 /// The optional resources of a [`Site`]; all are off by default.
@@ -59,24 +59,22 @@ impl Site {
     /// The first part that is not allowed, as a [`SiteError`].
     pub fn new(uri: &str, min: u64, max: u64) -> Result<Self, SiteError> {
         let trimmed = uri.strip_suffix('/').unwrap_or(uri);
-        if !trimmed.starts_with('/') {
-            return Err(SiteError::Uri("a path that starts with / and is more than /"));
-        }
         let uri = format!("{trimmed}/");
-        if uri.len() > URI_BYTES_MAX {
-            return Err(SiteError::Uri("at most 256 bytes"));
-        }
-        if !uri.bytes().all(|byte| is_of(byte, PATH)) {
-            return Err(SiteError::Uri("letters, digits and -._~!$&'()*+,;=:@/"));
-        }
         // Clients remove such segments.
-        if trimmed[1..].split('/').any(|segment| matches!(segment, "" | "." | "..")) {
-            return Err(SiteError::Uri("no empty, . or .. segment"));
-        }
-        if is_fixed_route(trimmed.as_bytes()) || is_fixed_route(uri.as_bytes()) {
-            return Err(SiteError::Uri(
+        let is_removed = |segment| matches!(segment, "" | "." | "..");
+        let is_fixed = |path: &str| fixed_resource(path.as_bytes()).is_some();
+        let rules = [
+            (trimmed.starts_with('/'), "a path that starts with / and is more than /"),
+            (uri.len() <= URI_BYTES_MAX, "at most 256 bytes"),
+            (uri.bytes().all(|byte| is_of(byte, PATH)), "letters, digits and -._~!$&'()*+,;=:@/"),
+            (!trimmed.split('/').skip(1).any(is_removed), "no empty, . or .. segment"),
+            (
+                !is_fixed(trimmed) && !is_fixed(&uri),
                 "not /healthz, /readyz, /version, /metrics, /index.* or /default.*",
-            ));
+            ),
+        ];
+        if let Some((_, allowed)) = rules.into_iter().find(|(is_kept, _)| !is_kept) {
+            return Err(SiteError::Uri(allowed));
         }
         if !(1 <= min && min <= max && max <= PAYLOAD_BYTES_MAX) {
             return Err(SiteError::Sizes);
@@ -126,11 +124,6 @@ impl Site {
         self.max
     }
 
-    /// The optional resources.
-    pub fn options(&self) -> SiteOptions {
-        self.options
-    }
-
     /// Whether a payload may have this length, in bytes.
     pub(crate) fn allows(&self, bytes: u64) -> bool {
         (self.min..=self.max).contains(&bytes)
@@ -140,10 +133,7 @@ impl Site {
 /// The value of a size in a request: up to [`SIZE_DIGITS_MAX`] digits, leading zeros included. None
 /// if it is anything else or does not fit 64 bits.
 pub(crate) fn size(digits: &[u8]) -> Option<u64> {
-    if digits.len() > SIZE_DIGITS_MAX {
-        return None;
-    }
-    decimal(digits)
+    if digits.len() > SIZE_DIGITS_MAX { None } else { decimal(digits) }
 }
 
 #[cfg(test)]
@@ -217,7 +207,7 @@ mod tests {
         let all = SiteOptions { admin_port: true, responsiveness: true, aliases: true };
         for uri in ["/heartbeat", "/data/x", "/.well-known/heartbeat", "/bytesize", "/echoes"] {
             let site = Site::new(uri, 1, 2).unwrap().with_options(all).unwrap();
-            assert_eq!(site.options(), all);
+            assert_eq!(site.options, all);
         }
     }
 }

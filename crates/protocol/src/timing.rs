@@ -42,11 +42,6 @@ pub(crate) struct TimingRequest {
     pub(crate) with_path: bool,
 }
 
-impl TimingRequest {
-    /// All measurements: what `?timing` asks for.
-    pub(crate) const ALL: Self = Self { app_name: "app", with_path: true };
-}
-
 impl ServerTiming {
     /// Appends the Server-Timing field line, and the field that lets scripts of every origin read
     /// it (W3C Server Timing, section "Cross-origin").
@@ -94,6 +89,8 @@ fn push_description(name: &str, number: Option<u64>, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
+    const ALL: TimingRequest = TimingRequest { app_name: "app", with_path: true };
+
     fn encoded(timing: &ServerTiming, request: TimingRequest) -> String {
         let mut out = Vec::new();
         timing.encode(request, &mut out);
@@ -118,18 +115,18 @@ mod tests {
             minrtt;dur=0.198, retrans;desc=\"0\", segs;desc=\"31\", mss;desc=\"1448\", \
             pmtu;desc=\"1500\", rate;desc=\"118000000\"";
         let end = "\r\nTiming-Allow-Origin: *\r\n";
-        assert_eq!(encoded(&timing, TimingRequest::ALL), format!("{download}{end}"));
+        assert_eq!(encoded(&timing, ALL), format!("{download}{end}"));
         timing.recv_us = Some(1_234_567);
         timing.recv_bytes = Some(1 << 30);
         let upload = format!("{download}, recv;dur=1234.567, recv-bytes;desc=\"1073741824\"{end}");
-        assert_eq!(encoded(&timing, TimingRequest::ALL), upload);
+        assert_eq!(encoded(&timing, ALL), upload);
     }
 
     #[test]
     fn missing_measurements_are_left_out() {
         let timing = ServerTiming { app_us: 1000, mss: Some(1448), ..ServerTiming::default() };
         assert_eq!(
-            encoded(&timing, TimingRequest::ALL),
+            encoded(&timing, ALL),
             "Server-Timing: app;dur=1.000, mss;desc=\"1448\"\r\nTiming-Allow-Origin: *\r\n"
         );
     }
