@@ -43,11 +43,13 @@ fn run() -> Result<ExitCode, Failure> {
         }
         Err(Stop::Misuse(misuse)) => return Err(misuse.into()),
         Ok(Asked::Healthcheck(url, matches)) => {
-            healthcheck::run(url.as_deref(), &Settings::new(&matches, &environment))?;
+            let settings = Settings { arguments: &matches, environment: &environment };
+            healthcheck::run(url.as_deref(), &settings)?;
         }
         Ok(Asked::Serve(matches)) => {
             warn_of_misspelt_variables();
-            return serve::serve(Settings::new(&matches, &environment).config()?);
+            let settings = Settings { arguments: &matches, environment: &environment };
+            return serve::serve(settings.config()?);
         }
     }
     Ok(ExitCode::SUCCESS)

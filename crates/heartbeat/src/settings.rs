@@ -33,16 +33,11 @@ pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The texts of all options.
 pub(crate) struct Settings<'a> {
-    arguments: &'a ArgMatches,
-    environment: Environment<'a>,
+    pub(crate) arguments: &'a ArgMatches,
+    pub(crate) environment: Environment<'a>,
 }
 
-impl<'a> Settings<'a> {
-    /// The settings of a command line and an environment.
-    pub(crate) fn new(arguments: &'a ArgMatches, environment: Environment<'a>) -> Self {
-        Self { arguments, environment }
-    }
-
+impl Settings<'_> {
     /// The configuration of the server.
     ///
     /// # Errors
@@ -74,20 +69,16 @@ impl<'a> Settings<'a> {
         })
     }
 
-    fn address(&self, name: &'static str) -> Result<Option<Address>, Failure> {
+    fn address(&self, name: &str) -> Result<Option<Address>, Failure> {
         self.optional(name, |text| values::address(text, interface::index))
     }
 
     fn admin(&self) -> Result<Option<Admin>, Failure> {
         let address = self.address("admin-address")?;
         let Some(port) = self.optional("admin-port", values::port)? else {
-            return match address {
-                Some(_) => Err(Failure::usage(
-                    self.given("admin-address").typed,
-                    "expected an --admin-port with it",
-                )),
-                None => Ok(None),
-            };
+            let typed = self.given("admin-address").typed;
+            let alone = || Failure::usage(typed, "expected an --admin-port with it");
+            return if address.is_some() { Err(alone()) } else { Ok(None) };
         };
         let main = self.address("address")?;
         if port != 0 && port == self.port()? && overlap(address.or(main), main) {
@@ -128,28 +119,17 @@ impl<'a> Settings<'a> {
     }
 
     /// The value of an option that has a default.
-    fn required<T>(
-        &self,
-        name: &'static str,
-        parse: impl Fn(&str) -> Parsed<T>,
-    ) -> Result<T, Failure> {
+    fn required<T>(&self, name: &str, parse: fn(&str) -> Parsed<T>) -> Result<T, Failure> {
         let given = self.given(name);
         parse(&given.text).map_err(|expected| Failure::usage(given.typed, expected))
     }
 
     /// The value of an option without a default; None if it is not given.
-    fn optional<T>(
-        &self,
-        name: &'static str,
-        parse: impl Fn(&str) -> Parsed<T>,
-    ) -> Result<Option<T>, Failure> {
-        if self.given(name).is_default {
-            return Ok(None);
-        }
-        self.required(name, parse).map(Some)
+    fn optional<T>(&self, name: &str, parse: fn(&str) -> Parsed<T>) -> Result<Option<T>, Failure> {
+        if self.given(name).is_default { Ok(None) } else { self.required(name, parse).map(Some) }
     }
 
-    fn given(&self, name: &'static str) -> Given {
+    fn given(&self, name: &str) -> Given {
         let is_typed = self.arguments.value_source(name) == Some(ValueSource::CommandLine);
         let variable = args::variable(name);
         if !is_typed
@@ -212,7 +192,9 @@ mod tests {
             variables.iter().find(|(key, _)| *key == name).map(|(_, text)| (*text).to_owned())
         };
         match parse(line.split_whitespace().map(str::to_owned)) {
-            Ok(Asked::Serve(matches)) => Settings::new(&matches, &lookup).config(),
+            Ok(Asked::Serve(matches)) => {
+                Settings { arguments: &matches, environment: &lookup }.config()
+            }
             Err(Stop::Misuse(misuse)) => Err(misuse.into()),
             other => panic!("{other:?}"),
         }
