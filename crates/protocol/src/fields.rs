@@ -105,36 +105,28 @@ pub(crate) fn is_host(value: &[u8]) -> bool {
 /// Gives the same verdict as [`is_host`] on every value, without the shortcut for registered names
 /// that have no `%`.
 fn is_unusual_host(value: &[u8]) -> bool {
-    if let [b'[', literal @ ..] = value {
-        return match split_once(literal, b']') {
-            Some((address, [])) => is_ip_literal(address),
-            Some((address, [b':', port @ ..])) => is_ip_literal(address) && is_port(port),
-            _ => false,
-        };
+    let Ok(text) = std::str::from_utf8(value) else { return false };
+    if let Some(literal) = text.strip_prefix('[') {
+        let Some((address, rest)) = literal.split_once(']') else { return false };
+        let port = if rest.is_empty() { Some("") } else { rest.strip_prefix(':') };
+        return is_ip_literal(address) && port.is_some_and(|port| is_port(port.as_bytes()));
     }
-    let (name, port) = split_once(value, b':').unwrap_or((value, b""));
-    is_reg_name(name) && is_port(port)
+    let (name, port) = text.split_once(':').unwrap_or((text, ""));
+    is_reg_name(name.as_bytes()) && is_port(port.as_bytes())
 }
 
 /// `IPv6address / IPvFuture`, where `IPvFuture = "v" 1*HEXDIG "." 1*( unreserved / sub-delims /
 /// ":" )`.
-fn is_ip_literal(address: &[u8]) -> bool {
-    let [b'v' | b'V', future @ ..] = address else {
-        let text = std::str::from_utf8(address).ok();
-        return text.is_some_and(|text| text.parse::<Ipv6Addr>().is_ok());
+fn is_ip_literal(address: &str) -> bool {
+    let Some(future) = address.strip_prefix(['v', 'V']) else {
+        return address.parse::<Ipv6Addr>().is_ok();
     };
-    let Some((version, rest)) = split_once(future, b'.') else { return false };
-    let is_address_byte = |byte: &u8| is_of(*byte, NAME) || matches!(byte, b',' | b':');
+    let Some((version, rest)) = future.split_once('.') else { return false };
+    let is_address_byte = |byte| is_of(byte, NAME) || matches!(byte, b',' | b':');
     !version.is_empty()
-        && version.iter().all(u8::is_ascii_hexdigit)
+        && version.bytes().all(|byte| byte.is_ascii_hexdigit())
         && !rest.is_empty()
-        && rest.iter().all(is_address_byte)
-}
-
-/// The bytes before the first `separator`, and those after it.
-fn split_once(bytes: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
-    let at = bytes.iter().position(|byte| *byte == separator)?;
-    Some((&bytes[..at], &bytes[at + 1..]))
+        && rest.bytes().all(is_address_byte)
 }
 
 /// Whether a part of a URI holds a percent-encoded control byte. This server does not decode it,
