@@ -12,6 +12,9 @@ use crate::{Rejection, Target, Version};
 /// The only scheme that an absolute-form target may have here.
 const SCHEME: &[u8] = b"http://";
 
+/// How usual lines begin.
+const USUAL_STARTS: [&[u8]; 4] = [b"GET /", b"HEAD /", b"POST /", b"PUT /"];
+
 /// What follows the target of a usual line.
 const USUAL_END: &[u8; 11] = b" HTTP/1.1\r\n";
 
@@ -84,13 +87,10 @@ impl RequestLine {
     /// methods, origin-form, no percent-encoding, HTTP/1.1. Returns false, and changes nothing, for
     /// any other line.
     fn read_usual(&mut self, window: &[u8]) -> bool {
-        let method_end = match window {
-            [b'G', b'E', b'T', b' ', b'/', ..] | [b'P', b'U', b'T', b' ', b'/', ..] => 3,
-            [b'H', b'E', b'A', b'D', b' ', b'/', ..] | [b'P', b'O', b'S', b'T', b' ', b'/', ..] => {
-                4
-            }
-            _ => return false,
+        let Some(start) = USUAL_STARTS.into_iter().find(|start| window.starts_with(start)) else {
+            return false;
         };
+        let method_end = start.len() - b" /".len();
         let path_end = end_of_run(window, method_end + 1, PATH);
         let target_end = match window.get(path_end) {
             Some(b'?') => end_of_run(window, path_end + 1, PATH | QUERY),
