@@ -13,8 +13,9 @@ const SWITCH: &str = "BOOL";
 /// The beginning of the environment variables of options.
 const VARIABLE_PREFIX: &str = "HB_";
 
-const HEALTHCHECK: &str = "healthcheck";
-const URL: &str = "URL";
+/// The command that checks a running server, and its argument, which is optional.
+pub(crate) const HEALTHCHECK: &str = "healthcheck";
+pub(crate) const URL: &str = "URL";
 
 const ENVIRONMENT: &str = "\
 Each option except the last two may come from an environment variable: HB_ and its name in
@@ -24,20 +25,11 @@ Options may also begin with one dash, as in -min 1K. If one is repeated, the las
 SIGTERM and SIGINT begin the drain, a second one ends it at once, and so does SIGQUIT. SIGHUP,
 SIGUSR1 and SIGUSR2 are ignored.";
 
-/// What the program is to do.
-#[derive(Debug)]
-pub(crate) enum Asked {
-    /// Serve, with these options.
-    Serve(ArgMatches),
-    /// Check the health of a running server, at this URL if one is given.
-    Healthcheck(Option<String>, ArgMatches),
-}
-
 /// Parses a command line without the name of the program.
 ///
 /// # Errors
 /// A page is asked for; or an option is unknown, has no value, or is not expected in its place.
-pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Asked, Stop> {
+pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<ArgMatches, Stop> {
     let mut command = command();
     command.build();
     let mut arguments = double_dashes(&command, arguments);
@@ -45,18 +37,17 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Asked, St
         arguments = vec!["--help".to_owned()];
     }
     let matches = command.try_get_matches_from(arguments)?;
-    let Some(check) = matches.subcommand_matches(HEALTHCHECK) else {
-        return Ok(Asked::Serve(matches));
-    };
     // clap could refuse this too, but would then report every unknown word as such a conflict.
     let is_typed = |id: &&Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
-    if let Some(option) = matches.ids().find(is_typed) {
+    if matches.subcommand().is_some()
+        && let Some(option) = matches.ids().find(is_typed)
+    {
         return Err(Stop::Misuse(Misuse::new(
             format_args!("--{option} with {HEALTHCHECK}"),
             "expected options or a command, not both",
         )));
     }
-    Ok(Asked::Healthcheck(check.get_one(URL).cloned(), matches))
+    Ok(matches)
 }
 
 /// The environment variable of an option.

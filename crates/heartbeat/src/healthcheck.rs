@@ -5,6 +5,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -37,16 +38,13 @@ const URL_FORM: &str = "expected http://IP[:PORT][/PATH] or tcp://IP:PORT[/PATH]
 /// # Errors
 /// The URL is not valid, no answer comes in time, or its status is not 200. The exit code is always
 /// 1: container engines know no other one for a check that has failed.
-pub(crate) fn run(url: Option<&str>, settings: &Settings<'_>) -> Result<(), Failure> {
-    check(url, settings).map_err(Failure::into_fault)
+pub(crate) fn run(url: Option<&String>, settings: &Settings<'_>) -> Result<ExitCode, Failure> {
+    check(url, settings).map(|()| ExitCode::SUCCESS).map_err(Failure::into_fault)
 }
 
-fn check(url: Option<&str>, settings: &Settings<'_>) -> Result<(), Failure> {
+fn check(url: Option<&String>, settings: &Settings<'_>) -> Result<(), Failure> {
     let is_default = url.is_none();
-    let url = match url {
-        Some(url) => url.to_owned(),
-        None => default_url(settings.port()?)?,
-    };
+    let url = url.map_or_else(|| default_url(settings.port()?), |url| Ok(url.clone()))?;
     let Some(mut target) = Target::parse(&url) else {
         return Err(Failure::usage(format_args!("healthcheck {}", quoted(&url)), URL_FORM));
     };

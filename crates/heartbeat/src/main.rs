@@ -10,7 +10,6 @@ use std::process::ExitCode;
 
 use heartbeat_command_line::Stop;
 
-use crate::args::Asked;
 use crate::failure::Failure;
 use crate::settings::Settings;
 
@@ -36,23 +35,21 @@ fn run() -> Result<ExitCode, Failure> {
     // is refused when its option is parsed.
     let text = |raw: OsString| raw.to_string_lossy().into_owned();
     let environment = |name: &str| std::env::var_os(name).map(text);
-    match args::parse(std::env::args_os().skip(1).map(text)) {
+    let matches = match args::parse(std::env::args_os().skip(1).map(text)) {
+        Ok(matches) => matches,
+        Err(Stop::Misuse(misuse)) => return Err(misuse.into()),
         Err(Stop::Page(page)) => {
             // The reader may have closed the pipe (`heartbeat --help | head -1`).
             let _ = io::stdout().write_all(page.as_bytes());
+            return Ok(ExitCode::SUCCESS);
         }
-        Err(Stop::Misuse(misuse)) => return Err(misuse.into()),
-        Ok(Asked::Healthcheck(url, matches)) => {
-            let settings = Settings { arguments: &matches, environment: &environment };
-            healthcheck::run(url.as_deref(), &settings)?;
-        }
-        Ok(Asked::Serve(matches)) => {
-            warn_of_misspelt_variables();
-            let settings = Settings { arguments: &matches, environment: &environment };
-            return serve::serve(settings.config()?);
-        }
+    };
+    let settings = Settings { arguments: &matches, environment: &environment };
+    if let Some(check) = matches.subcommand_matches(args::HEALTHCHECK) {
+        return healthcheck::run(check.get_one(args::URL), &settings);
     }
-    Ok(ExitCode::SUCCESS)
+    warn_of_misspelt_variables();
+    serve::serve(settings.config()?)
 }
 
 /// Warns of environment variables that begin with `HB_` and belong to no option.

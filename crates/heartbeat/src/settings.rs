@@ -185,16 +185,14 @@ mod tests {
     use heartbeat_command_line::Stop;
 
     use super::*;
-    use crate::args::{Asked, parse};
+    use crate::args::parse;
 
     fn config(line: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
         let lookup = |name: &str| {
             variables.iter().find(|(key, _)| *key == name).map(|(_, text)| (*text).to_owned())
         };
         match parse(line.split_whitespace().map(str::to_owned)) {
-            Ok(Asked::Serve(matches)) => {
-                Settings { arguments: &matches, environment: &lookup }.config()
-            }
+            Ok(matches) => Settings { arguments: &matches, environment: &lookup }.config(),
             Err(Stop::Misuse(misuse)) => Err(misuse.into()),
             other => panic!("{other:?}"),
         }
