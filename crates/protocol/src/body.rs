@@ -131,10 +131,7 @@ impl BodyDecoder {
             (S::Size, _) => self.size(byte),
             (S::SizeLineFeed, b'\n') => self.chunk_begins(),
             (S::DataCarriageReturn, b'\r') => Ok(S::DataLineFeed),
-            (S::DataLineFeed, b'\n') => {
-                self.size_digits = 0;
-                Ok(S::Size)
-            }
+            (S::DataLineFeed, b'\n') => Ok(S::Size),
             (S::LastLineFeed, b'\n') => Ok(S::Done),
             (S::SizeLineFeed | S::DataCarriageReturn | S::DataLineFeed | S::LastLineFeed, _) => {
                 Err(Rejection::Chunk)
@@ -203,6 +200,7 @@ impl BodyDecoder {
         if self.chunk_bytes == 0 {
             return Ok(State::TrailerStart);
         }
+        self.size_digits = 0;
         self.body_bytes = self.body_bytes.saturating_add(self.chunk_bytes);
         if self.body_bytes > BODY_BYTES_MAX {
             return Err(Rejection::BodyTooLarge);
