@@ -1,6 +1,8 @@
 //! Owns the one encoder of every head: the status line and its fields. Callers choose the answer;
 //! the rules for Date, Content-Length, Connection and Cache-Control are here.
 
+use std::io::Write;
+
 use crate::decimal::{decimal_digits, push_decimal};
 use crate::limits::RESPONSE_HEAD_BYTES_MAX;
 use crate::timing::TimingRequest;
@@ -159,7 +161,10 @@ impl<'a> Response<'a> {
             if self.padded {
                 out.push(b' ');
             }
-            out.extend_from_slice(self.media_type().as_bytes());
+            out.extend_from_slice(match self.content {
+                Content::Text { media_type, .. } => media_type.as_bytes(),
+                _ => b"text/plain",
+            });
             out.extend_from_slice(b"\r\n");
             if let (Some(request), Some(timing)) = (self.timing_request, self.timing) {
                 timing.encode(request, out);
@@ -168,24 +173,20 @@ impl<'a> Response<'a> {
         if self.cross_origin {
             self.encode_cross_origin(out);
         }
-        if let Some(location) = &self.location {
-            out.extend_from_slice(b"Location: ");
-            out.extend_from_slice(location.prefix.as_bytes());
-            if let Some(size) = location.size {
-                push_decimal(size, out);
-                out.extend_from_slice(b"\r\nCache-Control: no-cache");
-            }
-            out.extend_from_slice(b"\r\n");
+        // Rare fields, which a vector accepts whatever their length is.
+        if let Some(Location { prefix, size }) = &self.location {
+            let _ = match size {
+                Some(size) => {
+                    write!(out, "Location: {prefix}{size}\r\nCache-Control: no-cache\r\n")
+                }
+                None => write!(out, "Location: {prefix}\r\n"),
+            };
         }
-        if let Some(allow) = self.allow {
-            out.extend_from_slice(b"Allow: ");
-            out.extend_from_slice(allow.as_bytes());
-            out.extend_from_slice(b"\r\n");
+        if let Some(allow) = &self.allow {
+            let _ = write!(out, "Allow: {allow}\r\n");
         }
-        if let Some(bytes) = self.wire_bytes_min {
-            out.extend_from_slice(b"X-Heartbeat-Wire-Min: ");
-            push_decimal(bytes, out);
-            out.extend_from_slice(b"\r\n");
+        if let Some(bytes) = &self.wire_bytes_min {
+            let _ = write!(out, "X-Heartbeat-Wire-Min: {bytes}\r\n");
         }
         // A 204 must not have Content-Length (RFC 9110 section 8.6).
         if self.status != Status::NoContent {
@@ -213,13 +214,6 @@ impl<'a> Response<'a> {
         }
         if self.timing_request.is_some() {
             out.extend_from_slice(b"Access-Control-Expose-Headers: Server-Timing\r\n");
-        }
-    }
-
-    fn media_type(&self) -> &'static str {
-        match self.content {
-            Content::Text { media_type, .. } => media_type,
-            _ => "text/plain",
         }
     }
 }
