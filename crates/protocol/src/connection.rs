@@ -234,10 +234,10 @@ impl Connection {
                 if !request.is_persistent {
                     self.closing.get_or_insert(CloseReason::Peer);
                 }
-                self.state = match request.framing {
-                    Framing::Length(0) if !request.expects_continue => State::Answer,
-                    framing => State::Body(BodyDecoder::new(framing)),
-                };
+                self.state = State::Answer;
+                if request.framing != Framing::Length(0) || request.expects_continue {
+                    self.state = State::Body(BodyDecoder::new(request.framing));
+                }
                 Event::Request(request)
             }
         };
