@@ -99,8 +99,8 @@ fn raise_descriptor_limit() {
 fn banner(config: &Config, server: &Server) -> String {
     let Report { threads, driver, driver_reason, send, send_reason, max_connections, .. } =
         server.report();
-    let site = &config.site;
-    let log = config.log.map_or("off".to_string(), |format| format!("{format:?}").to_lowercase());
+    let Config { version, revision, site, log, .. } = config;
+    let log = log.map_or("off".to_string(), |format| format!("{format:?}").to_lowercase());
     let mut warnings = String::new();
     if let Some(refusal) = &server.report().refusal {
         warnings += &format!("heartbeat: warning: io_uring is not used: {refusal}\n");
@@ -112,19 +112,17 @@ fn banner(config: &Config, server: &Server) -> String {
         );
     }
     let admin = server.admin_address().map(|address| format!(", admin {address}"));
-    let admin = admin.unwrap_or_default();
     format!(
         "{warnings}\
-         heartbeat {} ({})\n  \
-         address  {}{admin}\n  \
+         heartbeat {version} ({revision})\n  \
+         address  {}{}\n  \
          uri      {}{{n}}, {} to {} bytes\n  \
          log      {log}\n  \
          threads  {threads}, at most {max_connections} connections\n  \
          driver   {} ({driver_reason})\n  \
          send     {} ({send_reason})\n",
-        config.version,
-        config.revision,
         server.address(),
+        admin.unwrap_or_default(),
         site.uri(),
         site.min(),
         site.max(),
