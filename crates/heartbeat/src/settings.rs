@@ -158,10 +158,7 @@ struct Given {
 
 /// The revision that the program was built from. The build sets the variable.
 fn revision() -> &'static str {
-    match option_env!("HEARTBEAT_REVISION") {
-        Some(revision) if !revision.is_empty() => revision,
-        _ => "unknown",
-    }
+    option_env!("HEARTBEAT_REVISION").filter(|text| !text.is_empty()).unwrap_or("unknown")
 }
 
 /// Whether two listeners on one port would conflict, because their addresses are the same or one

@@ -47,10 +47,7 @@ pub(crate) fn port(text: &str) -> Parsed<u16> {
 /// An address to listen on. An IPv6 address may have the brackets that it has in a URL. A
 /// link-local address must have its interface after it (RFC 4007 section 11); `interface_index`
 /// looks up the index of that.
-pub(crate) fn address(
-    text: &str,
-    interface_index: impl Fn(&str) -> Option<u32>,
-) -> Parsed<Address> {
+pub(crate) fn address(text: &str, interface_index: fn(&str) -> Option<u32>) -> Parsed<Address> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let mut parts = bare.unwrap_or(text).splitn(2, '%');
     let (ip, interface) = (parts.next().unwrap_or_default(), parts.next());
