@@ -16,7 +16,8 @@ const MONTHS: [&str; 12] =
 /// A complete `Date` field line. It is made once a second and copied into every head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DateLine {
-    bytes: [u8; LINE_BYTES],
+    /// The line with its CRLF.
+    pub(crate) bytes: [u8; LINE_BYTES],
     unix_seconds: u64,
 }
 
@@ -41,11 +42,6 @@ impl DateLine {
     /// The second this line was made for.
     pub fn unix_seconds(&self) -> u64 {
         self.unix_seconds
-    }
-
-    /// The line with its CRLF.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
     }
 }
 
@@ -88,7 +84,7 @@ mod tests {
     use super::*;
 
     fn text(seconds: u64) -> String {
-        String::from_utf8(DateLine::new(seconds).as_bytes().to_vec()).unwrap()
+        String::from_utf8(DateLine::new(seconds).bytes.to_vec()).unwrap()
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl HeadReader {
 
     /// Whether bytes of a head have arrived. Empty lines before it do not count.
     pub(crate) fn has_begun(&self) -> bool {
-        self.request_line.bytes() > 0
+        self.request_line.position > 0
     }
 
     fn read_lines<'i>(&mut self, input: &'i [u8]) -> Result<Option<Request<'i>>, Rejection> {
@@ -69,7 +69,7 @@ impl HeadReader {
         if !self.request_line.read(window)? {
             return Ok(None);
         }
-        let fields_start = self.request_line.bytes();
+        let fields_start = self.request_line.position;
         self.lines = self.lines.max(fields_start);
         self.scanned = self.scanned.max(fields_start);
         let judged = self.lines;
@@ -114,7 +114,7 @@ impl HeadReader {
 
     /// Judges a head that has arrived whole.
     fn complete<'i>(&self, head: &'i [u8]) -> Result<Request<'i>, Rejection> {
-        let lines = &head[self.request_line.bytes()..];
+        let lines = &head[self.request_line.position..];
         let mut usual = [httparse::EMPTY_HEADER; USUAL_FIELD_LINES];
         let mut storage;
         let fields = match split_fields(lines, &mut usual) {

@@ -23,7 +23,7 @@ const USUAL_END: &[u8; 11] = b" HTTP/1.1\r\n";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RequestLine {
     /// Bytes that have been read; the rest of the line follows them.
-    position: usize,
+    pub(crate) position: usize,
     /// 0 until it is known.
     method_end: usize,
     /// End of the target up to its first `?`; 0 until it is known.
@@ -42,11 +42,6 @@ impl RequestLine {
             return Ok(true);
         }
         self.read_bytes(window)
-    }
-
-    /// Length of the line so far, in bytes.
-    pub(crate) fn bytes(&self) -> usize {
-        self.position
     }
 
     pub(crate) fn method<'i>(&self, head: &'i [u8]) -> &'i [u8] {

@@ -194,7 +194,7 @@ impl<'a> Response<'a> {
             push_decimal(self.content.bytes(), out);
             out.extend_from_slice(b"\r\n");
         }
-        out.extend_from_slice(date.as_bytes());
+        out.extend_from_slice(&date.bytes);
         out.extend_from_slice(match persistence {
             Persistence::Implied => b"\r\n",
             Persistence::KeepAlive => b"Connection: keep-alive\r\n\r\n",
