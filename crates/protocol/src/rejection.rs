@@ -6,7 +6,7 @@ use crate::table::table;
 table! {
     /// Why a message is rejected. The answer closes the connection, and nothing after the message
     /// is parsed (RFC 9112 sections 2.2 and 11.2).
-    pub enum Rejection: Status {
+    pub enum Rejection {
         /// A line of the head ends in LF without CR, or holds CR without LF (RFC 9112 section 2.2).
         LineEnding = Status::BadRequest,
         /// More empty lines before the request line than are allowed (RFC 9112 section 2.2).
@@ -48,11 +48,7 @@ table! {
         /// The body is longer than supported (RFC 9110 section 15.5.14).
         BodyTooLarge = Status::ContentTooLarge,
     }
-}
 
-impl Rejection {
     /// The status of the answer.
-    pub fn status(self) -> Status {
-        self.row()
-    }
+    pub fn status(self) -> Status;
 }

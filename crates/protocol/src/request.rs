@@ -8,7 +8,7 @@ table! {
     ///
     /// CONNECT is missing because a head with this method is rejected
     /// ([`crate::Rejection::Tunnel`]).
-    pub enum Method: &'static [u8] {
+    pub enum Method {
         /// GET
         Get = b"GET",
         /// HEAD
@@ -28,11 +28,13 @@ table! {
         /// Any other token. Methods are case-sensitive.
         Unknown = b"",
     }
+
+    fn token(self) -> &'static [u8];
 }
 
 impl Method {
     pub(crate) fn from_token(token: &[u8]) -> Self {
-        Self::all().find(|method| method.row() == token).unwrap_or(Self::Unknown)
+        Self::all().find(|method| method.token() == token).unwrap_or(Self::Unknown)
     }
 }
 

@@ -39,7 +39,7 @@ pub struct Facts<'a> {
 
 table! {
     /// The kind of resource that an answer belongs to. It is a label for metrics, not a path.
-    pub enum Route: &'static str {
+    pub enum Route {
         /// A payload of n bytes, requested by GET or HEAD.
         Heartbeat = "heartbeat",
         /// A payload of n bytes, after an upload.
@@ -61,13 +61,9 @@ table! {
         /// Anything else, and every message that is refused or rejected.
         Other = "other",
     }
-}
 
-impl Route {
     /// The value of the `route` label in metrics.
-    pub fn name(self) -> &'static str {
-        self.row()
-    }
+    pub fn name(self) -> &'static str;
 }
 
 /// An answer and the kind of resource it belongs to.

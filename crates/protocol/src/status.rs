@@ -5,7 +5,7 @@ use crate::table::table;
 table! {
     /// The status codes that this server uses (RFC 9110 section 15, RFC 6585).
     #[derive(Default)]
-    pub enum Status: (u16, &'static str) {
+    pub enum Status {
         /// 200
         #[default]
         Ok = (200, "HTTP/1.1 200 OK\r\n"),
@@ -36,6 +36,8 @@ table! {
         /// 505
         VersionNotSupported = (505, "HTTP/1.1 505 HTTP Version Not Supported\r\n"),
     }
+
+    fn row(self) -> (u16, &'static str);
 }
 
 impl Status {

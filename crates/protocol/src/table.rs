@@ -1,12 +1,15 @@
 //! Owns the form of an enum whose variants have facts: one list is both the enum and the table.
 
-/// Defines an enum, and a table with the value that each variant is written with.
+/// Defines an enum, and a function that returns the value each variant is written with.
 macro_rules! table {
     (
         $(#[$about:meta])*
-        pub enum $name:ident: $value:ty {
+        pub enum $name:ident {
             $($(#[$variant_about:meta])* $variant:ident = $row:expr,)+
         }
+
+        $(#[$column_about:meta])*
+        $visibility:vis fn $column:ident(self) -> $value:ty;
     ) => {
         $(#[$about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +33,8 @@ macro_rules! table {
                 self as usize
             }
 
-            fn row(self) -> $value {
+            $(#[$column_about])*
+            $visibility fn $column(self) -> $value {
                 Self::TABLE[self.index()].1
             }
         }
