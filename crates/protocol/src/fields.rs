@@ -6,11 +6,6 @@ use std::net::Ipv6Addr;
 use crate::Rejection;
 use crate::grammar::{NAME, TOKEN, is_of};
 
-/// Whether `bytes` is a token: one or more token bytes.
-pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|byte| is_of(*byte, TOKEN))
-}
-
 /// The members of a comma-separated list, trimmed; empty ones are skipped (RFC 9110 section
 /// 5.6.1.2). A field value has no whitespace but spaces and tabs.
 pub(crate) fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -65,7 +60,7 @@ impl TransferCodings {
         self.malformed |= list_members(value).next().is_none();
         for coding in list_members(value) {
             let chunked = coding.eq_ignore_ascii_case(b"chunked");
-            self.malformed |= self.chunked || !is_token(coding);
+            self.malformed |= self.chunked || !coding.iter().all(|byte| is_of(*byte, TOKEN));
             self.chunked |= chunked;
             self.unknown |= !chunked;
         }
