@@ -53,10 +53,8 @@ impl RequestLine {
     }
 
     pub(crate) fn version(&self, head: &[u8]) -> Version {
-        match head[self.target_end + USUAL_END.len() - 3] {
-            b'0' => Version::Http10,
-            _ => Version::Http11,
-        }
+        let minor = head[self.target_end + USUAL_END.len() - 3];
+        if minor == b'0' { Version::Http10 } else { Version::Http11 }
     }
 
     /// What the target names; none if its form is not valid. Its bytes must have been checked.
