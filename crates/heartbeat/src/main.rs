@@ -17,7 +17,6 @@ mod args;
 mod dashes;
 mod failure;
 mod healthcheck;
-mod interface;
 mod notice;
 mod serve;
 mod settings;

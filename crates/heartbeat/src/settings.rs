@@ -6,11 +6,10 @@ use std::net::IpAddr;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use heartbeat_protocol::{Site, SiteError, SiteOptions};
-use heartbeat_runtime::{Address, Admin, Config, Driver, LogFormat, Tier};
+use heartbeat_runtime::{Admin, Config, Driver, LogFormat, Tier};
 
 use crate::args;
 use crate::failure::{Failure, quoted};
-use crate::interface;
 use crate::values::{self, Parsed};
 
 const LOG_FORMATS: [(&str, LogFormat); 2] = [("tsv", LogFormat::Tsv), ("json", LogFormat::Json)];
@@ -47,7 +46,7 @@ impl Settings<'_> {
         let log_format = self.required("log-format", |text| values::choice(text, &LOG_FORMATS))?;
         Ok(Config {
             port: self.port()?,
-            address: self.address("address")?,
+            address: self.optional("address", values::address)?,
             threads: self.required("threads", values::threads)?,
             io: self.required("io", |text| values::choice(text, &DRIVERS))?,
             send: self.required("send", |text| values::choice(text, &SEND_TIERS))?,
@@ -69,18 +68,14 @@ impl Settings<'_> {
         })
     }
 
-    fn address(&self, name: &str) -> Result<Option<Address>, Failure> {
-        self.optional(name, |text| values::address(text, interface::index))
-    }
-
     fn admin(&self) -> Result<Option<Admin>, Failure> {
-        let address = self.address("admin-address")?;
+        let address = self.optional("admin-address", values::address)?;
         let Some(port) = self.optional("admin-port", values::port)? else {
             let typed = self.given("admin-address").typed;
             let alone = || Failure::usage(typed, "expected an --admin-port with it");
             return if address.is_some() { Err(alone()) } else { Ok(None) };
         };
-        let main = self.address("address")?;
+        let main = self.optional("address", values::address)?;
         if port != 0 && port == self.port()? && overlap(address.or(main), main) {
             return Err(Failure::usage(
                 self.given("admin-port").typed,
@@ -163,15 +158,12 @@ fn revision() -> &'static str {
 
 /// Whether two listeners on one port would conflict, because their addresses are the same or one
 /// includes the other. None and `::` include every address of both families.
-fn overlap(one: Option<Address>, other: Option<Address>) -> bool {
+fn overlap(one: Option<IpAddr>, other: Option<IpAddr>) -> bool {
     let (Some(one), Some(other)) = (one, other) else { return true };
     let includes = |one: IpAddr, other: IpAddr| {
         one.is_unspecified() && (one.is_ipv6() || other.to_canonical().is_ipv4())
     };
-    one == other
-        || one.ip.to_canonical() == other.ip.to_canonical() && one.scope_id == other.scope_id
-        || includes(one.ip, other.ip)
-        || includes(other.ip, one.ip)
+    one.to_canonical() == other.to_canonical() || includes(one, other) || includes(other, one)
 }
 
 #[cfg(test)]
@@ -214,10 +206,10 @@ mod tests {
     fn takes_every_option_from_the_command_line_and_from_the_environment() {
         let secs = Duration::from_secs;
         let options = SiteOptions { admin_port: true, responsiveness: true, aliases: true };
-        let admin_address = Address { ip: "127.0.0.1".parse().unwrap(), scope_id: 0 };
+        let admin_address = "127.0.0.1".parse().unwrap();
         let expected = Config {
             port: 0,
-            address: Some(Address { ip: "::1".parse().unwrap(), scope_id: 0 }),
+            address: Some("::1".parse().unwrap()),
             site: Site::new("/a/b/", 2, 2048).unwrap().with_options(options).unwrap(),
             threads: Some(3),
             io: Some(Driver::Epoll),

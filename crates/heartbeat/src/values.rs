@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use heartbeat_protocol::limits::PAYLOAD_BYTES_MAX;
-use heartbeat_runtime::{Address, THREADS_MAX};
+use heartbeat_runtime::THREADS_MAX;
 
 /// Longest timeout or delay. Nobody needs more than a day, and a sum of such times cannot
 /// overflow.
@@ -45,29 +45,19 @@ pub(crate) fn port(text: &str) -> Parsed<u16> {
 }
 
 /// An address to listen on. An IPv6 address may have the brackets that it has in a URL. A
-/// link-local address must have its interface after it (RFC 4007 section 11); `interface_index`
-/// looks up the index of that.
-pub(crate) fn address(text: &str, interface_index: fn(&str) -> Option<u32>) -> Parsed<Address> {
+/// link-local one would need an interface (RFC 4007 section 11); who needs it listens on `::`.
+pub(crate) fn address(text: &str) -> Parsed<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let mut parts = bare.unwrap_or(text).splitn(2, '%');
-    let (ip, interface) = (parts.next().unwrap_or_default(), parts.next());
-    let ip = ip.parse().ok().filter(|ip: &IpAddr| bare.is_none() || ip.is_ipv6());
+    let ip = bare.unwrap_or(text).parse().ok().filter(|ip: &IpAddr| bare.is_none() || ip.is_ipv6());
     let ip = ip.ok_or_else(|| "expected an IPv4 or IPv6 address".to_owned())?;
     let canonical = ip.to_canonical();
     if canonical.is_multicast() || canonical == IpAddr::V4(Ipv4Addr::BROADCAST) {
         return Err("expected a unicast address".to_owned());
     }
-    let is_link_local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
-    match interface {
-        Some(interface) if is_link_local => interface_index(interface)
-            .map(|scope_id| Address { ip, scope_id })
-            .ok_or_else(|| format!("there is no interface {interface:?} here")),
-        None if is_link_local => {
-            Err("expected the interface of a link-local address, as in fe80::1%eth0".to_owned())
-        }
-        Some(_) => Err("expected an interface with link-local addresses only".to_owned()),
-        None => Ok(ip.into()),
+    if matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()) {
+        return Err("expected an address that is not link-local; :: includes those".to_owned());
     }
+    Ok(ip)
 }
 
 /// A number of threads; None is `auto`.
@@ -235,10 +225,9 @@ mod tests {
 
     #[test]
     fn reads_addresses_with_and_without_brackets() {
-        let address = |text: &str| address(text, |_| None);
         for text in ["0.0.0.0", "127.0.0.1", "223.255.255.255", "::", "::1", "fd00::1"] {
             let ip: IpAddr = text.parse().unwrap();
-            assert_eq!(address(text), Ok(ip.into()), "{text}");
+            assert_eq!(address(text), Ok(ip), "{text}");
         }
         assert_eq!(address("[::1]"), address("::1"));
         let refused = ["localhost", "[127.0.0.1]", "[::1", "::1]", "[]", "[[::1]]", "1.2.3"];
@@ -249,21 +238,18 @@ mod tests {
 
     #[test]
     fn refuses_addresses_of_many_machines() {
-        let address = |text: &str| address(text, |_| None);
         for text in ["224.0.0.1", "239.1.2.3", "255.255.255.255", "ff02::1", "::ffff:224.0.0.1"] {
             assert!(address(text).unwrap_err().contains("unicast"), "{text}");
         }
     }
 
     #[test]
-    fn reads_link_local_addresses_with_their_interface() {
-        let lookup = |interface: &str| (interface == "eth0").then_some(7);
-        let expected = Address { ip: "fe80::1".parse().unwrap(), scope_id: 7 };
-        assert_eq!(address("fe80::1%eth0", lookup), Ok(expected));
-        assert_eq!(address("[fe80::1%eth0]", lookup), Ok(expected));
-        let refused = ["fe80::1", "fe80::1%", "fe80::1%eth1", "fe80::1%%eth0", "::1%eth0"];
-        for text in refused.into_iter().chain(["127.0.0.1%eth0", "%eth0", "[fe80::1]%eth0"]) {
-            assert!(address(text, lookup).is_err(), "{text}");
+    fn refuses_addresses_that_need_an_interface() {
+        for text in ["fe80::1", "[fe80::1]", "febf::1"] {
+            assert!(address(text).unwrap_err().contains(":: includes those"), "{text}");
+        }
+        for text in ["fe80::1%eth0", "::1%lo", "fe80::1%2"] {
+            assert!(address(text).is_err(), "{text}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Owns the configuration of a server. It does not change once the server has started.
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use heartbeat_protocol::Site;
@@ -17,7 +17,7 @@ pub struct Config {
     pub port: u16,
     /// Address to listen on; None means every address of IPv6 and IPv4, or of IPv4 alone if
     /// IPv6 is switched off.
-    pub address: Option<Address>,
+    pub address: Option<IpAddr>,
     /// The prefix and the sizes below it.
     pub site: Site,
     /// Worker threads, 1 to [`THREADS_MAX`]. None means one per CPU that this process may use, but
@@ -93,39 +93,13 @@ impl Config {
     }
 }
 
-/// An address to listen on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Address {
-    /// The IPv4 or IPv6 address.
-    pub ip: IpAddr,
-    /// Index of the interface that a link-local IPv6 address belongs to; 0 for any other address.
-    pub scope_id: u32,
-}
-
-impl Address {
-    /// This address, with a TCP port.
-    #[must_use]
-    pub fn with_port(self, port: u16) -> SocketAddr {
-        match self.ip {
-            IpAddr::V4(ip) => (ip, port).into(),
-            IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, self.scope_id).into(),
-        }
-    }
-}
-
-impl From<IpAddr> for Address {
-    fn from(ip: IpAddr) -> Self {
-        Self { ip, scope_id: 0 }
-    }
-}
-
 /// The listener for operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// TCP port; 0 picks a free one.
     pub port: u16,
     /// Address to listen on; None means that of the main listener.
-    pub address: Option<Address>,
+    pub address: Option<IpAddr>,
 }
 
 /// How a server sends large answers.

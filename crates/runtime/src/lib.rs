@@ -48,7 +48,7 @@ mod start;
 mod turns;
 mod worker;
 
-pub use config::{Address, Admin, Config, LogFormat, THREADS_MAX, Tier};
+pub use config::{Admin, Config, LogFormat, THREADS_MAX, Tier};
 pub use heartbeat_protocol::{Site, SiteError, SiteOptions};
 pub use os::event_loop::Driver;
 pub use os::refusal::Refusal;

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::config::Address;
 use crate::os::event_loop;
 use crate::os::refusal::Refusal;
 use crate::os::sys;
@@ -35,15 +34,14 @@ const IN_A_ROW_MAX: usize = 16;
 /// # Errors
 /// The system call that was refused, with the address that it is about.
 pub(crate) fn bind(
-    address: Option<Address>,
+    address: Option<IpAddr>,
     port: u16,
     workers: usize,
 ) -> Result<(Vec<TcpListener>, SocketAddr), StartError> {
-    let any = Address::from(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-    let wanted = address.unwrap_or(any).with_port(port);
+    let wanted = SocketAddr::from((address.unwrap_or(Ipv6Addr::UNSPECIFIED.into()), port));
     match bind_to(wanted, workers) {
         Err(refusal) if address.is_none() && is_without_ipv6(&refusal.source) => {
-            bind(Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into()), port, workers)
+            bind(Some(Ipv4Addr::UNSPECIFIED.into()), port, workers)
         }
         result => result.map_err(|refusal| StartError::Bind { address: wanted, refusal }),
     }
@@ -224,13 +222,13 @@ mod tests {
 
     #[test]
     fn workers_share_a_port_that_nobody_else_gets() {
-        let (listeners, address) = bind(Some(LOOPBACK.into()), 0, 3).unwrap();
+        let (listeners, address) = bind(Some(LOOPBACK), 0, 3).unwrap();
         assert_eq!(listeners.len(), 3);
         for listener in &listeners {
             assert_eq!(listener.local_addr().unwrap(), address);
         }
         for workers in [1, 2] {
-            match bind(Some(LOOPBACK.into()), address.port(), workers).unwrap_err() {
+            match bind(Some(LOOPBACK), address.port(), workers).unwrap_err() {
                 StartError::Bind { address: wanted, refusal } => {
                     let kind = refusal.error().kind();
                     assert_eq!((wanted, kind), (address, io::ErrorKind::AddrInUse));
@@ -252,14 +250,14 @@ mod tests {
 
     #[test]
     fn accepted_sockets_do_not_delay() {
-        let (listeners, address) = bind(Some(LOOPBACK.into()), 0, 1).unwrap();
+        let (listeners, address) = bind(Some(LOOPBACK), 0, 1).unwrap();
         let _peer = TcpStream::connect(address).unwrap();
         assert!(listeners[0].accept().unwrap().0.nodelay().unwrap());
     }
 
     #[test]
     fn the_filter_keeps_new_handshakes_out_and_old_connections_in() {
-        let (listeners, address) = bind(Some(LOOPBACK.into()), 0, 1).unwrap();
+        let (listeners, address) = bind(Some(LOOPBACK), 0, 1).unwrap();
         let before = TcpStream::connect(address).unwrap();
         SockRef::from(&listeners[0]).attach_filter(&DROP_SYN).unwrap();
         let late = TcpStream::connect_timeout(&address, Duration::from_millis(100));

@@ -21,7 +21,7 @@ pub(crate) fn start(ip: IpAddr, port: u16, enter: impl FnOnce() + Send + 'static
         enter();
         let config = Config {
             port,
-            address: Some(ip.into()),
+            address: Some(ip),
             threads: Some(1),
             node: NODE.to_owned(),
             zone: ZONE.to_owned(),

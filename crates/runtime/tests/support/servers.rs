@@ -1,7 +1,7 @@
 //! Servers inside the test program: one per driver and send tier, one after the other.
 
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::ops::Deref;
 use std::sync::Mutex;
 use std::thread;
@@ -27,7 +27,7 @@ pub(crate) fn config(io: Option<Driver>, send: Option<Tier>) -> Config {
     let site = Site::new("/heartbeat/", 1, 1 << 20).expect("a site");
     Config {
         port: 0,
-        address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST).into()),
+        address: Some(Ipv4Addr::LOCALHOST.into()),
         threads: Some(1),
         drain_delay: Duration::ZERO,
         io,
