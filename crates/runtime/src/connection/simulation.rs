@@ -154,10 +154,14 @@ impl Stream for Scripted {
     async fn send_outbound(&mut self, outbound: &Outbound) -> io::Result<usize> {
         let mut vectors = Vec::new();
         outbound.vectors(&self.worker.arena, &mut vectors);
-        let bytes: Vec<u8> =
-            vectors.iter().flat_map(|vector| self.worker.arena.bytes_of(vector)).copied().collect();
-        let count = self.write_some(bytes.len())?;
-        self.output.borrow_mut().extend_from_slice(&bytes[..count]);
+        // Only the bytes that the peer takes are copied, because an answer may be long.
+        let count = self.write_some(vectors.iter().map(|vector| vector.iov_len).sum())?;
+        let (mut output, mut left) = (self.output.borrow_mut(), count);
+        for vector in &vectors {
+            let taken = left.min(vector.iov_len);
+            output.extend_from_slice(&self.worker.arena.bytes_of(vector)[..taken]);
+            left -= taken;
+        }
         Ok(count)
     }
 
