@@ -5,6 +5,7 @@ mod binary;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use binary::{drivers, not_tested, program, serving};
 use heartbeat_testkit::{
@@ -83,18 +84,22 @@ fn port_0_is_a_free_port_on_every_address() {
 fn a_taken_port_is_one_line_and_exit_1() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let other = Program::start(serving(&["--threads", "2"]));
-    for port in [listener.local_addr().unwrap().port(), other.address().port()] {
-        let port = port.to_string();
-        for driver in DRIVERS {
-            for threads in ["1", "2"] {
-                let arguments = ["--port", &port, "--threads", threads, "--io", driver];
-                let (code, line) = failing(serving(&arguments));
-                assert_eq!(code, Some(1), "{line}");
-                assert!(line.contains(&format!("127.0.0.1:{port}")), "{line}");
-                assert!(line.contains("in use") && line.contains("another port"), "{line}");
+    let ports = [listener.local_addr().unwrap().port(), other.address().port()];
+    // Each start tries for two seconds, because the port may become free.
+    thread::scope(|scope| {
+        for port in ports {
+            for (driver, threads) in DRIVERS.iter().flat_map(|io| [(*io, "1"), (*io, "2")]) {
+                scope.spawn(move || {
+                    let text = port.to_string();
+                    let arguments = ["--port", &text, "--threads", threads, "--io", driver];
+                    let (code, line) = failing(serving(&arguments));
+                    assert_eq!(code, Some(1), "{line}");
+                    assert!(line.contains(&format!("127.0.0.1:{port}")), "{line}");
+                    assert!(line.contains("in use") && line.contains("another port"), "{line}");
+                });
             }
         }
-    }
+    });
 }
 
 #[test]
