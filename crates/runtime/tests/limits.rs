@@ -10,7 +10,8 @@ use heartbeat_protocol::Site;
 use heartbeat_runtime::Config;
 use heartbeat_testkit::limit_own;
 use support::{
-    Client, Deadline, PATIENCE, each_driver_with, each_tier_with, eventually, narrow, request,
+    Client, Deadline, PATIENCE, at_once, each_driver_with, each_tier_with, eventually, narrow,
+    request,
 };
 
 /// A limit that a test waits for, and that nothing has to keep to.
@@ -104,7 +105,7 @@ fn many_connections_above_the_maximum_get_503_and_take_no_place() {
 
 #[test]
 fn a_head_that_is_not_whole_in_time_is_408() {
-    for server in each_driver_with(only(|config| config.header_timeout = LATER)) {
+    at_once(each_driver_with(only(|config| config.header_timeout = LATER)), |server| {
         for is_first in [true, false] {
             let mut client = Client::connect(server.address());
             if !is_first {
@@ -115,12 +116,12 @@ fn a_head_that_is_not_whole_in_time_is_408() {
             assert_eq!((head.status, head.closes()), (408, true));
             client.expect_end();
         }
-    }
+    });
 }
 
 #[test]
 fn a_head_that_arrives_byte_by_byte_has_the_same_limit() {
-    for server in each_driver_with(only(|config| config.header_timeout = LATER)) {
+    at_once(each_driver_with(only(|config| config.header_timeout = LATER)), |server| {
         let mut client = Client::connect(server.address());
         client.send("GET /heartbeat/17 HTTP/1.1\r\nHost: ");
         client.stream().set_read_timeout(Some(SOON / 10)).unwrap();
@@ -132,7 +133,7 @@ fn a_head_that_arrives_byte_by_byte_has_the_same_limit() {
         }
         client.stream().set_read_timeout(Some(PATIENCE)).unwrap();
         assert_eq!(client.answer().status, 408);
-    }
+    });
 }
 
 #[test]
@@ -144,30 +145,30 @@ fn a_connection_without_a_request_is_closed_without_an_answer() {
 
 #[test]
 fn a_connection_without_a_further_request_is_closed_without_an_answer() {
-    for server in each_driver_with(only(|config| config.idle_timeout = LATER)) {
+    at_once(each_driver_with(only(|config| config.idle_timeout = LATER)), |server| {
         let mut client = Client::connect(server.address());
         for path in ["/heartbeat/17", "/heartbeat/1048576", "/nowhere"] {
             assert!(!client.get(path).closes());
         }
         client.expect_end();
-    }
+    });
 }
 
 #[test]
 fn requests_within_the_idle_limit_keep_a_connection_beyond_it() {
-    for server in each_driver_with(only(|config| config.idle_timeout = AMPLE)) {
+    at_once(each_driver_with(only(|config| config.idle_timeout = AMPLE)), |server| {
         let mut client = Client::connect(server.address());
         for _ in 0..STEPS {
             assert_eq!(client.get("/heartbeat/17").status, 200);
             thread::sleep(PACE);
         }
         client.finish();
-    }
+    });
 }
 
 #[test]
 fn a_body_without_progress_is_408() {
-    for server in each_driver_with(only(|config| config.stall_timeout = SOON)) {
+    at_once(each_driver_with(only(|config| config.stall_timeout = SOON)), |server| {
         for (framing, part) in [
             ("Content-Length: 100", "a part"),
             ("Content-Length: 1000000", "a part"),
@@ -183,14 +184,14 @@ fn a_body_without_progress_is_408() {
             assert_eq!((head.status, head.closes()), (408, true), "{framing} {part}");
             client.expect_end();
         }
-    }
+    });
 }
 
 /// The server reads a short body before it sends a refusal, so that the connection can stay. If the
 /// body stalls, the refusal is still the answer.
 #[test]
 fn a_refused_body_without_progress_keeps_the_status_of_its_refusal() {
-    for server in each_driver_with(only(|config| config.stall_timeout = SOON)) {
+    at_once(each_driver_with(only(|config| config.stall_timeout = SOON)), |server| {
         for (path, status) in [("/nowhere", 404), ("/heartbeat/0", 400), ("/healthz", 405)] {
             for (framing, part) in [
                 ("Content-Length: 100", "a part"),
@@ -208,12 +209,12 @@ fn a_refused_body_without_progress_keeps_the_status_of_its_refusal() {
                 client.expect_end();
             }
         }
-    }
+    });
 }
 
 #[test]
 fn a_body_that_makes_progress_is_read_however_slowly() {
-    for server in each_driver_with(only(|config| config.stall_timeout = AMPLE)) {
+    at_once(each_driver_with(only(|config| config.stall_timeout = AMPLE)), |server| {
         let mut client = Client::connect(server.address());
         client.send(format!(
             "POST /heartbeat/17 HTTP/1.1\r\nHost: test\r\nContent-Length: {STEPS}\r\n\r\n"
@@ -224,7 +225,7 @@ fn a_body_that_makes_progress_is_read_however_slowly() {
         }
         assert_eq!(client.answer().status, 200);
         client.finish();
-    }
+    });
 }
 
 #[test]
@@ -234,7 +235,7 @@ fn an_answer_without_progress_is_reset() {
         config.site = site.clone();
         config.stall_timeout = SOON;
     };
-    for server in each_tier_with(only(adjust)) {
+    at_once(each_tier_with(only(adjust)), |server| {
         for bytes in [4000, 1 << 20, 64 << 20] {
             let mut client = narrow(&server);
             client.send(request("GET", &format!("/heartbeat/{bytes}")).repeat(100));
@@ -247,12 +248,12 @@ fn an_answer_without_progress_is_reset() {
             assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::ConnectionReset));
         }
         assert_eq!(Client::connect(server.address()).get("/heartbeat/17").status, 200);
-    }
+    });
 }
 
 #[test]
 fn an_answer_that_makes_progress_is_sent_however_slowly() {
-    for server in each_tier_with(only(|config| config.stall_timeout = AMPLE)) {
+    at_once(each_tier_with(only(|config| config.stall_timeout = AMPLE)), |server| {
         let mut client = narrow(&server);
         client.send(request("GET", "/heartbeat/1048576"));
         assert_eq!(client.head().status, 200);
@@ -265,5 +266,5 @@ fn an_answer_that_makes_progress_is_sent_however_slowly() {
         }
         assert_eq!(client.get("/heartbeat/17").status, 200);
         client.finish();
-    }
+    });
 }

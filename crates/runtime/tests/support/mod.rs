@@ -13,6 +13,6 @@ pub(crate) use heartbeat_testkit::{
 };
 pub(crate) use narrow::narrow;
 pub(crate) use servers::{
-    Served, config, each_driver, each_driver_with, each_tier, each_tier_with,
+    Served, at_once, config, each_driver, each_driver_with, each_tier, each_tier_with,
 };
 pub(crate) use threads::{of_each_worker, waits};
