@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Read};
 use std::thread;
 use std::time::Duration;
 
-use binary::{drivers, start};
+use binary::{drivers, on_all_drivers, start};
 use heartbeat_testkit::{Client, Program, eventually, request};
 
 const PEERS: u32 = 50;
@@ -57,7 +57,7 @@ fn read_to_reset(peer: &Client) -> usize {
 /// Lets peers send `requests`, read nothing, and say that they send no more if `is_half_closed`.
 /// Checks that all end by a reset for this reason.
 fn check(options: &[&str], requests: &str, is_half_closed: bool, reason: &str) {
-    for driver in drivers() {
+    on_all_drivers(|driver| {
         let program = start(driver, &[&["--threads", "1"], options].concat());
         let mut peers: Vec<_> = (0..PEERS).map(|_| program.connect()).collect();
         // Before they have asked, the deadlines of this test do not apply to them.
@@ -75,7 +75,7 @@ fn check(options: &[&str], requests: &str, is_half_closed: bool, reason: &str) {
             assert!((1..BYTES).contains(&bytes), "{bytes} bytes before the reset");
         }
         assert!(program.get(&format!("/heartbeat/{BYTES}")).is_payload(BYTES as u64));
-    }
+    });
 }
 
 fn get() -> String {
@@ -142,20 +142,26 @@ fn no_place_is_kept_for_a_peer_that_has_read_its_answer_or_is_gone() {
 
 #[test]
 fn a_peer_that_reads_slower_than_the_idle_timeout_gets_its_whole_answer() {
-    for driver in drivers() {
+    on_all_drivers(|driver| {
         let program = start(driver, &["--threads", "1", "--idle-timeout", "2s"]);
-        for requests in [get(), request("GET", "/heartbeat/1024").repeat(BYTES / 1024)] {
-            let mut peer = program.connect();
-            peer.send(&requests);
-            let (mut part, mut bytes) = (vec![0; BYTES / 32], 0);
-            while bytes < BYTES {
-                // This is the pace of the peer, and not a wait for anything.
-                thread::sleep(Duration::from_millis(100));
-                let read = peer.stream().read(&mut part).expect("the rest of the answer");
-                assert_ne!(read, 0, "the connection ended after {bytes} bytes");
-                bytes += read;
+        thread::scope(|scope| {
+            for requests in [get(), request("GET", "/heartbeat/1024").repeat(BYTES / 1024)] {
+                let mut peer = program.connect();
+                peer.send(&requests);
+                scope.spawn(move || read_slowly(&peer));
             }
-            drop(peer);
-        }
+        });
+    });
+}
+
+/// Reads a whole answer, in more time than the idle timeout.
+fn read_slowly(peer: &Client) {
+    let (mut part, mut bytes) = (vec![0; BYTES / 32], 0);
+    while bytes < BYTES {
+        // This is the pace of the peer, and not a wait for anything.
+        thread::sleep(Duration::from_millis(100));
+        let read = peer.stream().read(&mut part).expect("the rest of the answer");
+        assert_ne!(read, 0, "the connection ended after {bytes} bytes");
+        bytes += read;
     }
 }
