@@ -347,6 +347,7 @@ fn is_about_descriptors(line: &str) -> bool {
 #[test]
 fn a_signal_ends_a_start() {
     for delay_ms in 0..30 {
+        let mut launches = Vec::new();
         for (driver, limit) in DRIVERS.iter().flat_map(|io| [(io, 64), (io, 512), (io, 4096)]) {
             let mut command = start_with(driver, "64").limit(libc::RLIMIT_NOFILE, limit);
             let mut launch = Launch::new(&mut command).expect("a program that can be executed");
@@ -354,6 +355,10 @@ fn a_signal_ends_a_start() {
             if launch.ended().is_none() {
                 launch.signal(Signal::Terminate);
             }
+            launches.push((launch, driver, limit));
+        }
+        // A server that has started drains for a moment, during which the others start.
+        for (mut launch, driver, limit) in launches {
             let has_ended = launch.wait(START_WAIT).is_some();
             assert!(has_ended, "--io {driver}, {limit} descriptors, {delay_ms} ms");
         }
