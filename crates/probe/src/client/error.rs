@@ -57,6 +57,13 @@ impl ClientError {
         let truncated = error.is_incomplete_message() || is_early_end(&error);
         if truncated { Self::Truncated { received } } else { Self::Http(error) }
     }
+
+    /// Whether the server has ended the connection by a GOAWAY frame (RFC 9113 section 6.8).
+    pub(crate) fn is_go_away(&self) -> bool {
+        let Self::Http(error) = self else { return false };
+        let source = std::error::Error::source(error);
+        source.and_then(|source| source.downcast_ref()).is_some_and(h2::Error::is_go_away)
+    }
 }
 
 impl fmt::Display for ClientError {

@@ -93,7 +93,10 @@ impl Client {
                 Err(error) => {
                     // In HTTP/2 a server sends bytes when it ends a connection.
                     let silent = match idle.connection.is_http2() {
-                        true => phases.first_byte.is_none() && !idle.connection.is_reusable().await,
+                        true => {
+                            phases.first_byte.is_none()
+                                && (error.is_go_away() || !idle.connection.is_reusable().await)
+                        }
                         false => idle.connection.bytes_received() == before,
                     };
                     if !(silent && request.is_idempotent()) {

@@ -197,7 +197,14 @@ impl Drive {
         if let Some(open) = &mut way.connection
             && open.is_reusable().await
         {
-            return open.request(&turn.request, sink, phases).await;
+            match open.request(&turn.request, sink, phases).await {
+                // The server has ended the connection before the request reached it.
+                Err(error)
+                    if error.is_go_away()
+                        && phases.first_byte.is_none()
+                        && turn.request.is_idempotent() => {}
+                result => return result,
+            }
         }
         let server = &self.servers[turn.server];
         let route = &self.endpoints[way.endpoint].route;
