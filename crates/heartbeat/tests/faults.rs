@@ -7,8 +7,10 @@ use std::io::Read;
 use std::thread;
 use std::time::Duration;
 
-use binary::{drivers, on_all_drivers, serving, start};
-use heartbeat_testkit::{Client, Deadline, PATIENCE, Program, eventually, limit_own, request};
+use binary::{drivers, serving, start};
+use heartbeat_testkit::{
+    Client, Deadline, PATIENCE, Program, at_once, eventually, limit_own, request,
+};
 
 /// Connections that are reset within an answer, by all clients together.
 const RESETS: usize = 2000;
@@ -23,8 +25,9 @@ const SLOW_READERS: usize = 24;
 /// Requests of the fast clients that run beside the slow ones.
 const FAST_REQUESTS: usize = 1500;
 
-/// Connections above the maximum at the same time, and how often there are so many.
+/// Connections above the maximum that are open at the same time.
 const EXCESS: usize = 10;
+/// How often so many are opened, one group after the other.
 const EXCESS_ROUNDS: usize = 5;
 
 /// How much resident memory may grow, because an allocator keeps memory that it may need again.
@@ -194,7 +197,7 @@ fn trickle(peers: &mut [Client], bytes: usize) {
 
 #[test]
 fn slow_heads_get_a_408_and_delay_no_client() {
-    on_all_drivers(|driver| {
+    at_once(drivers(), |driver| {
         // The timeout is longer than this test waits, so that a worker that waits for one of the
         // slow peers is noticed.
         let program = start(driver, &["--threads", "2", "--header-timeout", "10m"]);
@@ -285,7 +288,7 @@ fn without_descriptors_it_waits_and_resumes_when_they_return() {
 
 #[test]
 fn connections_above_the_maximum_get_a_503() {
-    on_all_drivers(|driver| {
+    at_once(drivers(), |driver| {
         let mut program = start(driver, &["--threads", "2", "--max-connections", "10"]);
         let mut served: Vec<_> = (0..10).map(|_| program.connect()).collect();
         for peer in &mut served {
@@ -314,7 +317,7 @@ fn connections_above_the_maximum_get_a_503() {
 
 #[test]
 fn an_idle_connection_has_the_idle_timeout_and_not_that_of_a_head() {
-    on_all_drivers(|driver| {
+    at_once(drivers(), |driver| {
         let program = start(driver, &["--header-timeout", "2s", "--idle-timeout", "10m"]);
         let mut silent = program.connect();
         let mut idle = program.connect();
@@ -333,7 +336,7 @@ fn an_idle_connection_has_the_idle_timeout_and_not_that_of_a_head() {
 
 #[test]
 fn a_stalled_body_is_ended_in_both_directions() {
-    on_all_drivers(|driver| {
+    at_once(drivers(), |driver| {
         let options = ["--threads", "1", "--max", "1G", "--stall-timeout", "2s"];
         let mut program = start(driver, &options);
         let baseline = Baseline::of(&program);

@@ -5,11 +5,10 @@ mod binary;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
-use std::thread;
 
 use binary::{drivers, not_tested, program, serving};
 use heartbeat_testkit::{
-    Client, Program, Sandbox, Signal, eventually, failing, free_port, is_root, send_signal,
+    Client, Program, Sandbox, Signal, at_once, eventually, failing, free_port, is_root, send_signal,
 };
 
 const DRIVERS: [&str; 2] = ["auto", "epoll"];
@@ -85,20 +84,16 @@ fn a_taken_port_is_one_line_and_exit_1() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let other = Program::start(serving(&["--threads", "2"]));
     let ports = [listener.local_addr().unwrap().port(), other.address().port()];
+    let starts = DRIVERS.iter().flat_map(|io| [(*io, "1"), (*io, "2")]);
+    let starts = starts.flat_map(|(driver, threads)| ports.map(|port| (driver, threads, port)));
     // Each start tries for two seconds, because the port may become free.
-    thread::scope(|scope| {
-        for port in ports {
-            for (driver, threads) in DRIVERS.iter().flat_map(|io| [(*io, "1"), (*io, "2")]) {
-                scope.spawn(move || {
-                    let text = port.to_string();
-                    let arguments = ["--port", &text, "--threads", threads, "--io", driver];
-                    let (code, line) = failing(serving(&arguments));
-                    assert_eq!(code, Some(1), "{line}");
-                    assert!(line.contains(&format!("127.0.0.1:{port}")), "{line}");
-                    assert!(line.contains("in use") && line.contains("another port"), "{line}");
-                });
-            }
-        }
+    at_once(starts, |(driver, threads, port)| {
+        let text = port.to_string();
+        let arguments = ["--port", &text, "--threads", threads, "--io", driver];
+        let (code, line) = failing(serving(&arguments));
+        assert_eq!(code, Some(1), "{line}");
+        assert!(line.contains(&format!("127.0.0.1:{port}")), "{line}");
+        assert!(line.contains("in use") && line.contains("another port"), "{line}");
     });
 }
 

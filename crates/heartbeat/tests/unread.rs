@@ -8,8 +8,8 @@ use std::io::{ErrorKind, Read};
 use std::thread;
 use std::time::Duration;
 
-use binary::{drivers, on_all_drivers, start};
-use heartbeat_testkit::{Client, Program, eventually, request};
+use binary::{drivers, start};
+use heartbeat_testkit::{Client, Program, at_once, eventually, request};
 
 const PEERS: u32 = 50;
 
@@ -57,7 +57,7 @@ fn read_to_reset(peer: &Client) -> usize {
 /// Lets peers send `requests`, read nothing, and say that they send no more if `is_half_closed`.
 /// Checks that all end by a reset for this reason.
 fn check(options: &[&str], requests: &str, is_half_closed: bool, reason: &str) {
-    on_all_drivers(|driver| {
+    at_once(drivers(), |driver| {
         let program = start(driver, &[&["--threads", "1"], options].concat());
         let mut peers: Vec<_> = (0..PEERS).map(|_| program.connect()).collect();
         // Before they have asked, the deadlines of this test do not apply to them.
@@ -142,14 +142,12 @@ fn no_place_is_kept_for_a_peer_that_has_read_its_answer_or_is_gone() {
 
 #[test]
 fn a_peer_that_reads_slower_than_the_idle_timeout_gets_its_whole_answer() {
-    on_all_drivers(|driver| {
+    at_once(drivers(), |driver| {
         let program = start(driver, &["--threads", "1", "--idle-timeout", "2s"]);
-        thread::scope(|scope| {
-            for requests in [get(), request("GET", "/heartbeat/1024").repeat(BYTES / 1024)] {
-                let mut peer = program.connect();
-                peer.send(&requests);
-                scope.spawn(move || read_slowly(&peer));
-            }
+        at_once([get(), request("GET", "/heartbeat/1024").repeat(BYTES / 1024)], |requests| {
+            let mut peer = program.connect();
+            peer.send(&requests);
+            read_slowly(&peer);
         });
     });
 }

@@ -24,4 +24,4 @@ pub use port::free_port;
 pub use procfs::Process;
 pub use program::{Program, address_in};
 pub use sandbox::{Resource, Sandbox, Signal, is_root, limit_own, send_signal};
-pub use waiting::{Deadline, PATIENCE, comes_true_within, eventually};
+pub use waiting::{Deadline, PATIENCE, at_once, comes_true_within, eventually};

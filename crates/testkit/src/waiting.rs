@@ -62,3 +62,16 @@ pub fn comes_true_within(limit: Duration, mut holds: impl FnMut() -> bool) -> bo
     }
     true
 }
+
+/// Runs a test with all of these at once. It is for tests that mostly wait.
+///
+/// # Panics
+/// If the test panics with one of them.
+pub fn at_once<T: Send>(all: impl IntoIterator<Item = T>, test: impl Fn(T) + Sync) {
+    let test = &test;
+    thread::scope(|scope| {
+        for one in all {
+            scope.spawn(move || test(one));
+        }
+    });
+}

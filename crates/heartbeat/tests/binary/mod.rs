@@ -6,7 +6,6 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::thread;
 
 use heartbeat_testkit::{Program, command};
 
@@ -55,15 +54,6 @@ pub(crate) fn drivers() -> &'static [&'static str] {
         has
     });
     if *has_uring { &["uring", "epoll"] } else { &["epoll"] }
-}
-
-/// Runs a test on all drivers at once. It is for tests that mostly wait.
-pub(crate) fn on_all_drivers(test: impl Fn(&'static str) + Sync) {
-    thread::scope(|scope| {
-        for driver in drivers() {
-            scope.spawn(|| test(driver));
-        }
-    });
 }
 
 /// Whether the program runs under an emulator of its processor: resident memory is that of the

@@ -9,10 +9,10 @@ mod servers;
 mod threads;
 
 pub(crate) use heartbeat_testkit::{
-    Client, Deadline, Head, PATIENCE, comes_true_within, eventually, request,
+    Client, Deadline, Head, PATIENCE, at_once, comes_true_within, eventually, request,
 };
 pub(crate) use narrow::narrow;
 pub(crate) use servers::{
-    Served, at_once, config, each_driver, each_driver_with, each_tier, each_tier_with,
+    Served, config, each_driver, each_driver_with, each_tier, each_tier_with,
 };
 pub(crate) use threads::{of_each_worker, waits};

@@ -56,16 +56,6 @@ pub(crate) fn each_tier_with(adjust: impl Fn(&mut Config)) -> impl Iterator<Item
     TIERS.into_iter().filter_map(move |(driver, send)| start(driver, send, &adjust))
 }
 
-/// Runs a test on all these servers at once. It is for tests that mostly wait.
-pub(crate) fn at_once(servers: impl Iterator<Item = Served>, test: impl Fn(Served) + Sync) {
-    let test = &test;
-    thread::scope(|scope| {
-        for server in servers {
-            scope.spawn(move || test(server));
-        }
-    });
-}
-
 /// Starts a server. Returns None, and leaves a note on standard error, if this machine does not
 /// have what the test needs.
 fn start(driver: Driver, send: Option<Tier>, adjust: &impl Fn(&mut Config)) -> Option<Served> {
