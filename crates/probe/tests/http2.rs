@@ -396,7 +396,7 @@ fn a_body_that_the_server_breaks_off_is_no_complete_answer() {
 fn a_request_that_meets_the_end_of_an_idle_connection_is_sent_once_more() {
     let url = framed(|connection, stream| match (connection, stream) {
         // The first request is the last one that is answered on its connection.
-        (0, 3) => frame(GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]),
+        (0, 3) => ends_with(0),
         _ => frame(HEADERS, END_HEADERS | END_STREAM, stream, OK),
     });
     let file = r#"{"requests": [
@@ -405,6 +405,33 @@ fn a_request_that_meets_the_end_of_an_idle_connection_is_sent_once_more() {
     ]}"#;
     let outcome = ask(&url, file, &["--http", "2", "-v", "--verbose-errors"]);
     assert_eq!(outcome.code, 0, "{outcome:?}");
+}
+
+#[test]
+fn a_load_sends_a_request_once_more_only_if_the_connection_ended_without_an_error() {
+    let failures = |answer: fn(usize, u8) -> Vec<u8>| {
+        let (folder, url) = (Folder::new(), format!("{}/x", framed(answer)));
+        let more = ["load", &url, "--http", "2", "-n", "2", "-c", "1", "--json"];
+        let outcome = unless_starved(|| run(&folder, &more));
+        let result: Value = serde_json::from_str(&outcome.out).unwrap();
+        (result["failed"].clone(), result["error_examples"].to_string())
+    };
+    let without = failures(|connection, stream| match (connection, stream) {
+        (0, 3) => ends_with(0),
+        _ => frame(HEADERS, END_HEADERS | END_STREAM, stream, OK),
+    });
+    assert_eq!(without.0, 0, "{without:?}");
+    // ENHANCE_YOUR_CALM (RFC 9113 section 7).
+    let with = failures(|connection, stream| match (connection, stream) {
+        (0, 3) => ends_with(11),
+        _ => frame(HEADERS, END_HEADERS | END_STREAM, stream, OK),
+    });
+    assert_eq!(with.0, 1, "{with:?}");
+}
+
+/// The end of a connection, of which only the first request is answered.
+fn ends_with(code: u8) -> Vec<u8> {
+    frame(GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, code])
 }
 
 /// A server that allows any number of bytes and reads none of them. Returns its URL.

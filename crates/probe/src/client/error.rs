@@ -58,11 +58,14 @@ impl ClientError {
         if truncated { Self::Truncated { received } } else { Self::Http(error) }
     }
 
-    /// Whether the server has ended the connection by a GOAWAY frame (RFC 9113 section 6.8).
+    /// Whether the server has ended the connection without an error: by a GOAWAY frame with
+    /// NO_ERROR (RFC 9113 section 6.8).
     pub(crate) fn is_go_away(&self) -> bool {
         let Self::Http(error) = self else { return false };
         let source = std::error::Error::source(error);
-        source.and_then(|source| source.downcast_ref()).is_some_and(h2::Error::is_go_away)
+        source.and_then(|source| source.downcast_ref::<h2::Error>()).is_some_and(|error| {
+            error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
+        })
     }
 }
 

@@ -198,7 +198,7 @@ impl Drive {
             && open.is_reusable().await
         {
             match open.request(&turn.request, sink, phases).await {
-                // The server has ended the connection before the request reached it.
+                // The server has ended the connection, perhaps before the request reached it.
                 Err(error)
                     if error.is_go_away()
                         && phases.first_byte.is_none()
